@@ -1,0 +1,2 @@
+//! charter
+fn main() {}

@@ -1,0 +1,100 @@
+//! History: what happened to a message and its recipients, in the words every tier uses. Not responsible for storage.
+
+use crate::address::{Mailbox, ReversePath};
+use crate::envelope::Options;
+use crate::id::{DeliveryId, MessageId, TenantId};
+use crate::outcome::Outcome;
+use crate::timestamp::Timestamp;
+
+/// What happened. The numbers are part of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum EventKind {
+    /// A message was committed.
+    MessageAccepted = 1,
+    /// An attempt ended with trouble that may pass.
+    AttemptDeferred = 2,
+    /// A remote took the message for these recipients.
+    RecipientDelivered = 3,
+    /// These recipients were given up for a permanent failure.
+    RecipientFailed = 4,
+    /// These recipients were given up for their age.
+    RecipientExpired = 5,
+    /// An operator took these recipients out.
+    RecipientRemoved = 6,
+}
+
+impl EventKind {
+    /// The stored number.
+    #[must_use]
+    pub const fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// From the stored number.
+    #[must_use]
+    pub const fn from_number(number: i16) -> Option<Self> {
+        match number {
+            1 => Some(Self::MessageAccepted),
+            2 => Some(Self::AttemptDeferred),
+            3 => Some(Self::RecipientDelivered),
+            4 => Some(Self::RecipientFailed),
+            5 => Some(Self::RecipientExpired),
+            6 => Some(Self::RecipientRemoved),
+            _ => None,
+        }
+    }
+
+    /// The vocabulary's word for it, as in logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MessageAccepted => "accepted",
+            Self::AttemptDeferred => "deferred",
+            Self::RecipientDelivered => "delivered",
+            Self::RecipientFailed => "failed",
+            Self::RecipientExpired => "expired",
+            Self::RecipientRemoved => "removed",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// To which message.
+    pub message: MessageId,
+    /// To which of its deliveries; absent for [`EventKind::MessageAccepted`].
+    pub delivery: Option<DeliveryId>,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Which attempt, from 1; 0 where none was made.
+    pub attempt: u16,
+    /// The message's reverse-path.
+    pub sender: ReversePath,
+    /// Whom it concerns.
+    pub recipients: Vec<Mailbox>,
+    /// What depends on the kind.
+    pub detail: EventDetail,
+}
+
+/// The part of an event that depends on its kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventDetail {
+    /// Deferred, delivered, failed, expired: the outcome that decided.
+    pub outcome: Option<Outcome>,
+    /// Deferred: when the next attempt is due.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Accepted: the facts of reception.
+    pub options: Option<Options>,
+    /// Accepted: the message that this DSN is about.
+    pub dsn_about: Option<MessageId>,
+    /// Failed, expired: the DSN that was queued.
+    pub dsn: Option<MessageId>,
+    /// Removed: who did it.
+    pub operator: Option<String>,
+}

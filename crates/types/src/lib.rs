@@ -1,0 +1,36 @@
+//! The vocabulary that layers and services exchange: addresses, ids, replies, envelopes, outcomes, lifecycle, events.
+//!
+//! Responsible for values that cannot hold an illegal state, and for their textual forms. Not responsible for any
+//! protocol, storage or decision: nothing here awaits, reads a clock, opens a socket or knows SQL.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`address`] | mailboxes, domains, reverse-paths (RFC 5321 §4.1.2) |
+//! | [`id`] | typed ids and the source of message ids |
+//! | [`shard`] | what a destination hashes to, and who owned it when |
+//! | [`reply`] | SMTP replies with enhanced codes; every reply literal of the project |
+//! | [`envelope`] | what travels beside the content of a message |
+//! | [`outcome`] | what an attempt meant for a recipient |
+//! | [`lifecycle`] | the states of a recipient and the only ways between them |
+//! | [`event`] | history |
+//! | [`timestamp`] | wall-clock instants |
+
+pub mod address;
+pub mod envelope;
+pub mod event;
+pub mod id;
+pub mod lifecycle;
+pub mod outcome;
+pub mod reply;
+pub mod shard;
+pub mod timestamp;
+
+pub use address::{AddressError, Domain, Mailbox, ReversePath};
+pub use envelope::{BodyEncoding, Envelope, Options};
+pub use event::{Event, EventDetail, EventKind};
+pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
+pub use lifecycle::{Change, IllegalChange, State};
+pub use outcome::{Cause, Outcome, RemoteHost, Stage, Trouble, TroubleKind};
+pub use reply::{EnhancedCode, Reply};
+pub use shard::{Epoch, SHARD_COUNT, ShardId};
+pub use timestamp::Timestamp;

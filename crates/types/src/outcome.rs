@@ -1,0 +1,190 @@
+//! What an attempt meant for its recipients: the facts a worker reports. Not responsible for what follows from them:
+//! that is `schedule::classify`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::reply::{EnhancedCode, Reply};
+use crate::timestamp::Timestamp;
+
+/// How far a conversation had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Finding the hosts.
+    Resolve,
+    /// Opening the connection.
+    Connect,
+    /// Waiting for the greeting.
+    Banner,
+    /// EHLO or HELO.
+    Ehlo,
+    /// STARTTLS and the handshake.
+    StartTls,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA, up to its 354.
+    Data,
+    /// The content and the reply to its end.
+    Final,
+}
+
+impl Stage {
+    /// The name in logs, events and DSNs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Banner => "banner",
+            Self::Ehlo => "ehlo",
+            Self::StartTls => "starttls",
+            Self::Mail => "mail",
+            Self::Rcpt => "rcpt",
+            Self::Data => "data",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// What went wrong where no reply of the remote decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TroubleKind {
+    /// A name server failed or did not answer.
+    DnsTemporary,
+    /// The domain does not exist, or has neither MX nor address.
+    NoSuchDomain,
+    /// The domain says it takes no mail (RFC 7505).
+    NullMx,
+    /// No connection to any host.
+    Connect,
+    /// A timeout of RFC 5321 §4.5.3.2 ran out.
+    Timeout,
+    /// The connection broke.
+    Closed,
+    /// The handshake failed, or TLS was required and not offered.
+    Tls,
+    /// The remote broke the protocol.
+    Protocol,
+    /// The content needs an extension that the remote lacks.
+    Conversion,
+    /// The best exchanger is this system itself.
+    Loop,
+    /// Trouble on our side.
+    Local,
+}
+
+impl TroubleKind {
+    /// Whether trying again can help.
+    #[must_use]
+    pub const fn is_temporary(self) -> bool {
+        !matches!(self, Self::NoSuchDomain | Self::NullMx | Self::Conversion | Self::Loop)
+    }
+
+    /// The status a DSN gives it (RFC 3463), before it is known whether the failure is final.
+    #[must_use]
+    pub const fn enhanced(self) -> EnhancedCode {
+        match self {
+            Self::DnsTemporary => EnhancedCode::new(4, 4, 3),
+            Self::NoSuchDomain => EnhancedCode::new(5, 1, 2),
+            Self::NullMx => EnhancedCode::new(5, 1, 10),
+            Self::Connect => EnhancedCode::new(4, 4, 1),
+            Self::Timeout | Self::Closed => EnhancedCode::new(4, 4, 2),
+            Self::Tls => EnhancedCode::new(4, 7, 5),
+            Self::Protocol => EnhancedCode::new(4, 5, 0),
+            Self::Conversion => EnhancedCode::new(5, 6, 3),
+            Self::Loop => EnhancedCode::new(5, 4, 6),
+            Self::Local => EnhancedCode::new(4, 3, 0),
+        }
+    }
+}
+
+/// Trouble and its description, one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind.
+    pub kind: TroubleKind,
+    /// For people.
+    pub text: String,
+}
+
+/// Why an outcome is as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The remote said so.
+    Reply(Reply),
+    /// No reply decided.
+    Trouble(Trouble),
+}
+
+/// The host an attempt talked to, or tried to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteHost {
+    /// As the MX record or the route names it.
+    pub name: String,
+    /// Absent where no address was found.
+    pub address: Option<IpAddr>,
+}
+
+/// What one attempt meant for some of its recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How far the conversation had come when this was decided.
+    pub stage: Stage,
+    /// What decided.
+    pub cause: Cause,
+    /// Where.
+    pub remote: Option<RemoteHost>,
+    /// Version and cipher as in a Received field; absent without TLS.
+    pub tls: Option<String>,
+    /// In our hands before a connection was asked for (Postfix's delay b).
+    pub waiting: Duration,
+    /// Finding and opening the connection, TLS included (delay c).
+    pub connecting: Duration,
+    /// The transaction (delay d).
+    pub sending: Duration,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+impl Outcome {
+    /// A positive reply to the end of data: the remote has taken the message.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        self.stage == Stage::Final && matches!(&self.cause, Cause::Reply(reply) if reply.is_positive())
+    }
+
+    /// The status for a DSN (RFC 3463): the remote's enhanced code, else one derived from its reply or the trouble.
+    #[must_use]
+    pub fn status(&self) -> EnhancedCode {
+        match &self.cause {
+            Cause::Reply(reply) => reply.enhanced.unwrap_or_else(|| {
+                let class = match reply.code / 100 {
+                    2 => 2,
+                    4 => 4,
+                    _ => 5,
+                };
+                EnhancedCode::new(class, 0, 0)
+            }),
+            Cause::Trouble(trouble) => trouble.kind.enhanced(),
+        }
+    }
+}
+
+/// One line for logs: what was said or went wrong, and where.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.cause, &self.remote) {
+            (Cause::Reply(reply), Some(remote)) => {
+                write!(f, "host {} said: {reply} (in reply to {})", remote.name, self.stage.name())
+            }
+            (Cause::Reply(reply), None) => write!(f, "{reply} (in reply to {})", self.stage.name()),
+            (Cause::Trouble(trouble), Some(remote)) => {
+                write!(f, "{} (host {}, {})", trouble.text, remote.name, self.stage.name())
+            }
+            (Cause::Trouble(trouble), None) => write!(f, "{} ({})", trouble.text, self.stage.name()),
+        }
+    }
+}
