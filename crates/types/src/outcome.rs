@@ -70,6 +70,8 @@ pub enum TroubleKind {
     Protocol,
     /// The content needs an extension that the remote lacks.
     Conversion,
+    /// An address needs SMTPUTF8 and the remote lacks it (RFC 6531 §3.2).
+    Smtputf8,
     /// The best exchanger is this system itself.
     Loop,
     /// Trouble on our side.
@@ -80,7 +82,7 @@ impl TroubleKind {
     /// Whether trying again can help.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
-        !matches!(self, Self::NoSuchDomain | Self::NullMx | Self::Conversion | Self::Loop)
+        !matches!(self, Self::NoSuchDomain | Self::NullMx | Self::Conversion | Self::Smtputf8 | Self::Loop)
     }
 
     /// The status a DSN gives it (RFC 3463), before it is known whether the failure is final.
@@ -95,6 +97,7 @@ impl TroubleKind {
             Self::Tls => EnhancedCode::new(4, 7, 5),
             Self::Protocol => EnhancedCode::new(4, 5, 0),
             Self::Conversion => EnhancedCode::new(5, 6, 3),
+            Self::Smtputf8 => EnhancedCode::new(5, 6, 7),
             Self::Loop => EnhancedCode::new(5, 4, 6),
             Self::Local => EnhancedCode::new(4, 3, 0),
         }
