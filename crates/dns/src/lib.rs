@@ -1,1 +1,13 @@
-//! charter
+//! The names of mail: which hosts take a domain's mail, and at which addresses they are. The only crate that speaks
+//! DNS.
+//!
+//! Responsible for asking, for telling apart "does not exist", "has none" and "could not be asked", for the cache and
+//! for limits on what an answer may hold. Not responsible for the order in which hosts are tried: that is `route`.
+
+mod answer;
+mod error;
+mod resolver;
+
+pub use answer::{MAX_ADDRESSES_PER_HOST, MAX_MX_RECORDS, MxAnswer, MxRecord};
+pub use error::DnsError;
+pub use resolver::Resolver;
