@@ -125,8 +125,7 @@ impl Inner {
         let answer = tokio::time::timeout(self.timeout, of.lookup(name, kind))
             .await
             .unwrap_or(Err(NetError::Timeout))
-            .map_err(|error| DnsError::from_lookup(&error, asked, label))
-            .and_then(|answer| with_records(answer, kind, asked));
+            .map_err(|error| DnsError::from_lookup(&error, asked, label));
         let found = answer.as_ref().map(|answer| answer.answers().len());
         tracing::debug!(name = asked, kind = label, ?found, "looked up");
         answer
@@ -145,15 +144,6 @@ fn addresses_in(answer: &Lookup, kind: &'static str, host: &str) -> Result<Vec<I
         .take(MAX_ADDRESSES_PER_HOST)
         .collect();
     if found.is_empty() { Err(DnsError::NoData { name: host.to_owned(), kind }) } else { Ok(found) }
-}
-
-/// An answer of nothing but aliases is a chain too long or without end; name servers that see it say SERVFAIL.
-fn with_records(answer: Lookup, kind: RecordType, asked: &str) -> Result<Lookup, DnsError> {
-    if answer.answers().iter().any(|record| record.record_type() == kind) {
-        return Ok(answer);
-    }
-    let (name, reason) = (asked.to_owned(), "the chain of aliases is too long".to_owned());
-    Err(DnsError::Temporary { name, kind: kind.into(), reason })
 }
 
 /// The name as a fully qualified one. One that is too long for DNS cannot exist.
