@@ -1,0 +1,62 @@
+# The project's commands. `make` or `make help` lists them; CI runs the same targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The build that `run`, `demo` and `bench` use: release or dev.
+PROFILE ?= release
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+# Where `make run` keeps its data.
+DATA ?= /var/tmp/mailtier-run
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PROGRAMS := -p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Debian)
+	@deploy/setup.sh gcc:gcc:libc6-dev cargo:rustup ::postgresql
+
+.PHONY: build
+build: setup ## Builds the four programs
+	cargo build --locked --profile $(PROFILE) $(PROGRAMS)
+
+.PHONY: run
+run: build ## Starts the whole system with a private PostgreSQL, delivers a message you can see, keeps serving
+	@deploy/demo/run.sh "$(BIN)" "$(DATA)" serve
+
+.PHONY: demo
+demo: build ## The same as run in a directory of its own, then stops
+	@data=$$(mktemp -d /var/tmp/mailtier-demo.XXXXXX); chmod 755 "$$data"; trap 'rm -rf "$$data"' EXIT; \
+	deploy/demo/run.sh "$(BIN)" "$$data" once
+
+.PHONY: test
+test: setup lint ## Every test, as CI runs it
+	cargo test --locked --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory demo PROFILE=dev
+
+.PHONY: lint
+lint: setup ## Format and clippy
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: generate
+generate: ## Writes the documents that come from the types
+	cargo xtask generate
+
+.PHONY: chaos
+chaos: setup ## A long campaign of kills under load (CHAOS_SECONDS, default 600)
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked -p mailtier-testkit --test it chaos -- --nocapture --test-threads=1
+
+.PHONY: bench
+bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, unpacked aside)
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release"
+
+.PHONY: deny
+deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
