@@ -1,1 +1,19 @@
-//! charter
+//! Where a message goes: routes by recipient domain, and the plan of one attempt, which names the hosts and addresses
+//! to try and their order (RFC 5321 §5.1).
+//!
+//! Pure. A [`Plan`] says what it must know next ([`Step`]) and is told; randomness is passed in. Not responsible for
+//! asking name servers, for connecting, or for what a failure means to the message.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`table`] | routes by domain |
+//! | [`plan`] | the plan of one attempt |
+//! | [`address`] | which addresses mail is sent to, and in which order |
+
+pub mod address;
+pub mod plan;
+pub mod table;
+
+pub use address::{FamilyPreference, MAX_ADDRESSES_PER_HOST};
+pub use plan::{Exchanger, Exchangers, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, Step, Target};
+pub use table::{Place, Route, RouteError, RouteHost, RouteRule, RouteTable, TlsPolicy};

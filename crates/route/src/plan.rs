@@ -1,0 +1,333 @@
+//! The plan of one attempt: which hosts and addresses are tried, in which order, and why there is none.
+//!
+//! A plan is driven: [`Plan::poll`] says what is needed next. Hosts are looked up one preference at a time, so that an
+//! attempt whose best host answers asks for no other. Not responsible for looking up or connecting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mailtier_types::{Domain, Trouble, TroubleKind};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+
+use crate::address::{FamilyPreference, in_order, may_be_mailed_to};
+use crate::table::{Place, Route, RouteHost, TlsPolicy};
+
+/// Hosts of one attempt that are looked up.
+pub const MAX_HOSTS: usize = 16;
+/// Addresses of one attempt that are tried: with the time a connection may take, this bounds an attempt.
+pub const MAX_TARGETS: usize = 8;
+
+/// What is the same for all plans of a worker.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The names under which this system takes mail: a mail exchanger of one of them is this system.
+    pub own_names: Vec<Domain>,
+    /// The same, by address.
+    pub own_addresses: Vec<IpAddr>,
+    /// Which family goes first.
+    pub families: FamilyPreference,
+    /// Whether DNS and address literals may name private and loopback addresses.
+    pub allow_private: bool,
+    /// Where no route names another.
+    pub port: u16,
+    /// Where no route names another.
+    pub tls: TlsPolicy,
+}
+
+/// A mail exchanger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchanger {
+    /// Lower is tried earlier.
+    pub preference: u16,
+    /// Its name.
+    pub host: Domain,
+}
+
+/// What the MX lookup of a domain gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exchangers {
+    /// In any order.
+    Records(Vec<Exchanger>),
+    /// The domain takes no mail (RFC 7505).
+    Null,
+    /// There are records, and none names a host.
+    Unusable,
+    /// No record: the domain is its own exchanger.
+    Implicit,
+}
+
+/// A lookup gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupFailure {
+    /// Whether asking again can help.
+    pub temporary: bool,
+    /// For people.
+    pub text: String,
+}
+
+/// One address of one host, to be tried.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// As the MX record, the route or the literal names it.
+    pub host: String,
+    /// Where.
+    pub address: IpAddr,
+    /// Where.
+    pub port: u16,
+    /// How.
+    pub tls: TlsPolicy,
+}
+
+/// What a plan needs next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The mail exchangers of this domain; answered with [`Plan::exchangers`].
+    AskExchangers(Domain),
+    /// The addresses of these hosts, in this order; answered with [`Plan::addresses`].
+    AskAddresses {
+        /// At most [`MAX_HOSTS`] over the whole plan.
+        hosts: Vec<Domain>,
+        /// The names stand in the configuration, not in DNS.
+        configured: bool,
+    },
+    /// Try this; poll again when it did not do.
+    Try(Target),
+    /// Nothing more to try. The trouble is why something was never tried, when that matters: always when nothing was
+    /// tried at all, and else when it may pass.
+    Exhausted(Option<Trouble>),
+}
+
+/// A host whose addresses are not known yet.
+#[derive(Clone, Debug)]
+struct Candidate {
+    place: Place,
+    port: u16,
+}
+
+/// What was asked and not answered yet.
+#[derive(Debug)]
+enum Asked {
+    Nothing,
+    Exchangers,
+    Addresses(Vec<Candidate>),
+}
+
+/// The plan of one attempt.
+#[derive(Debug)]
+pub struct Plan {
+    policy: Arc<Policy>,
+    domain: Domain,
+    tls: TlsPolicy,
+    /// Hosts come from the configuration: they are trusted, and failing to find one is no one's final word.
+    configured: bool,
+    asked: Asked,
+    /// Hosts not looked up yet, a group for each preference.
+    groups: VecDeque<Vec<Candidate>>,
+    /// Targets not tried yet.
+    ready: VecDeque<Target>,
+    hosts_left: usize,
+    targets_left: usize,
+    /// Why something cannot be tried.
+    trouble: Option<Trouble>,
+    rng: SmallRng,
+}
+
+impl Plan {
+    /// For a recipient's domain with the route found for it. `seed` decides the order among hosts of equal preference
+    /// (RFC 5321 §5.1: it must be random).
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, seed: u64) -> Self {
+        let tls = route.and_then(|route| route.tls).unwrap_or(policy.tls);
+        let mut plan = Self {
+            policy,
+            domain,
+            tls,
+            configured: false,
+            asked: Asked::Nothing,
+            groups: VecDeque::new(),
+            ready: VecDeque::new(),
+            hosts_left: MAX_HOSTS,
+            targets_left: MAX_TARGETS,
+            trouble: None,
+            rng: SmallRng::seed_from_u64(seed),
+        };
+        match route.map(|route| route.hosts.as_slice()) {
+            Some(hosts @ [_, ..]) => plan.follow_route(hosts),
+            _ => plan.follow_domain(),
+        }
+        plan
+    }
+
+    /// What is needed next.
+    pub fn poll(&mut self) -> Step {
+        match &self.asked {
+            Asked::Exchangers => return Step::AskExchangers(self.domain.clone()),
+            Asked::Addresses(group) => return self.question(group),
+            Asked::Nothing => {}
+        }
+        loop {
+            if self.targets_left == 0 {
+                return Step::Exhausted(None);
+            }
+            if let Some(target) = self.ready.pop_front() {
+                self.targets_left -= 1;
+                return Step::Try(target);
+            }
+            let Some(mut group) = self.groups.pop_front() else {
+                return Step::Exhausted(self.last_word());
+            };
+            group.truncate(self.hosts_left);
+            self.hosts_left -= group.len();
+            if group.iter().any(|candidate| matches!(candidate.place, Place::Name(_))) {
+                let question = self.question(&group);
+                self.asked = Asked::Addresses(group);
+                return question;
+            }
+            self.prepare(&group, &[]);
+        }
+    }
+
+    /// The answer to [`Step::AskExchangers`].
+    pub fn exchangers(&mut self, answer: Result<Exchangers, LookupFailure>) {
+        self.asked = Asked::Nothing;
+        let domain = self.domain.clone();
+        match answer {
+            Ok(Exchangers::Records(records)) => self.rank(records),
+            // RFC 5321 §5.1: the domain is then its own exchanger with preference 0.
+            Ok(Exchangers::Implicit) => self.rank(vec![Exchanger { preference: 0, host: domain }]),
+            // RFC 7505 §3.
+            Ok(Exchangers::Null) => self.note(TroubleKind::NullMx, format!("{domain} takes no mail (null MX)")),
+            Ok(Exchangers::Unusable) => {
+                self.note(TroubleKind::NoSuchDomain, format!("no MX record of {domain} names a host"));
+            }
+            Err(failure) => self.note_failure(failure),
+        }
+    }
+
+    /// The answer to [`Step::AskAddresses`], one for each host asked for, in the same order.
+    pub fn addresses(&mut self, answers: Vec<Result<Vec<IpAddr>, LookupFailure>>) {
+        if let Asked::Addresses(group) = std::mem::replace(&mut self.asked, Asked::Nothing) {
+            self.prepare(&group, &answers);
+        }
+    }
+
+    /// The configured hosts, one after the other.
+    fn follow_route(&mut self, hosts: &[RouteHost]) {
+        self.configured = true;
+        let port = self.policy.port;
+        self.groups = hosts
+            .iter()
+            .map(|host| vec![Candidate { place: host.place.clone(), port: host.port.unwrap_or(port) }])
+            .collect();
+    }
+
+    /// The domain's own exchangers, or the address it is written as (RFC 5321 §4.1.3, §5.1).
+    fn follow_domain(&mut self) {
+        match self.domain.literal() {
+            Some(address) => {
+                let port = self.policy.port;
+                self.groups.push_back(vec![Candidate { place: Place::Address(address), port }]);
+            }
+            None => self.asked = Asked::Exchangers,
+        }
+    }
+
+    /// Groups hosts by preference, shuffles each group, and cuts the list where this system stands in it: to go to
+    /// itself or to a worse host would be a loop (RFC 5321 §5.1).
+    fn rank(&mut self, records: Vec<Exchanger>) {
+        let own = records.iter().filter(|record| self.policy.own_names.contains(&record.host));
+        let limit = own.map(|record| record.preference).min();
+        let mut groups: BTreeMap<u16, Vec<Candidate>> = BTreeMap::new();
+        for record in records {
+            if limit.is_none_or(|limit| record.preference < limit) {
+                let candidate = Candidate { place: Place::Name(record.host), port: self.policy.port };
+                groups.entry(record.preference).or_default().push(candidate);
+            }
+        }
+        if groups.is_empty() {
+            self.note_loop();
+        }
+        for group in groups.into_values() {
+            let mut group = group;
+            group.shuffle(&mut self.rng);
+            self.groups.push_back(group);
+        }
+    }
+
+    fn question(&self, group: &[Candidate]) -> Step {
+        let hosts = group.iter().filter_map(|candidate| match &candidate.place {
+            Place::Name(name) => Some(name.clone()),
+            Place::Address(_) => None,
+        });
+        Step::AskAddresses { hosts: hosts.collect(), configured: self.configured }
+    }
+
+    /// Makes targets of a group whose addresses are known.
+    fn prepare(&mut self, group: &[Candidate], answers: &[Result<Vec<IpAddr>, LookupFailure>]) {
+        let mut answers = answers.iter();
+        let mut found = Vec::with_capacity(group.len());
+        for candidate in group {
+            match &candidate.place {
+                Place::Address(address) => found.push((candidate, vec![*address])),
+                Place::Name(_) => match answers.next() {
+                    Some(Ok(addresses)) => found.push((candidate, addresses.clone())),
+                    Some(Err(failure)) => self.note_failure(failure.clone()),
+                    None => {}
+                },
+            }
+        }
+        let is_own = |address: &IpAddr| self.policy.own_addresses.contains(&address.to_canonical());
+        if !self.configured && found.iter().any(|(_, addresses)| addresses.iter().any(is_own)) {
+            self.groups.clear();
+            if self.targets_left == MAX_TARGETS {
+                self.note_loop();
+            }
+            return;
+        }
+        for (candidate, addresses) in found {
+            self.prepare_host(candidate, &addresses);
+        }
+    }
+
+    fn prepare_host(&mut self, candidate: &Candidate, addresses: &[IpAddr]) {
+        let host = candidate.place.to_string();
+        let allowed = |address: &IpAddr| self.configured || may_be_mailed_to(*address, self.policy.allow_private);
+        let usable: Vec<IpAddr> = addresses.iter().copied().filter(allowed).collect();
+        if usable.is_empty() {
+            // To the outside such a host is one without an address.
+            let text = format!("{host} has only addresses that no mail is sent to (private or reserved)");
+            return self.note(TroubleKind::NoSuchDomain, text);
+        }
+        for address in in_order(&usable, self.policy.families) {
+            self.ready.push_back(Target { host: host.clone(), address, port: candidate.port, tls: self.tls });
+        }
+    }
+
+    /// RFC 5321 §5.1 with §6.3: the best exchanger that is left is this system.
+    fn note_loop(&mut self) {
+        self.note(TroubleKind::Loop, format!("mail for {} loops back to this system", self.domain));
+    }
+
+    /// A missing name is final in DNS; in the configuration it is a mistake that an operator will repair.
+    fn note_failure(&mut self, failure: LookupFailure) {
+        let temporary = failure.temporary || self.configured;
+        let kind = if temporary { TroubleKind::DnsTemporary } else { TroubleKind::NoSuchDomain };
+        self.note(kind, failure.text);
+    }
+
+    /// Keeps the trouble that decides: the first one that may pass, else the first.
+    fn note(&mut self, kind: TroubleKind, text: String) {
+        let decided = self.trouble.as_ref().is_some_and(|known| known.kind.is_temporary() || !kind.is_temporary());
+        if !decided {
+            self.trouble = Some(Trouble { kind, text });
+        }
+    }
+
+    fn last_word(&self) -> Option<Trouble> {
+        let tried = self.targets_left < MAX_TARGETS;
+        self.trouble.clone().filter(|trouble| !tried || trouble.kind.is_temporary())
+    }
+}

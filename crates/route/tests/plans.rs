@@ -1,0 +1,415 @@
+//! Plans as tables: what DNS says about a domain, and what is then tried in which order.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mailtier_route::{
+    Exchanger, Exchangers, FamilyPreference, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, RouteRule,
+    RouteTable, Step, TlsPolicy,
+};
+use mailtier_types::Domain;
+
+/// What DNS says, a line each: `mx NAME PREFERENCE HOST`, `mx NAME null|unusable|servfail|nxdomain` and
+/// `a NAME ADDRESS…|servfail|nxdomain`. A name without a line does not exist; one with only addresses has no MX.
+struct World {
+    mx: BTreeMap<String, Result<Exchangers, LookupFailure>>,
+    addresses: BTreeMap<String, Result<Vec<IpAddr>, LookupFailure>>,
+}
+
+fn failure(word: &str, name: &str) -> LookupFailure {
+    LookupFailure { temporary: word == "servfail", text: format!("{name}: {word}") }
+}
+
+impl World {
+    fn read(lines: &[&str]) -> Self {
+        let mut world = Self { mx: BTreeMap::new(), addresses: BTreeMap::new() };
+        for line in lines {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["mx", name, "null"] => drop(world.mx.insert((*name).to_owned(), Ok(Exchangers::Null))),
+                ["mx", name, "unusable"] => drop(world.mx.insert((*name).to_owned(), Ok(Exchangers::Unusable))),
+                ["mx", name, word] => drop(world.mx.insert((*name).to_owned(), Err(failure(word, name)))),
+                ["mx", name, preference, host] => {
+                    let entry = world.mx.entry((*name).to_owned()).or_insert(Ok(Exchangers::Records(Vec::new())));
+                    let Ok(Exchangers::Records(records)) = entry else { panic!("{line}") };
+                    records.push(Exchanger { preference: preference.parse().unwrap(), host: host.parse().unwrap() });
+                }
+                ["a", name, word @ ("servfail" | "nxdomain")] => {
+                    world.addresses.insert((*name).to_owned(), Err(failure(word, name)));
+                }
+                ["a", name, addresses @ ..] => {
+                    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+                    world.addresses.insert((*name).to_owned(), Ok(addresses));
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        world
+    }
+
+    fn exchangers(&self, domain: &Domain) -> Result<Exchangers, LookupFailure> {
+        let name = domain.as_str();
+        self.mx.get(name).cloned().unwrap_or_else(|| match self.addresses.get(name) {
+            Some(_) => Ok(Exchangers::Implicit),
+            None => Err(failure("nxdomain", name)),
+        })
+    }
+
+    fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, LookupFailure> {
+        self.addresses.get(host.as_str()).cloned().unwrap_or_else(|| Err(failure("nxdomain", host.as_str())))
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        own_names: vec!["us.example".parse().unwrap()],
+        own_addresses: vec!["198.51.100.1".parse().unwrap()],
+        families: FamilyPreference::Both,
+        allow_private: false,
+        port: 25,
+        tls: TlsPolicy::Opportunistic,
+    }
+}
+
+/// Drives a plan whose every target fails, and lists what it asked, tried and said in the end.
+fn drive(mut plan: Plan, world: &World) -> Vec<String> {
+    let mut told = Vec::new();
+    for _ in 0..1000 {
+        match plan.poll() {
+            Step::AskExchangers(domain) => {
+                assert_eq!(plan.poll(), Step::AskExchangers(domain.clone()), "a question stands until it is answered");
+                plan.exchangers(world.exchangers(&domain));
+            }
+            Step::AskAddresses { hosts, configured } => {
+                let again = Step::AskAddresses { hosts: hosts.clone(), configured };
+                assert_eq!(plan.poll(), again, "a question stands until it is answered");
+                let mut names: Vec<_> = hosts.iter().map(Domain::as_str).collect();
+                names.sort_unstable();
+                told.push(format!("ask {}", names.join(" ")));
+                plan.addresses(hosts.iter().map(|host| world.addresses(host)).collect());
+            }
+            Step::Try(target) => {
+                let tls = if target.tls == TlsPolicy::Opportunistic { "" } else { " tls differs" };
+                let port = if target.port == 25 { String::new() } else { format!(" port {}", target.port) };
+                told.push(format!("{} {}{port}{tls}", target.host, target.address));
+            }
+            Step::Exhausted(trouble) => {
+                told.push(trouble.map_or("end".to_owned(), |trouble| format!("{:?}: {}", trouble.kind, trouble.text)));
+                return told;
+            }
+        }
+    }
+    panic!("the plan never ends: {told:?}");
+}
+
+struct Case {
+    name: &'static str,
+    to: &'static str,
+    world: &'static [&'static str],
+    expect: &'static [&'static str],
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "best preference first, worse hosts are asked for only when it fails (RFC 5321 section 5.1)",
+        to: "d.example",
+        world: &[
+            "mx d.example 20 b.example",
+            "mx d.example 10 a.example",
+            "a a.example 192.0.2.1",
+            "a b.example 192.0.2.2",
+        ],
+        expect: &["ask a.example", "a.example 192.0.2.1", "ask b.example", "b.example 192.0.2.2", "end"],
+    },
+    Case {
+        name: "a host's addresses take turns by family",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "a a.example 192.0.2.1 192.0.2.2 2001:db8::1 2001:db8::2"],
+        expect: &[
+            "ask a.example",
+            "a.example 2001:db8::1",
+            "a.example 192.0.2.1",
+            "a.example 2001:db8::2",
+            "a.example 192.0.2.2",
+            "end",
+        ],
+    },
+    Case {
+        name: "without MX records the domain is its own exchanger (RFC 5321 section 5.1)",
+        to: "d.example",
+        world: &["a d.example 192.0.2.1"],
+        expect: &["ask d.example", "d.example 192.0.2.1", "end"],
+    },
+    Case {
+        name: "a null MX takes no mail, even when the domain has an address (RFC 7505)",
+        to: "d.example",
+        world: &["mx d.example null", "a d.example 192.0.2.1"],
+        expect: &["NullMx: d.example takes no mail (null MX)"],
+    },
+    Case {
+        name: "with MX records the domain's own address is never used (RFC 5321 section 5.1)",
+        to: "d.example",
+        world: &["mx d.example 10 gone.example", "a d.example 192.0.2.1"],
+        expect: &["ask gone.example", "NoSuchDomain: gone.example: nxdomain"],
+    },
+    Case {
+        name: "records that name no host",
+        to: "d.example",
+        world: &["mx d.example unusable", "a d.example 192.0.2.1"],
+        expect: &["NoSuchDomain: no MX record of d.example names a host"],
+    },
+    Case {
+        name: "a domain that does not exist",
+        to: "d.example",
+        world: &[],
+        expect: &["NoSuchDomain: d.example: nxdomain"],
+    },
+    Case {
+        name: "a name server that fails is no reason to bounce, and none to guess an address",
+        to: "d.example",
+        world: &["mx d.example servfail", "a d.example 192.0.2.1"],
+        expect: &["DnsTemporary: d.example: servfail"],
+    },
+    Case {
+        name: "doubt about one host outweighs the certainty that another does not exist",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 b.example",
+            "a a.example nxdomain",
+            "a b.example servfail",
+        ],
+        expect: &["ask a.example", "ask b.example", "DnsTemporary: b.example: servfail"],
+    },
+    Case {
+        name: "a host that could not be found does not stop the others, and is remembered in the end",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 b.example",
+            "a a.example servfail",
+            "a b.example 192.0.2.2",
+        ],
+        expect: &["ask a.example", "ask b.example", "b.example 192.0.2.2", "DnsTemporary: a.example: servfail"],
+    },
+    Case {
+        name: "a host that does not exist does not matter once another was tried",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "mx d.example 20 b.example", "a b.example 192.0.2.2"],
+        expect: &["ask a.example", "ask b.example", "b.example 192.0.2.2", "end"],
+    },
+    Case {
+        name: "as a backup we send only to better hosts (RFC 5321 section 5.1)",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 us.example",
+            "mx d.example 20 b.example",
+            "mx d.example 30 c.example",
+            "a a.example 192.0.2.1",
+            "a b.example 192.0.2.2",
+            "a c.example 192.0.2.3",
+        ],
+        expect: &["ask a.example", "a.example 192.0.2.1", "end"],
+    },
+    Case {
+        name: "the best exchanger is us: a loop",
+        to: "d.example",
+        world: &["mx d.example 10 us.example", "mx d.example 20 b.example", "a b.example 192.0.2.2"],
+        expect: &["Loop: mail for d.example loops back to this system"],
+    },
+    Case {
+        name: "we are the implicit exchanger: a loop",
+        to: "us.example",
+        world: &["a us.example 203.0.113.5"],
+        expect: &["Loop: mail for us.example loops back to this system"],
+    },
+    Case {
+        name: "a name of others for our address is a loop too",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 alias.example",
+            "mx d.example 10 b.example",
+            "mx d.example 20 c.example",
+            "a alias.example 198.51.100.1",
+            "a b.example 192.0.2.2",
+            "a c.example 192.0.2.3",
+        ],
+        expect: &["ask alias.example b.example", "Loop: mail for d.example loops back to this system"],
+    },
+    Case {
+        name: "our address among worse hosts ends the list",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 alias.example",
+            "mx d.example 30 c.example",
+            "a a.example 192.0.2.1",
+            "a alias.example 198.51.100.1",
+            "a c.example 192.0.2.3",
+        ],
+        expect: &["ask a.example", "a.example 192.0.2.1", "ask alias.example", "end"],
+    },
+    Case {
+        name: "a backup whose better host does not exist reports that, not a loop",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "mx d.example 20 alias.example", "a alias.example 198.51.100.1"],
+        expect: &["ask a.example", "ask alias.example", "NoSuchDomain: a.example: nxdomain"],
+    },
+    Case {
+        name: "strangers cannot point us at our own networks",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "a a.example 127.0.0.1 10.0.0.1 ::1 169.254.169.254"],
+        expect: &[
+            "ask a.example",
+            "NoSuchDomain: a.example has only addresses that no mail is sent to (private or reserved)",
+        ],
+    },
+    Case {
+        name: "and addresses that are fine are used beside those that are not",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "a a.example 127.0.0.1 192.0.2.1"],
+        expect: &["ask a.example", "a.example 192.0.2.1", "end"],
+    },
+    Case {
+        name: "an address literal needs no lookup (RFC 5321 section 4.1.3)",
+        to: "[192.0.2.7]",
+        world: &[],
+        expect: &["192.0.2.7 192.0.2.7", "end"],
+    },
+    Case { name: "an IPv6 literal", to: "[IPv6:2001:db8::7]", world: &[], expect: &["2001:db8::7 2001:db8::7", "end"] },
+    Case {
+        name: "a literal of a private address",
+        to: "[127.0.0.1]",
+        world: &[],
+        expect: &["NoSuchDomain: 127.0.0.1 has only addresses that no mail is sent to (private or reserved)"],
+    },
+    Case {
+        name: "a literal of our own address",
+        to: "[198.51.100.1]",
+        world: &[],
+        expect: &["Loop: mail for [198.51.100.1] loops back to this system"],
+    },
+    Case {
+        name: "smarthosts go before MX records and are tried in their order",
+        to: "routed.example",
+        world: &[
+            "mx routed.example 10 a.example",
+            "a a.example 192.0.2.1",
+            "mx relay.example 10 a.example",
+            "a relay.example 10.0.0.1 10.0.0.2",
+        ],
+        expect: &[
+            "ask relay.example",
+            "relay.example 10.0.0.1 port 2525",
+            "relay.example 10.0.0.2 port 2525",
+            "127.0.0.1 127.0.0.1",
+            "end",
+        ],
+    },
+    Case {
+        name: "a smarthost that does not exist is a mistake to be repaired, not a reason to bounce",
+        to: "mistyped.example",
+        world: &[],
+        expect: &["ask smarthsot.example", "DnsTemporary: smarthsot.example: nxdomain"],
+    },
+    Case {
+        name: "an exception to a wider route goes by MX",
+        to: "direct.routed.example",
+        world: &["mx direct.routed.example 10 a.example", "a a.example 192.0.2.1"],
+        expect: &["ask a.example", "a.example 192.0.2.1 tls differs", "end"],
+    },
+    Case {
+        name: "a route to ourselves is the operator's own business",
+        to: "home.example",
+        world: &["a us.example 198.51.100.1"],
+        expect: &["ask us.example", "us.example 198.51.100.1 port 26", "end"],
+    },
+];
+
+fn routes() -> RouteTable {
+    let rule = |domain: &str, hosts: &[&str], tls| RouteRule {
+        domain: domain.to_owned(),
+        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        tls,
+    };
+    RouteTable::new([
+        rule("routed.example", &["relay.example:2525", "127.0.0.1"], None),
+        rule(".routed.example", &["relay.example"], None),
+        rule("direct.routed.example", &[], Some(TlsPolicy::Required)),
+        rule("mistyped.example", &["smarthsot.example"], None),
+        rule("home.example", &["us.example:26"], None),
+    ])
+    .unwrap()
+}
+
+fn plan_for(domain: &str, policy: Policy, seed: u64) -> Plan {
+    let domain: Domain = domain.parse().unwrap();
+    let routes = routes();
+    let route = routes.find(&domain).map(Arc::as_ref);
+    Plan::new(Arc::new(policy), domain, route, seed)
+}
+
+#[test]
+fn what_is_tried_in_which_order() {
+    for case in CASES {
+        for seed in 0..5 {
+            let told = drive(plan_for(case.to, policy(), seed), &World::read(case.world));
+            assert_eq!(told, case.expect, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn hosts_of_equal_preference_share_the_load() {
+    let world = World::read(&[
+        "mx d.example 10 a.example",
+        "mx d.example 10 b.example",
+        "mx d.example 10 c.example",
+        "mx d.example 20 z.example",
+        "a a.example 192.0.2.1",
+        "a b.example 192.0.2.2",
+        "a c.example 192.0.2.3",
+        "a z.example 192.0.2.26",
+    ]);
+    let mut first = BTreeMap::<String, usize>::new();
+    let mut orders = BTreeSet::new();
+    for seed in 0..600 {
+        let told = drive(plan_for("d.example", policy(), seed), &world);
+        assert_eq!(told[5], "z.example 192.0.2.26", "a worse host never goes first: {told:?}");
+        *first.entry(told[1].clone()).or_default() += 1;
+        orders.insert(told[1..4].to_vec());
+    }
+    assert_eq!(orders.len(), 6, "every order occurs");
+    assert!(first.values().all(|&count| count > 120), "evenly: {first:?}");
+}
+
+#[test]
+fn an_attempt_is_bounded_whatever_dns_says() {
+    let mut lines = Vec::new();
+    for n in 0..100 {
+        lines.push(format!("mx d.example {} h{n}.example", n / 50));
+        lines.push(format!("a h{n}.example servfail"));
+    }
+    let world = World::read(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = drive(plan_for("d.example", policy(), 1), &world);
+    let asked: usize =
+        told.iter().filter_map(|line| line.strip_prefix("ask ")).map(|hosts| hosts.split(' ').count()).sum();
+    assert_eq!(asked, MAX_HOSTS);
+
+    let addresses: Vec<_> = (1..=200).map(|n| format!("192.0.2.{n}")).collect();
+    let line = format!("a d.example {}", addresses.join(" "));
+    let told = drive(plan_for("d.example", policy(), 1), &World::read(&[&line]));
+    assert_eq!(told.iter().filter(|line| line.starts_with("d.example")).count(), MAX_TARGETS);
+    assert_eq!(told.last().unwrap(), "end");
+}
+
+#[test]
+fn private_addresses_are_used_where_an_operator_allows_them() {
+    let allowing = Policy { allow_private: true, ..policy() };
+    let world = World::read(&["mx d.example 10 a.example", "a a.example 127.0.0.1"]);
+    assert_eq!(drive(plan_for("d.example", allowing, 1), &world)[1], "a.example 127.0.0.1");
+}
