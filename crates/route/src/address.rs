@@ -1,4 +1,4 @@
-//! Which addresses mail is sent to, and in which order a host's addresses are tried. Not responsible for the order of
+//! Which addresses mail is sent to, and in which order a host's are tried. Not responsible for the order of
 //! hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,26 +6,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Addresses of one host that are considered.
 pub const MAX_ADDRESSES_PER_HOST: usize = 16;
 
-/// Which family of a host's addresses is tried first.
+/// Which address families are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum FamilyPreference {
-    /// In turn, IPv6 first: when a family is broken on the way, the next address is of the other.
+pub enum Families {
+    /// Both in turn, IPv6 first: when one family is broken on the way, the next address is of the other.
     #[default]
     Both,
-    /// All IPv4 addresses before all IPv6 ones.
+    /// IPv4 only.
     Ipv4,
-    /// All IPv6 addresses before all IPv4 ones.
+    /// IPv6 only.
     Ipv6,
 }
 
 /// A host's addresses in the order in which they are tried (RFC 5321 §5.1: within a family as the answer has them).
 #[must_use]
-pub fn in_order(addresses: &[IpAddr], preference: FamilyPreference) -> Vec<IpAddr> {
+pub fn in_order(addresses: &[IpAddr], families: Families) -> Vec<IpAddr> {
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().copied().partition(IpAddr::is_ipv4);
-    let mut ordered = match preference {
-        FamilyPreference::Both => alternate(&v6, &v4),
-        FamilyPreference::Ipv4 => [v4, v6].concat(),
-        FamilyPreference::Ipv6 => [v6, v4].concat(),
+    let mut ordered = match families {
+        Families::Both => alternate(&v6, &v4),
+        Families::Ipv4 => v4,
+        Families::Ipv6 => v6,
     };
     ordered.truncate(MAX_ADDRESSES_PER_HOST);
     ordered
@@ -96,22 +96,22 @@ mod tests {
     #[test]
     fn families_take_turns() {
         let addresses = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"].map(ip);
-        let ordered = |preference| {
-            let ordered = in_order(&addresses, preference);
+        let ordered = |families| {
+            let ordered = in_order(&addresses, families);
             ordered
                 .iter()
                 .map(|address| addresses.iter().position(|known| known == address).unwrap())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(ordered(FamilyPreference::Both), [0, 3, 1, 4, 2]);
-        assert_eq!(ordered(FamilyPreference::Ipv4), [3, 4, 0, 1, 2]);
-        assert_eq!(ordered(FamilyPreference::Ipv6), [0, 1, 2, 3, 4]);
+        assert_eq!(ordered(Families::Both), [0, 3, 1, 4, 2]);
+        assert_eq!(ordered(Families::Ipv4), [3, 4]);
+        assert_eq!(ordered(Families::Ipv6), [0, 1, 2]);
     }
 
     #[test]
     fn a_host_with_hundreds_of_addresses_gets_as_many_tries_as_others() {
         let many: Vec<_> = (0..=255).map(|n| IpAddr::from([192, 0, 2, n])).collect();
-        assert_eq!(in_order(&many, FamilyPreference::Both).len(), MAX_ADDRESSES_PER_HOST);
+        assert_eq!(in_order(&many, Families::Both).len(), MAX_ADDRESSES_PER_HOST);
     }
 
     #[test]

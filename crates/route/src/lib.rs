@@ -14,6 +14,6 @@ pub mod address;
 pub mod plan;
 pub mod table;
 
-pub use address::{FamilyPreference, MAX_ADDRESSES_PER_HOST};
+pub use address::{Families, MAX_ADDRESSES_PER_HOST};
 pub use plan::{Exchanger, Exchangers, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, Step, Target};
 pub use table::{Place, Route, RouteError, RouteHost, RouteRule, RouteTable, TlsPolicy};

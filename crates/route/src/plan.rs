@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
-use crate::address::{FamilyPreference, in_order, may_be_mailed_to};
+use crate::address::{Families, in_order, may_be_mailed_to};
 use crate::table::{Place, Route, RouteHost, TlsPolicy};
 
 /// Hosts of one attempt that are looked up.
@@ -27,8 +27,8 @@ pub struct Policy {
     pub own_names: Vec<Domain>,
     /// The same, by address.
     pub own_addresses: Vec<IpAddr>,
-    /// Which family goes first.
-    pub families: FamilyPreference,
+    /// Which are used.
+    pub families: Families,
     /// Whether DNS and address literals may name private and loopback addresses.
     pub allow_private: bool,
     /// Where no route names another.
@@ -301,7 +301,11 @@ impl Plan {
             let text = format!("{host} has only addresses that no mail is sent to (private or reserved)");
             return self.note(TroubleKind::NoSuchDomain, text);
         }
-        for address in in_order(&usable, self.policy.families) {
+        let ordered = in_order(&usable, self.policy.families);
+        if ordered.is_empty() {
+            return self.note(TroubleKind::Connect, format!("{host} has no address of the family that is used here"));
+        }
+        for address in ordered {
             self.ready.push_back(Target { host: host.clone(), address, port: candidate.port, tls: self.tls });
         }
     }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mailtier_route::{
-    Exchanger, Exchangers, FamilyPreference, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, RouteRule,
-    RouteTable, Step, TlsPolicy,
+    Exchanger, Exchangers, Families, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, RouteRule, RouteTable, Step,
+    TlsPolicy,
 };
 use mailtier_types::Domain;
 
@@ -67,7 +67,7 @@ fn policy() -> Policy {
     Policy {
         own_names: vec!["us.example".parse().unwrap()],
         own_addresses: vec!["198.51.100.1".parse().unwrap()],
-        families: FamilyPreference::Both,
+        families: Families::Both,
         allow_private: false,
         port: 25,
         tls: TlsPolicy::Opportunistic,
@@ -412,4 +412,13 @@ fn private_addresses_are_used_where_an_operator_allows_them() {
     let allowing = Policy { allow_private: true, ..policy() };
     let world = World::read(&["mx d.example 10 a.example", "a a.example 127.0.0.1"]);
     assert_eq!(drive(plan_for("d.example", allowing, 1), &world)[1], "a.example 127.0.0.1");
+}
+
+#[test]
+fn a_host_of_the_other_family_may_be_reached_some_day() {
+    let world = World::read(&["a d.example 2001:db8::1", "a e.example 2001:db8::1 192.0.2.1"]);
+    let only_v4 = Policy { families: Families::Ipv4, ..policy() };
+    let told = drive(plan_for("d.example", only_v4.clone(), 1), &world);
+    assert_eq!(told[1], "Connect: d.example has no address of the family that is used here");
+    assert_eq!(drive(plan_for("e.example", only_v4, 1), &world)[1..], ["e.example 192.0.2.1", "end"]);
 }
