@@ -1,1 +1,53 @@
-//! charter
+//! One `mailtier.toml` for all programs: a section for each, every key with a default, every key overridable by
+//! `MAILTIER__SECTION__KEY`.
+//!
+//! Responsible for reading, for saying clearly what is wrong (the key, the nearest valid name, how to mend it), for
+//! secrets from files and for the reference in docs/configuration.md. Not responsible for acting on any value.
+
+mod check;
+mod error;
+mod load;
+mod reference;
+mod secret;
+mod section;
+mod sections;
+
+pub use check::{resolve_host_name, system_name};
+pub use error::ConfigError;
+pub use reference::reference_markdown;
+pub use secret::Secret;
+pub use section::Key;
+pub use sections::{
+    ClusterConfig, DatabaseConfig, InboundConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig,
+    TelemetryConfig, TlsPolicy,
+};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What the programs share.
+    pub cluster: ClusterConfig,
+    /// PostgreSQL.
+    pub database: DatabaseConfig,
+    /// mailtier-inbound.
+    pub inbound: InboundConfig,
+    /// mailtier-queue.
+    pub queue: QueueConfig,
+    /// mailtier-outbound.
+    pub outbound: OutboundConfig,
+    /// Logs, traces and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// The keys of each section, in the order of the reference.
+    pub const SECTIONS: &'static [(&'static str, &'static [&'static str], &'static [Key])] = &[
+        ("cluster", ClusterConfig::ABOUT, ClusterConfig::KEYS),
+        ("database", DatabaseConfig::ABOUT, DatabaseConfig::KEYS),
+        ("inbound", InboundConfig::ABOUT, InboundConfig::KEYS),
+        ("queue", QueueConfig::ABOUT, QueueConfig::KEYS),
+        ("outbound", OutboundConfig::ABOUT, OutboundConfig::KEYS),
+        ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
+    ];
+}

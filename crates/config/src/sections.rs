@@ -1,0 +1,277 @@
+//! The sections and their keys. Not responsible for reading them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use crate::section::section;
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+const fn anywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+fn loopback_networks() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 86_400)
+}
+
+section! {
+    /// What the programs of one installation share.
+    ClusterConfig {
+        /// The token services show the queue. Needed when `queue.listen` is not on loopback.
+        secret: Option<Secret> = None, "text";
+        /// The file with that token.
+        secret_file: Option<PathBuf> = None, "path";
+        /// The token operators show the queue. Without it the admin API is off.
+        admin_secret: Option<Secret> = None, "text";
+        /// The file with that token.
+        admin_secret_file: Option<PathBuf> = None, "path";
+    }
+}
+
+section! {
+    /// PostgreSQL, used by mailtier-queue only.
+    DatabaseConfig {
+        /// `postgres://user:password@host/database`, with any parameter of libpq's URLs that matters here
+        /// (`sslmode`, `host` for a Unix socket …).
+        url: Option<Secret> = None, "text";
+        /// The file with that URL.
+        url_file: Option<PathBuf> = None, "path";
+        /// Connections for questions; four more serve the hot paths.
+        max_connections: u32 = 8, "number";
+        /// Longest time a statement may take.
+        #[serde(with = "humantime_serde")]
+        statement_timeout: Duration = Duration::from_secs(30), "duration";
+        /// Starts although the server has `fsync`, `full_page_writes` or `synchronous_commit` off, which loses mail when it
+        /// crashes.
+        allow_unsafe_durability: bool = false, "boolean";
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// One line for people, with Postfix's fields.
+    Text,
+}
+
+section! {
+    /// Logs, traces and metrics.
+    TelemetryConfig {
+        /// `json` or `text`.
+        log_format: LogFormat = LogFormat::Json, "word";
+        /// What is logged, in the syntax of tracing's EnvFilter.
+        log_filter: String = "info".to_owned(), "text";
+        /// An OpenTelemetry collector (OTLP over gRPC) for traces and metrics, such as `http://collector:4317`.
+        otlp_endpoint: Option<String> = None, "URL";
+        /// The share of receptions whose trace is recorded, 0 to 1. Without a collector none is.
+        trace_sample_ratio: f64 = 1.0, "number";
+    }
+}
+
+section! {
+    /// mailtier-inbound: reception.
+    InboundConfig {
+        /// Where SMTP is served.
+        listen: Vec<SocketAddr> = vec![anywhere(2525)], "list of addresses";
+        /// Where health and metrics are served.
+        http_listen: SocketAddr = loopback(9101), "address";
+        /// The name in greetings and Received fields; the system's name when that has a dot.
+        hostname: Option<String> = None, "host name";
+        /// Queue replicas, `http://host:port`; every address of a name is used.
+        queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs";
+        /// Networks whose clients may send to any recipient.
+        relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
+        /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
+        relay_domains: Vec<String> = Vec::new(), "list of domains";
+        /// Largest message (RFC 1870).
+        max_message_size: ByteSize = ByteSize::mib(50), "size";
+        /// Recipients of one transaction; RFC 5321 asks for at least 100.
+        max_recipients: usize = 1000, "number";
+        /// Sessions at a time; more are answered with 421.
+        max_sessions: usize = 10_000, "number";
+        /// Errors after which a session is closed.
+        max_errors: u32 = 20, "number";
+        /// Received fields after which a message is taken for a loop.
+        max_received_hops: u32 = 50, "number";
+        /// Memory for messages on their way; more are answered with 452. 0: a quarter of what the machine or its cgroup has.
+        memory_budget: ByteSize = ByteSize::b(0), "size";
+        /// How long the queue may take to store a message before the client is told to try again.
+        #[serde(with = "humantime_serde")]
+        submit_timeout: Duration = Duration::from_secs(30), "duration";
+        /// After a signal, how long transactions may take to finish.
+        #[serde(with = "humantime_serde")]
+        drain_timeout: Duration = Duration::from_secs(30), "duration";
+        /// The certificate chain for STARTTLS (PEM).
+        tls_certificate: Option<PathBuf> = None, "path";
+        /// Its key (PEM).
+        tls_key: Option<PathBuf> = None, "path";
+        /// Worker threads; 0: one for each core.
+        threads: usize = 0, "number";
+    }
+}
+
+section! {
+    /// mailtier-queue: the queue.
+    QueueConfig {
+        /// Where gRPC is served.
+        listen: SocketAddr = loopback(7070), "address";
+        /// Where other replicas reach this one, host:port; `listen` when not set.
+        advertise: Option<String> = None, "host:port";
+        /// Where health and metrics are served.
+        http_listen: SocketAddr = loopback(9102), "address";
+        /// What this replica is called in logs; the system's name when not set.
+        name: Option<String> = None, "text";
+        /// The host name in notifications; the system's name when that has a dot.
+        hostname: Option<String> = None, "host name";
+        /// How long ownership of a shard lasts without a renewal.
+        #[serde(with = "humantime_serde")]
+        lease: Duration = Duration::from_secs(15), "duration";
+        /// How often ownership is renewed; at most a third of `lease`.
+        #[serde(with = "humantime_serde")]
+        renew_every: Duration = Duration::from_secs(5), "duration";
+        /// How long a worker that is gone may take to come back before its work is given to another.
+        #[serde(with = "humantime_serde")]
+        worker_grace: Duration = Duration::from_secs(10), "duration";
+        /// The wait after the first failed attempt; it doubles with each.
+        #[serde(with = "humantime_serde")]
+        retry_first: Duration = minutes(5), "duration";
+        /// The longest wait between attempts.
+        #[serde(with = "humantime_serde")]
+        retry_max: Duration = Duration::from_secs(4000), "duration";
+        /// How far a wait may differ at random, as a share of it, 0 to 1.
+        retry_jitter: f32 = 0.1, "number";
+        /// How long a message is tried before it is returned.
+        #[serde(with = "humantime_serde")]
+        lifetime: Duration = days(5), "duration";
+        /// The same for notifications, which are then dropped.
+        #[serde(with = "humantime_serde")]
+        bounce_lifetime: Duration = days(5), "duration";
+        /// Deliveries to one destination at a time.
+        destination_concurrency: u32 = 20, "number";
+        /// Deliveries kept in memory; the rest waits in PostgreSQL.
+        max_entries: usize = 4_000_000, "number";
+        /// The same for one destination.
+        max_entries_per_destination: usize = 500_000, "number";
+        /// Memory for bodies just accepted, kept for their first attempt.
+        body_cache: ByteSize = ByteSize::mib(64), "size";
+        /// Bodies up to this size travel with their delivery; larger ones are fetched.
+        inline_body: ByteSize = ByteSize::mib(1), "size";
+        /// How long history is kept, in whole days.
+        #[serde(with = "humantime_serde")]
+        event_retention: Duration = days(14), "duration";
+        /// How often an owner looks for deliveries it was not told of.
+        #[serde(with = "humantime_serde")]
+        catch_up_every: Duration = Duration::from_secs(10), "duration";
+        /// How often an owner reads all its shards again.
+        #[serde(with = "humantime_serde")]
+        reconcile_every: Duration = minutes(5), "duration";
+        /// After a signal, how long deliveries in flight may take to be settled.
+        #[serde(with = "humantime_serde")]
+        drain_timeout: Duration = Duration::from_secs(30), "duration";
+        /// Worker threads; 0: one for each core.
+        threads: usize = 0, "number";
+    }
+}
+
+/// Which address families are used towards remote hosts, and which first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpPreference {
+    /// Both, in turn.
+    #[default]
+    Both,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+}
+
+/// TLS towards remote hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsPolicy {
+    /// Where it is offered, with any certificate (RFC 7435).
+    #[default]
+    Opportunistic,
+    /// Always, with any certificate; a host without it is not used.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// A way for some domains that replaces their MX records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// `example.com`, `.example.com` for all below it, or `*`.
+    pub domain: String,
+    /// `host`, `host:port`, `[address]:port`, tried in this order.
+    pub hosts: Vec<String>,
+    /// TLS towards these hosts; `outbound.tls` when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsPolicy>,
+}
+
+section! {
+    /// mailtier-outbound: delivery.
+    OutboundConfig {
+        /// Queue replicas, `http://host:port`; a worker connects to every address of a name.
+        queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs";
+        /// Where health and metrics are served.
+        http_listen: SocketAddr = loopback(9103), "address";
+        /// The name in EHLO; the system's name when that has a dot.
+        ehlo_name: Option<String> = None, "host name";
+        /// What this worker is called in logs; the system's name when not set.
+        name: Option<String> = None, "text";
+        /// Name servers; those of the system when empty.
+        dns_servers: Vec<SocketAddr> = Vec::new(), "list of addresses";
+        /// The port of remote hosts.
+        smtp_port: u16 = 25, "number";
+        /// Deliveries in hand at a time.
+        max_in_flight: u32 = 200, "number";
+        /// Connections to remote hosts at a time, idle ones included.
+        max_connections: usize = 500, "number";
+        /// How long a connection is kept open for the next delivery.
+        #[serde(with = "humantime_serde")]
+        idle_timeout: Duration = Duration::from_secs(5), "duration";
+        /// Deliveries over one connection.
+        deliveries_per_connection: u32 = 1000, "number";
+        /// `both`, `ipv4` or `ipv6`.
+        ip_preference: IpPreference = IpPreference::Both, "word";
+        /// `opportunistic`, `required` or `off`.
+        tls: TlsPolicy = TlsPolicy::Opportunistic, "word";
+        /// Longest wait for a connection to one address.
+        #[serde(with = "humantime_serde")]
+        connect_timeout: Duration = Duration::from_secs(30), "duration";
+        /// Delivers to loopback, private and link-local addresses that DNS names; routes may name them always.
+        allow_private_addresses: bool = false, "boolean";
+        /// After a signal, how long deliveries in flight may take.
+        #[serde(with = "humantime_serde")]
+        drain_timeout: Duration = Duration::from_secs(60), "duration";
+        /// Ways that replace MX records; the most precise domain counts.
+        routes: Vec<RouteConfig> = Vec::new(), "list of tables";
+        /// Worker threads; 0: one for each core.
+        threads: usize = 0, "number";
+    }
+}
