@@ -1,67 +1,391 @@
-//! The state of one server session.
+//! The state of one server session, and what drives it: input, time, verdicts. Not responsible for single commands.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ServerAction, ServerConfig, Verdict};
+use bytes::BytesMut;
+use mailtier_types::reply;
+
+use super::command::{self, Verb};
+use super::content::{Content, Step};
+use super::sequence::{self, Place};
+use super::{Question, ServerAction, ServerConfig, Verdict};
 use crate::TlsInfo;
+use crate::syntax::line::{LineTaker, Taken};
+
+/// What is going on.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Before the greeting.
+    Connecting,
+    /// Commands.
+    Commands,
+    /// Content, from 354 to the end of data.
+    Content(Content),
+    /// STARTTLS was answered; `told` once the driver was told to do the handshake.
+    Upgrading {
+        /// Whether [`ServerAction::UpgradeTls`] was given.
+        told: bool,
+    },
+    /// Only output is left.
+    Closing,
+    /// Nothing is left.
+    Closed,
+}
+
+/// The question whose verdict is awaited.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Connect,
+    Hello { extended: bool },
+    Mail { smtputf8: bool },
+    Rcpt,
+    Data,
+    EndOfData,
+}
+
+/// What EHLO or HELO established.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hello {
+    pub(super) extended: bool,
+}
+
+/// From MAIL to the end of data.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) recipients: usize,
+    pub(super) smtputf8: bool,
+}
 
 /// One SMTP connection, seen from the server.
 #[derive(Debug)]
 pub struct ServerSession {
-    config: Arc<ServerConfig>,
-    output: Vec<u8>,
-    deadline: Instant,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) phase: Phase,
+    pub(super) refused: bool,
+    pub(super) hello: Option<Hello>,
+    pub(super) tls: bool,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) errors: u32,
+    pub(super) input: BytesMut,
+    pub(super) output: Vec<u8>,
+    /// The output must not wait for further commands.
+    pub(super) flush: bool,
+    /// The reply under way is such output (RFC 2920 §3.2).
+    pub(super) at_once: bool,
+    /// A transaction was abandoned and the driver does not know yet.
+    pub(super) reset: bool,
+    lines: LineTaker,
+    line: Vec<u8>,
+    question: Option<Question>,
+    asked: Option<Asked>,
+    eof: bool,
+    draining: bool,
+    pub(super) now: Instant,
+    pub(super) deadline: Instant,
+    /// A command was taken since the deadline was set.
+    progressed: bool,
 }
 
 impl ServerSession {
-    /// A session on a connection that was just opened. Its first action is to ask [`super::Question::Connect`].
+    /// A session on a connection that was just opened. Its first action is to ask [`Question::Connect`].
     #[must_use]
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
         let deadline = now + config.timeouts.command;
-        Self { config, output: Vec::new(), deadline }
+        let lines = LineTaker::new(config.limits.command_line_octets);
+        Self {
+            config,
+            phase: Phase::Connecting,
+            refused: false,
+            hello: None,
+            tls: false,
+            transaction: None,
+            errors: 0,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            flush: false,
+            at_once: true,
+            reset: false,
+            lines,
+            line: Vec::new(),
+            question: Some(Question::Connect),
+            asked: Some(Asked::Connect),
+            eof: false,
+            draining: false,
+            now,
+            deadline,
+            progressed: false,
+        }
     }
+
     /// Octets from the client.
     pub fn handle_input(&mut self, data: &[u8], now: Instant) {
-        let _ = (data, now, &self.config);
+        self.now = now;
+        match self.phase {
+            Phase::Connecting => {
+                // RFC 5321 §4.3.1: the client waits for the greeting.
+                self.asked = None;
+                self.question = None;
+                self.close_with(reply::EARLY_TALKER);
+            }
+            // RFC 3207 §4.2: what follows STARTTLS in the clear must not be taken for anything. The handshake reads the
+            // socket itself, so a driver that gets here has read too far.
+            Phase::Upgrading { .. } => self.phase = Phase::Closed,
+            Phase::Closing | Phase::Closed => {}
+            Phase::Commands | Phase::Content(_) => {
+                self.extend_deadline();
+                self.input.extend_from_slice(data);
+            }
+        }
     }
-    /// The client closed its side, or the connection broke.
-    pub fn handle_eof(&mut self) {}
+
+    /// The client closed its side, or the connection broke. What it had said is still answered.
+    pub fn handle_eof(&mut self) {
+        self.eof = true;
+    }
+
     /// [`Self::next_timeout`] may have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.now = now;
+        if self.asked.is_some() || now < self.deadline {
+            return;
+        }
+        if self.output.is_empty() && matches!(self.phase, Phase::Commands | Phase::Content(_)) {
+            // RFC 5321 §4.5.3.2.7, §3.8.
+            self.close_with(reply::IDLE_TIMEOUT);
+        } else {
+            // The client does not even take its replies, or the handshake does not end.
+            self.abandon();
+            self.output.clear();
+            self.phase = Phase::Closed;
+        }
     }
-    /// When [`Self::handle_timeout`] wants to be called.
+
+    /// When [`Self::handle_timeout`] wants to be called; never while a question is open.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        Some(self.deadline)
+        (self.asked.is_none() && !matches!(self.phase, Phase::Closed)).then_some(self.deadline)
     }
+
     /// The verdict on the open question.
-    pub fn answer(&mut self, verdict: Verdict) {
-        let _ = verdict;
+    pub fn answer(&mut self, verdict: Verdict, now: Instant) {
+        self.now = now;
+        self.progressed = true;
+        self.extend_deadline();
+        match self.asked.take() {
+            Some(Asked::Connect) => self.connect_answered(verdict),
+            Some(Asked::Hello { extended }) => self.hello_answered(extended, verdict),
+            Some(Asked::Mail { smtputf8 }) => self.mail_answered(smtputf8, verdict),
+            Some(Asked::Rcpt) => self.rcpt_answered(verdict),
+            Some(Asked::Data) => self.data_answered(verdict),
+            Some(Asked::EndOfData) => self.end_of_data_answered(verdict),
+            None => {}
+        }
     }
+
     /// The handshake is done: everything said before is forgotten (RFC 3207 §4.2).
-    pub fn handle_tls(&mut self, info: TlsInfo) {
-        let _ = info;
+    pub fn handle_tls(&mut self, _info: TlsInfo, now: Instant) {
+        self.now = now;
+        self.progressed = true;
+        self.extend_deadline();
+        self.upgraded();
     }
-    /// Drain: the session ends with 421 as soon as no transaction is open.
-    pub fn shut_down(&mut self) {}
+
+    /// Drain: the session ends with 421 as soon as no transaction is open, at once where none is.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.now = now;
+        self.draining = true;
+    }
+
     /// What to do next.
     pub fn poll(&mut self) -> ServerAction {
-        ServerAction::NeedInput
+        loop {
+            if let Some(action) = self.due() {
+                return action;
+            }
+            let waiting = match self.phase {
+                Phase::Content(_) => self.poll_content(),
+                _ => self.poll_commands(),
+            };
+            if let Some(action) = waiting {
+                return action;
+            }
+        }
     }
+
     /// What is to be written.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         &self.output
     }
+
     /// So many octets of the output were written.
     pub fn sent(&mut self, octets: usize) {
-        self.output.drain(..octets);
+        self.output.drain(..octets.min(self.output.len()));
+        if self.output.is_empty() {
+            self.output.shrink_to(KEPT_OUTPUT_OCTETS);
+            self.flush = false;
+        }
     }
+
     /// Whether the driver may read from the connection now.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        true
+        self.asked.is_none()
+            && self.input.len() < self.config.limits.input_octets
+            && matches!(self.phase, Phase::Commands | Phase::Content(_))
+    }
+
+    /// How far the session has come, for [`sequence`].
+    fn place(&self) -> Place {
+        match (&self.transaction, self.hello) {
+            _ if self.refused => Place::Refused,
+            (Some(transaction), _) if transaction.recipients > 0 => Place::Rcpt,
+            (Some(_), _) => Place::Mail,
+            (None, Some(_)) => Place::Greeted,
+            (None, None) => Place::Start,
+        }
+    }
+
+    /// Opens a question. Its verdict goes to the file of the command that asked.
+    pub(super) fn ask(&mut self, question: Question, asked: Asked) {
+        self.question = Some(question);
+        self.asked = Some(asked);
+    }
+
+    /// Content renews the deadline with every octet, commands only as a whole: a line that never ends must not keep a
+    /// session open.
+    fn extend_deadline(&mut self) {
+        match self.phase {
+            Phase::Content(_) => self.deadline = self.now + self.config.timeouts.content,
+            _ if self.progressed => self.deadline = self.now + self.config.timeouts.command,
+            _ => {}
+        }
+        self.progressed = false;
+    }
+
+    /// The action that comes before any further input is looked at.
+    fn due(&mut self) -> Option<ServerAction> {
+        if std::mem::take(&mut self.reset) {
+            return Some(ServerAction::Reset);
+        }
+        let unsent = !self.output.is_empty();
+        if unsent && self.flush {
+            return Some(ServerAction::Send);
+        }
+        if let Some(question) = self.question.take() {
+            return Some(ServerAction::Ask(question));
+        }
+        match (&mut self.phase, unsent) {
+            (Phase::Closing | Phase::Upgrading { told: false }, true) => Some(ServerAction::Send),
+            (Phase::Upgrading { told }, _) if !*told => {
+                *told = true;
+                Some(ServerAction::UpgradeTls)
+            }
+            (Phase::Upgrading { .. }, _) if !self.eof => Some(ServerAction::NeedInput),
+            (Phase::Closing | Phase::Closed | Phase::Upgrading { .. }, _) => {
+                self.phase = Phase::Closed;
+                Some(ServerAction::Close)
+            }
+            // The open question's verdict is awaited.
+            _ if self.asked.is_some() => Some(if unsent { ServerAction::Send } else { ServerAction::NeedInput }),
+            _ => None,
+        }
+    }
+
+    /// The next command, or the action when there is none.
+    fn poll_commands(&mut self) -> Option<ServerAction> {
+        if self.draining && self.transaction.is_none() {
+            self.close_with(reply::SHUTTING_DOWN);
+            return None;
+        }
+        let mut line = std::mem::take(&mut self.line);
+        let taken = self.lines.take(&mut self.input, &mut line);
+        self.progressed |= taken != Taken::Nothing;
+        let waiting = match taken {
+            Taken::Nothing => Some(self.out_of_input()),
+            Taken::Line => {
+                self.obey(&line);
+                None
+            }
+            Taken::TooLong => {
+                self.refuse(reply::LINE_TOO_LONG);
+                None
+            }
+            Taken::BareLineFeed => {
+                // Whoever sends this waits for a reply now, and what follows may be meant for other ears.
+                self.close_with(reply::BARE_LINE_END);
+                None
+            }
+        };
+        self.line = line;
+        waiting
+    }
+
+    /// One command line, without its CRLF.
+    fn obey(&mut self, line: &[u8]) {
+        if line.iter().any(u8::is_ascii_control) {
+            let bare = line.contains(&b'\r');
+            return self.refuse(if bare { reply::BARE_LINE_END } else { reply::CONTROL_OCTET });
+        }
+        // RFC 6531 §3.3: beyond ASCII there is only UTF-8.
+        let Ok(line) = std::str::from_utf8(line) else { return self.refuse(reply::SYNTAX) };
+        let (verb, arguments) = command::split(line);
+        self.at_once = verb.is_answered_at_once();
+        let tls_missing = self.config.tls_required && !self.tls;
+        if let Err(reply) = sequence::admit(self.place(), tls_missing, verb) {
+            return self.refuse(reply);
+        }
+        match verb {
+            Verb::Ehlo => self.hello(arguments, true),
+            Verb::Helo => self.hello(arguments, false),
+            Verb::Mail => self.mail(arguments),
+            Verb::Rcpt => self.rcpt(arguments),
+            Verb::Data => self.data(arguments),
+            Verb::StartTls => self.starttls(arguments),
+            Verb::Rset => self.rset(arguments),
+            Verb::Noop => self.noop(),
+            Verb::Quit => self.quit(arguments),
+            Verb::Vrfy => self.vrfy(arguments),
+            Verb::Help => self.help(),
+            Verb::NotOffered => self.refuse(reply::NOT_IMPLEMENTED),
+            Verb::Foreign => self.close_with(reply::UNKNOWN_COMMAND),
+            Verb::Unknown => self.refuse(reply::UNKNOWN_COMMAND),
+        }
+    }
+
+    /// The next piece of content, or the action when there is none.
+    fn poll_content(&mut self) -> Option<ServerAction> {
+        let Phase::Content(content) = &mut self.phase else { return None };
+        match content.step(&mut self.input) {
+            Step::Chunk(chunk) => Some(ServerAction::Body(chunk)),
+            Step::Faulted => Some(ServerAction::Reset),
+            Step::NeedInput => Some(self.out_of_input()),
+            Step::End => {
+                let (fault, size_bytes) = (content.fault(), content.size_bytes());
+                self.end_of_data(fault, size_bytes);
+                None
+            }
+        }
+    }
+
+    /// Everything the client said so far was looked at.
+    fn out_of_input(&mut self) -> ServerAction {
+        if !self.output.is_empty() {
+            return ServerAction::Send;
+        }
+        if self.eof {
+            self.abandon();
+            self.phase = Phase::Closed;
+            return if std::mem::take(&mut self.reset) { ServerAction::Reset } else { ServerAction::Close };
+        }
+        if self.input.is_empty() {
+            // An idle session keeps no buffer, and chunks that are still in use keep theirs.
+            self.input = BytesMut::new();
+        }
+        ServerAction::NeedInput
     }
 }
+
+/// What an idle session keeps for its next reply, in octets.
+const KEPT_OUTPUT_OCTETS: usize = 512;

@@ -1,0 +1,101 @@
+//! The command names this server knows (RFC 5321 §4.1.1 and extensions). Not responsible for their arguments.
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Ehlo,
+    Helo,
+    Mail,
+    Rcpt,
+    Data,
+    Rset,
+    Noop,
+    Quit,
+    Vrfy,
+    Help,
+    StartTls,
+    /// Known to SMTP and not offered here.
+    NotOffered,
+    /// The beginning of another protocol's conversation: somebody makes a browser talk to us.
+    Foreign,
+    Unknown,
+}
+
+impl Verb {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 14] = [
+        Self::Ehlo,
+        Self::Helo,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Data,
+        Self::Rset,
+        Self::Noop,
+        Self::Quit,
+        Self::Vrfy,
+        Self::Help,
+        Self::StartTls,
+        Self::NotOffered,
+        Self::Foreign,
+        Self::Unknown,
+    ];
+
+    /// Whether its reply must not wait for further commands (RFC 2920 §3.2).
+    pub(super) const fn is_answered_at_once(self) -> bool {
+        !matches!(self, Self::Mail | Self::Rcpt | Self::Rset)
+    }
+}
+
+/// Names and their commands. HTTP's methods are those a cross-protocol request can begin with.
+const NAMES: &[(&str, Verb)] = &[
+    ("MAIL", Verb::Mail),
+    ("RCPT", Verb::Rcpt),
+    ("DATA", Verb::Data),
+    ("EHLO", Verb::Ehlo),
+    ("QUIT", Verb::Quit),
+    ("RSET", Verb::Rset),
+    ("NOOP", Verb::Noop),
+    ("HELO", Verb::Helo),
+    ("STARTTLS", Verb::StartTls),
+    ("VRFY", Verb::Vrfy),
+    ("HELP", Verb::Help),
+    ("EXPN", Verb::NotOffered),
+    ("AUTH", Verb::NotOffered),
+    ("BDAT", Verb::NotOffered),
+    ("ETRN", Verb::NotOffered),
+    ("TURN", Verb::NotOffered),
+    ("SEND", Verb::NotOffered),
+    ("SOML", Verb::NotOffered),
+    ("SAML", Verb::NotOffered),
+    ("GET", Verb::Foreign),
+    ("HEAD", Verb::Foreign),
+    ("POST", Verb::Foreign),
+    ("PUT", Verb::Foreign),
+    ("DELETE", Verb::Foreign),
+    ("CONNECT", Verb::Foreign),
+    ("OPTIONS", Verb::Foreign),
+];
+
+/// Splits a line into its command and the arguments. Trailing spaces are tolerated (RFC 5321 §4.1.1).
+pub(super) fn split(line: &str) -> (Verb, &str) {
+    let line = line.trim_end_matches(' ');
+    let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
+    let verb =
+        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Verb::Unknown, |(_, verb)| *verb);
+    (verb, arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_any_case_and_only_whole_ones() {
+        assert_eq!(split("mail FROM:<>  "), (Verb::Mail, "FROM:<>"));
+        assert_eq!(split("Quit"), (Verb::Quit, ""));
+        assert_eq!(split("DATAX"), (Verb::Unknown, ""));
+        assert_eq!(split("GET / HTTP/1.1"), (Verb::Foreign, "/ HTTP/1.1"));
+        assert_eq!(split(""), (Verb::Unknown, ""));
+        assert_eq!(split(" NOOP"), (Verb::Unknown, "NOOP"));
+    }
+}

@@ -1,0 +1,202 @@
+//! The content of a message as it comes off the wire: where it ends, dots, and what must not be in it. Not responsible
+//! for what the content says.
+//!
+//! Content ends with `CRLF.CRLF` and with nothing that resembles it. SMTP smuggling lives on servers that disagree about
+//! that, so the scanner knows one line end only, and refuses content with any other CR or LF, after swallowing it to
+//! its real end.
+
+use bytes::{Buf, Bytes, BytesMut};
+use mailtier_types::Reply;
+use mailtier_types::reply;
+use memchr::memchr3;
+
+/// Why content is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A CR or LF on its own (RFC 5321 §2.3.8).
+    BareLineEnd,
+    /// A null octet (RFC 5321 §4.5.2, RFC 5322 §4).
+    NullOctet,
+    /// A line beyond [`super::ServerLimits::content_line_octets`].
+    LineTooLong,
+    /// More octets than SIZE offered (RFC 1870 §6.3).
+    TooBig,
+}
+
+impl Fault {
+    pub(super) const fn reply(self) -> Reply {
+        match self {
+            Self::BareLineEnd => reply::BARE_LINE_END_IN_CONTENT,
+            Self::NullOctet => reply::NUL_IN_CONTENT,
+            Self::LineTooLong => reply::CONTENT_LINE_TOO_LONG,
+            Self::TooBig => reply::MESSAGE_TOO_BIG,
+        }
+    }
+}
+
+/// What the input turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Content, dots taken off.
+    Chunk(Bytes),
+    /// The first fault. From now on content is swallowed.
+    Faulted,
+    /// Nothing more can be said without more input.
+    NeedInput,
+    /// The end of data was taken off the input.
+    End,
+}
+
+/// Where in a line the next octet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// After CRLF, or at the very beginning: the CRLF of the DATA command counts (RFC 5321 §4.1.1.4).
+    LineStart,
+    /// After a dot at the start of a line, which was taken off.
+    Dot,
+    /// After a dot and CR at the start of a line; both were taken off.
+    DotCr,
+    /// Within a line.
+    Line,
+    /// After a CR.
+    Cr,
+}
+
+/// Looks for the end of data.
+#[derive(Debug)]
+pub(super) struct Content {
+    place: Place,
+    fault: Option<Fault>,
+    size_bytes: u64,
+    line_octets: usize,
+    max_bytes: u64,
+    max_line_octets: usize,
+}
+
+impl Content {
+    pub(super) const fn new(max_bytes: u64, max_line_octets: usize) -> Self {
+        Self { place: Place::LineStart, fault: None, size_bytes: 0, line_octets: 0, max_bytes, max_line_octets }
+    }
+
+    /// What is wrong with the content seen so far.
+    pub(super) const fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// Octets of content so far; meaningful while there is no fault.
+    pub(super) const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Takes content off the input.
+    pub(super) fn step(&mut self, input: &mut BytesMut) -> Step {
+        let was_clean = self.fault.is_none();
+        loop {
+            if was_clean && self.fault.is_some() {
+                return Step::Faulted;
+            }
+            let Some(first) = input.first().copied() else { return Step::NeedInput };
+            match (self.place, first) {
+                (Place::LineStart, b'.') => {
+                    self.place = Place::Dot;
+                    input.advance(1);
+                }
+                (Place::Dot, b'\r') => {
+                    self.place = Place::DotCr;
+                    input.advance(1);
+                }
+                (Place::DotCr, b'\n') => {
+                    input.advance(1);
+                    return Step::End;
+                }
+                // RFC 5321 §4.5.2: the first of further octets after a leading dot begins the line.
+                (Place::Dot, _) => self.place = Place::Line,
+                (Place::DotCr, _) => {
+                    self.fail(Fault::BareLineEnd);
+                    self.place = Place::Line;
+                }
+                (Place::LineStart | Place::Line | Place::Cr, _) => {
+                    let octets = self.scan(self.within_size(input));
+                    self.count(octets);
+                    if self.fault.is_none() {
+                        return Step::Chunk(input.split_to(octets).freeze());
+                    }
+                    input.advance(octets);
+                }
+            }
+        }
+    }
+
+    /// Goes over lines up to the end of `buffer` or a dot at the start of a line, and says how many octets that are.
+    fn scan(&mut self, buffer: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some((&first, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) {
+            match (self.place, first) {
+                (Place::LineStart, b'.') => return at,
+                (Place::Cr, b'\n') => {
+                    at += 1;
+                    self.end_line();
+                }
+                (Place::Cr, _) => {
+                    self.fail(Fault::BareLineEnd);
+                    self.place = Place::Line;
+                }
+                _ => {
+                    self.place = Place::Line;
+                    at += self.scan_line(first, rest);
+                }
+            }
+        }
+        at
+    }
+
+    /// Goes on to the next octet that means something, and says how many octets that are.
+    fn scan_line(&mut self, first: u8, rest: &[u8]) -> usize {
+        let found = match first {
+            b'\r' | b'\n' | 0 => Some((0, first)),
+            _ => memchr3(b'\r', b'\n', 0, rest).map(|at| (at + 1, rest.get(at).copied().unwrap_or_default())),
+        };
+        let octets = found.map_or(rest.len() + 1, |(at, _)| at + 1);
+        self.line_octets = self.line_octets.saturating_add(octets);
+        if self.line_octets - usize::from(found.is_some()) > self.max_line_octets {
+            self.fail(Fault::LineTooLong);
+        }
+        match found {
+            Some((_, b'\r')) => self.place = Place::Cr,
+            Some((_, b'\n')) => self.fail(Fault::BareLineEnd),
+            Some(_) => self.fail(Fault::NullOctet),
+            None => {}
+        }
+        octets
+    }
+
+    fn end_line(&mut self) {
+        if self.line_octets >= self.max_line_octets {
+            self.fail(Fault::LineTooLong);
+        }
+        self.line_octets = 0;
+        self.place = Place::LineStart;
+    }
+
+    /// The input up to the first octet beyond the size limit, so that what is found first does not depend on how much
+    /// was read at a time.
+    fn within_size<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        if self.fault.is_some() {
+            return input;
+        }
+        let room = self.max_bytes.saturating_sub(self.size_bytes).saturating_add(1);
+        usize::try_from(room).ok().and_then(|room| input.get(..room)).unwrap_or(input)
+    }
+
+    fn count(&mut self, octets: usize) {
+        self.size_bytes = self.size_bytes.saturating_add(octets as u64);
+        if self.size_bytes > self.max_bytes {
+            self.fail(Fault::TooBig);
+        }
+    }
+
+    /// The first fault is the one that is reported.
+    fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+}

@@ -1,0 +1,64 @@
+//! Replies, refusals and the ways a session ends. Not responsible for which reply is given.
+
+use mailtier_types::{Reply, reply};
+
+use super::session::Phase;
+use super::{ServerSession, Verdict};
+
+/// Replies gather up to this many octets while pipelined commands are worked off (RFC 2920 §3.2).
+const GATHERED_OUTPUT_OCTETS: usize = 4096;
+
+impl ServerSession {
+    /// A reply.
+    pub(super) fn say(&mut self, reply: &Reply) {
+        reply.write_to(&mut self.output);
+        self.flush |= self.at_once || self.output.len() >= GATHERED_OUTPUT_OCTETS;
+    }
+
+    /// A refusal. Permanent ones are counted, and too many of them end the session.
+    pub(super) fn refuse(&mut self, reply: Reply) {
+        self.say(&reply);
+        if !reply.is_permanent() {
+            return;
+        }
+        self.errors = self.errors.saturating_add(1);
+        if self.errors >= self.config.limits.errors {
+            self.close_with(reply::TOO_MANY_ERRORS);
+        }
+    }
+
+    /// The last reply of the session. Whatever the client has sent beyond it is not looked at.
+    pub(super) fn close_with(&mut self, reply: Reply) {
+        self.say(&reply);
+        self.abandon();
+        self.input.clear();
+        self.phase = Phase::Closing;
+        self.deadline = self.now + self.config.timeouts.closing;
+    }
+
+    /// Forgets the transaction, and has the driver told where there was one. Content with a fault was already reported.
+    pub(super) fn abandon(&mut self) {
+        let reported = matches!(&self.phase, Phase::Content(content) if content.fault().is_some());
+        if self.transaction.take().is_some() && !reported {
+            self.reset = true;
+        }
+    }
+
+    /// Says what a verdict means and whether it is positive. `words` are the engine's own for yes.
+    pub(super) fn heed(&mut self, verdict: Verdict, words: &Reply) -> bool {
+        match verdict {
+            Verdict::Accept => self.say(words),
+            Verdict::AcceptWith(reply) if reply.is_positive() => self.say(&reply),
+            Verdict::AcceptWith(_) => self.say(words),
+            Verdict::Reject(reply) => {
+                self.refuse(reply);
+                return false;
+            }
+            Verdict::RejectAndClose(reply) => {
+                self.close_with(reply);
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,117 @@
+//! Takes lines off a buffer. A line ends with CRLF and with nothing else (RFC 5321 §2.3.8): whoever lets a bare LF end
+//! a line sees commands where the hosts before him saw none. Not responsible for what a line says.
+
+use bytes::{Buf, BytesMut};
+use memchr::memchr;
+
+/// What is at the beginning of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Not yet a whole line.
+    Nothing,
+    /// A line within its limit; it was copied out without its CRLF.
+    Line,
+    /// A line beyond its limit; it was dropped.
+    TooLong,
+    /// A line feed without a carriage return before it; everything up to it was dropped.
+    BareLineFeed,
+}
+
+/// Takes lines off a buffer whatever the borders at which it was filled. Keeps at most one line's limit of octets.
+#[derive(Debug)]
+pub(crate) struct LineTaker {
+    limit_octets: usize,
+    /// The line under way is beyond its limit, and what came of it was dropped.
+    overlong: bool,
+    /// The last octet dropped was a carriage return.
+    dropped_cr: bool,
+}
+
+impl LineTaker {
+    /// For lines of at most `limit_octets`, CRLF included.
+    pub(crate) const fn new(limit_octets: usize) -> Self {
+        Self { limit_octets, overlong: false, dropped_cr: false }
+    }
+
+    /// Takes the next line off `input`. `line` is overwritten when there is one.
+    pub(crate) fn take(&mut self, input: &mut BytesMut, line: &mut Vec<u8>) -> Taken {
+        let Some(feed) = memchr(b'\n', input) else {
+            self.drop_overlong(input);
+            return Taken::Nothing;
+        };
+        let content = input.get(..feed).unwrap_or_default();
+        let after_return = match content.last() {
+            Some(octet) => *octet == b'\r',
+            None => self.dropped_cr,
+        };
+        let overlong = self.overlong || feed >= self.limit_octets;
+        let taken = match (after_return, overlong) {
+            (false, _) => Taken::BareLineFeed,
+            (true, true) => Taken::TooLong,
+            (true, false) => {
+                line.clear();
+                line.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
+                Taken::Line
+            }
+        };
+        input.advance(feed + 1);
+        self.overlong = false;
+        self.dropped_cr = false;
+        taken
+    }
+
+    /// Without a line feed within the limit the line is too long whatever follows, and nothing of it needs keeping.
+    fn drop_overlong(&mut self, input: &mut BytesMut) {
+        if self.overlong || input.len() >= self.limit_octets {
+            self.overlong = true;
+            if let Some(last) = input.last() {
+                self.dropped_cr = *last == b'\r';
+            }
+            input.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `text` in pieces of `step` octets and lists what is taken.
+    fn taken(text: &[u8], step: usize, limit: usize) -> Vec<String> {
+        let (mut input, mut line, mut taker) = (BytesMut::new(), Vec::new(), LineTaker::new(limit));
+        let mut seen = Vec::new();
+        for piece in text.chunks(step) {
+            input.extend_from_slice(piece);
+            loop {
+                match taker.take(&mut input, &mut line) {
+                    Taken::Nothing => break,
+                    Taken::Line => seen.push(String::from_utf8_lossy(&line).into_owned()),
+                    other => seen.push(format!("!{other:?}")),
+                }
+            }
+            assert!(input.len() < limit, "a line's limit bounds what is kept");
+        }
+        seen
+    }
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        for (text, expected) in [
+            (&b"one\r\ntwo\r\n"[..], vec!["one", "two"]),
+            (b"\r\n\r\n", vec!["", ""]),
+            (b"a\rb\r\n", vec!["a\rb"]),
+            (b"a\r\r\n", vec!["a\r"]),
+            (b"a\nb\r\n", vec!["!BareLineFeed", "b"]),
+            (b"\nb\r\n", vec!["!BareLineFeed", "b"]),
+            (b"12345678\r\nx\r\n", vec!["12345678", "x"]),
+            (b"123456789\r\nx\r\n", vec!["!TooLong", "x"]),
+            (b"1234567890123456789012345\r\nx\r\n", vec!["!TooLong", "x"]),
+            (b"1234567890123456789012345\nx\r\n", vec!["!BareLineFeed", "x"]),
+            (b"no end\r", vec![]),
+        ] {
+            for step in 1..=text.len() {
+                assert_eq!(taken(text, step, 10), expected, "{:?} by {step}", String::from_utf8_lossy(text));
+            }
+        }
+    }
+}

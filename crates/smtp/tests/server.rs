@@ -1,0 +1,396 @@
+//! The server engine as its users meet it: dialogues, every border between two reads, floods and noise.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "what helps a test may fail loudly")]
+
+mod dialogue;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dialogue::{Dialogue, Step};
+use mailtier_smtp::{Question, ServerAction, ServerConfig, ServerSession, TlsInfo, Verdict};
+use mailtier_types::reply;
+
+/// Drives an engine as a server would: answers its questions, collects what it says and accepts.
+struct Driver {
+    session: ServerSession,
+    now: Instant,
+    said: Vec<u8>,
+    content: Vec<u8>,
+    accepted: Vec<Vec<u8>>,
+    events: Vec<String>,
+    open: bool,
+}
+
+impl Driver {
+    fn new(config: ServerConfig) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
+        let now = Instant::now();
+        let session = ServerSession::new(Arc::new(config), now);
+        let mut driver = Self {
+            session,
+            now,
+            said: Vec::new(),
+            content: Vec::new(),
+            accepted: Vec::new(),
+            events: Vec::new(),
+            open: true,
+        };
+        driver.run();
+        driver
+    }
+
+    fn run(&mut self) {
+        loop {
+            match self.session.poll() {
+                ServerAction::Send => {
+                    let octets = self.session.output().to_vec();
+                    assert!(!octets.is_empty(), "nothing to send");
+                    self.said.extend_from_slice(&octets);
+                    self.session.sent(octets.len());
+                }
+                ServerAction::Ask(question) => {
+                    let verdict = self.decide(question);
+                    self.session.answer(verdict, self.now);
+                }
+                ServerAction::Body(chunk) => {
+                    assert!(!chunk.is_empty());
+                    self.content.extend_from_slice(&chunk);
+                }
+                ServerAction::Reset => {
+                    self.content.clear();
+                    self.events.push("reset".into());
+                }
+                ServerAction::UpgradeTls => {
+                    self.events.push("upgrade".into());
+                    return;
+                }
+                ServerAction::NeedInput => {
+                    assert!(self.session.next_timeout().is_some(), "nobody would wake a session that only waits");
+                    return;
+                }
+                ServerAction::Close => {
+                    self.open = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, question: Question) -> Verdict {
+        match question {
+            Question::Rcpt(mailbox) if !mailbox.domain_str().ends_with(dialogue::RELAY_DOMAIN) => {
+                Verdict::Reject(reply::RELAY_DENIED)
+            }
+            Question::EndOfData { size_bytes } => {
+                assert_eq!(size_bytes, self.content.len() as u64, "the size is that of the content");
+                self.accepted.push(std::mem::take(&mut self.content));
+                Verdict::AcceptWith(reply::QUEUED.with_text(format!("Queued as {}", self.accepted.len())))
+            }
+            _ => Verdict::Accept,
+        }
+    }
+
+    /// Feeds in pieces, each as long as `length` says.
+    fn feed(&mut self, octets: &[u8], mut length: impl FnMut() -> usize) {
+        let mut rest = octets;
+        while !rest.is_empty() && self.open {
+            let (piece, after) = rest.split_at(length().clamp(1, rest.len()));
+            self.session.handle_input(piece, self.now);
+            self.run();
+            rest = after;
+        }
+    }
+}
+
+fn config(dialogue: &Dialogue) -> ServerConfig {
+    let setting = &dialogue.setting;
+    let mut config = ServerConfig::new(&setting.hostname);
+    config.max_message_bytes = setting.max_message_bytes;
+    config.max_recipients = setting.max_recipients;
+    config.limits.errors = setting.max_errors;
+    config.starttls = setting.starttls;
+    config.tls_required = setting.tls_required;
+    config
+}
+
+/// Takes an engine through a dialogue. Says everything it said, so that runs can be compared.
+fn take_through(dialogue: &Dialogue, mut length: impl FnMut() -> usize, manner: &str) -> Vec<u8> {
+    let mut driver = Driver::new(config(dialogue));
+    let (mut transcript, mut pending) = (Vec::new(), Vec::new());
+    for (number, step) in dialogue.steps.iter().enumerate() {
+        let place = format!("{} {manner}, step {number} {step:?}", dialogue.name);
+        transcript.extend_from_slice(&driver.said);
+        pending.append(&mut driver.said);
+        if !matches!(step, Step::Expect(_)) {
+            assert_eq!(String::from_utf8_lossy(&pending), "", "{place}: the server said more");
+        }
+        match step {
+            Step::Send { octets, whole } => {
+                assert!(driver.open, "{place}: the server has closed");
+                driver.feed(octets, || if *whole { usize::MAX } else { length() });
+            }
+            Step::Expect(expected) => {
+                let said = String::from_utf8(pending.clone()).unwrap();
+                let (line, rest) =
+                    said.split_once("\r\n").unwrap_or_else(|| panic!("{place}: the server said nothing"));
+                assert!(dialogue::matches(expected, line), "{place}: the server said {line:?}");
+                pending = rest.as_bytes().to_vec();
+            }
+            Step::Tls => {
+                assert_eq!(driver.events.last().map(String::as_str), Some("upgrade"), "{place}");
+                let info = TlsInfo { version: "TLSv1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into() };
+                driver.session.handle_tls(info, driver.now);
+                driver.run();
+            }
+            Step::Eof => {
+                driver.session.handle_eof();
+                driver.run();
+            }
+            Step::Closed => assert!(!driver.open, "{place}: the server has not closed"),
+            Step::Timeout => {
+                driver.now = driver.session.next_timeout().unwrap();
+                driver.session.handle_timeout(driver.now);
+                driver.run();
+            }
+            Step::ShutDown => {
+                driver.session.shut_down(driver.now);
+                driver.run();
+            }
+            Step::Message(content) => {
+                let accepted = driver.accepted.last().unwrap_or_else(|| panic!("{place}: nothing was accepted"));
+                assert_eq!(String::from_utf8_lossy(accepted), String::from_utf8_lossy(content), "{place}");
+            }
+        }
+    }
+    transcript.extend_from_slice(&driver.said);
+    pending.append(&mut driver.said);
+    assert_eq!(String::from_utf8_lossy(&pending), "", "{} {manner}: the server said more", dialogue.name);
+    transcript
+}
+
+/// A small generator of borders: the same in every run.
+fn borders(mut state: u64) -> impl FnMut() -> usize {
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % 23 + 1
+    }
+}
+
+#[test]
+fn dialogues_are_the_same_at_every_border() {
+    let dialogues = dialogue::all(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialogues")));
+    assert!(dialogues.len() >= 20, "where are the dialogues?");
+    for dialogue in &dialogues {
+        let whole = take_through(dialogue, || usize::MAX, "whole");
+        assert_eq!(take_through(dialogue, || 1, "octet by octet"), whole, "{}", dialogue.name);
+        for seed in 0..6 {
+            assert_eq!(take_through(dialogue, borders(seed), "at random borders"), whole, "{}", dialogue.name);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_everything_at_once_is_told_the_same() {
+    let dialogues = dialogue::all(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialogues")));
+    for dialogue in dialogues.iter().filter(|dialogue| {
+        dialogue
+            .steps
+            .iter()
+            .all(|step| matches!(step, Step::Send { whole: false, .. } | Step::Expect(_) | Step::Closed))
+    }) {
+        let apart = take_through(dialogue, || usize::MAX, "whole");
+        let everything: Vec<u8> = dialogue
+            .steps
+            .iter()
+            .flat_map(|step| if let Step::Send { octets, .. } = step { octets.clone() } else { Vec::new() })
+            .collect();
+        let mut driver = Driver::new(config(dialogue));
+        driver.feed(&everything, || usize::MAX);
+        assert_eq!(String::from_utf8_lossy(&driver.said), String::from_utf8_lossy(&apart), "{}", dialogue.name);
+    }
+}
+
+/// What a session has to say to `MAIL, RCPT, DATA` and then this content.
+fn content_verdict(content: &[u8], mut length: impl FnMut() -> usize) -> (usize, String, Vec<Vec<u8>>) {
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.feed(b"EHLO c.example\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", || usize::MAX);
+    driver.said.clear();
+    driver.feed(content, &mut length);
+    let replies = String::from_utf8(driver.said.clone()).unwrap();
+    (replies.lines().count(), replies, driver.accepted)
+}
+
+#[test]
+fn nothing_but_the_end_of_data_ends_data() {
+    // What other servers have taken for the end of data: each would let a second message be smuggled in behind it.
+    let line_ends: [&[u8]; 8] = [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\0\n", b"\0\r\n", b"\x0b\r\n"];
+    let smuggled = b"MAIL FROM:<x@example.com>\r\nRCPT TO:<y@example.org>\r\nDATA\r\nsmuggled\r\n.\r\n";
+    let mut ends = 0;
+    for before in line_ends {
+        for after in line_ends {
+            for dots in [&b"."[..], b"..", b". "] {
+                let pretended = [b"text", before, dots, after].concat();
+                let is_end = before.ends_with(b"\r\n") && dots == b"." && after == b"\r\n";
+                let content = [&pretended[..], smuggled].concat();
+                let (replies, said, accepted) = content_verdict(&content, || usize::MAX);
+                let shown = String::from_utf8_lossy(&pretended).into_owned();
+                assert_eq!(content_verdict(&content, || 1).1, said, "{shown:?}");
+                if is_end {
+                    ends += 1;
+                    assert_eq!(replies, 5, "{shown:?}: {said}");
+                } else {
+                    assert_eq!(replies, 1, "{shown:?} ended the data: {said}");
+                    let clean = before == b"\r\n" && after == b"\r\n" || before == b"\x0b\r\n" && after == b"\r\n";
+                    let clean = clean
+                        || after == b"\x0b\r\n"
+                            && before.ends_with(b"\r\n")
+                            && !before.contains(&0)
+                            && before != b"\r\r\n";
+                    assert_eq!(accepted.len(), usize::from(clean), "{shown:?}: {said}");
+                    assert!(clean || said.starts_with("550 5.6.0 "), "{shown:?}: {said}");
+                }
+            }
+        }
+    }
+    assert_eq!(ends, 4, "CRLF, CR CRLF, NUL CRLF and VT CRLF before the dot: the last three belong to the line before");
+}
+
+#[test]
+fn dots_come_off_and_nothing_else_changes() {
+    for (sent, meant) in [
+        (&b".\r\n"[..], &b""[..]),
+        (b"\r\n.\r\n", b"\r\n"),
+        (b"..\r\n.\r\n", b".\r\n"),
+        (b"...\r\n.\r\n", b"..\r\n"),
+        (b".a\r\n.\r\n", b"a\r\n"),
+        (b"a.\r\n.b\r\nc\r\n.\r\n", b"a.\r\nb\r\nc\r\n"),
+        (b"..\r\n..\r\n..\r\n.\r\n", b".\r\n.\r\n.\r\n"),
+        (b"\xff\xfe\x80 \x01\t\r\n.\r\n", b"\xff\xfe\x80 \x01\t\r\n"),
+    ] {
+        for step in [1, 2, 3, usize::MAX] {
+            let (_, said, accepted) = content_verdict(sent, || step);
+            assert_eq!(accepted, [meant.to_vec()], "{:?}: {said}", String::from_utf8_lossy(sent));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_commands_is_answered_in_small_pieces() {
+    let now = Driver::new(ServerConfig::new("x")).now;
+    let mut session = ServerSession::new(Arc::new(ServerConfig::new("mx.example.org")), now);
+    assert_eq!(session.poll(), ServerAction::Ask(Question::Connect));
+    session.answer(Verdict::Accept, now);
+    let flood = b"RSET\r\n".repeat(100_000);
+    session.handle_input(&flood, now);
+    assert!(!session.wants_input(), "a driver must stop reading");
+    let (mut replies, mut largest) = (0, 0);
+    while session.poll() == ServerAction::Send {
+        largest = largest.max(session.output().len());
+        replies += session.output().iter().filter(|octet| **octet == b'\n').count();
+        session.sent(session.output().len());
+    }
+    assert_eq!(replies, 100_001);
+    assert!(largest < 8 << 10, "{largest} octets of replies gathered");
+}
+
+#[test]
+fn pipelined_commands_are_answered_together() {
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.feed(b"EHLO c.example\r\n", || usize::MAX);
+    let group = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n";
+    driver.session.handle_input(group, driver.now);
+    let mut sends = Vec::new();
+    loop {
+        match driver.session.poll() {
+            ServerAction::Ask(_) => driver.session.answer(Verdict::Accept, driver.now),
+            ServerAction::Send => {
+                sends.push(driver.session.output().iter().filter(|octet| **octet == b'\n').count());
+                driver.session.sent(driver.session.output().len());
+            }
+            _ => break,
+        }
+    }
+    assert_eq!(sends, [4], "one write for the group (RFC 2920 section 3.2)");
+}
+
+#[test]
+fn input_before_the_greeting_is_an_early_talker() {
+    let now = Driver::new(ServerConfig::new("x")).now;
+    let mut session = ServerSession::new(Arc::new(ServerConfig::new("mx.example.org")), now);
+    assert_eq!(session.poll(), ServerAction::Ask(Question::Connect));
+    session.handle_input(b"EHLO spammer.example\r\n", now);
+    assert_eq!(session.poll(), ServerAction::Send);
+    assert!(session.output().starts_with(b"554 5.5.1 "));
+    session.answer(Verdict::Accept, now);
+    session.sent(session.output().len());
+    assert_eq!(session.poll(), ServerAction::Close);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_given_up() {
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.session.handle_input(b"NOOP\r\n", driver.now);
+    assert_eq!(driver.session.poll(), ServerAction::Send);
+    driver.session.handle_timeout(driver.session.next_timeout().unwrap());
+    assert_eq!(driver.session.poll(), ServerAction::Close);
+}
+
+#[test]
+fn a_slow_verdict_does_not_eat_the_clients_time() {
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.session.handle_input(b"EHLO c.example\r\n", driver.now);
+    assert!(matches!(driver.session.poll(), ServerAction::Ask(Question::Hello { .. })));
+    assert_eq!(driver.session.next_timeout(), None, "no timeout while we are the slow ones");
+    let later = driver.now + Duration::from_secs(1000);
+    driver.session.answer(Verdict::Accept, later);
+    assert_eq!(driver.session.next_timeout(), Some(later + Duration::from_secs(300)));
+}
+
+/// Pieces of sessions, right and wrong, so that noise gets somewhere.
+fn noise() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let piece = prop_oneof![
+        Just(b"EHLO c.example\r\n".to_vec()),
+        Just(b"MAIL FROM:<a@example.com> SIZE=10\r\n".to_vec()),
+        Just(b"RCPT TO:<b@example.org>\r\n".to_vec()),
+        Just(b"DATA\r\n".to_vec()),
+        Just(b"text\r\n.\r\n".to_vec()),
+        Just(b"\r\n.\r".to_vec()),
+        Just(b"RSET\r\n".to_vec()),
+        Just(b"STARTTLS\r\n".to_vec()),
+        Just(b"\n.\n".to_vec()),
+        Just(vec![b'.'; 300]),
+        Just(b"..\r\n".repeat(40)),
+        Just(vec![b'y'; 1100]),
+        prop::collection::vec(any::<u8>(), 0..40),
+        "[A-Z]{4} [A-Z]{2,4}:<\\PC{0,30}>\r\n".prop_map(String::into_bytes),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn noise_neither_panics_nor_depends_on_borders(octets in noise(), seed: u64) {
+        let run = |mut length: Box<dyn FnMut() -> usize>| {
+            let mut config = ServerConfig::new("mx.example.org");
+            config.max_message_bytes = 5000;
+            config.limits.content_line_octets = 1000;
+            let mut driver = Driver::new(config);
+            driver.feed(&octets, || length());
+            driver.session.handle_eof();
+            driver.run();
+            proptest::prop_assert!(!driver.open);
+            Ok((String::from_utf8_lossy(&driver.said).into_owned(), driver.accepted))
+        };
+        let whole = run(Box::new(|| usize::MAX))?;
+        proptest::prop_assert_eq!(&run(Box::new(borders(seed)))?, &whole);
+        proptest::prop_assert_eq!(&run(Box::new(|| 1))?, &whole);
+        for line in whole.0.split_terminator("\r\n") {
+            proptest::prop_assert!(!line.contains(['\r', '\n']) && line.len() <= 512, "{}", line);
+        }
+    }
+}
