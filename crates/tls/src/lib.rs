@@ -1,1 +1,16 @@
-//! charter
+//! TLS for SMTP: configuration of rustls for both roles.
+//!
+//! Responsible for certificates and keys (with reloading), the one cryptographic provider (aws-lc-rs, passed
+//! explicitly, so that no global default matters), and how much a client trusts a server. Not responsible for when TLS
+//! is used or what a failed handshake leads to.
+
+mod client;
+mod describe;
+mod error;
+mod provider;
+mod server;
+
+pub use client::{ClientTls, KeyExchange};
+pub use describe::describe;
+pub use error::TlsError;
+pub use server::ServerTls;

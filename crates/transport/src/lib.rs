@@ -1,1 +1,17 @@
-//! charter
+//! The SMTP engines over tokio: sockets, TLS and time.
+//!
+//! Responsible for moving octets between a connection and an engine with few system calls and, while nothing happens,
+//! little memory; for timeouts; for the change to TLS. Not responsible for what is said: the engines decide that, and
+//! their owners answer their questions.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | serving one accepted connection |
+//! | [`client`] | a connection to a remote that carries transactions |
+//! | `link` | a stream with its timer, driven by either engine |
+//! | `stream` | a TCP stream, in clear or in TLS |
+
+pub mod client;
+mod link;
+pub mod server;
+mod stream;

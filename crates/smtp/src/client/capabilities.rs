@@ -1,0 +1,95 @@
+//! What the remote offered in its answer to EHLO (RFC 5321 §4.1.1.1). Not responsible for using any of it.
+
+/// The extensions a client session knows how to use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The remote answered EHLO; false after HELO.
+    pub extended: bool,
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// ENHANCEDSTATUSCODES (RFC 2034).
+    pub enhanced_codes: bool,
+    /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
+    pub size: Option<Option<u64>>,
+}
+
+impl Capabilities {
+    /// From the text of a positive reply to EHLO, one line per keyword after the first.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut offered = Self { extended: true, ..Self::default() };
+        for line in text.split('\n').skip(1) {
+            offered.add(line);
+        }
+        offered
+    }
+
+    /// One `ehlo-line`. What is not known is ignored, and keywords are case-insensitive (RFC 5321 §2.4, §4.1.1.1).
+    fn add(&mut self, line: &str) {
+        let mut words = line.split_ascii_whitespace();
+        let keyword = words.next().unwrap_or_default();
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        if is("PIPELINING") {
+            self.pipelining = true;
+        } else if is("8BITMIME") {
+            self.eight_bit = true;
+        } else if is("SMTPUTF8") {
+            self.smtputf8 = true;
+        } else if is("STARTTLS") {
+            self.starttls = true;
+        } else if is("ENHANCEDSTATUSCODES") {
+            self.enhanced_codes = true;
+        } else if is("SIZE") {
+            // RFC 1870 §4: 0, or no number at all, means that there is no fixed limit.
+            self.size = Some(words.next().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_in_any_case_and_unknown_ones_between() {
+        let offered = Capabilities::parse(
+            "mx.example.org at your service\npipelining\nSize 1000\n8BITMIME\nXFOO bar\n\nStartTLS\nSMTPUTF8\nENHANCEDSTATUSCODES",
+        );
+        assert_eq!(
+            offered,
+            Capabilities {
+                extended: true,
+                pipelining: true,
+                eight_bit: true,
+                smtputf8: true,
+                starttls: true,
+                enhanced_codes: true,
+                size: Some(Some(1000)),
+            }
+        );
+    }
+
+    #[test]
+    fn the_first_line_is_a_greeting_even_when_it_looks_like_a_keyword() {
+        assert_eq!(Capabilities::parse("PIPELINING"), Capabilities { extended: true, ..Capabilities::default() });
+    }
+
+    #[test]
+    fn sizes_that_are_no_limit() {
+        for (line, size) in [
+            ("SIZE", Some(None)),
+            ("SIZE 0", Some(None)),
+            ("SIZE lots", Some(None)),
+            ("SIZE 99999999999999999999999", Some(None)),
+            ("SIZE 52428800", Some(Some(52_428_800))),
+            ("SIZES 1", None),
+        ] {
+            assert_eq!(Capabilities::parse(&format!("x\n{line}")).size, size, "{line}");
+        }
+    }
+}

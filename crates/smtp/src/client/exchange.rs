@@ -1,0 +1,282 @@
+//! One transaction under way: which command comes next, which reply is awaited, and what each recipient has got so far.
+//! Not responsible for anything outside MAIL to end of data, nor for time.
+
+use std::collections::VecDeque;
+
+use mailtier_types::{Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
+
+use super::{Capabilities, RecipientReport, Transaction, TransactionReport};
+
+/// Most commands in a group (RFC 2920 §3.1), so that neither side's unread replies can fill what lies between.
+const MAX_GROUP_COMMANDS: usize = 100;
+
+/// A command of a transaction, and the reply to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Ends what an earlier transaction left open.
+    Reset,
+    Mail,
+    /// With the place among the recipients.
+    Rcpt(usize),
+    Data,
+}
+
+/// What a recipient has got so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Recipient {
+    Undecided,
+    /// RCPT was accepted: the message shares its fate with that of the content.
+    Accepted,
+    Decided(RecipientReport),
+}
+
+/// What a reply to a command leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// More replies are awaited, or more commands are to be written.
+    Continues,
+    /// 354, and somebody to send the content to.
+    Content,
+    /// 354, and nobody to send it to.
+    NoContent,
+    /// Nothing is left to do.
+    Over,
+    /// The reply cannot be an answer to its command.
+    OutOfStep(&'static str),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    transaction: Transaction,
+    recipients: Vec<Recipient>,
+    smtputf8: bool,
+    eight_bit: bool,
+    size: bool,
+    /// The command to be written next; nothing after DATA.
+    next: Option<Step>,
+    /// Commands written, without replies yet.
+    awaited: VecDeque<Step>,
+    /// The remote holds a transaction that neither its refusal nor an end of data has ended.
+    open: bool,
+}
+
+impl Exchange {
+    /// `reset` says that an earlier transaction was left open. A recipient that the remote cannot serve at all is
+    /// decided here.
+    pub(super) fn new(transaction: Transaction, offered: &Capabilities, reset: bool) -> Self {
+        let mut recipients = vec![Recipient::Undecided; transaction.recipients.len()];
+        let for_all = if transaction.eight_bit && !offered.eight_bit {
+            // RFC 6152 §3: content with octets above 127 needs the extension, or a conversion first.
+            Some(trouble(TroubleKind::Conversion, "the content is 8-bit and the remote does not offer 8BITMIME"))
+        } else if !offered.smtputf8 && (transaction.smtputf8 || needs_smtputf8(transaction.sender.mailbox())) {
+            Some(smtputf8_missing())
+        } else {
+            None
+        };
+        for (mailbox, recipient) in transaction.recipients.iter().zip(&mut recipients) {
+            let cause = if mailbox.needs_smtputf8() && !offered.smtputf8 {
+                // RFC 6531 §3.2: an address beyond ASCII is never sent to a server without the extension.
+                Some(smtputf8_missing())
+            } else {
+                for_all.clone()
+            };
+            if let Some(cause) = cause {
+                *recipient = Recipient::Decided(RecipientReport { stage: Stage::Mail, cause });
+            }
+        }
+        Self {
+            smtputf8: offered.smtputf8 && transaction.needs_smtputf8(),
+            eight_bit: offered.eight_bit && transaction.eight_bit,
+            size: offered.size.is_some(),
+            next: Some(if reset { Step::Reset } else { Step::Mail }),
+            awaited: VecDeque::new(),
+            open: reset,
+            recipients,
+            transaction,
+        }
+    }
+
+    /// How far it has come, while commands are answered.
+    pub(super) fn stage(&self) -> Stage {
+        match self.awaited.front() {
+            Some(Step::Reset | Step::Mail) | None => Stage::Mail,
+            Some(Step::Rcpt(_)) => Stage::Rcpt,
+            Some(Step::Data) => Stage::Data,
+        }
+    }
+
+    /// Whether a reply to a command is awaited.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// Whether the remote must be told to forget a transaction before the next one.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Writes the next commands: a group with PIPELINING (RFC 2920 §3.1), else one. Nothing is written when nothing is
+    /// left to gain.
+    pub(super) fn write_commands(&mut self, pipelining: bool, wire: &mut Vec<u8>) {
+        let most = if pipelining { MAX_GROUP_COMMANDS } else { 1 };
+        while self.awaited.len() < most {
+            let Some(step) = self.next else { return };
+            let is_worthwhile = match step {
+                Step::Reset | Step::Mail => self.recipients.contains(&Recipient::Undecided),
+                Step::Rcpt(place) => self.recipients.get(place) == Some(&Recipient::Undecided),
+                Step::Data => self.may_have_accepted(),
+            };
+            self.next = self.step_after(step, is_worthwhile);
+            if is_worthwhile {
+                self.write_command(step, wire);
+                self.awaited.push_back(step);
+            }
+        }
+    }
+
+    fn step_after(&self, step: Step, was_written: bool) -> Option<Step> {
+        let rcpt = |place| if place < self.recipients.len() { Step::Rcpt(place) } else { Step::Data };
+        match step {
+            Step::Reset | Step::Mail if !was_written => None,
+            Step::Reset => Some(Step::Mail),
+            Step::Mail => Some(rcpt(0)),
+            Step::Rcpt(place) => Some(rcpt(place + 1)),
+            Step::Data => None,
+        }
+    }
+
+    /// Whether a recipient is accepted, or may yet be by a reply that is awaited.
+    fn may_have_accepted(&self) -> bool {
+        self.recipients.iter().any(|recipient| !matches!(recipient, Recipient::Decided(_)))
+    }
+
+    fn write_command(&self, step: Step, wire: &mut Vec<u8>) {
+        match step {
+            Step::Reset => wire.extend_from_slice(b"RSET"),
+            Step::Mail => self.write_mail(&self.transaction.sender, wire),
+            Step::Rcpt(place) => {
+                let mailbox = self.transaction.recipients.get(place).map_or("", Mailbox::as_str);
+                for part in ["RCPT TO:<", mailbox, ">"] {
+                    wire.extend_from_slice(part.as_bytes());
+                }
+            }
+            Step::Data => wire.extend_from_slice(b"DATA"),
+        }
+        wire.extend_from_slice(b"\r\n");
+    }
+
+    /// RFC 5321 §4.1.1.2, with parameters only of extensions that were offered (RFC 5321 §2.2.1).
+    fn write_mail(&self, sender: &ReversePath, wire: &mut Vec<u8>) {
+        for part in ["MAIL FROM:<", sender.as_str(), ">"] {
+            wire.extend_from_slice(part.as_bytes());
+        }
+        if self.size {
+            wire.extend_from_slice(b" SIZE=");
+            wire.extend_from_slice(self.transaction.size_bytes.to_string().as_bytes());
+        }
+        if self.eight_bit {
+            wire.extend_from_slice(b" BODY=8BITMIME");
+        }
+        if self.smtputf8 {
+            wire.extend_from_slice(b" SMTPUTF8");
+        }
+    }
+
+    /// Takes the reply to the oldest command without one.
+    pub(super) fn take_reply(&mut self, reply: Reply) -> Progress {
+        match self.awaited.pop_front() {
+            None => Progress::OutOfStep("the remote replied to nothing"),
+            Some(Step::Reset) if !reply.is_positive() => Progress::OutOfStep("the remote refused RSET"),
+            Some(Step::Data) => self.take_data_reply(reply),
+            Some(_) if reply.is_intermediate() => Progress::OutOfStep("the remote answered MAIL or RCPT with 3xx"),
+            Some(Step::Reset) => {
+                self.open = false;
+                Progress::Continues
+            }
+            Some(Step::Mail) => {
+                self.take_mail_reply(reply);
+                self.continue_or_end()
+            }
+            Some(Step::Rcpt(place)) => {
+                self.take_rcpt_reply(place, reply);
+                self.continue_or_end()
+            }
+        }
+    }
+
+    fn take_mail_reply(&mut self, reply: Reply) {
+        self.open = reply.is_positive();
+        if !self.open {
+            self.decide(Stage::Mail, &Cause::Reply(reply));
+        }
+    }
+
+    /// A refusal of MAIL has decided already: what RCPT gets after it says nothing of its own.
+    fn take_rcpt_reply(&mut self, place: usize, reply: Reply) {
+        let Some(recipient @ Recipient::Undecided) = self.recipients.get_mut(place) else { return };
+        // RFC 5321 §3.4, §3.5.3: 251 and 252 accept as 250 does.
+        *recipient = if reply.is_positive() {
+            Recipient::Accepted
+        } else {
+            Recipient::Decided(RecipientReport { stage: Stage::Rcpt, cause: Cause::Reply(reply) })
+        };
+    }
+
+    fn take_data_reply(&mut self, reply: Reply) -> Progress {
+        let has_accepted = self.recipients.contains(&Recipient::Accepted);
+        if reply.is_positive() {
+            return Progress::OutOfStep("the remote answered DATA with 2xx");
+        }
+        if reply.is_intermediate() {
+            // RFC 2920 §3.1: 354 may come although every recipient was refused.
+            return if has_accepted { Progress::Content } else { Progress::NoContent };
+        }
+        self.decide(Stage::Data, &Cause::Reply(reply));
+        Progress::Over
+    }
+
+    /// Without a recipient to gain, only replies to what was written already are worth waiting for.
+    fn continue_or_end(&self) -> Progress {
+        if self.awaited.is_empty() && !self.may_have_accepted() { Progress::Over } else { Progress::Continues }
+    }
+
+    /// The end of data was written: the remote ends the transaction by itself.
+    pub(super) const fn end(&mut self) {
+        self.open = false;
+    }
+
+    /// Gives every recipient that has nothing yet this for its report.
+    pub(super) fn decide(&mut self, stage: Stage, cause: &Cause) {
+        for recipient in &mut self.recipients {
+            if !matches!(recipient, Recipient::Decided(_)) {
+                *recipient = Recipient::Decided(RecipientReport { stage, cause: cause.clone() });
+            }
+        }
+    }
+
+    /// The end. Everybody is decided by now.
+    pub(super) fn into_report(self, reusable: bool) -> TransactionReport {
+        let recipients = self.recipients.into_iter().map(|recipient| match recipient {
+            Recipient::Decided(report) => report,
+            Recipient::Undecided | Recipient::Accepted => RecipientReport {
+                stage: Stage::Data,
+                cause: trouble(TroubleKind::Local, "the transaction ended without a decision"),
+            },
+        });
+        TransactionReport { recipients: recipients.collect(), reusable }
+    }
+}
+
+fn needs_smtputf8(sender: Option<&Mailbox>) -> bool {
+    sender.is_some_and(Mailbox::needs_smtputf8)
+}
+
+fn smtputf8_missing() -> Cause {
+    trouble(TroubleKind::Smtputf8, "SMTPUTF8 is needed and the remote does not offer it")
+}
+
+/// Trouble as a cause.
+pub(super) fn trouble(kind: TroubleKind, text: impl Into<String>) -> Cause {
+    Cause::Trouble(Trouble { kind, text: text.into() })
+}

@@ -1,0 +1,24 @@
+//! The client half of the engine: one SMTP connection seen from the side that delivers.
+//!
+//! Responsible for the dialogue: greeting, EHLO or HELO, STARTTLS, transactions with pipelining (RFC 2920), what each
+//! reply means for each recipient, dot-stuffing, and every timeout of RFC 5321 §4.5.3.2. Not responsible for sockets,
+//! TLS itself, choosing hosts, or what an outcome leads to.
+//!
+//! The driver moves octets and time: it feeds [`ClientSession::handle_input`], [`ClientSession::handle_timeout`] and
+//! asks [`ClientSession::poll`] what to do next.
+
+mod body;
+mod capabilities;
+mod config;
+mod exchange;
+mod reply_reader;
+mod session;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+pub use capabilities::Capabilities;
+pub use config::{ClientConfig, ClientTimeouts};
+pub use session::{ClientAction, ClientSession};
+pub use transaction::{RecipientReport, SessionFailure, Transaction, TransactionReport};

@@ -1,0 +1,484 @@
+//! The state of one client session and its transitions. Not responsible for sockets or clocks, nor for what happens
+//! between MAIL and DATA: that is an exchange.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_types::{Cause, Reply, Stage, TroubleKind};
+
+use super::body::BodyEncoder;
+use super::exchange::{Exchange, Progress, trouble};
+use super::reply_reader::ReplyReader;
+use super::{Capabilities, ClientConfig, SessionFailure, Transaction, TransactionReport};
+use crate::TlsInfo;
+
+/// An output buffer larger than this is given back when it is empty, in octets.
+const KEPT_OUTPUT_OCTETS: usize = 1024;
+/// What is kept of a reply's text, in octets.
+const MAX_KEPT_TEXT_OCTETS: usize = 2048;
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAction {
+    /// Write [`ClientSession::output`], then say [`ClientSession::sent`]. Input may be given meanwhile.
+    Send,
+    /// Wait for input or [`ClientSession::next_timeout`].
+    NeedInput,
+    /// A transaction, STARTTLS or QUIT may begin.
+    Ready,
+    /// Give the content with [`ClientSession::body`] and [`ClientSession::end_of_body`]. Several pieces may be given
+    /// before output is written, and input may be given between them.
+    NeedBody,
+    /// Do the TLS handshake, then say [`ClientSession::handle_tls`].
+    UpgradeTls,
+    /// The transaction is over.
+    Finished(TransactionReport),
+    /// The session is over, and no transaction was under way.
+    Failed(SessionFailure),
+    /// Close the connection.
+    Closed,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The greeting is awaited.
+    Banner,
+    /// The reply to EHLO is awaited.
+    Ehlo,
+    /// The reply to HELO is awaited.
+    Helo,
+    /// Nothing is under way.
+    Ready,
+    /// The reply to STARTTLS is awaited.
+    StartTls,
+    /// The driver does the handshake.
+    Handshake,
+    /// Replies to MAIL, RCPT and DATA are awaited.
+    Envelope,
+    /// The driver gives the content.
+    Body,
+    /// The reply to the end of data is awaited.
+    Final,
+    /// As `Final`, where only a dot was sent because nobody was left to receive anything.
+    FinalOfNothing,
+    /// The reply to QUIT is awaited.
+    Quit,
+    /// Over.
+    Closed,
+}
+
+/// One SMTP connection, seen from the client.
+#[derive(Debug)]
+pub struct ClientSession {
+    config: Arc<ClientConfig>,
+    phase: Phase,
+    capabilities: Capabilities,
+    tls: Option<TlsInfo>,
+    reader: ReplyReader,
+    /// To be written, from `written` on.
+    output: Vec<u8>,
+    written: usize,
+    encoder: BodyEncoder,
+    exchange: Option<Exchange>,
+    /// The last transaction was left open, and RSET must come before the next (RFC 5321 §4.1.1.5).
+    reset_first: bool,
+    /// For the reply or the progress that is awaited.
+    deadline: Option<Instant>,
+    /// For the transaction as a whole.
+    transaction_deadline: Option<Instant>,
+    /// Something to be told once.
+    event: Option<ClientAction>,
+}
+
+impl ClientSession {
+    /// A session on a connection that was just opened: it waits for the greeting (RFC 5321 §3.1).
+    #[must_use]
+    pub fn new(config: Arc<ClientConfig>, now: Instant) -> Self {
+        let deadline = now.checked_add(config.timeouts.banner);
+        Self {
+            config,
+            phase: Phase::Banner,
+            capabilities: Capabilities::default(),
+            tls: None,
+            reader: ReplyReader::default(),
+            output: Vec::new(),
+            written: 0,
+            encoder: BodyEncoder::new(),
+            exchange: None,
+            reset_first: false,
+            deadline,
+            transaction_deadline: None,
+            event: None,
+        }
+    }
+
+    /// What to do next.
+    pub fn poll(&mut self) -> ClientAction {
+        if let Some(event) = self.event.take() {
+            return event;
+        }
+        match self.phase {
+            Phase::Closed => ClientAction::Closed,
+            _ if !self.output().is_empty() => ClientAction::Send,
+            Phase::Ready => ClientAction::Ready,
+            Phase::Body => ClientAction::NeedBody,
+            Phase::Handshake => ClientAction::UpgradeTls,
+            _ => ClientAction::NeedInput,
+        }
+    }
+
+    /// What is to be written.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.get(self.written..).unwrap_or_default()
+    }
+
+    /// So many octets of the output were written.
+    pub fn sent(&mut self, octets: usize, now: Instant) {
+        self.written = self.written.saturating_add(octets).min(self.output.len());
+        if self.written == self.output.len() {
+            self.clear_output();
+        }
+        // The time for a reply begins when its command is out; while much is sent, progress is what counts.
+        self.expect_reply(now);
+    }
+
+    /// What the remote offers. After HELO, and before any EHLO, nothing.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The facts of TLS, where it is active.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.transaction_deadline).min()
+    }
+
+    /// Ends what has waited too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.next_timeout().is_some_and(|deadline| deadline <= now) {
+            self.fail(trouble(TroubleKind::Timeout, format!("timed out {}", self.waiting_for())));
+        }
+    }
+
+    /// The remote closed its side, or the connection broke.
+    pub fn handle_eof(&mut self) {
+        self.fail(trouble(TroubleKind::Closed, format!("connection lost {}", self.waiting_for())));
+    }
+
+    /// Octets from the remote.
+    pub fn handle_input(&mut self, data: &[u8], now: Instant) {
+        if self.phase == Phase::Closed || data.is_empty() {
+            return;
+        }
+        self.reader.push(data);
+        while self.phase != Phase::Closed {
+            match self.reader.next() {
+                Ok(Some(reply)) => self.handle_reply(reply, now),
+                Ok(None) => break,
+                Err(error) => self.fail_protocol(error.to_string()),
+            }
+        }
+        // RFC 3207 §4.2 has nothing between the 220 and the handshake: what came there was injected.
+        if self.phase == Phase::Handshake && self.reader.has_leftover() {
+            self.fail_protocol("the remote sent plaintext after its reply to STARTTLS");
+        }
+    }
+
+    /// STARTTLS, where [`Capabilities::starttls`] is offered and the session is ready (RFC 3207 §4).
+    pub fn start_tls(&mut self, now: Instant) {
+        if self.phase == Phase::Ready {
+            self.send_command("STARTTLS", None, Phase::StartTls, now);
+        }
+    }
+
+    /// The handshake is done: everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2).
+    pub fn handle_tls(&mut self, info: TlsInfo, now: Instant) {
+        if self.phase == Phase::Handshake {
+            self.tls = Some(info);
+            self.capabilities = Capabilities::default();
+            self.reader = ReplyReader::default();
+            self.send_hello("EHLO", Phase::Ehlo, now);
+        }
+    }
+
+    /// Begins a transaction on a session that is ready. On any other session it ends at once.
+    pub fn begin(&mut self, transaction: Transaction, now: Instant) {
+        let mut exchange = Exchange::new(transaction, &self.capabilities, self.reset_first);
+        if self.phase != Phase::Ready {
+            exchange.decide(Stage::Mail, &trouble(TroubleKind::Closed, "the session is not ready for a transaction"));
+            self.phase = Phase::Closed;
+            self.event = Some(ClientAction::Finished(exchange.into_report(false)));
+            return;
+        }
+        exchange.write_commands(self.capabilities.pipelining, &mut self.output);
+        let has_begun = exchange.is_waiting();
+        self.exchange = Some(exchange);
+        if has_begun {
+            self.phase = Phase::Envelope;
+            self.transaction_deadline = now.checked_add(self.config.timeouts.transaction);
+            self.expect_reply(now);
+        } else {
+            self.finish();
+        }
+    }
+
+    /// A piece of the content, cut anywhere, while [`ClientAction::NeedBody`] is wanted.
+    pub fn body(&mut self, piece: &[u8]) {
+        if self.phase == Phase::Body {
+            self.encoder.encode(piece, &mut self.output);
+        }
+    }
+
+    /// The content is complete.
+    pub fn end_of_body(&mut self, now: Instant) {
+        if self.phase == Phase::Body {
+            self.end_data(Phase::Final, now);
+        }
+    }
+
+    /// QUIT, where the session is ready; else the connection is to be closed as it is (RFC 5321 §4.1.1.10).
+    pub fn quit(&mut self, now: Instant) {
+        if self.phase == Phase::Ready {
+            self.send_command("QUIT", None, Phase::Quit, now);
+        } else {
+            self.close();
+        }
+    }
+
+    fn handle_reply(&mut self, reply: Reply, now: Instant) {
+        match self.phase {
+            Phase::Banner => self.handle_banner(reply, now),
+            Phase::Ehlo => self.handle_ehlo(reply, now),
+            Phase::Helo if reply.is_positive() => self.become_ready(),
+            Phase::StartTls if reply.code == 220 => self.phase = Phase::Handshake,
+            Phase::StartTls if reply.is_positive() => {
+                self.fail_protocol("the remote answered STARTTLS with another 2xx")
+            }
+            Phase::Helo | Phase::StartTls => self.fail_by(reply),
+            Phase::Envelope => self.handle_envelope_reply(reply, now),
+            Phase::Body => self.handle_early_reply(reply),
+            // The dot is the last octet that is written: while anything waits, nothing can be a reply to it.
+            Phase::Final | Phase::FinalOfNothing if !self.output().is_empty() => self.handle_early_reply(reply),
+            Phase::Final => self.handle_final_reply(reply),
+            Phase::FinalOfNothing if reply.code == 421 => self.fail_by(reply),
+            Phase::FinalOfNothing => self.finish(),
+            Phase::Ready if reply.code == 421 => self.fail_by(reply),
+            Phase::Ready => self.fail_protocol("the remote sent a reply that nothing asked for"),
+            Phase::Handshake => self.fail_protocol("the remote sent plaintext after its reply to STARTTLS"),
+            Phase::Quit | Phase::Closed => self.close(),
+        }
+    }
+
+    /// RFC 5321 §3.1, §4.3.1: 220 is the only positive greeting.
+    fn handle_banner(&mut self, reply: Reply, now: Instant) {
+        if reply.code == 220 {
+            self.send_hello("EHLO", Phase::Ehlo, now);
+        } else if reply.is_positive() || reply.is_intermediate() {
+            self.fail_protocol("the remote greeted with something else than 220");
+        } else {
+            self.fail_by(reply);
+        }
+    }
+
+    fn handle_ehlo(&mut self, reply: Reply, now: Instant) {
+        if reply.is_positive() {
+            self.capabilities = Capabilities::parse(&reply.text);
+            self.become_ready();
+        } else if reply.is_permanent() {
+            // RFC 5321 §3.2: a server that does not know EHLO is told HELO.
+            self.send_hello("HELO", Phase::Helo, now);
+        } else {
+            self.fail_by(reply);
+        }
+    }
+
+    fn handle_envelope_reply(&mut self, reply: Reply, now: Instant) {
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        // RFC 5321 §3.8: 421 announces at any moment that the connection closes.
+        if reply.code == 421 {
+            return self.fail_by(reply);
+        }
+        let stage = exchange.stage();
+        match exchange.take_reply(bounded(reply)) {
+            Progress::Continues => {
+                if !exchange.is_waiting() {
+                    exchange.write_commands(self.capabilities.pipelining, &mut self.output);
+                }
+                self.expect_reply(now);
+            }
+            Progress::Content => {
+                self.phase = Phase::Body;
+                self.encoder = BodyEncoder::new();
+                self.expect_reply(now);
+            }
+            Progress::NoContent => self.end_data(Phase::FinalOfNothing, now),
+            Progress::Over => self.finish(),
+            Progress::OutOfStep(text) => self.fail_at(stage, trouble(TroubleKind::Protocol, text)),
+        }
+    }
+
+    /// A reply before the end of data can only be bad news.
+    fn handle_early_reply(&mut self, reply: Reply) {
+        if reply.is_positive() || reply.is_intermediate() {
+            self.fail_protocol("the remote replied before the end of data");
+        } else {
+            self.fail_by(reply);
+        }
+    }
+
+    fn handle_final_reply(&mut self, reply: Reply) {
+        if reply.code == 421 {
+            self.fail_by(reply);
+        } else if reply.is_intermediate() {
+            self.fail_protocol("the remote answered the end of data with 3xx");
+        } else {
+            if let Some(exchange) = self.exchange.as_mut() {
+                exchange.decide(Stage::Final, &Cause::Reply(bounded(reply)));
+            }
+            self.finish();
+        }
+    }
+
+    /// The session can carry the next transaction, unless the remote has said more than it was asked.
+    fn finish(&mut self) {
+        let Some(exchange) = self.exchange.take() else { return };
+        self.reset_first = exchange.is_open();
+        let in_step = !self.reader.has_leftover();
+        self.event = Some(ClientAction::Finished(exchange.into_report(in_step)));
+        if in_step { self.become_ready() } else { self.close() }
+    }
+
+    fn become_ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.deadline = None;
+        self.transaction_deadline = None;
+    }
+
+    fn end_data(&mut self, phase: Phase, now: Instant) {
+        self.encoder.finish(&mut self.output);
+        if let Some(exchange) = self.exchange.as_mut() {
+            exchange.end();
+        }
+        self.phase = phase;
+        self.expect_reply(now);
+    }
+
+    fn send_hello(&mut self, verb: &str, phase: Phase, now: Instant) {
+        let config = Arc::clone(&self.config);
+        self.send_command(verb, Some(&config.ehlo_name), phase, now);
+    }
+
+    fn send_command(&mut self, verb: &str, argument: Option<&str>, phase: Phase, now: Instant) {
+        self.output.extend_from_slice(verb.as_bytes());
+        if let Some(argument) = argument {
+            self.output.push(b' ');
+            self.output.extend(argument.bytes().filter(u8::is_ascii_graphic));
+        }
+        self.output.extend_from_slice(b"\r\n");
+        self.phase = phase;
+        self.expect_reply(now);
+    }
+
+    /// Sets the time for what is awaited now (RFC 5321 §4.5.3.2).
+    fn expect_reply(&mut self, now: Instant) {
+        self.deadline = self.patience().and_then(|patience| now.checked_add(patience));
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let timeouts = &self.config.timeouts;
+        match (self.phase, self.stage()) {
+            (Phase::Ready | Phase::Closed, _) => None,
+            (Phase::Quit, _) => Some(timeouts.quit),
+            (Phase::Body, _) => Some(timeouts.block),
+            (Phase::Final | Phase::FinalOfNothing, _) if !self.output().is_empty() => Some(timeouts.block),
+            (_, Stage::Banner) => Some(timeouts.banner),
+            (_, Stage::Mail) => Some(timeouts.mail),
+            (_, Stage::Rcpt) => Some(timeouts.rcpt),
+            (_, Stage::Data) => Some(timeouts.data),
+            (_, Stage::Final) => Some(timeouts.end_of_data),
+            _ => Some(timeouts.ehlo),
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Banner => Stage::Banner,
+            Phase::Ehlo | Phase::Helo => Stage::Ehlo,
+            Phase::StartTls | Phase::Handshake => Stage::StartTls,
+            Phase::Ready | Phase::Quit | Phase::Closed => Stage::Mail,
+            Phase::Envelope => self.exchange.as_ref().map_or(Stage::Mail, Exchange::stage),
+            Phase::Body | Phase::Final | Phase::FinalOfNothing => Stage::Final,
+        }
+    }
+
+    /// For people: the end of a sentence that says what went wrong.
+    const fn waiting_for(&self) -> &'static str {
+        match self.phase {
+            Phase::Banner => "while waiting for the greeting",
+            Phase::Ehlo | Phase::Helo => "while waiting for the reply to EHLO",
+            Phase::StartTls | Phase::Handshake => "during STARTTLS",
+            Phase::Envelope => "while sending the envelope",
+            Phase::Body => "while sending the content",
+            Phase::Final | Phase::FinalOfNothing => "while waiting for the reply to the end of data",
+            Phase::Ready | Phase::Quit | Phase::Closed => "between transactions",
+        }
+    }
+
+    fn fail_by(&mut self, reply: Reply) {
+        self.fail(Cause::Reply(bounded(reply)));
+    }
+
+    fn fail_protocol(&mut self, text: impl Into<String>) {
+        self.fail(trouble(TroubleKind::Protocol, text));
+    }
+
+    fn fail(&mut self, cause: Cause) {
+        self.fail_at(self.stage(), cause);
+    }
+
+    /// Ends the session. Recipients that a reply has decided already keep what they have.
+    fn fail_at(&mut self, stage: Stage, cause: Cause) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.decide(stage, &cause);
+            self.event = Some(ClientAction::Finished(exchange.into_report(false)));
+        } else if !matches!(self.phase, Phase::Quit | Phase::Closed) {
+            self.event = Some(ClientAction::Failed(SessionFailure { stage, cause }));
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.deadline = None;
+        self.transaction_deadline = None;
+        self.reader = ReplyReader::default();
+        self.clear_output();
+    }
+
+    fn clear_output(&mut self) {
+        self.written = 0;
+        if self.output.capacity() > KEPT_OUTPUT_OCTETS {
+            self.output = Vec::new();
+        } else {
+            self.output.clear();
+        }
+    }
+}
+
+/// A reply with as much of its text as is worth keeping: it goes into events, DSNs and logs.
+fn bounded(mut reply: Reply) -> Reply {
+    if reply.text.len() > MAX_KEPT_TEXT_OCTETS {
+        let text = reply.text.to_mut();
+        text.truncate(text.floor_char_boundary(MAX_KEPT_TEXT_OCTETS));
+    }
+    reply
+}

@@ -1,0 +1,1156 @@
+//! Dialogues of the client as transcripts. Each is run with the remote's octets whole, one by one and cut at random,
+//! and must read the same every time.
+//!
+//! `S:` is what the remote says, `>` what the driver does; `C:` is what the client says and `=` what it reports. Each
+//! input is logged, then everything it led to.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_types::{Cause, Mailbox, ReversePath};
+use proptest::prelude::*;
+
+use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, Transaction};
+use crate::TlsInfo;
+
+/// Where the octets of both sides are cut: after as many as the numbers say, in turn.
+#[derive(Clone, Debug)]
+struct Cuts {
+    sizes: Vec<usize>,
+    turn: usize,
+}
+
+impl Cuts {
+    fn new(sizes: &[usize]) -> Self {
+        Self { sizes: sizes.to_vec(), turn: 0 }
+    }
+
+    fn next(&mut self, most: usize) -> usize {
+        self.turn += 1;
+        self.sizes[self.turn % self.sizes.len()].clamp(1, most)
+    }
+}
+
+struct Play {
+    session: ClientSession,
+    now: Instant,
+    cuts: Cuts,
+    log: String,
+    said: Vec<u8>,
+    body: Vec<Vec<u8>>,
+    was_ready: bool,
+}
+
+impl Play {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some beginning")]
+    fn new(cuts: Cuts) -> Self {
+        let now = Instant::now();
+        let session = ClientSession::new(Arc::new(ClientConfig::new("client.example")), now);
+        Self { session, now, cuts, log: String::new(), said: Vec::new(), body: Vec::new(), was_ready: false }
+    }
+
+    /// Does what the inputs of a transcript say, and returns the transcript of what happened.
+    fn run(mut self, transcript: &str) -> String {
+        let mut lines = transcript.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
+        self.settle();
+        while let Some(line) = lines.next() {
+            if let Some(said) = line.strip_prefix("S:") {
+                let mut block = unescape(said.trim_start());
+                writeln!(self.log, "{line}").unwrap();
+                while let Some(more) = lines.next_if(|next| next.starts_with("S:")) {
+                    writeln!(self.log, "{more}").unwrap();
+                    block.extend(unescape(more.strip_prefix("S:").unwrap().trim_start()));
+                }
+                self.hear(&block);
+            } else if let Some(command) = line.strip_prefix("> ") {
+                writeln!(self.log, "{line}").unwrap();
+                self.command(command);
+            }
+        }
+        self.log
+    }
+
+    fn hear(&mut self, block: &[u8]) {
+        let mut rest = block;
+        // What the reactions are must not depend on the cuts, and neither may their order: they are logged at the end.
+        let mut log = std::mem::take(&mut self.log);
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(self.cuts.next(rest.len()));
+            self.session.handle_input(piece, self.now);
+            self.settle();
+            rest = after;
+        }
+        log.push_str(&self.log);
+        self.log = log;
+    }
+
+    fn command(&mut self, command: &str) {
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        self.was_ready = false;
+        match verb {
+            "begin" => self.begin(rest),
+            "quit" => self.session.quit(self.now),
+            "starttls" => self.session.start_tls(self.now),
+            "handshake" => {
+                let info = TlsInfo { version: "TLSv1.3".into(), cipher: "X".into() };
+                self.session.handle_tls(info, self.now);
+            }
+            "eof" => self.session.handle_eof(),
+            "wait" => {
+                self.now += Duration::from_secs(rest.parse().unwrap());
+                self.session.handle_timeout(self.now);
+            }
+            "wait_and_drip" => self.drip(rest.parse().unwrap()),
+            other => panic!("{other} is no command"),
+        }
+        self.settle();
+    }
+
+    /// `[8bit] [utf8] sender recipients… = content`.
+    fn begin(&mut self, rest: &str) {
+        let (envelope, content) = rest.split_once(" = ").unwrap();
+        let mut words = envelope.split(' ').peekable();
+        let eight_bit = words.next_if_eq(&"8bit").is_some();
+        let smtputf8 = words.next_if_eq(&"utf8").is_some();
+        let content = unescape(content);
+        let content = content.strip_suffix(b"\r\n").unwrap();
+        let transaction = Transaction {
+            sender: ReversePath::parse(words.next().unwrap().trim_matches(['<', '>'])).unwrap(),
+            recipients: words.map(|word| Mailbox::parse(word).unwrap()).collect(),
+            eight_bit,
+            smtputf8,
+            size_bytes: content.len() as u64,
+        };
+        self.body = content.chunks(self.cuts.next(content.len().max(1))).map(<[u8]>::to_vec).collect();
+        self.session.begin(transaction, self.now);
+    }
+
+    /// One octet of garbage now and then does not extend the time for a reply.
+    fn drip(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            self.session.handle_input(b"2", self.now);
+            self.session.handle_timeout(self.now);
+        }
+    }
+
+    /// Until the session waits.
+    fn settle(&mut self) {
+        loop {
+            match self.session.poll() {
+                ClientAction::Send => {
+                    let output = self.session.output();
+                    let count = self.cuts.next(output.len());
+                    self.said.extend_from_slice(&output[..count]);
+                    self.session.sent(count, self.now);
+                    if self.session.output().is_empty() {
+                        self.log_said();
+                    }
+                }
+                ClientAction::NeedBody => {
+                    for piece in std::mem::take(&mut self.body) {
+                        self.session.body(&piece);
+                    }
+                    self.session.end_of_body(self.now);
+                }
+                ClientAction::Ready => {
+                    if !std::mem::replace(&mut self.was_ready, true) {
+                        self.log_ready();
+                    }
+                    return;
+                }
+                ClientAction::UpgradeTls => {
+                    self.log.push_str("= upgrade\n");
+                    return;
+                }
+                ClientAction::Finished(report) => {
+                    writeln!(self.log, "= finished, {}", if report.reusable { "reusable" } else { "spent" }).unwrap();
+                    for RecipientReport { stage, cause } in &report.recipients {
+                        writeln!(self.log, "= {}: {}", stage.name(), describe(cause)).unwrap();
+                    }
+                }
+                ClientAction::Failed(failure) => {
+                    writeln!(self.log, "= failed at {}: {}", failure.stage.name(), describe(&failure.cause)).unwrap();
+                }
+                ClientAction::Closed => {
+                    if !self.log.ends_with("= closed\n") {
+                        self.log.push_str("= closed\n");
+                    }
+                    assert_eq!(self.session.next_timeout(), None, "nothing is awaited after the end");
+                    return;
+                }
+                ClientAction::NeedInput => {
+                    assert!(self.session.next_timeout().is_some(), "nothing is awaited for ever");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn log_said(&mut self) {
+        let said = String::from_utf8(std::mem::take(&mut self.said)).unwrap();
+        for line in said.split_inclusive("\r\n") {
+            let line = line.strip_suffix("\r\n").expect("whole lines");
+            writeln!(self.log, "{}", format!("C: {line}").trim_end()).unwrap();
+        }
+    }
+
+    fn log_ready(&mut self) {
+        let offered = self.session.capabilities();
+        let mut text = String::from("= ready");
+        for (name, is_offered) in [
+            (" pipelining", offered.pipelining),
+            (" 8bit", offered.eight_bit),
+            (" utf8", offered.smtputf8),
+            (" starttls", offered.starttls),
+            (" size", offered.size.is_some()),
+            (" in-tls", self.session.tls().is_some()),
+        ] {
+            text.push_str(if is_offered { name } else { "" });
+        }
+        writeln!(self.log, "{text}").unwrap();
+    }
+}
+
+fn describe(cause: &Cause) -> String {
+    match cause {
+        Cause::Reply(reply) => reply.to_string(),
+        Cause::Trouble(trouble) => format!("{:?} {} ({})", trouble.kind, trouble.kind.enhanced(), trouble.text),
+    }
+}
+
+/// A line, with `\r`, `\n`, `\0` and `\e` (an é) in it; CRLF follows unless it ends with `\c`.
+fn unescape(line: &str) -> Vec<u8> {
+    let mut octets =
+        line.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").replace("\\e", "é").into_bytes();
+    match octets.strip_suffix(b"\\c") {
+        Some(cut) => cut.to_vec(),
+        None => {
+            octets.extend_from_slice(b"\r\n");
+            octets
+        }
+    }
+}
+
+/// Runs a transcript in every way of cutting, and asserts that it comes out as it is written.
+fn check(transcript: &str) {
+    let expected: String =
+        transcript.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+    for sizes in [&[usize::MAX][..], &[1], &[2], &[3, 1, 7], &[5, 4], &[1, 60], &[13]] {
+        assert_eq!(Play::new(Cuts::new(sizes)).run(transcript), expected, "cut at {sizes:?}");
+    }
+}
+
+const PIPELINED: &str = "
+    S: 220 mx.example.org ESMTP
+    C: EHLO client.example
+    S: 250-mx.example.org
+    S: 250-PIPELINING
+    S: 250-SIZE 1000000
+    S: 250 8BITMIME
+    = ready pipelining 8bit size
+";
+
+const PLAIN: &str = "
+    S: 220 mx.example.org ESMTP
+    C: EHLO client.example
+    S: 250 mx.example.org
+    = ready
+";
+
+#[test]
+fn a_whole_session_with_pipelining() {
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org c@example.org = Subject: x\\r\\n\\r\\n.dot\\r\\nend
+        C: MAIL FROM:<a@example.com> SIZE=23
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: DATA
+        S: 250 2.1.0 ok
+        S: 250 2.1.5 ok
+        S: 251 2.1.5 will forward
+        S: 354 go
+        C: Subject: x
+        C:
+        C: ..dot
+        C: end
+        C: .
+        S: 250 2.6.0 queued as 7
+        = finished, reusable
+        = final: 250 2.6.0 queued as 7
+        = final: 250 2.6.0 queued as 7
+        = ready pipelining 8bit size
+        > begin <> b@example.org = x
+        C: MAIL FROM:<> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = final: 250 ok
+        = ready pipelining 8bit size
+        > quit
+        C: QUIT
+        S: 221 bye
+        = closed"
+    ));
+}
+
+#[test]
+fn without_pipelining_command_by_command() {
+    check(&format!(
+        "{PLAIN}
+        > begin a@example.com b@example.org c@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 550 5.1.1 unknown
+        C: RCPT TO:<c@example.org>
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = rcpt: 550 5.1.1 unknown
+        = final: 250 ok
+        = ready"
+    ));
+}
+
+#[test]
+fn without_pipelining_nothing_more_is_said_than_helps() {
+    check(&format!(
+        "{PLAIN}
+        > begin a@example.com b@example.org c@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 451 4.7.1 greylisted
+        = finished, reusable
+        = mail: 451 4.7.1 greylisted
+        = mail: 451 4.7.1 greylisted
+        = ready
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 450 4.2.1 later
+        = finished, reusable
+        = rcpt: 450 4.2.1 later
+        = ready
+        > begin a@example.com b@example.org = x
+        C: RSET
+        S: 250 ok
+        C: MAIL FROM:<a@example.com>
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 250 ok
+        C: DATA
+        S: 451 4.3.0 not now
+        = finished, reusable
+        = data: 451 4.3.0 not now
+        = ready"
+    ));
+}
+
+#[test]
+fn helo_where_ehlo_is_unknown() {
+    check(
+        "S: 220 old
+        C: EHLO client.example
+        S: 502 5.5.1 what
+        C: HELO client.example
+        S: 250 old
+        = ready
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>",
+    );
+    check(
+        "S: 220 old
+        C: EHLO client.example
+        S: 500 what
+        C: HELO client.example
+        S: 550 5.7.1 go away
+        = failed at ehlo: 550 5.7.1 go away
+        = closed",
+    );
+}
+
+#[test]
+fn mail_refused_in_a_group() {
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org c@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: DATA
+        S: 550 5.7.1 no
+        S: 503 5.5.1 need mail
+        S: 503 5.5.1 need mail
+        S: 503 5.5.1 need mail
+        = finished, reusable
+        = mail: 550 5.7.1 no
+        = mail: 550 5.7.1 no
+        = ready pipelining 8bit size
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA"
+    ));
+}
+
+#[test]
+fn some_recipients_refused_in_a_group() {
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org c@example.org d@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: RCPT TO:<d@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        S: 250 ok
+        S: 452 4.5.3 too many
+        S: 354 go
+        C: x
+        C: .
+        S: 554 5.7.1 spam
+        = finished, reusable
+        = rcpt: 550 5.1.1 unknown
+        = final: 554 5.7.1 spam
+        = rcpt: 452 4.5.3 too many
+        = ready pipelining 8bit size"
+    ));
+}
+
+#[test]
+fn all_recipients_refused_and_data_too() {
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        S: 554 5.5.1 no valid recipients
+        = finished, reusable
+        = rcpt: 550 5.1.1 unknown
+        = ready pipelining 8bit size
+        > begin a@example.com c@example.org = x
+        C: RSET
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<c@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = final: 250 ok
+        = ready pipelining 8bit size"
+    ));
+}
+
+#[test]
+fn data_accepted_for_nobody_gets_just_the_dot() {
+    // RFC 2920 section 3.1.
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = never sent
+        C: MAIL FROM:<a@example.com> SIZE=10
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        S: 354 go
+        C: .
+        S: 250 took it for nobody
+        = finished, reusable
+        = rcpt: 550 5.1.1 unknown
+        = ready pipelining 8bit size
+        > begin a@example.com b@example.org = y
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = never sent
+        C: MAIL FROM:<a@example.com> SIZE=10
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 550 5.7.1 no
+        S: 503 5.5.1 no
+        S: 354 go
+        C: .
+        > eof
+        = finished, spent
+        = mail: 550 5.7.1 no
+        = closed"
+    ));
+}
+
+#[test]
+fn a_421_at_any_moment_ends_the_session() {
+    // RFC 5321 section 3.8.
+    check(
+        "S: 421 4.3.2 busy
+        = failed at banner: 421 4.3.2 busy
+        = closed",
+    );
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 421 4.3.2 busy
+        = failed at ehlo: 421 4.3.2 busy
+        = closed",
+    );
+    check(&format!(
+        "{PLAIN}
+        S: 421 4.4.2 idle too long
+        = failed at mail: 421 4.4.2 idle too long
+        = closed
+        > begin a@example.com b@example.org = x
+        = finished, spent
+        = mail: Closed 4.4.2 (the session is not ready for a transaction)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org c@example.org d@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: RCPT TO:<d@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        S: 421 4.3.2 going down
+        = finished, spent
+        = rcpt: 421 4.3.2 going down
+        = rcpt: 550 5.1.1 unknown
+        = rcpt: 421 4.3.2 going down
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 421 4.3.2 going down
+        = finished, spent
+        = final: 421 4.3.2 going down
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        S: 354 go
+        C: .
+        S: 421 4.3.2 going down
+        = finished, spent
+        = rcpt: 550 5.1.1 unknown
+        = closed"
+    ));
+}
+
+#[test]
+fn greetings_that_are_none() {
+    check(
+        "S: 554 5.7.1 no service
+        = failed at banner: 554 5.7.1 no service
+        = closed",
+    );
+    check(
+        "S: 250 hello
+        = failed at banner: Protocol 4.5.0 (the remote greeted with something else than 220)
+        = closed",
+    );
+    check(
+        "S: SSH-2.0-OpenSSH_9.9
+        = failed at banner: Protocol 4.5.0 (the remote sent something that is no SMTP reply)
+        = closed",
+    );
+    check(
+        "> eof
+        = failed at banner: Closed 4.4.2 (connection lost while waiting for the greeting)
+        = closed",
+    );
+    check(
+        "S: 220-half a\\c
+        > eof
+        = failed at banner: Closed 4.4.2 (connection lost while waiting for the greeting)
+        = closed",
+    );
+}
+
+#[test]
+fn a_connection_lost_in_a_transaction() {
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org c@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 unknown
+        > eof
+        = finished, spent
+        = rcpt: 550 5.1.1 unknown
+        = rcpt: Closed 4.4.2 (connection lost while sending the envelope)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 250 2.0.0 ok that lost its end\\c
+        > eof
+        = finished, spent
+        = final: Closed 4.4.2 (connection lost while waiting for the reply to the end of data)
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        > eof
+        = failed at mail: Closed 4.4.2 (connection lost between transactions)
+        = closed"
+    ));
+}
+
+#[test]
+fn replies_out_of_step() {
+    check(&format!(
+        "{PLAIN}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 354 go
+        = finished, spent
+        = mail: Protocol 4.5.0 (the remote answered MAIL or RCPT with 3xx)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 250 one too many
+        = finished, spent
+        = data: Protocol 4.5.0 (the remote answered DATA with 2xx)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 354 go on
+        = finished, spent
+        = final: Protocol 4.5.0 (the remote answered the end of data with 3xx)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: ok
+        = finished, spent
+        = rcpt: Protocol 4.5.0 (the remote sent something that is no SMTP reply)
+        = closed"
+    ));
+    check(&format!(
+        "{PIPELINED}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 no
+        S: 554 no
+        = finished, reusable
+        = rcpt: 550 no
+        = ready pipelining 8bit size
+        > begin a@example.com b@example.org = x
+        C: RSET
+        C: MAIL FROM:<a@example.com> SIZE=1
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 500 5.5.1 what
+        = finished, spent
+        = mail: Protocol 4.5.0 (the remote refused RSET)
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        S: 250 unasked
+        = failed at mail: Protocol 4.5.0 (the remote sent a reply that nothing asked for)
+        = closed"
+    ));
+}
+
+#[test]
+fn content_that_the_remote_cannot_take() {
+    check(&format!(
+        "{PLAIN}
+        > begin 8bit a@example.com b@example.org c@example.org = x
+        = finished, reusable
+        = mail: Conversion 5.6.3 (the content is 8-bit and the remote does not offer 8BITMIME)
+        = mail: Conversion 5.6.3 (the content is 8-bit and the remote does not offer 8BITMIME)
+        = ready
+        > begin utf8 a@example.com b@example.org = x
+        = finished, reusable
+        = mail: Smtputf8 5.6.7 (SMTPUTF8 is needed and the remote does not offer it)
+        = ready
+        > begin ä@example.com b@example.org = x
+        = finished, reusable
+        = mail: Smtputf8 5.6.7 (SMTPUTF8 is needed and the remote does not offer it)
+        = ready
+        > begin a@example.com ä@example.org b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = mail: Smtputf8 5.6.7 (SMTPUTF8 is needed and the remote does not offer it)
+        = final: 250 ok
+        = ready"
+    ));
+}
+
+#[test]
+fn parameters_only_where_offered_and_needed() {
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250-SMTPUTF8
+        S: 250 8BITMIME
+        = ready 8bit utf8
+        > begin 8bit utf8 a@example.com b@example.org = \\e
+        C: MAIL FROM:<a@example.com> BODY=8BITMIME SMTPUTF8
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        C: é
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = final: 250 ok
+        = ready 8bit utf8
+        > begin a@example.com ä@example.org = x
+        C: MAIL FROM:<a@example.com> SMTPUTF8
+        S: 250 ok
+        C: RCPT TO:<ä@example.org>
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = final: 250 ok
+        = ready 8bit utf8
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>",
+    );
+}
+
+#[test]
+fn starttls_and_what_is_forgotten_by_it() {
+    // RFC 3207 section 4.2.
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250-PIPELINING
+        S: 250 STARTTLS
+        = ready pipelining starttls
+        > starttls
+        C: STARTTLS
+        S: 220 2.0.0 go
+        = upgrade
+        > handshake
+        C: EHLO client.example
+        S: 250-mx
+        S: 250 SIZE
+        = ready size in-tls
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> SIZE=1",
+    );
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250 STARTTLS
+        = ready starttls
+        > starttls
+        C: STARTTLS
+        S: 454 4.7.0 no TLS today
+        = failed at starttls: 454 4.7.0 no TLS today
+        = closed",
+    );
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250 STARTTLS
+        = ready starttls
+        > starttls
+        C: STARTTLS
+        S: 250 yes
+        = failed at starttls: Protocol 4.5.0 (the remote answered STARTTLS with another 2xx)
+        = closed",
+    );
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250 STARTTLS
+        = ready starttls
+        > starttls
+        C: STARTTLS
+        S: 220 go
+        = upgrade
+        > wait 300
+        = failed at starttls: Timeout 4.4.2 (timed out during STARTTLS)
+        = closed",
+    );
+}
+
+#[test]
+fn every_wait_has_its_end() {
+    // RFC 5321 section 4.5.3.2.
+    check(
+        "> wait 299
+        > wait 1
+        = failed at banner: Timeout 4.4.2 (timed out while waiting for the greeting)
+        = closed",
+    );
+    check(
+        "S: 220 mx
+        C: EHLO client.example
+        > wait 299
+        > wait 1
+        = failed at ehlo: Timeout 4.4.2 (timed out while waiting for the reply to EHLO)
+        = closed",
+    );
+    check(&format!(
+        "{PLAIN}
+        > wait 100000
+        = ready
+        > begin a@example.com b@example.org c@example.org = x
+        C: MAIL FROM:<a@example.com>
+        > wait 299
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        > wait 299
+        S: 250 ok
+        C: RCPT TO:<c@example.org>
+        > wait 299
+        S: 250 ok
+        C: DATA
+        > wait 119
+        S: 354 go
+        C: x
+        C: .
+        > wait 599
+        > wait 1
+        = finished, spent
+        = final: Timeout 4.4.2 (timed out while waiting for the reply to the end of data)
+        = final: Timeout 4.4.2 (timed out while waiting for the reply to the end of data)
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 250 ok
+        C: RCPT TO:<b@example.org>
+        S: 250 ok
+        C: DATA
+        > wait 119
+        > wait 1
+        = finished, spent
+        = data: Timeout 4.4.2 (timed out while sending the envelope)
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        > wait_and_drip 300
+        = finished, spent
+        = mail: Timeout 4.4.2 (timed out while sending the envelope)
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        > quit
+        C: QUIT
+        > wait 5
+        = closed"
+    ));
+    check(&format!(
+        "{PLAIN}
+        > quit
+        C: QUIT
+        > eof
+        = closed"
+    ));
+}
+
+#[test]
+fn plaintext_between_the_reply_to_starttls_and_the_handshake_is_an_injection() {
+    // RFC 3207 section 4.2: whatever is cut where, nothing said in clear is taken for something said in TLS.
+    let dialogue = "S: 220 mx\nS: 250-mx\\r\\n250 STARTTLS\n> starttls\nS: 220 go\\r\\n250 injected";
+    let whole = Play::new(Cuts::new(&[usize::MAX])).run(dialogue);
+    assert!(
+        whole.ends_with(
+            "= failed at starttls: Protocol 4.5.0 (the remote sent plaintext after its reply to STARTTLS)\n= closed\n"
+        ),
+        "{whole}"
+    );
+    assert!(!whole.contains("= upgrade"), "{whole}");
+    let cut = Play::new(Cuts::new(&[1])).run(&format!("{dialogue}\n> handshake"));
+    assert!(!cut.contains("in-tls") && cut.ends_with("= closed\n"), "{cut}");
+}
+
+#[test]
+fn a_group_is_bounded_and_data_belongs_to_the_last() {
+    let recipients: Vec<_> = (0..250).map(|number| format!("r{number}@example.org")).collect();
+    let mut dialogue = format!("{PIPELINED}> begin a@example.com {} = x\n", recipients.join(" "));
+    let mut commands = vec!["MAIL FROM:<a@example.com> SIZE=1".to_owned()];
+    commands.extend(recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
+    commands.push("DATA".to_owned());
+    for group in commands.chunks(100) {
+        for command in group {
+            writeln!(dialogue, "C: {command}").unwrap();
+        }
+        for command in group {
+            dialogue.push_str(if command == "DATA" { "S: 354 go\n" } else { "S: 250 ok\n" });
+        }
+    }
+    dialogue.push_str("C: x\nC: .\nS: 250 ok\n= finished, reusable\n");
+    dialogue.push_str(&"= final: 250 ok\n".repeat(250));
+    dialogue.push_str("= ready pipelining 8bit size");
+    check(&dialogue);
+}
+
+#[test]
+fn a_refused_sender_ends_a_transaction_of_several_groups_after_the_first() {
+    let recipients: Vec<_> = (0..150).map(|number| format!("r{number}@example.org")).collect();
+    let mut dialogue = format!("{PIPELINED}> begin a@example.com {} = x\n", recipients.join(" "));
+    dialogue.push_str("C: MAIL FROM:<a@example.com> SIZE=1\n");
+    for recipient in recipients.iter().take(99) {
+        writeln!(dialogue, "C: RCPT TO:<{recipient}>").unwrap();
+    }
+    dialogue.push_str("S: 550 5.1.8 no\n");
+    dialogue.push_str(&"S: 503 no\n".repeat(99));
+    dialogue.push_str("= finished, reusable\n");
+    dialogue.push_str(&"= mail: 550 5.1.8 no\n".repeat(150));
+    dialogue.push_str("= ready pipelining 8bit size");
+    check(&dialogue);
+}
+
+#[test]
+fn replies_before_the_end_of_data() {
+    for (reply, expected) in [
+        ("250 2.0.0 already", "Protocol 4.5.0 (the remote replied before the end of data)"),
+        ("552 5.3.4 too big", "552 5.3.4 too big"),
+        ("421 4.3.2 bye", "421 4.3.2 bye"),
+    ] {
+        let mut play = Play::new(Cuts::new(&[usize::MAX]));
+        play.log = String::new();
+        let dialogue = "S: 220 mx\nS: 250-mx\\r\\n250 PIPELINING\n> begin a@example.com b@example.org = x";
+        let mut lines = dialogue.lines();
+        play.settle();
+        play.hear(&unescape(lines.next().unwrap().strip_prefix("S: ").unwrap()));
+        play.hear(&unescape(lines.next().unwrap().strip_prefix("S: ").unwrap()));
+        play.command(lines.next().unwrap().strip_prefix("> ").unwrap());
+        // The reply to the end of data comes in the same segment as the 354.
+        play.hear(format!("250 ok\r\n250 ok\r\n354 go\r\n{reply}\r\n").as_bytes());
+        assert!(play.log.ends_with(&format!("= finished, spent\n= final: {expected}\n= closed\n")), "{}", play.log);
+    }
+}
+
+#[test]
+fn more_than_was_asked_for_spends_the_session() {
+    let dialogue =
+        format!("{PIPELINED}> begin a@example.com b@example.org = x\nS: 250 ok\nS: 550 no\nS: 554 no\nS: 250 extra\n");
+    let log = Play::new(Cuts::new(&[usize::MAX])).run(&dialogue);
+    assert!(log.ends_with("= finished, spent\n= rcpt: 550 no\n= closed\n"), "{log}");
+}
+
+#[test]
+fn progress_is_what_counts_while_content_is_sent() {
+    let mut play = Play::new(Cuts::new(&[usize::MAX]));
+    play.hear(b"220 mx\r\n");
+    play.hear(b"250 mx\r\n");
+    play.session.begin(
+        Transaction {
+            sender: ReversePath::Null,
+            recipients: vec![Mailbox::parse("b@example.org").unwrap()],
+            eight_bit: false,
+            smtputf8: false,
+            size_bytes: 0,
+        },
+        play.now,
+    );
+    for reply in ["250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
+        let length = play.session.output().len();
+        play.session.sent(length, play.now);
+        play.session.handle_input(reply.as_bytes(), play.now);
+    }
+    play.session.body(&[b'x'; 4096]);
+    play.session.end_of_body(play.now);
+    for _ in 0..19 {
+        play.now += Duration::from_secs(179);
+        play.session.handle_timeout(play.now);
+        play.session.sent(1, play.now);
+    }
+    assert_eq!(play.session.poll(), ClientAction::Send, "an octet every three minutes is progress");
+    play.now += Duration::from_secs(179);
+    play.session.handle_timeout(play.now);
+    play.session.sent(1, play.now);
+    play.now += Duration::from_secs(21);
+    play.session.handle_timeout(play.now);
+    assert!(matches!(play.session.poll(), ClientAction::Finished(_)), "but not for ever");
+}
+
+#[test]
+fn an_over_long_reply_text_is_kept_in_part() {
+    let text = "é".repeat(2000);
+    let dialogue = format!("{PLAIN}> begin a@example.com b@example.org = x\nS: 550 5.1.1 {text}\n");
+    let log = Play::new(Cuts::new(&[usize::MAX])).run(&dialogue);
+    assert!(log.contains(&format!("= mail: 550 5.1.1 {}\n", "é".repeat(1024))), "{log}");
+}
+
+#[test]
+fn a_name_cannot_break_out_of_its_line() {
+    let config = ClientConfig::new("x\r\nQUIT y");
+    let play = Play::new(Cuts::new(&[usize::MAX]));
+    let mut session = ClientSession::new(Arc::new(config), play.now);
+    session.handle_input(b"220 mx\r\n", play.now);
+    assert_eq!(session.output(), b"EHLO xQUITy\r\n");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever a remote sends, a session neither panics nor hangs, says only whole lines, and decides about everybody.
+    #[test]
+    fn garbage(
+        replies in proptest::collection::vec(prop_oneof![
+            4 => Just("250 ok\r\n".to_owned()),
+            2 => Just("220 mx\r\n".to_owned()),
+            2 => Just("354 go\r\n".to_owned()),
+            1 => Just("250-mx\r\n250 PIPELINING\r\n".to_owned()),
+            1 => Just("250-mx\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n".to_owned()),
+            1 => Just("421 bye\r\n".to_owned()),
+            1 => "[2-5][0-9][0-9][ -]\\PC{0,9}\r\n",
+            1 => "\\PC{0,20}",
+        ], 0..16),
+        sizes in proptest::collection::vec(1_usize..40, 1..6),
+        content in "[a.\r\né]{0,40}",
+    ) {
+        let mut play = Play::new(Cuts::new(&sizes));
+        play.was_ready = true;
+        let mut said = Vec::new();
+        let mut reports = 0;
+        let mut begun = 0;
+        for reply in &replies {
+            let mut rest = reply.as_bytes();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(play.cuts.next(rest.len()));
+                play.session.handle_input(piece, play.now);
+                rest = after;
+                for _ in 0..64 {
+                    match play.session.poll() {
+                        ClientAction::Send => {
+                            said.extend_from_slice(play.session.output());
+                            play.session.sent(usize::MAX, play.now);
+                        }
+                        ClientAction::Ready => {
+                            begun += 1;
+                            let recipients = vec![Mailbox::parse("b@example.org").unwrap(), Mailbox::parse("ü@example.org").unwrap()];
+                            play.session.begin(Transaction { sender: ReversePath::Null, recipients, eight_bit: begun % 2 == 0, smtputf8: false, size_bytes: 1 }, play.now);
+                        }
+                        ClientAction::NeedBody => {
+                            play.session.body(content.as_bytes());
+                            play.session.end_of_body(play.now);
+                        }
+                        ClientAction::Finished(report) => {
+                            prop_assert_eq!(report.recipients.len(), 2);
+                            reports += 1;
+                        }
+                        ClientAction::Failed(_) | ClientAction::UpgradeTls => {}
+                        ClientAction::NeedInput | ClientAction::Closed => break,
+                    }
+                    // A remote without 8BITMIME has every second transaction fail at once: that is no hang.
+                    if begun > 60 { break }
+                }
+            }
+        }
+        play.session.handle_eof();
+        if let ClientAction::Finished(_) = play.session.poll() {
+            reports += 1;
+        }
+        prop_assert_eq!(play.session.poll(), ClientAction::Closed);
+        prop_assert_eq!(reports, begun);
+        for line in said.split_inclusive(|octet| *octet == b'\n') {
+            prop_assert!(line.ends_with(b"\r\n") && !line[..line.len() - 2].contains(&b'\r'));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What can be wrong with TLS material. Not responsible for failed handshakes: those are I/O errors of a connection.
+
+use std::path::PathBuf;
+
+/// Certificates or keys that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with the certificate chain.
+    #[error("cannot read certificates from {path}")]
+    Certificates {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The file holds no certificate.
+    #[error("{path} holds no certificate")]
+    NoCertificate {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file with the private key.
+    #[error("cannot read a private key from {path}")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The key does not belong to the certificate, or is of an unknown kind.
+    #[error("certificate {certificate} and key {key} cannot be used")]
+    Mismatch {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The system has no trusted roots that can be read.
+    #[error("no trusted root certificates found: {reasons}")]
+    NoRoots {
+        /// What was tried, one line.
+        reasons: String,
+    },
+    /// The name of a server is neither a domain nor an address.
+    #[error("{name} is not a server name")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
+    /// The cryptographic provider does not fit.
+    #[error("TLS cannot be configured")]
+    Configuration(#[from] rustls::Error),
+}

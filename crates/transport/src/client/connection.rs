@@ -1,0 +1,207 @@
+//! A session on a connection, from its opening to QUIT. Not responsible for what is said: the engine is.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mailtier_smtp::{
+    Capabilities, ClientAction, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
+};
+use mailtier_tls::{ClientTls, KeyExchange, describe};
+use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use tokio_rustls::TlsStream;
+
+use super::content::{Content, look_at};
+use super::open::connect;
+use super::{ConnectFailure, ConnectOptions, TlsMode};
+use crate::link::{Link, now};
+use crate::stream::Stream;
+
+/// A session ready for transactions. Dropping it closes the connection, also in the midst of a transaction; a
+/// transaction whose future was dropped leaves a connection that carries no other.
+#[derive(Debug)]
+pub struct Connection {
+    session: ClientSession,
+    link: Link,
+    peer: SocketAddr,
+}
+
+/// Why an opening came to nothing.
+enum Failed {
+    /// For good.
+    For(ConnectFailure),
+    /// In the handshake, so that a plainer one may do.
+    InHandshake(ConnectFailure),
+}
+
+impl<F: Into<ConnectFailure>> From<F> for Failed {
+    fn from(failure: F) -> Self {
+        Self::For(failure.into())
+    }
+}
+
+impl Connection {
+    /// Connects, waits for the greeting, says EHLO and, as the options ask for, STARTTLS. Every wait has its end.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`], from which the caller decides whether to try without TLS, another host, or later.
+    pub async fn open(address: SocketAddr, options: &ConnectOptions) -> Result<Self, ConnectFailure> {
+        let first = match Self::open_once(address, options, KeyExchange::PostQuantum).await {
+            // Some old servers break on the large ClientHello of post-quantum key exchange. The same without it comes
+            // before any thought of doing without TLS.
+            Err(Failed::InHandshake(_)) => Self::open_once(address, options, KeyExchange::Classical).await,
+            other => other,
+        };
+        first.map_err(|failed| match failed {
+            Failed::For(failure) | Failed::InHandshake(failure) => failure,
+        })
+    }
+
+    async fn open_once(address: SocketAddr, options: &ConnectOptions, keys: KeyExchange) -> Result<Self, Failed> {
+        let stream = connect(address, options).await?;
+        let session = ClientSession::new(Arc::clone(&options.smtp), now());
+        let mut connection = Self { session, link: Link::new(Stream::Plain(stream)), peer: address };
+        connection.settle().await?;
+        let starttls = connection.capabilities().starttls;
+        match &options.tls {
+            TlsMode::Opportunistic(tls) if starttls => connection.start_tls(tls, &options.server_name, keys).await?,
+            TlsMode::Required(tls) if starttls => connection.start_tls(tls, &options.server_name, keys).await?,
+            TlsMode::Required(_) => {
+                return Err(ConnectFailure::tls("TLS is required and the remote does not offer STARTTLS").into());
+            }
+            TlsMode::Opportunistic(_) | TlsMode::Off => {}
+        }
+        Ok(connection)
+    }
+
+    /// Carries out one transaction. `body` is the content in order, decoded. Bounded by the timeouts of the session.
+    ///
+    /// Whether 8BITMIME and SMTPUTF8 are needed is judged by the content: a declaration alone keeps no message from an
+    /// old server, and 8-bit content is never sent undeclared.
+    pub async fn deliver(&mut self, mut transaction: Transaction, body: &[Bytes]) -> TransactionReport {
+        let count = transaction.recipients.len();
+        look_at(body, &mut transaction);
+        self.session.begin(transaction, now());
+        let mut content = Content::new(body);
+        loop {
+            match self.session.poll() {
+                ClientAction::Send | ClientAction::NeedInput => self.advance().await,
+                ClientAction::NeedBody => content.give(&mut self.session),
+                ClientAction::Finished(report) => return report,
+                ClientAction::Failed(_) | ClientAction::UpgradeTls | ClientAction::Ready | ClientAction::Closed => {
+                    return undecided(count);
+                }
+            }
+        }
+    }
+
+    /// What the remote offers.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Capabilities {
+        self.session.capabilities()
+    }
+
+    /// The facts of TLS, where it is active.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsInfo> {
+        self.session.tls()
+    }
+
+    /// The remote's address.
+    #[must_use]
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether an idle connection still stands: neither closed nor spoken on by the remote.
+    pub fn is_alive(&mut self) -> bool {
+        !self.link.read_at_once(&mut self.session) && self.session.poll() == ClientAction::Ready
+    }
+
+    /// Says QUIT and closes, after the reply or a short while.
+    pub async fn quit(mut self) {
+        self.session.quit(now());
+        while let ClientAction::Send | ClientAction::NeedInput = self.session.poll() {
+            self.advance().await;
+        }
+        self.link.close().await;
+    }
+
+    /// One step of writing, reading or waiting.
+    async fn advance(&mut self) {
+        let moved = if self.session.output().is_empty() {
+            self.link.read(&mut self.session, pin!(pending())).await.map(drop)
+        } else {
+            self.link.write(&mut self.session, true).await
+        };
+        if moved.is_err() {
+            // A remote that gives up early says why before it closes: that is worth more than the broken pipe.
+            self.link.read_at_once(&mut self.session);
+            self.session.handle_eof();
+        }
+    }
+
+    /// Until the session waits for a transaction, STARTTLS, or the handshake.
+    async fn settle(&mut self) -> Result<(), ConnectFailure> {
+        loop {
+            match self.session.poll() {
+                ClientAction::Send | ClientAction::NeedInput => self.advance().await,
+                ClientAction::Ready | ClientAction::UpgradeTls => return Ok(()),
+                ClientAction::Failed(failure) => return Err(failure.into()),
+                ClientAction::Finished(_) | ClientAction::NeedBody | ClientAction::Closed => {
+                    return Err(ConnectFailure::trouble(Stage::Ehlo, TroubleKind::Local, "the session ended"));
+                }
+            }
+        }
+    }
+
+    async fn start_tls(&mut self, tls: &ClientTls, server_name: &str, keys: KeyExchange) -> Result<(), Failed> {
+        self.session.start_tls(now());
+        self.settle().await?;
+        let info = self.shake_hands(tls, server_name, keys).await?;
+        self.session.handle_tls(info, now());
+        // A remote that loses its words once TLS is active may still have them in clear.
+        self.settle().await.map_err(|failure| {
+            let tls_failed = matches!(failure.cause, Cause::Trouble(_));
+            Failed::For(ConnectFailure { tls_failed, ..failure })
+        })
+    }
+
+    async fn shake_hands(&mut self, tls: &ClientTls, server_name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
+        let name =
+            tls.server_name(server_name, self.peer.ip()).map_err(|error| ConnectFailure::tls(error.to_string()))?;
+        let Some(stream) = self.link.stream.take_plain() else {
+            return Err(ConnectFailure::tls("TLS is active already").into());
+        };
+        match self.link.within(&self.session, tls.connector(keys).connect(name, stream)).await {
+            Some(Ok(stream)) => {
+                let info = describe(stream.get_ref().1);
+                self.link.stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
+                Ok(info)
+            }
+            Some(Err(error)) => Err(handshake_failed(&error)),
+            None => Err(ConnectFailure::tls("TLS handshake timed out").into()),
+        }
+    }
+}
+
+/// A certificate that is refused is refused again.
+fn handshake_failed(error: &io::Error) -> Failed {
+    let failure = ConnectFailure::tls(format!("TLS handshake failed: {error}"));
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
+        Failed::For(failure)
+    } else {
+        Failed::InHandshake(failure)
+    }
+}
+
+/// The engine always reports; this stands for what it cannot say.
+fn undecided(count: usize) -> TransactionReport {
+    let trouble = Trouble { kind: TroubleKind::Local, text: "the session ended without a report".to_owned() };
+    let report = RecipientReport { stage: Stage::Mail, cause: Cause::Trouble(trouble) };
+    TransactionReport { recipients: vec![report; count], reusable: false }
+}

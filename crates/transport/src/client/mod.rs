@@ -1,0 +1,9 @@
+//! A connection to a remote server that carries transactions. Not responsible for choosing hosts, for retries, or for
+//! whether to do without TLS.
+
+mod connection;
+mod content;
+mod open;
+
+pub use connection::Connection;
+pub use open::{ConnectFailure, ConnectOptions, TlsMode};

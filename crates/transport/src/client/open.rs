@@ -1,0 +1,97 @@
+//! How a connection is opened and why it may not come about. Not responsible for the session on it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_smtp::{ClientConfig, SessionFailure};
+use mailtier_tls::ClientTls;
+use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Whether and how a connection is encrypted.
+#[derive(Clone, Debug)]
+pub enum TlsMode {
+    /// In clear.
+    Off,
+    /// With STARTTLS where it is offered.
+    Opportunistic(Arc<ClientTls>),
+    /// With STARTTLS or not at all.
+    Required(Arc<ClientTls>),
+}
+
+/// How a connection is opened.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Name and timeouts.
+    pub smtp: Arc<ClientConfig>,
+    /// For TCP's own handshake.
+    pub connect_timeout: Duration,
+    /// Our address; the system's choice where absent.
+    pub source: Option<IpAddr>,
+    /// Encryption.
+    pub tls: TlsMode,
+    /// The name of the host, for TLS.
+    pub server_name: String,
+}
+
+/// Why no connection came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// How far it came.
+    pub stage: Stage,
+    /// What decided.
+    pub cause: Cause,
+    /// TLS is what failed: without it, a connection may come about.
+    pub tls_failed: bool,
+}
+
+impl ConnectFailure {
+    pub(super) fn trouble(stage: Stage, kind: TroubleKind, text: impl Into<String>) -> Self {
+        Self { stage, cause: Cause::Trouble(Trouble { kind, text: text.into() }), tls_failed: false }
+    }
+
+    /// TLS is what failed.
+    pub(super) fn tls(text: impl Into<String>) -> Self {
+        Self { tls_failed: true, ..Self::trouble(Stage::StartTls, TroubleKind::Tls, text) }
+    }
+}
+
+impl From<SessionFailure> for ConnectFailure {
+    fn from(failure: SessionFailure) -> Self {
+        Self { tls_failed: failure.stage == Stage::StartTls, stage: failure.stage, cause: failure.cause }
+    }
+}
+
+/// The TCP connection.
+pub(super) async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<TcpStream, ConnectFailure> {
+    let failed = |kind, text| ConnectFailure::trouble(Stage::Connect, kind, text);
+    let socket = bound_socket(address, options.source)
+        .map_err(|error| failed(TroubleKind::Local, format!("cannot open a socket: {error}")))?;
+    match tokio::time::timeout(options.connect_timeout, socket.connect(address)).await {
+        Ok(Ok(stream)) => {
+            // Commands and content are written in as few pieces as can be: none should wait for another.
+            stream.set_nodelay(true).map_err(|error| failed(TroubleKind::Connect, error.to_string()))?;
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(failed(kind_of(&error), format!("connect to {address}: {error}"))),
+        Err(_) => Err(failed(TroubleKind::Connect, format!("connect to {address}: timed out"))),
+    }
+}
+
+fn bound_socket(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    Ok(socket)
+}
+
+/// Running out of ports says nothing about the remote.
+fn kind_of(error: &io::Error) -> TroubleKind {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => TroubleKind::Local,
+        _ => TroubleKind::Connect,
+    }
+}
