@@ -134,10 +134,6 @@ impl Config {
             return Err(ConfigError::bad("outbound.max_connections", "must be at least 1"));
         }
         for route in &outbound.routes {
-            if route.hosts.is_empty() {
-                let problem = format!("for `{}` names no host; give at least one in `hosts`", route.domain);
-                return Err(ConfigError::bad("outbound.routes", problem));
-            }
             if route.domain.is_empty() {
                 return Err(ConfigError::bad("outbound.routes", "has an empty `domain`; `*` means all"));
             }

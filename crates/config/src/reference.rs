@@ -29,7 +29,7 @@ pub fn reference_markdown() -> String {
         "\n## `[[outbound.routes]]`\n\n\
          | key | kind | default | meaning |\n|---|---|---|---|\n\
          | `domain` | text | required | `example.com`, `.example.com` for all below it, or `*`. |\n\
-         | `hosts` | list of `host`, `host:port`, `[address]:port` | required | Tried in this order. |\n\
+         | `hosts` | list of `host`, `host:port`, `[address]:port` | required | Tried in this order. Empty: the domain’s own MX records, as an exception to a wider route. |\n\
          | `tls` | word | `outbound.tls` | `opportunistic`, `required` or `off`. |\n",
     );
     text

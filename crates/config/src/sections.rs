@@ -226,7 +226,8 @@ pub enum TlsPolicy {
 pub struct RouteConfig {
     /// `example.com`, `.example.com` for all below it, or `*`.
     pub domain: String,
-    /// `host`, `host:port`, `[address]:port`, tried in this order.
+    /// `host`, `host:port`, `[address]:port`, tried in this order. Empty: the domain's own MX records, as an exception
+    /// to a wider route.
     pub hosts: Vec<String>,
     /// TLS towards these hosts; `outbound.tls` when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,12 +247,17 @@ section! {
         name: Option<String> = None, "text";
         /// Name servers; those of the system when empty.
         dns_servers: Vec<SocketAddr> = Vec::new(), "list of addresses";
+        /// How long one name server may take to answer; each is asked twice.
+        #[serde(with = "humantime_serde")]
+        dns_timeout: Duration = Duration::from_secs(4), "duration";
         /// The port of remote hosts.
         smtp_port: u16 = 25, "number";
         /// Deliveries in hand at a time.
         max_in_flight: u32 = 200, "number";
         /// Connections to remote hosts at a time, idle ones included.
         max_connections: usize = 500, "number";
+        /// Idle connections kept open to one address.
+        idle_connections: usize = 20, "number";
         /// How long a connection is kept open for the next delivery.
         #[serde(with = "humantime_serde")]
         idle_timeout: Duration = Duration::from_secs(5), "duration";
@@ -266,6 +272,13 @@ section! {
         connect_timeout: Duration = Duration::from_secs(30), "duration";
         /// Delivers to loopback, private and link-local addresses that DNS names; routes may name them always.
         allow_private_addresses: bool = false, "boolean";
+        /// Names by which MX records may mean this system, beside `ehlo_name` and `inbound.hostname`: mail is never sent
+        /// from itself to itself.
+        own_names: Vec<String> = Vec::new(), "list of host names";
+        /// The same, by address: those at which the world reaches `inbound`.
+        own_addresses: Vec<IpAddr> = Vec::new(), "list of addresses";
+        /// Memory for messages being sent; more wait.
+        memory_budget: ByteSize = ByteSize::mib(256), "size";
         /// After a signal, how long deliveries in flight may take.
         #[serde(with = "humantime_serde")]
         drain_timeout: Duration = Duration::from_secs(60), "duration";

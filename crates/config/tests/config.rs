@@ -67,7 +67,7 @@ fn values_that_cannot_be_used_are_refused_by_name() {
         ("[inbound]\ntls_key = \"key.pem\"", "inbound.tls_certificate"),
         ("[queue]\nrenew_every = \"10s\"", "queue.renew_every"),
         ("[queue]\nlisten = \"0.0.0.0:7070\"", "cluster.secret_file"),
-        ("[outbound]\nroutes = [{ domain = \"*\", hosts = [] }]", "outbound.routes"),
+        ("[outbound]\nroutes = [{ domain = \"\", hosts = [\"a\"] }]", "outbound.routes"),
         ("[queue]\nlease = \"soon\"", "lease"),
         ("[telemetry]\nlog_format = \"xml\"", "log_format"),
     ] {
