@@ -1,1 +1,14 @@
-//! charter
+//! The skeleton of a program: arguments, configuration, telemetry, health over HTTP, signals, drain, exit codes.
+//!
+//! Responsible for everything the three programs do alike. Not responsible for what any of them does: a program hands
+//! over a function that starts it and gets a [`Context`].
+
+mod arguments;
+mod context;
+mod health;
+mod http;
+mod program;
+
+pub use context::{Context, Running};
+pub use health::Health;
+pub use program::{Doing, Program, Starting, Subcommand, exit, run};

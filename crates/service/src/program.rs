@@ -1,0 +1,246 @@
+//! Runs a program from its command line to its exit code. Not responsible for what it does in between.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use mailtier_config::{Config, system_name};
+use mailtier_telemetry::Telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{Task, parse};
+use crate::context::{Context, Running};
+use crate::health::Health;
+use crate::http;
+
+/// Exit codes of sysexits.h.
+pub mod exit {
+    /// The command was used incorrectly.
+    pub const USAGE: u8 = 64;
+    /// A service is unavailable.
+    pub const UNAVAILABLE: u8 = 69;
+    /// An internal error.
+    pub const SOFTWARE: u8 = 70;
+    /// Something is misconfigured.
+    pub const CONFIG: u8 = 78;
+    /// Ended by a second signal before the drain was over.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// The health exporter blocks its thread (see telemetry), so a runtime has at least two.
+const LEAST_THREADS: usize = 2;
+
+/// What a program's function returns.
+pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Running>> + Send>>;
+/// What a subcommand's function returns.
+pub type Doing = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// A program.
+pub struct Program {
+    /// As the executable is called.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Where it serves health and metrics.
+    pub http_listen: fn(&Config) -> SocketAddr,
+    /// How many worker threads; 0 for one per core.
+    pub threads: fn(&Config) -> usize,
+    /// Starts it.
+    pub start: fn(Context) -> Starting,
+    /// What it can do instead of serving.
+    pub subcommands: &'static [Subcommand],
+}
+
+/// Something a program can do instead of serving.
+pub struct Subcommand {
+    /// The word.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Does it.
+    pub run: fn(Arc<Config>) -> Doing,
+}
+
+/// Runs a program with the process's arguments, until it ends or a signal has drained it.
+#[must_use]
+pub fn run(program: &Program) -> ExitCode {
+    let arguments = match parse(program, std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return misconfigured(program, arguments.config.as_deref(), &error),
+    };
+    match arguments.task {
+        Task::CheckConfig => {
+            say(&format!("{}: the configuration is valid", program.name));
+            ExitCode::SUCCESS
+        }
+        Task::PrintConfig => match config.to_toml() {
+            Ok(text) => {
+                say(text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(error) => misconfigured(program, None, &error),
+        },
+        Task::Subcommand(name) => in_runtime(program, config, Some(name)),
+        Task::Serve => in_runtime(program, config, None),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a question on the command line")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "nothing else works yet")]
+fn complain(program: &Program, text: &str) {
+    eprintln!("{}: {text}", program.name);
+}
+
+fn misconfigured(program: &Program, path: Option<&Path>, error: &dyn std::fmt::Display) -> ExitCode {
+    let place = path.map(|path| format!(" {}", path.display())).unwrap_or_default();
+    complain(program, &format!("the configuration{place} cannot be used: {error}"));
+    ExitCode::from(exit::CONFIG)
+}
+
+fn in_runtime(program: &Program, config: Config, subcommand: Option<&str>) -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(LEAST_THREADS, usize::from);
+    let threads = Some((program.threads)(&config)).filter(|threads| *threads > 0).unwrap_or(cores).max(LEAST_THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(program, &format!("cannot start: {error}"));
+            return ExitCode::from(exit::SOFTWARE);
+        }
+    };
+    let config = Arc::new(config);
+    let code = match subcommand.and_then(|name| program.subcommands.iter().find(|known| known.name == name)) {
+        Some(subcommand) => runtime.block_on(do_subcommand(program, subcommand, config)),
+        None => runtime.block_on(serve(program, config)),
+    };
+    runtime.shutdown_background();
+    code
+}
+
+async fn do_subcommand(program: &Program, subcommand: &Subcommand, config: Arc<Config>) -> ExitCode {
+    match (subcommand.run)(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(program, &format!("{}: {error:#}", subcommand.name));
+            ExitCode::from(exit::UNAVAILABLE)
+        }
+    }
+}
+
+async fn serve(program: &Program, config: Arc<Config>) -> ExitCode {
+    let telemetry = match mailtier_telemetry::init(&config.telemetry, program.name, &system_name()) {
+        Ok(telemetry) => Arc::new(telemetry),
+        Err(error) => return misconfigured(program, None, &error),
+    };
+    let context = Context {
+        config: Arc::clone(&config),
+        health: Health::default(),
+        shutdown: CancellationToken::new(),
+        meters: Arc::new(telemetry.meters()),
+    };
+    let end = CancellationToken::new();
+    let result = serve_until_drained(program, &context, &telemetry, &end).await;
+    end.cancel();
+    telemetry.shutdown().await;
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            complain(program, &format!("{error:#}"));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// A configuration that only shows itself wrong when the program starts is still a configuration.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<mailtier_config::ConfigError>()) { exit::CONFIG } else { exit::UNAVAILABLE }
+}
+
+async fn serve_until_drained(
+    program: &Program,
+    context: &Context,
+    telemetry: &Arc<Telemetry>,
+    end: &CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let address = (program.http_listen)(&context.config);
+    let bound = http::serve(address, context.health.clone(), Arc::clone(telemetry), end.clone())
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot serve health and metrics on {address}: {error}"))?;
+    let mut running = tokio::select! {
+        started = (program.start)(context.clone()) => started?,
+        () = either(&mut interrupt, &mut terminate) => return Ok(ExitCode::SUCCESS),
+    };
+    tracing::info!(addresses = ?running.addresses, http = %bound, "started");
+    tokio::select! {
+        ended = &mut running.finished => return ended.map_err(anyhow::Error::from)?.map(|()| ExitCode::SUCCESS),
+        () = either(&mut interrupt, &mut terminate) => {}
+    }
+    tracing::info!("draining");
+    context.health.set_not_ready("draining");
+    context.shutdown.cancel();
+    tokio::select! {
+        ended = &mut running.finished => ended.map_err(anyhow::Error::from)??,
+        () = either(&mut interrupt, &mut terminate) => return Ok(ExitCode::from(exit::INTERRUPTED)),
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: Program = Program {
+        name: "test",
+        about: "a program",
+        http_listen: |config| config.queue.http_listen,
+        threads: |_| 0,
+        start: |_| Box::pin(async { anyhow::bail!("never") }),
+        subcommands: &[Subcommand { name: "migrate", about: "does it", run: |_| Box::pin(async { Ok(()) }) }],
+    };
+
+    fn task(words: &[&str]) -> Result<Task, clap::Error> {
+        parse(&PROGRAM, words.iter().map(std::ffi::OsString::from)).map(|arguments| arguments.task)
+    }
+
+    #[test]
+    fn the_command_line_says_what_to_do() {
+        assert_eq!(task(&["test"]).unwrap(), Task::Serve);
+        assert_eq!(task(&["test", "--check-config"]).unwrap(), Task::CheckConfig);
+        assert_eq!(task(&["test", "-c", "x.toml", "--print-config"]).unwrap(), Task::PrintConfig);
+        assert_eq!(task(&["test", "migrate", "--config", "x.toml"]).unwrap(), Task::Subcommand("migrate"));
+        assert!(task(&["test", "--chekc-config"]).is_err());
+    }
+
+    #[test]
+    fn a_late_configuration_error_keeps_its_code() {
+        let error =
+            anyhow::Error::new(Config::load(Some(Path::new("/nonexistent.toml"))).unwrap_err()).context("starting");
+        assert_eq!(exit_code(&error), exit::CONFIG);
+        assert_eq!(exit_code(&anyhow::anyhow!("other")), exit::UNAVAILABLE);
+    }
+}

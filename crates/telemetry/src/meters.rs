@@ -1,0 +1,115 @@
+//! Typed handles of all metrics, built once per program so that the hot path looks nothing up.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+
+use crate::metric::Metric;
+
+/// Histogram borders for durations, in seconds: 100 µs to 10 min.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    300.0, 600.0,
+];
+/// For batch sizes.
+const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+/// For message sizes, in bytes.
+const BYTES: &[f64] =
+    &[1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+
+macro_rules! meters {
+    (
+        counters { $($counter:ident = $counter_metric:ident;)* }
+        gauges { $($gauge:ident = $gauge_metric:ident;)* }
+        histograms { $($histogram:ident = $histogram_metric:ident, $borders:ident;)* }
+    ) => {
+        /// The handles; cheap to clone.
+        #[derive(Clone, Debug)]
+        pub struct Meters {
+            $(#[doc = concat!("See [`Metric::", stringify!($counter_metric), "`].")] pub $counter: Counter<u64>,)*
+            $(#[doc = concat!("See [`Metric::", stringify!($gauge_metric), "`].")] pub $gauge: Gauge<u64>,)*
+            $(#[doc = concat!("See [`Metric::", stringify!($histogram_metric), "`].")] pub $histogram: Histogram<f64>,)*
+        }
+
+        impl Meters {
+            /// Handles that record with a provider.
+            #[must_use]
+            pub fn new(provider: &dyn MeterProvider) -> Self {
+                let meter = provider.meter("mailtier");
+                Self {
+                    $($counter: counter(&meter, Metric::$counter_metric),)*
+                    $($gauge: gauge(&meter, Metric::$gauge_metric),)*
+                    $($histogram: histogram(&meter, Metric::$histogram_metric, $borders),)*
+                }
+            }
+        }
+    };
+}
+
+meters! {
+    counters {
+        inbound_sessions = InboundSessions;
+        inbound_messages = InboundMessages;
+        inbound_recipients_rejected = InboundRecipientsRejected;
+        inbound_resubmissions = InboundResubmissions;
+        queue_accepted = QueueAccepted;
+        queue_dispatched = QueueDispatched;
+        queue_settled = QueueSettled;
+        queue_notifications = QueueNotifications;
+        queue_hints = QueueHints;
+        queue_database_errors = QueueDatabaseErrors;
+        outbound_attempts = OutboundAttempts;
+        outbound_connections = OutboundConnections;
+        outbound_tls = OutboundTls;
+    }
+    gauges {
+        inbound_sessions_active = InboundSessionsActive;
+        inbound_memory = InboundMemory;
+        queue_scheduled = QueueScheduled;
+        queue_in_flight = QueueInFlight;
+        queue_shards = QueueShards;
+        queue_workers = QueueWorkers;
+        outbound_in_flight = OutboundInFlight;
+        outbound_connections_active = OutboundConnectionsActive;
+        outbound_unsettled = OutboundUnsettled;
+    }
+    histograms {
+        inbound_message_size = InboundBytes, BYTES;
+        inbound_submit_duration = InboundSubmitDuration, SECONDS;
+        queue_accept_batch = QueueAcceptBatch, COUNTS;
+        queue_accept_duration = QueueAcceptDuration, SECONDS;
+        queue_settle_batch = QueueSettleBatch, COUNTS;
+        queue_settle_duration = QueueSettleDuration, SECONDS;
+        outbound_attempt_duration = OutboundAttemptDuration, SECONDS;
+    }
+}
+
+impl Meters {
+    /// Handles that record nowhere.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(&opentelemetry::metrics::noop::NoopMeterProvider::new())
+    }
+
+    /// One attribute, for counters that carry one.
+    #[must_use]
+    pub fn attribute(name: &'static str, value: &'static str) -> [KeyValue; 1] {
+        [KeyValue::new(name, value)]
+    }
+}
+
+fn counter(meter: &Meter, metric: Metric) -> Counter<u64> {
+    meter.u64_counter(metric.name()).with_unit(metric.unit()).with_description(metric.help()).build()
+}
+
+fn gauge(meter: &Meter, metric: Metric) -> Gauge<u64> {
+    meter.u64_gauge(metric.name()).with_unit(metric.unit()).with_description(metric.help()).build()
+}
+
+fn histogram(meter: &Meter, metric: Metric, borders: &[f64]) -> Histogram<f64> {
+    meter
+        .f64_histogram(metric.name())
+        .with_unit(metric.unit())
+        .with_description(metric.help())
+        .with_boundaries(borders.to_vec())
+        .build()
+}
