@@ -242,12 +242,9 @@ fn nothing_but_the_end_of_data_ends_data() {
                     assert_eq!(replies, 5, "{shown:?}: {said}");
                 } else {
                     assert_eq!(replies, 1, "{shown:?} ended the data: {said}");
-                    let clean = before == b"\r\n" && after == b"\r\n" || before == b"\x0b\r\n" && after == b"\r\n";
-                    let clean = clean
-                        || after == b"\x0b\r\n"
-                            && before.ends_with(b"\r\n")
-                            && !before.contains(&0)
-                            && before != b"\r\r\n";
+                    // A vertical tab is an octet like any other: with it the lines are clean.
+                    let clean_ends: [&[u8]; 2] = [b"\r\n", b"\x0b\r\n"];
+                    let clean = clean_ends.contains(&before) && clean_ends.contains(&after);
                     assert_eq!(accepted.len(), usize::from(clean), "{shown:?}: {said}");
                     assert!(clean || said.starts_with("550 5.6.0 "), "{shown:?}: {said}");
                 }
@@ -375,12 +372,12 @@ proptest::proptest! {
 
     #[test]
     fn noise_neither_panics_nor_depends_on_borders(octets in noise(), seed: u64) {
-        let run = |mut length: Box<dyn FnMut() -> usize>| {
+        let run = |length: Box<dyn FnMut() -> usize>| {
             let mut config = ServerConfig::new("mx.example.org");
             config.max_message_bytes = 5000;
             config.limits.content_line_octets = 1000;
             let mut driver = Driver::new(config);
-            driver.feed(&octets, || length());
+            driver.feed(&octets, length);
             driver.session.handle_eof();
             driver.run();
             proptest::prop_assert!(!driver.open);
