@@ -54,7 +54,7 @@ impl ClientTls {
         Self::build(Some(&Arc::new(roots)))
     }
 
-    fn build(roots: Option<&Arc<RootCertStore>>) -> Result<Arc<Self>, TlsError> {
+    pub(crate) fn build(roots: Option<&Arc<RootCertStore>>) -> Result<Arc<Self>, TlsError> {
         Ok(Arc::new(Self {
             post_quantum: Arc::new(configure(provider(), roots)?),
             classical: Arc::new(configure(classical_provider(), roots)?),

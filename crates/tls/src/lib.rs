@@ -10,6 +10,9 @@ mod error;
 mod provider;
 mod server;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{ClientTls, KeyExchange};
 pub use describe::describe;
 pub use error::TlsError;

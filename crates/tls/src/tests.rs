@@ -1,0 +1,142 @@
+//! Handshakes in memory with certificates made for the occasion.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio_rustls::{client, server};
+
+use crate::{ClientTls, KeyExchange, ServerTls, TlsError, describe};
+
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
+
+    /// Writes a certificate for a name, issued by itself, and its key.
+    fn issue(&self, name: &str) -> CertificateDer<'static> {
+        let issued = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        fs::write(self.certificate(), issued.cert.pem()).unwrap();
+        fs::write(self.key(), issued.signing_key.serialize_pem()).unwrap();
+        issued.cert.der().clone()
+    }
+
+    fn load(&self) -> Result<Arc<ServerTls>, TlsError> {
+        ServerTls::load(&self.certificate(), &self.key())
+    }
+}
+
+type Shaken = (
+    std::io::Result<client::TlsStream<tokio::io::DuplexStream>>,
+    std::io::Result<server::TlsStream<tokio::io::DuplexStream>>,
+);
+
+async fn shake_hands(server: &ServerTls, client: &ClientTls, name: &str, keys: KeyExchange) -> Shaken {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let name = client.server_name(name, IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+    tokio::join!(client.connector(keys).connect(name, near), server.acceptor().accept(far))
+}
+
+fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientTls> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    ClientTls::build(Some(&Arc::new(roots))).unwrap()
+}
+
+#[tokio::test]
+async fn an_opportunistic_client_takes_any_certificate() {
+    let files = Files::new();
+    files.issue("elsewhere.example");
+    let (server, client) = (files.load().unwrap(), ClientTls::opportunistic().unwrap());
+    for name in ["mx.example.org", "192.0.2.1", "not a name", ""] {
+        let (near, far) = shake_hands(&server, &client, name, KeyExchange::PostQuantum).await;
+        let info = describe(near.unwrap().get_ref().1);
+        assert_eq!(info, describe(far.unwrap().get_ref().1), "both sides agree");
+        assert_eq!(info.version, "TLSv1.3");
+        assert!(info.cipher.starts_with("TLS_") && !info.cipher.contains("TLS13"), "{}", info.cipher);
+    }
+}
+
+#[tokio::test]
+async fn a_verifying_client_wants_name_and_issuer() {
+    let files = Files::new();
+    let issued = files.issue("mx.example.org");
+    let server = files.load().unwrap();
+    let client = trusting(issued);
+    assert!(shake_hands(&server, &client, "mx.example.org", KeyExchange::PostQuantum).await.0.is_ok());
+    assert!(shake_hands(&server, &client, "mx2.example.org", KeyExchange::PostQuantum).await.0.is_err());
+    let stranger = trusting(Files::new().issue("mx.example.org"));
+    assert!(shake_hands(&server, &stranger, "mx.example.org", KeyExchange::PostQuantum).await.0.is_err());
+    assert!(matches!(client.server_name("not a name", Ipv4Addr::LOCALHOST.into()), Err(TlsError::ServerName { .. })));
+}
+
+#[tokio::test]
+async fn key_exchange_is_post_quantum_unless_told_otherwise() {
+    let files = Files::new();
+    files.issue("mx.example.org");
+    let (server, client) = (files.load().unwrap(), ClientTls::opportunistic().unwrap());
+    for (keys, is_post_quantum) in [(KeyExchange::PostQuantum, true), (KeyExchange::Classical, false)] {
+        let (near, _far) = shake_hands(&server, &client, "mx.example.org", keys).await;
+        let group = near.unwrap().get_ref().1.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group == rustls::NamedGroup::X25519MLKEM768, is_post_quantum, "{group:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_while_the_server_runs() {
+    let files = Files::new();
+    let first = files.issue("mx.example.org");
+    let server = files.load().unwrap();
+    let second = files.issue("mx.example.org");
+    let client = ClientTls::opportunistic().unwrap();
+    let presented = async || {
+        let (near, _far) = shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await;
+        near.unwrap().get_ref().1.peer_certificates().unwrap().first().unwrap().clone().into_owned()
+    };
+    assert_eq!(presented().await, first, "not before it is told to");
+    server.reload().unwrap();
+    // A client that resumes a session is not shown a certificate at all, so this one has none to resume.
+    let client = ClientTls::opportunistic().unwrap();
+    let (near, _far) = shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await;
+    assert_eq!(near.unwrap().get_ref().1.peer_certificates().unwrap().first(), Some(&second));
+
+    fs::write(files.key(), "nothing").unwrap();
+    assert!(matches!(server.reload(), Err(TlsError::Key { .. })));
+    let client = ClientTls::opportunistic().unwrap();
+    assert!(
+        shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await.0.is_ok(),
+        "the old one stays"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_files_is_said() {
+    let files = Files::new();
+    assert!(matches!(files.load(), Err(TlsError::Certificates { .. })), "not there");
+    files.issue("mx.example.org");
+    let key = fs::read(files.key()).unwrap();
+    fs::write(files.certificate(), "").unwrap();
+    assert!(matches!(files.load(), Err(TlsError::NoCertificate { .. })));
+    files.issue("mx.example.org");
+    fs::write(files.key(), key).unwrap();
+    let error = files.load().unwrap_err();
+    assert!(matches!(error, TlsError::Mismatch { .. }), "the key of another certificate: {error:?}");
+    assert!(error.to_string().contains("key.pem"), "{error}");
+    assert!(matches!(ServerTls::load(&files.certificate(), Path::new("/nonexistent")), Err(TlsError::Key { .. })));
+}
