@@ -1,1 +1,17 @@
-//! charter
+//! Decides when: what an outcome means for the next attempt, and which delivery goes next.
+//!
+//! Responsible for the classification of outcomes, back-off, expiry, concurrency per destination, fairness, and for the
+//! bounded memory in which a queue replica keeps the deliveries it owns. Not responsible for storing, sending or
+//! settling anything. It reads no clock: every function that needs the time is given it, so that thirty days of retries
+//! pass in milliseconds.
+
+mod backoff;
+mod classify;
+mod entry;
+mod memory;
+mod scheduler;
+
+pub use backoff::RetryPolicy;
+pub use classify::{Next, classify};
+pub use entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
+pub use scheduler::Scheduler;

@@ -1,0 +1,89 @@
+//! What goes into the scheduler and what comes out of it. Not responsible for how it is kept there.
+
+use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+
+/// Bounds of memory and of concurrency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Deliveries in memory, about 75 octets each; destinations are interned and cost about 200 octets each.
+    pub max_entries: usize,
+    /// Of these, ready or in flight to one destination. Deliveries that wait for a retry don't count: they make room
+    /// for others when they have to.
+    pub max_entries_per_destination: usize,
+    /// Attempts to one destination at a time, over all tenants.
+    pub destination_concurrency: u32,
+}
+
+/// A delivery, as far as scheduling is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which; a smaller id is older.
+    pub id: DeliveryId,
+    /// The shard of its destination.
+    pub shard: ShardId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Higher goes first within a queue.
+    pub priority: i16,
+    /// Attempts made before.
+    pub attempts: u16,
+    /// Not attempted before; met to the millisecond.
+    pub due: Timestamp,
+    /// Not attempted from then on, but given up.
+    pub expires_at: Timestamp,
+}
+
+/// What became of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// It will come out of [`Scheduler::next`](crate::Scheduler::next) when its time has come.
+    Scheduled,
+    /// It is there already, waiting or in flight; nothing changed.
+    Known,
+    /// There is no room. Its shard is marked, so that it is read again when there is.
+    Spilled,
+}
+
+/// What is to be done now. The delivery is in flight until it is finished, deferred or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Attempt it.
+    Attempt(Entry),
+    /// Its time is up: give it up. This takes no part in the concurrency of its destination.
+    Expired(Entry),
+}
+
+/// Which deliveries an operator means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector<'a> {
+    /// One.
+    Delivery(DeliveryId),
+    /// All to a destination.
+    Destination(&'a str),
+    /// All.
+    All,
+}
+
+/// How many deliveries are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Not due yet.
+    pub waiting: usize,
+    /// Due, held back by concurrency or not asked for yet.
+    pub ready: usize,
+    /// Handed out, for an attempt or to be given up.
+    pub in_flight: usize,
+}
+
+/// One destination's part of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DestinationCounts<'a> {
+    /// Its name.
+    pub destination: &'a str,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Deliveries to it.
+    pub entries: usize,
+    /// Of these, being attempted.
+    pub in_flight: u32,
+}

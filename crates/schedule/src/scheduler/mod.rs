@@ -1,0 +1,308 @@
+//! Which delivery goes next: every delivery a replica owns, in memory, from its acceptance to its end.
+//!
+//! Fair: queues, one per (tenant, destination), take turns; within a queue higher priority goes first, then the older
+//! delivery. No destination has more attempts at a time than its limit. Whatever expires is given up on time, due or
+//! not. Everything is given its time, nothing allocates per operation, and no operation but those named in the
+//! documentation takes longer the more deliveries there are.
+//!
+//! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
+
+mod moves;
+mod places;
+mod shards;
+mod spill;
+mod turns;
+
+use std::fmt;
+
+use mailtier_types::{DeliveryId, ShardId, Timestamp};
+
+use crate::entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
+use crate::memory::{IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
+pub(crate) use places::Queue;
+use places::{Destination, Places};
+use shards::Shards;
+use turns::Ring;
+
+/// The deliveries of the shards a replica owns.
+pub struct Scheduler {
+    limits: Limits,
+    /// The latest time it was given.
+    now: Timestamp,
+    entries: Slab<Slot>,
+    ids: IdIndex,
+    places: Places,
+    shards: Box<Shards>,
+    /// Of what waits.
+    due: Wheel,
+    /// Of what is ready.
+    expiry: Wheel,
+    expired: List<Slot, Timed>,
+    ring: Ring,
+    counts: Counts,
+    /// Of those in flight, the attempts.
+    in_attempt: usize,
+    /// Nothing could make room for a ready delivery; no more is taken until much is worked off.
+    saturated: bool,
+}
+
+impl Scheduler {
+    /// An empty one. Limits of 0 are taken as 1.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let limits = Limits {
+            max_entries: limits.max_entries.max(1),
+            max_entries_per_destination: limits.max_entries_per_destination.max(1),
+            destination_concurrency: limits.destination_concurrency.max(1),
+        };
+        Self {
+            limits,
+            now: Timestamp::EPOCH,
+            entries: Slab::new(),
+            ids: IdIndex::new(),
+            places: Places::new(),
+            shards: Shards::new(),
+            due: Wheel::new(),
+            expiry: Wheel::new(),
+            expired: List::new(),
+            ring: Ring::new(),
+            counts: Counts::default(),
+            in_attempt: 0,
+            saturated: false,
+        }
+    }
+
+    /// Takes a delivery in.
+    pub fn insert(&mut self, destination: &str, entry: Entry, now: Timestamp) -> Insert {
+        self.observe(now);
+        if self.is_known(entry.id) {
+            return Insert::Known;
+        }
+        if !self.admit(destination, &entry) {
+            return Insert::Spilled;
+        }
+        let key = self.add(destination, &entry);
+        self.enter(key);
+        Insert::Scheduled
+    }
+
+    /// What is to be done next: first what is to be given up, then attempts. Costs more by what has become due since it
+    /// was last called.
+    pub fn next(&mut self, now: Timestamp) -> Option<Ready> {
+        if let Some(entry) = self.next_expired(now) {
+            return Some(Ready::Expired(entry));
+        }
+        let queue = self.begin_turn()?;
+        let key = self.dispatch_from(queue);
+        self.end_turn(queue);
+        key.and_then(|key| self.at(key)).map(Ready::Attempt)
+    }
+
+    /// The next delivery to give up: for when no attempt can be begun at all.
+    pub fn next_expired(&mut self, now: Timestamp) -> Option<Entry> {
+        self.observe(now);
+        self.fire();
+        let key = self.give_up_next()?;
+        self.at(key)
+    }
+
+    /// When to look again after [`Self::next`] gave nothing. It may be somewhat early, never late.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if !self.expired.is_empty() || !self.ring.is_empty() {
+            return Some(self.now);
+        }
+        let ticks = self.due.next_tick().into_iter().chain(self.expiry.next_tick());
+        ticks.min().map(|tick| Timestamp::from_millis(i64::try_from(tick).unwrap_or(i64::MAX)))
+    }
+
+    /// The delivery is gone: delivered, failed, expired or removed. Says whether it was known.
+    pub fn finish(&mut self, id: DeliveryId) -> bool {
+        let Some(key) = self.find(id) else { return false };
+        self.remove(key);
+        true
+    }
+
+    /// The delivery waits for another attempt. Of a delivery that is not in flight only a later attempt than the last
+    /// one known is news. Says whether it was known.
+    pub fn defer(&mut self, id: DeliveryId, attempts: u16, due: Timestamp) -> bool {
+        let Some(key) = self.find(id) else { return false };
+        if self.is_out(key) || attempts > self.entries[key].attempts {
+            self.leave(key);
+            let slot = &mut self.entries[key];
+            (slot.attempts, slot.due) = (attempts, due);
+            self.enter(key);
+        }
+        true
+    }
+
+    /// The delivery was not attempted after all, and is ready again. Says whether it was in flight.
+    pub fn release(&mut self, id: DeliveryId, now: Timestamp) -> bool {
+        self.observe(now);
+        let Some(key) = self.find(id).filter(|&key| self.is_out(key)) else { return false };
+        self.make_due(key);
+        true
+    }
+
+    /// Makes waiting deliveries ready. Says how many. Costs more by what the selector reaches.
+    pub fn retry_now(&mut self, selector: Selector<'_>, now: Timestamp) -> usize {
+        self.observe(now);
+        match selector {
+            Selector::Delivery(id) => self.find(id).map_or(0, |key| self.retry_one(key)),
+            Selector::Destination(name) => ShardId::all()
+                .filter_map(|shard| self.places.find(name, shard))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|destination| self.retry_destination(destination))
+                .sum(),
+            Selector::All => self
+                .destination_keys()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|destination| self.retry_destination(destination))
+                .sum(),
+        }
+    }
+
+    fn retry_destination(&mut self, destination: Key<Destination>) -> usize {
+        let mut next = self.places.destinations[destination].entries.first().some();
+        let mut retried = 0;
+        while let Some(key) = next {
+            retried += self.retry_one(key);
+            next = List::<Slot, Siblings>::after(&self.entries, key).some();
+        }
+        retried
+    }
+
+    fn retry_one(&mut self, key: Key<Slot>) -> usize {
+        if self.entries[key].place != Place::Waiting {
+            return 0;
+        }
+        self.make_due(key);
+        1
+    }
+
+    fn make_due(&mut self, key: Key<Slot>) {
+        self.leave(key);
+        let slot = &mut self.entries[key];
+        slot.due = slot.due.min(self.now);
+        self.enter(key);
+    }
+
+    /// A worker already has this delivery, as a new owner of the shard learns. Limits don't apply to what is a fact.
+    pub fn mark_in_flight(&mut self, destination: &str, entry: Entry) {
+        let key = match self.find(entry.id) {
+            Some(key) if self.entries[key].place == Place::InFlight => return,
+            Some(key) => {
+                self.leave(key);
+                self.entries[key].attempts = entry.attempts;
+                key
+            }
+            None => self.add(destination, &entry),
+        };
+        self.enter_flight(key);
+    }
+
+    /// Forgets a shard that another replica owns now, what is in flight too. Says how many deliveries that were; costs
+    /// in proportion.
+    pub fn drop_shard(&mut self, shard: ShardId) -> usize {
+        let before = self.len();
+        while let Some(destination) = self.shards[shard].destinations.first().some() {
+            let Some(key) = self.places.destinations[destination].entries.first().some() else { break };
+            self.remove(key);
+        }
+        self.shards[shard].spill = Default::default();
+        before - self.len()
+    }
+
+    /// Whether the delivery is here.
+    #[must_use]
+    pub fn is_known(&self, id: DeliveryId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Whether it was handed out and not given back.
+    #[must_use]
+    pub fn in_flight(&self, id: DeliveryId) -> bool {
+        self.find(id).is_some_and(|key| self.is_out(key))
+    }
+
+    /// How many deliveries are here.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is here.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many deliveries are in which state.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A known delivery.
+    #[must_use]
+    pub fn entry(&self, id: DeliveryId) -> Option<Entry> {
+        self.at(self.find(id)?)
+    }
+
+    /// Where a known delivery goes.
+    #[must_use]
+    pub fn destination_of(&self, id: DeliveryId) -> Option<&str> {
+        let queue = self.entries[self.find(id)?].queue;
+        Some(&self.places.destinations[self.places.queues[queue].destination].name)
+    }
+
+    /// Every destination that has deliveries here.
+    pub fn destinations(&self) -> impl Iterator<Item = DestinationCounts<'_>> {
+        self.destination_keys().map(|key| {
+            let destination = &self.places.destinations[key];
+            DestinationCounts {
+                destination: &destination.name,
+                shard: destination.shard,
+                entries: destination.count as usize,
+                in_flight: destination.in_flight,
+            }
+        })
+    }
+
+    fn destination_keys(&self) -> impl Iterator<Item = Key<Destination>> + '_ {
+        ShardId::all().flat_map(|shard| {
+            let first = self.shards[shard].destinations.first().some();
+            std::iter::successors(first, |&key| shards::after(&self.places.destinations, key))
+        })
+    }
+
+    fn find(&self, id: DeliveryId) -> Option<Key<Slot>> {
+        self.ids.find(&self.entries, id.as_i64())
+    }
+
+    fn is_out(&self, key: Key<Slot>) -> bool {
+        matches!(self.entries[key].place, Place::InFlight | Place::GivenUp)
+    }
+
+    fn at(&self, key: Key<Slot>) -> Option<Entry> {
+        let slot = &self.entries[key];
+        let queue = &self.places.queues[slot.queue];
+        Some(Entry {
+            id: DeliveryId::from_i64(slot.id).ok()?,
+            shard: self.places.destinations[queue.destination].shard,
+            tenant: queue.tenant,
+            priority: slot.priority,
+            attempts: slot.attempts,
+            due: slot.due,
+            expires_at: slot.expires_at,
+        })
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("limits", &self.limits).field("counts", &self.counts).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! Destinations and queues by name: each is kept once, from its first delivery to its last. A queue is what one tenant
+//! has for one destination. Not responsible for whose turn it is (`turns`).
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use mailtier_types::{ShardId, TenantId};
+
+use crate::memory::{Heap, Key, Linked, Links, List, Siblings, Slab, Slot, mix};
+use crate::scheduler::shards::{OfShard, Shards};
+
+/// A queue's part in the round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing is ready.
+    #[default]
+    Idle,
+    /// In the ring.
+    Ringed,
+    /// Kept by its destination, which is at its limit.
+    Parked,
+}
+
+/// Marks the list a queue is in for its turn: the ring, or its destination's parked queues.
+#[derive(Debug)]
+pub(crate) struct Turns;
+
+/// What one tenant has for one destination.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) tenant: TenantId,
+    pub(crate) destination: Key<Destination>,
+    /// What is ready.
+    pub(crate) heap: Heap,
+    /// Deliveries in all places.
+    count: u32,
+    pub(crate) turn: Turn,
+    turns: Links<Self>,
+}
+
+/// What limits apply to.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) name: String,
+    hash: u64,
+    pub(crate) shard: ShardId,
+    /// Deliveries in all places.
+    pub(crate) entries: List<Slot, Siblings>,
+    pub(crate) count: u32,
+    /// Of these, ready or being attempted.
+    pub(crate) busy: u32,
+    /// Of these, being attempted.
+    pub(crate) in_flight: u32,
+    /// Its queues in the ring.
+    pub(crate) ringed: u32,
+    /// Its queues that wait until an attempt ends.
+    pub(crate) parked: List<Queue, Turns>,
+    /// It had no room for a delivery since its shard was last read from the beginning.
+    pub(crate) overflowing: bool,
+    of_shard: Links<Self>,
+}
+
+impl Default for Destination {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            hash: 0,
+            shard: ShardId::new(0),
+            entries: List::new(),
+            count: 0,
+            busy: 0,
+            in_flight: 0,
+            ringed: 0,
+            parked: List::new(),
+            overflowing: false,
+            of_shard: Links::default(),
+        }
+    }
+}
+
+impl Linked<Turns> for Queue {
+    fn links(&self) -> &Links<Self> {
+        &self.turns
+    }
+
+    fn links_mut(&mut self) -> &mut Links<Self> {
+        &mut self.turns
+    }
+}
+
+impl Linked<OfShard> for Destination {
+    fn links(&self) -> &Links<Self> {
+        &self.of_shard
+    }
+
+    fn links_mut(&mut self) -> &mut Links<Self> {
+        &mut self.of_shard
+    }
+}
+
+/// All destinations and queues that have deliveries.
+pub(crate) struct Places {
+    pub(crate) destinations: Slab<Destination>,
+    pub(crate) queues: Slab<Queue>,
+    by_name: HashTable<Key<Destination>>,
+    by_tenant: HashTable<Key<Queue>>,
+    /// Strangers choose the names of destinations, so their hash has a secret key.
+    hasher: RandomState,
+}
+
+fn queue_hash(destination: Key<Destination>, tenant: TenantId) -> u64 {
+    mix(u64::from(destination.number()) << 32 | u64::from(tenant.0.cast_unsigned()))
+}
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        Self {
+            destinations: Slab::new(),
+            queues: Slab::new(),
+            by_name: HashTable::new(),
+            by_tenant: HashTable::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(crate) fn find(&self, name: &str, shard: ShardId) -> Option<Key<Destination>> {
+        self.find_hashed(self.hasher.hash_one(name), name, shard)
+    }
+
+    fn find_hashed(&self, hash: u64, name: &str, shard: ShardId) -> Option<Key<Destination>> {
+        let is_it = |key: &Key<Destination>| {
+            let destination = &self.destinations[*key];
+            destination.shard == shard && destination.name == name
+        };
+        self.by_name.find(hash, is_it).copied()
+    }
+
+    /// Adds a delivery to the count of its queue, which is made if there is none.
+    pub(crate) fn join(&mut self, shards: &mut Shards, name: &str, shard: ShardId, tenant: TenantId) -> Key<Queue> {
+        let hash = self.hasher.hash_one(name);
+        let destination = match self.find_hashed(hash, name, shard) {
+            Some(known) => known,
+            None => self.new_destination(shards, hash, name, shard),
+        };
+        let hash = queue_hash(destination, tenant);
+        let queues = &self.queues;
+        let is_it = |key: &Key<Queue>| queues[*key].destination == destination && queues[*key].tenant == tenant;
+        let queue = match self.by_tenant.find(hash, is_it) {
+            Some(&known) => known,
+            None => self.new_queue(destination, tenant),
+        };
+        self.queues[queue].count += 1;
+        self.destinations[destination].count += 1;
+        queue
+    }
+
+    fn new_destination(&mut self, shards: &mut Shards, hash: u64, name: &str, shard: ShardId) -> Key<Destination> {
+        let key = self.destinations.take();
+        let destination = &mut self.destinations[key];
+        let mut buffer = std::mem::take(&mut destination.name);
+        buffer.clear();
+        buffer.push_str(name);
+        *destination = Destination { name: buffer, hash, shard, ..Destination::default() };
+        shards[shard].destinations.push_back(&mut self.destinations, key);
+        let destinations = &self.destinations;
+        self.by_name.insert_unique(hash, key, |key| destinations[*key].hash);
+        key
+    }
+
+    fn new_queue(&mut self, destination: Key<Destination>, tenant: TenantId) -> Key<Queue> {
+        let key = self.queues.take();
+        self.queues[key] = Queue { tenant, destination, ..Queue::default() };
+        let queues = &self.queues;
+        let hash_of = |key: &Key<Queue>| queue_hash(queues[*key].destination, queues[*key].tenant);
+        self.by_tenant.insert_unique(hash_of(&key), key, hash_of);
+        key
+    }
+
+    /// Takes a delivery from the count of its queue. Queues and destinations without deliveries go.
+    pub(crate) fn part(&mut self, shards: &mut Shards, key: Key<Queue>) {
+        let queue = &mut self.queues[key];
+        let (destination, tenant) = (queue.destination, queue.tenant);
+        queue.count -= 1;
+        if queue.count == 0 {
+            if let Ok(found) = self.by_tenant.find_entry(queue_hash(destination, tenant), |&other| other == key) {
+                found.remove();
+            }
+            self.queues.give_back(key);
+        }
+        let place = &mut self.destinations[destination];
+        place.count -= 1;
+        if place.count == 0 {
+            let (hash, shard) = (place.hash, place.shard);
+            if let Ok(found) = self.by_name.find_entry(hash, |&other| other == destination) {
+                found.remove();
+            }
+            shards[shard].destinations.remove(&mut self.destinations, destination);
+            self.destinations.give_back(destination);
+        }
+    }
+}

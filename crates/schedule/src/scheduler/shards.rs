@@ -1,0 +1,75 @@
+//! What is known per shard: its destinations, and whether all its deliveries are in memory. Not responsible for
+//! deciding what is spilled (`spill`).
+
+use std::ops::{Index, IndexMut};
+
+use mailtier_types::{SHARD_COUNT, ShardId, Timestamp};
+
+use crate::memory::{Key, List, Slab};
+use crate::scheduler::places::Destination;
+
+/// Marks the list of a shard's destinations.
+#[derive(Debug)]
+pub(crate) struct OfShard;
+
+/// What of a shard is not in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spill {
+    /// A destination had too much.
+    pub(crate) overflowed: bool,
+    /// Since then that destination has worked off half of it.
+    pub(crate) drained: bool,
+    /// There was no room at all, or the owner said so.
+    pub(crate) missed: bool,
+    /// When the first of what is not in memory has to be here.
+    pub(crate) wanted_at: Option<Timestamp>,
+}
+
+impl Spill {
+    pub(crate) const fn any(self) -> bool {
+        self.overflowed || self.missed
+    }
+
+    pub(crate) fn want(&mut self, at: Timestamp) {
+        self.wanted_at = Some(self.wanted_at.map_or(at, |known| known.min(at)));
+    }
+}
+
+/// One shard.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    pub(crate) destinations: List<Destination, OfShard>,
+    pub(crate) spill: Spill,
+}
+
+/// All shards, owned or not.
+pub(crate) struct Shards([Shard; SHARD_COUNT as usize]);
+
+const _: () = assert!(SHARD_COUNT as usize > u8::MAX as usize, "every shard has its place");
+
+impl Shards {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self(std::array::from_fn(|_| Shard::default())))
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "asserted above")]
+impl Index<ShardId> for Shards {
+    type Output = Shard;
+
+    fn index(&self, shard: ShardId) -> &Shard {
+        &self.0[shard.index()]
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "asserted above")]
+impl IndexMut<ShardId> for Shards {
+    fn index_mut(&mut self, shard: ShardId) -> &mut Shard {
+        &mut self.0[shard.index()]
+    }
+}
+
+/// The next destination of the same shard.
+pub(crate) fn after(destinations: &Slab<Destination>, key: Key<Destination>) -> Option<Key<Destination>> {
+    List::<Destination, OfShard>::after(destinations, key).some()
+}

@@ -1,0 +1,133 @@
+//! What stays in memory when not everything can. The database has every delivery, so a delivery that finds no room is
+//! not lost: its shard is marked, and its owner reads the shard again when there is room.
+//!
+//! - One destination may have only so much ready or in flight: its own limit, or as much as is left for the others,
+//!   whichever is less (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+//!   So a flood never takes the room of other destinations. Once it has overflowed, nothing more is taken for it
+//!   until half is worked off and the shard is read again from its oldest delivery: what comes later does not overtake
+//!   for ever.
+//! - What waits for a retry makes room for what is due earlier.
+//!
+//! Not responsible for reading anything again: the owner asks [`Scheduler::reloadable_shards`].
+
+use mailtier_types::{ShardId, Timestamp};
+
+use crate::entry::Entry;
+use crate::memory::Key;
+use crate::scheduler::Scheduler;
+use crate::scheduler::places::Destination;
+
+/// So many ready deliveries any destination may have while there is room at all.
+const DESTINATION_FLOOR: usize = 100;
+
+impl Scheduler {
+    /// Ready deliveries and those being attempted: what can't make room for others.
+    const fn busy(&self) -> usize {
+        self.counts.ready + self.in_attempt
+    }
+
+    /// So full that reading more makes sense again.
+    const fn low_water(&self) -> usize {
+        self.limits.max_entries / 4 * 3
+    }
+
+    /// The most a destination may have ready or in flight now.
+    fn destination_limit(&self) -> usize {
+        let left = self.limits.max_entries.saturating_sub(self.busy());
+        self.limits.max_entries_per_destination.min(left.max(DESTINATION_FLOOR))
+    }
+
+    /// Whether a new delivery may come in; if need be one that is due later goes.
+    pub(super) fn admit(&mut self, destination: &str, entry: &Entry) -> bool {
+        let wake = entry.due.min(entry.expires_at);
+        let is_ready = entry.due <= self.now && self.now < entry.expires_at;
+        if is_ready && self.overflows(destination, entry.shard) {
+            let spill = &mut self.shards[entry.shard].spill;
+            spill.overflowed = true;
+            spill.want(entry.expires_at);
+            return false;
+        }
+        if !self.saturated && (self.entries.len() < self.limits.max_entries || self.evict_after(wake)) {
+            return true;
+        }
+        self.saturated |= is_ready && self.busy() > self.low_water();
+        let spill = &mut self.shards[entry.shard].spill;
+        spill.missed = true;
+        spill.want(wake);
+        false
+    }
+
+    fn overflows(&mut self, destination: &str, shard: ShardId) -> bool {
+        let limit = self.destination_limit();
+        let Some(key) = self.places.find(destination, shard) else { return false };
+        let destination = &mut self.places.destinations[key];
+        destination.overflowing |= destination.busy as usize >= limit;
+        destination.overflowing
+    }
+
+    /// Spills a delivery that has nothing to do until after `wake`. Says whether there was one.
+    fn evict_after(&mut self, wake: Timestamp) -> bool {
+        let Some(key) = self.due.latest() else { return false };
+        let slot = &self.entries[key];
+        let wakes = slot.due.min(slot.expires_at);
+        if wakes <= wake {
+            return false;
+        }
+        let shard = self.places.destinations[self.places.queues[slot.queue].destination].shard;
+        let spill = &mut self.shards[shard].spill;
+        spill.missed = true;
+        spill.want(wakes);
+        self.remove(key);
+        true
+    }
+
+    /// A destination has one less ready or in flight.
+    pub(super) fn calm(&mut self, key: Key<Destination>) {
+        let limit = self.destination_limit();
+        let destination = &mut self.places.destinations[key];
+        destination.busy -= 1;
+        if destination.overflowing && destination.busy as usize <= limit / 2 {
+            self.shards[destination.shard].spill.drained = true;
+        }
+    }
+
+    /// After something has left its place: what waits can make room again, or there is much.
+    pub(super) const fn desaturate(&mut self) {
+        self.saturated &= self.busy() > self.low_water();
+    }
+
+    /// Shards of which not all is in memory.
+    pub fn spilled_shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        ShardId::all().filter(|&shard| self.shards[shard].spill.any())
+    }
+
+    /// Spilled shards that should be read again from their beginning: there is room for what is missing, or some of it
+    /// is due. A walk costs what the shard holds, so an owner leaves some time between two walks.
+    pub fn reloadable_shards(&self, now: Timestamp) -> impl Iterator<Item = ShardId> + '_ {
+        let has_much_room = !self.saturated && self.entries.len() <= self.low_water();
+        let has_any_room = !self.saturated && (self.entries.len() < self.limits.max_entries || self.counts.waiting > 0);
+        ShardId::all().filter(move |&shard| {
+            let spill = self.shards[shard].spill;
+            let is_wanted = spill.wanted_at.is_some_and(|at| at <= now);
+            spill.any()
+                && (spill.overflowed && spill.drained || spill.missed && has_much_room || is_wanted && has_any_room)
+        })
+    }
+
+    /// To be called *before* a shard is read again from its beginning: what finds no room then marks it again.
+    pub fn clear_spilled(&mut self, shard: ShardId) {
+        self.shards[shard].spill = Default::default();
+        let mut next = self.shards[shard].destinations.first().some();
+        while let Some(key) = next {
+            self.places.destinations[key].overflowing = false;
+            next = crate::scheduler::shards::after(&self.places.destinations, key);
+        }
+    }
+
+    /// Marks a shard of which not all was read.
+    pub fn mark_spilled(&mut self, shard: ShardId) {
+        let spill = &mut self.shards[shard].spill;
+        spill.missed = true;
+        spill.want(self.now);
+    }
+}

@@ -1,0 +1,324 @@
+//! Floods: what one destination or one bad day does to everybody else, and to memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mailtier_schedule::{Entry, Insert, Limits, Ready, Scheduler};
+use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const HOUR: Duration = Duration::from_secs(3_600);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+const ROOMY: Limits =
+    Limits { max_entries: 100_000, max_entries_per_destination: 100_000, destination_concurrency: 100_000 };
+
+fn id(number: i64) -> DeliveryId {
+    DeliveryId::from_i64(number).unwrap()
+}
+
+fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
+    Entry {
+        id: id(number),
+        shard: ShardId::of(destination),
+        tenant: TenantId(0),
+        priority: 0,
+        attempts: 0,
+        due,
+        expires_at: NOW.after(WEEK),
+    }
+}
+
+fn insert(scheduler: &mut Scheduler, destination: &str, number: i64, due: Timestamp) -> Insert {
+    scheduler.insert(destination, entry(destination, number, due), NOW)
+}
+
+fn attempt(scheduler: &mut Scheduler, now: Timestamp) -> Option<(i64, Entry)> {
+    match scheduler.next(now)? {
+        Ready::Attempt(entry) => Some((entry.id.as_i64(), entry)),
+        Ready::Expired(entry) => panic!("{entry:?} is given up"),
+    }
+}
+
+#[test]
+fn one_destinations_flood_delays_nobody_else() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    for number in 1..=10_000 {
+        insert(&mut scheduler, "flood.example", number, NOW);
+    }
+    for number in 1..=10 {
+        let destination = format!("{number}.example");
+        insert(&mut scheduler, &destination, 20_000 + number, NOW);
+    }
+    let first: BTreeSet<i64> = (0..11).filter_map(|_| attempt(&mut scheduler, NOW)).map(|(id, _)| id).collect();
+    assert_eq!(first, (20_001..=20_010).chain([1]).collect(), "each queue had one turn");
+}
+
+#[test]
+fn tenants_take_turns_at_one_destination() {
+    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    for number in 1..=1_000 {
+        insert(&mut scheduler, "big.example", number, NOW);
+    }
+    for number in 2_001..=2_003 {
+        let entry = Entry { tenant: TenantId(7), ..entry("big.example", number, NOW) };
+        scheduler.insert("big.example", entry, NOW);
+    }
+    let mut order = Vec::new();
+    while order.len() < 8 {
+        let (number, entry) = attempt(&mut scheduler, NOW).unwrap();
+        assert!(scheduler.next(NOW).is_none(), "one attempt at a time");
+        scheduler.finish(entry.id);
+        order.push(number);
+    }
+    assert_eq!(order, [1, 2_001, 2, 2_002, 3, 2_003, 4, 5]);
+}
+
+#[test]
+fn a_place_in_the_round_that_is_not_used_goes_to_the_next_tenant() {
+    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    for (number, tenant) in [(1, 1), (2, 2), (3, 3)] {
+        let entry = Entry { tenant: TenantId(tenant), ..entry("big.example", number, NOW) };
+        scheduler.insert("big.example", entry, NOW);
+    }
+    assert!(scheduler.finish(id(1)), "an operator removes what would have been next");
+    assert_eq!(attempt(&mut scheduler, NOW).unwrap().0, 2);
+    assert!(scheduler.next(NOW).is_none());
+}
+
+#[test]
+fn what_stands_behind_the_limit_expires_on_time() {
+    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    for number in 1..=3 {
+        let expires_at = NOW.after(HOUR * u32::try_from(number).unwrap());
+        let entry = Entry { expires_at, ..entry("stuck.example", number, NOW) };
+        scheduler.insert("stuck.example", entry, NOW);
+    }
+    assert_eq!(attempt(&mut scheduler, NOW).unwrap().0, 1);
+    assert_eq!(scheduler.next(NOW), None);
+    let mut now = NOW;
+    while scheduler.len() > 1 {
+        now = scheduler.next_due().expect("something will expire");
+        if let Some(ready) = scheduler.next(now) {
+            let Ready::Expired(entry) = ready else { panic!("{ready:?} while one is in flight") };
+            assert_eq!(entry.expires_at, now);
+            scheduler.finish(entry.id);
+        }
+    }
+    assert_eq!(now, NOW.after(HOUR * 3));
+    assert!(scheduler.in_flight(id(1)), "what is in flight is left to its attempt");
+    assert!(scheduler.defer(id(1), 1, now));
+    assert!(matches!(scheduler.next(now), Some(Ready::Expired(_))));
+}
+
+#[test]
+fn what_waits_for_a_retry_makes_room_for_fresh_mail() {
+    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY });
+    for number in 1..=1_000 {
+        assert_eq!(insert(&mut scheduler, "dead.example", number, NOW.after(HOUR * 5)), Insert::Scheduled);
+    }
+    assert_eq!(insert(&mut scheduler, "dead.example", 2_000, NOW.after(HOUR * 9)), Insert::Spilled);
+    let dead = ShardId::of("dead.example");
+    scheduler.clear_spilled(dead);
+    assert_eq!(insert(&mut scheduler, "fresh.example", 3_000, NOW), Insert::Scheduled);
+    assert_eq!(scheduler.len(), 1_000, "no more than was allowed");
+    assert_eq!(attempt(&mut scheduler, NOW).unwrap().0, 3_000);
+    assert_eq!(scheduler.spilled_shards().collect::<Vec<_>>(), [dead]);
+    assert_eq!(scheduler.reloadable_shards(NOW).count(), 0, "what had to go is not needed yet");
+    assert_eq!(scheduler.reloadable_shards(NOW.after(HOUR * 5)).collect::<Vec<_>>(), [dead]);
+}
+
+#[test]
+fn floods_leave_room_for_others_whatever_their_own_limit() {
+    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY });
+    let mut number = 0;
+    let mut flood = |scheduler: &mut Scheduler, name: &str| {
+        let inserted = (0..1_000).map(|_| {
+            number += 1;
+            insert(scheduler, name, number, NOW)
+        });
+        inserted.filter(|&insert| insert == Insert::Scheduled).count()
+    };
+    let taken: Vec<usize> =
+        ["a.example", "b.example", "c.example", "d.example"].map(|name| flood(&mut scheduler, name)).to_vec();
+    assert_eq!(taken, [500, 250, 125, 100], "each as much as it leaves, or a little");
+    assert_eq!(insert(&mut scheduler, "fresh.example", 1_000_000, NOW), Insert::Scheduled);
+}
+
+#[test]
+fn after_an_overflow_the_oldest_come_first() {
+    let limits = Limits { max_entries_per_destination: 200, destination_concurrency: 1, ..ROOMY };
+    let mut scheduler = Scheduler::new(limits);
+    let shard = ShardId::of("slow.example");
+    let inserted = |scheduler: &mut Scheduler, number| insert(scheduler, "slow.example", number, NOW);
+    let scheduled = (1..=500).filter(|&number| inserted(&mut scheduler, number) == Insert::Scheduled).count();
+    assert_eq!(scheduled, 200);
+    for number in 1..=100 {
+        assert_eq!(scheduler.reloadable_shards(NOW).count(), 0);
+        assert_eq!(
+            inserted(&mut scheduler, 500 + number),
+            Insert::Spilled,
+            "newcomers don't overtake what was spilled"
+        );
+        let (next, entry) = attempt(&mut scheduler, NOW).unwrap();
+        assert_eq!(next, number);
+        scheduler.finish(entry.id);
+    }
+    assert_eq!(scheduler.reloadable_shards(NOW).collect::<Vec<_>>(), [shard], "half of it is worked off");
+    scheduler.clear_spilled(shard);
+    let known = (101..=600).filter(|&number| inserted(&mut scheduler, number) != Insert::Spilled).count();
+    assert_eq!(known, 200);
+    assert!(scheduler.is_known(id(300)) && !scheduler.is_known(id(301)));
+    assert_eq!(scheduler.spilled_shards().collect::<Vec<_>>(), [shard]);
+}
+
+#[test]
+fn a_shard_that_was_dropped_leaves_nothing_behind() {
+    let mut scheduler =
+        Scheduler::new(Limits { destination_concurrency: 2, max_entries_per_destination: 300, ..ROOMY });
+    for number in 1..=400 {
+        insert(&mut scheduler, "a.example", number, NOW);
+        insert(&mut scheduler, "b.example", 1_000 + number, NOW.after(HOUR));
+    }
+    while attempt(&mut scheduler, NOW).is_some() {}
+    assert_eq!(scheduler.drop_shard(ShardId::of("a.example")), 300);
+    assert_eq!((scheduler.len(), scheduler.counts().in_flight), (400, 0));
+    assert_eq!(scheduler.spilled_shards().count(), 0);
+    // The next owner of the shard, or this one again, begins anew with the full concurrency.
+    insert(&mut scheduler, "a.example", 1, NOW);
+    insert(&mut scheduler, "a.example", 2, NOW);
+    assert_eq!((attempt(&mut scheduler, NOW).unwrap().0, attempt(&mut scheduler, NOW).unwrap().0), (1, 2));
+}
+
+#[test]
+fn work_found_at_a_worker_counts_for_the_limit() {
+    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 2, ..ROOMY });
+    for number in 1..=3 {
+        scheduler.mark_in_flight("a.example", entry("a.example", number, NOW));
+    }
+    for number in 1..=5 {
+        insert(&mut scheduler, "a.example", number, NOW);
+    }
+    assert_eq!(attempt(&mut scheduler, NOW), None, "three are in flight and two may be");
+    scheduler.finish(id(1));
+    assert_eq!(attempt(&mut scheduler, NOW), None);
+    scheduler.finish(id(2));
+    assert_eq!(attempt(&mut scheduler, NOW).unwrap().0, 4);
+    assert_eq!(attempt(&mut scheduler, NOW), None);
+}
+
+/// An owner with its database: whatever does not fit into memory is read again when the scheduler says so.
+struct Owner {
+    scheduler: Scheduler,
+    database: BTreeMap<i64, (String, Entry)>,
+    limits: Limits,
+    now: Timestamp,
+    walks: usize,
+}
+
+impl Owner {
+    fn accept(&mut self, destination: &str, number: i64) -> Insert {
+        let entry = Entry { expires_at: self.now.after(WEEK), ..entry(destination, number, self.now) };
+        self.database.insert(number, (destination.to_owned(), entry));
+        let inserted = self.scheduler.insert(destination, entry, self.now);
+        assert!(self.scheduler.len() <= self.limits.max_entries);
+        inserted
+    }
+
+    fn reload(&mut self) {
+        let shards: Vec<ShardId> = self.scheduler.reloadable_shards(self.now).collect();
+        for shard in shards {
+            self.walks += 1;
+            self.scheduler.clear_spilled(shard);
+            for (destination, entry) in self.database.values().filter(|(_, entry)| entry.shard == shard) {
+                self.scheduler.insert(destination, *entry, self.now);
+            }
+        }
+    }
+
+    /// Attempts what is ready; every `failing`th attempt is deferred. Gives the ids attempted.
+    fn work(&mut self, failing: usize) -> Vec<i64> {
+        let mut attempted = Vec::new();
+        while let Some(ready) = self.scheduler.next(self.now) {
+            let (Ready::Attempt(entry) | Ready::Expired(entry)) = ready;
+            let number = entry.id.as_i64();
+            if matches!(ready, Ready::Attempt(_)) {
+                attempted.push(number);
+            }
+            if matches!(ready, Ready::Attempt(_)) && attempted.len() % failing == 0 {
+                let due = self.now.after(Duration::from_secs(300 << entry.attempts.min(4)));
+                let stored = &mut self.database.get_mut(&number).unwrap().1;
+                (stored.attempts, stored.due) = (entry.attempts + 1, due);
+                self.scheduler.defer(entry.id, entry.attempts + 1, due);
+            } else {
+                self.database.remove(&number);
+                self.scheduler.finish(entry.id);
+            }
+        }
+        attempted
+    }
+
+    /// Until nothing is left, with the time running from one thing to do to the next but at most a minute.
+    fn run_dry(&mut self) {
+        let end = self.now.after(WEEK * 3);
+        while !self.database.is_empty() && self.now < end {
+            self.work(4);
+            let due = self.scheduler.next_due().unwrap_or(end).min(self.now.after(Duration::from_secs(60)));
+            self.now = self.now.max(due);
+            self.reload();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn what_does_not_fit_is_not_lost(
+        max_entries in 1_usize..400,
+        max_entries_per_destination in 1_usize..400,
+        mail in prop::collection::vec((0_u32..12, 1_usize..200), 1..20),
+        failing in 1_usize..5,
+    ) {
+        let limits = Limits { max_entries, max_entries_per_destination, destination_concurrency: 3 };
+        let scheduler = Scheduler::new(limits);
+        let mut owner = Owner { scheduler, database: BTreeMap::new(), limits, now: NOW, walks: 0 };
+        let mut number = 0;
+        for (destination, count) in mail {
+            for _ in 0..count {
+                number += 1;
+                owner.accept(&format!("{}.example", destination.isqrt()), number);
+            }
+            owner.work(failing);
+            owner.now = owner.now.after(Duration::from_secs(30));
+        }
+        owner.run_dry();
+        prop_assert!(owner.database.is_empty(), "{} are left of {number}", owner.database.len());
+        prop_assert!(owner.scheduler.is_empty());
+        prop_assert_eq!(owner.scheduler.spilled_shards().count(), 0);
+        prop_assert!(owner.walks < 20_000, "{} walks", owner.walks);
+    }
+}
+
+#[test]
+fn fresh_mail_goes_through_while_many_dead_destinations_fill_the_memory() {
+    let limits = Limits { max_entries: 2_000, max_entries_per_destination: 1_000, destination_concurrency: 20 };
+    let mut owner = Owner { scheduler: Scheduler::new(limits), database: BTreeMap::new(), limits, now: NOW, walks: 0 };
+    let mut number = 0;
+    for minute in 0..60 {
+        for _ in 0..200 {
+            number += 1;
+            owner.accept(&format!("dead{}.example", number % 50), number);
+        }
+        number += 1;
+        let fresh = number;
+        assert_eq!(owner.accept("alive.example", fresh), Insert::Scheduled, "minute {minute}");
+        // Every attempt fails, but the one is made at once.
+        assert!(owner.work(1).contains(&fresh), "minute {minute}");
+        owner.now = owner.now.after(Duration::from_secs(60));
+        owner.reload();
+    }
+    assert!(owner.database.len() > 5 * limits.max_entries);
+    owner.run_dry();
+    assert!(owner.database.is_empty());
+}

@@ -1,0 +1,8 @@
+//! The scheduler against a model too simple to be wrong, and against promises that hold whatever happens.
+
+#[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod simulation;
