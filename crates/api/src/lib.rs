@@ -1,1 +1,22 @@
-//! charter
+//! What the tiers say to one another, over gRPC: domain types in, domain types out.
+//!
+//! Responsible for the generated protobuf types (which never leave this crate), for validating what arrives, for
+//! tokens, and for the limits and timeouts of the connections. Not responsible for what is done with any of it. The
+//! reference is in the comments of `proto/mailtier/v1`.
+
+pub mod admin;
+mod auth;
+mod channel;
+mod convert;
+mod encoded;
+mod error;
+pub mod peer;
+pub mod server;
+mod stream;
+pub mod submit;
+mod wire;
+pub mod work;
+
+pub use encoded::{decode_detail, decode_options, decode_outcome, encode_detail, encode_options, encode_outcome};
+pub use error::ApiError;
+pub use stream::Incoming;

@@ -1,0 +1,335 @@
+//! Admin, from an operator to any queue replica: questions, answers and the operator's side. See
+//! `proto/mailtier/v1/admin.proto`.
+
+use bytes::Bytes;
+use mailtier_config::Secret;
+use mailtier_types::{
+    DeliveryId, Event, Mailbox, MessageId, Options, Outcome, ReversePath, ShardId, TenantId, Timestamp,
+};
+
+use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
+use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, sender, shard_id, strings};
+use crate::error::ApiError;
+use crate::wire;
+
+/// The most rows of one answer.
+pub const MAX_ROWS: u32 = 1000;
+
+/// A delivery as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// Of which message.
+    pub message: MessageId,
+    /// Where it is scheduled.
+    pub shard: ShardId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// As in its envelope.
+    pub priority: i16,
+    /// What limits apply to.
+    pub destination: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
+    /// Still to be delivered.
+    pub recipients: Vec<Mailbox>,
+    /// When it was committed.
+    pub accepted_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// Attempts that ended without settling all recipients.
+    pub attempts: u16,
+    /// Absent: due since it was accepted.
+    pub next_attempt_at: Option<Timestamp>,
+    /// What stood in the way last.
+    pub last_outcome: Option<Outcome>,
+    /// Of the message.
+    pub size_bytes: u64,
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Ids after this one; 0 from the beginning.
+    pub after: i64,
+    /// 1 to [`MAX_ROWS`].
+    pub limit: u32,
+    /// Only this destination.
+    pub destination: Option<String>,
+    /// Only this reverse-path.
+    pub sender: Option<String>,
+    /// Only with this recipient.
+    pub recipient: Option<String>,
+    /// Only with a failed attempt behind them.
+    pub deferred_only: bool,
+}
+
+/// A page of deliveries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListReply {
+    /// In the order of ids.
+    pub deliveries: Vec<DeliveryView>,
+    /// To be passed as `after` for the next page; 0 at the end.
+    pub next: i64,
+}
+
+/// All about one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShowReply {
+    /// What is not settled.
+    pub deliveries: Vec<DeliveryView>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// The facts of its reception.
+    pub options: Option<Options>,
+    /// Its content, where that was asked for and is still there.
+    pub content: Bytes,
+}
+
+/// Which deliveries to change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Messages by id.
+    pub messages: Vec<MessageId>,
+    /// Everything.
+    pub all: bool,
+    /// Everything to this destination.
+    pub destination: Option<String>,
+    /// Who asks.
+    pub operator: String,
+}
+
+/// Whose history to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TraceBy {
+    /// A message's.
+    Message(MessageId),
+    /// That of an address, as sender or recipient.
+    Address(String),
+}
+
+/// A question about history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceRequest {
+    /// Whose.
+    pub by: TraceBy,
+    /// 1 to [`MAX_ROWS`].
+    pub limit: u32,
+    /// Only since then.
+    pub since: Option<Timestamp>,
+}
+
+/// A connection to a replica.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    inner: wire::admin_client::AdminClient<Authenticated>,
+}
+
+impl AdminClient {
+    /// Connects to `http://host:port`.
+    ///
+    /// # Errors
+    /// The endpoint is no URL, or nothing answers there.
+    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
+        let inner = wire::admin_client::AdminClient::new(connect(endpoint, token).await?)
+            .max_decoding_message_size(MAX_FRAME_BYTES * 2);
+        Ok(Self { inner })
+    }
+
+    /// A page of deliveries.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list(&self, request: ListRequest) -> Result<ListReply, ApiError> {
+        let request = wire::ListDeliveriesRequest {
+            after: request.after,
+            limit: request.limit,
+            destination: request.destination.unwrap_or_default(),
+            sender: request.sender.unwrap_or_default(),
+            recipient: request.recipient.unwrap_or_default(),
+            deferred_only: request.deferred_only,
+        };
+        let reply = self.inner.clone().list_deliveries(request).await?.into_inner();
+        Ok(ListReply { deliveries: views(reply.deliveries)?, next: reply.next })
+    }
+
+    /// All about one message.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when nothing is known of it.
+    pub async fn show(&self, message: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
+        let request = wire::ShowMessageRequest { message_id: message.as_i64(), with_content };
+        let reply = self.inner.clone().show_message(request).await?.into_inner();
+        Ok(ShowReply {
+            deliveries: views(reply.deliveries)?,
+            events: reply.events.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            options: reply.options.map(TryInto::try_into).transpose()?,
+            content: reply.content,
+        })
+    }
+
+    /// Makes deferred deliveries due now; answers how many.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
+        Ok(self.inner.clone().retry_now(wire::SelectRequest::from(selection)).await?.into_inner().changed)
+    }
+
+    /// Removes deliveries; answers how many.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
+        Ok(self.inner.clone().delete(wire::SelectRequest::from(selection)).await?.into_inner().changed)
+    }
+
+    /// History, oldest first.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {
+        let by = match request.by {
+            TraceBy::Message(id) => wire::trace_request::By::MessageId(id.as_i64()),
+            TraceBy::Address(address) => wire::trace_request::By::Address(address),
+        };
+        let since_us = request.since.map(Timestamp::as_micros).unwrap_or_default();
+        let request = wire::TraceRequest { by: Some(by), limit: request.limit, since_us };
+        let reply = self.inner.clone().trace(request).await?.into_inner();
+        reply.events.into_iter().map(TryInto::try_into).collect()
+    }
+}
+
+fn views(views: Vec<wire::DeliveryView>) -> Result<Vec<DeliveryView>, ApiError> {
+    views.into_iter().map(TryInto::try_into).collect()
+}
+
+fn present(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn limit(value: u32) -> Result<u32, ApiError> {
+    if (1..=MAX_ROWS).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ApiError::invalid("limit", format!("{value} is not between 1 and {MAX_ROWS}")))
+    }
+}
+
+impl TryFrom<wire::ListDeliveriesRequest> for ListRequest {
+    type Error = ApiError;
+
+    fn try_from(request: wire::ListDeliveriesRequest) -> Result<Self, ApiError> {
+        Ok(Self {
+            after: request.after,
+            limit: limit(request.limit)?,
+            destination: present(request.destination),
+            sender: present(request.sender),
+            recipient: present(request.recipient),
+            deferred_only: request.deferred_only,
+        })
+    }
+}
+
+impl From<ListReply> for wire::ListDeliveriesReply {
+    fn from(reply: ListReply) -> Self {
+        Self { deliveries: reply.deliveries.iter().map(Into::into).collect(), next: reply.next }
+    }
+}
+
+impl From<ShowReply> for wire::ShowMessageReply {
+    fn from(reply: ShowReply) -> Self {
+        Self {
+            deliveries: reply.deliveries.iter().map(Into::into).collect(),
+            events: reply.events.iter().map(Into::into).collect(),
+            options: reply.options.as_ref().map(Into::into),
+            content: reply.content,
+        }
+    }
+}
+
+impl From<Selection> for wire::SelectRequest {
+    fn from(selection: Selection) -> Self {
+        Self {
+            message_ids: selection.messages.into_iter().map(MessageId::as_i64).collect(),
+            all: selection.all,
+            destination: selection.destination.unwrap_or_default(),
+            operator: selection.operator,
+        }
+    }
+}
+
+impl TryFrom<wire::SelectRequest> for Selection {
+    type Error = ApiError;
+
+    fn try_from(request: wire::SelectRequest) -> Result<Self, ApiError> {
+        let messages = request.message_ids.into_iter().map(message_id).collect::<Result<Vec<_>, _>>()?;
+        let destination = present(request.destination);
+        let ways = usize::from(!messages.is_empty()) + usize::from(request.all) + usize::from(destination.is_some());
+        if ways != 1 {
+            return Err(ApiError::invalid("selection", "name messages, or a destination, or all: exactly one of them"));
+        }
+        if request.operator.is_empty() {
+            return Err(ApiError::invalid("operator", "is missing: changes are recorded with who made them"));
+        }
+        Ok(Self { messages, all: request.all, destination, operator: request.operator })
+    }
+}
+
+impl TryFrom<wire::TraceRequest> for TraceRequest {
+    type Error = ApiError;
+
+    fn try_from(request: wire::TraceRequest) -> Result<Self, ApiError> {
+        let by = match request.by.ok_or_else(|| ApiError::invalid("by", "is missing"))? {
+            wire::trace_request::By::MessageId(id) => TraceBy::Message(message_id(id)?),
+            wire::trace_request::By::Address(address) => TraceBy::Address(address),
+        };
+        let since = Some(request.since_us).filter(|since| *since != 0).map(Timestamp::from_micros);
+        Ok(Self { by, limit: limit(request.limit)?, since })
+    }
+}
+
+impl From<&DeliveryView> for wire::DeliveryView {
+    fn from(view: &DeliveryView) -> Self {
+        Self {
+            delivery_id: view.delivery.as_i64(),
+            message_id: view.message.as_i64(),
+            shard: u32::from(view.shard.number()),
+            tenant: view.tenant.0,
+            priority: i32::from(view.priority),
+            destination: view.destination.clone(),
+            sender: view.sender.as_str().to_owned(),
+            recipients: strings(&view.recipients),
+            accepted_at_us: view.accepted_at.as_micros(),
+            expires_at_us: view.expires_at.as_micros(),
+            attempts: u32::from(view.attempts),
+            next_attempt_at_us: view.next_attempt_at.map(Timestamp::as_micros).unwrap_or_default(),
+            last_outcome: view.last_outcome.as_ref().map(Into::into),
+            size_bytes: view.size_bytes,
+        }
+    }
+}
+
+impl TryFrom<wire::DeliveryView> for DeliveryView {
+    type Error = ApiError;
+
+    fn try_from(view: wire::DeliveryView) -> Result<Self, ApiError> {
+        Ok(Self {
+            delivery: delivery_id(view.delivery_id)?,
+            message: message_id(view.message_id)?,
+            shard: shard_id(view.shard)?,
+            tenant: TenantId(view.tenant),
+            priority: priority(view.priority)?,
+            destination: view.destination,
+            sender: sender(&view.sender)?,
+            recipients: mailboxes(&view.recipients)?,
+            accepted_at: Timestamp::from_micros(view.accepted_at_us),
+            expires_at: Timestamp::from_micros(view.expires_at_us),
+            attempts: attempt(view.attempts)?,
+            next_attempt_at: Some(view.next_attempt_at_us).filter(|at| *at != 0).map(Timestamp::from_micros),
+            last_outcome: view.last_outcome.map(TryInto::try_into).transpose()?,
+            size_bytes: view.size_bytes,
+        })
+    }
+}

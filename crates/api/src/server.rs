@@ -1,0 +1,318 @@
+//! The queue's side of all services: handlers in domain types, one port, tokens, health, a bounded shutdown.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use mailtier_config::Secret;
+use mailtier_types::{Event, MessageId, ReplicaId};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::Router;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::admin::{ListReply, ListRequest, Selection, ShowReply, TraceRequest};
+use crate::auth::Guard;
+use crate::channel::{
+    CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
+};
+use crate::convert::message_id;
+use crate::error::ApiError;
+use crate::peer::Hint;
+use crate::stream::Incoming;
+use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
+use crate::wire;
+use crate::work::{QueueFrame, WorkerFrame};
+
+/// Frames on their way to a slow reader before the writer waits.
+const FRAMES_UNDER_WAY: usize = 16;
+/// Streams are ended by their handlers; a connection that is still there after this is cut.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers submitters.
+pub trait SubmitHandler: Send + Sync + 'static {
+    /// Leases a node number.
+    fn lease_node(&self, holder: ReplicaId) -> impl Future<Output = Result<NodeLease, ApiError>> + Send;
+
+    /// Serves one stream until it ends; the stream ends when `outgoing` is dropped. Runs in a task of its own, so that
+    /// nothing is left half done when the other side goes away.
+    fn session(
+        &self,
+        incoming: Incoming<SubmitFrame>,
+        outgoing: mpsc::Sender<VerdictFrame>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Answers workers.
+pub trait WorkHandler: Send + Sync + 'static {
+    /// Serves one stream until it ends, as [`SubmitHandler::session`].
+    fn session(
+        &self,
+        incoming: Incoming<WorkerFrame>,
+        outgoing: mpsc::Sender<QueueFrame>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Sends the stored chunks of a body, in order.
+    fn fetch_body(
+        &self,
+        message: MessageId,
+        chunks: mpsc::Sender<Result<Bytes, ApiError>>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Answers other replicas.
+pub trait PeerHandler: Send + Sync + 'static {
+    /// Takes hints.
+    fn hint(&self, hints: Vec<Hint>) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// Answers operators.
+pub trait AdminHandler: Send + Sync + 'static {
+    /// A page of deliveries.
+    fn list(&self, request: ListRequest) -> impl Future<Output = Result<ListReply, ApiError>> + Send;
+    /// All about one message.
+    fn show(&self, id: MessageId, with_content: bool) -> impl Future<Output = Result<ShowReply, ApiError>> + Send;
+    /// Makes deferred deliveries due now.
+    fn retry_now(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Removes deliveries.
+    fn delete(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// History.
+    fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
+}
+
+/// A server being put together.
+pub struct Server {
+    listener: TcpListener,
+    service_token: Option<Secret>,
+    router: Router,
+    reporter: tonic_health::server::HealthReporter,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server with gRPC health, which asks for no token. Services ask for `service_token` where there is one.
+    #[must_use]
+    pub fn new(listener: TcpListener, service_token: Option<Secret>) -> Self {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let router = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_service(health);
+        Self { listener, service_token, router, reporter }
+    }
+
+    /// Serves submitters.
+    #[must_use]
+    pub fn submit(mut self, handler: impl SubmitHandler) -> Self {
+        let service = wire::submit_server::SubmitServer::new(Adaptor(Arc::new(handler)))
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES);
+        let guard = self.guard();
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    /// Serves workers.
+    #[must_use]
+    pub fn work(mut self, handler: impl WorkHandler) -> Self {
+        let service = wire::work_server::WorkServer::new(Adaptor(Arc::new(handler)))
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES);
+        let guard = self.guard();
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    /// Serves other replicas.
+    #[must_use]
+    pub fn peer(mut self, handler: impl PeerHandler) -> Self {
+        let service = wire::peer_server::PeerServer::new(Adaptor(Arc::new(handler)));
+        let guard = self.guard();
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    /// Serves operators, who always show a token of their own.
+    #[must_use]
+    pub fn admin(mut self, handler: impl AdminHandler, token: Secret) -> Self {
+        let service = wire::admin_server::AdminServer::new(Adaptor(Arc::new(handler)));
+        let guard = Guard::new(Some(token));
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    fn guard(&self) -> Guard {
+        Guard::new(self.service_token.clone())
+    }
+
+    /// Serves until cancelled. gRPC health follows `not_ready`, which holds the reason while there is one.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn serve(
+        self,
+        not_ready: watch::Receiver<Option<&'static str>>,
+        end: CancellationToken,
+    ) -> Result<(), ApiError> {
+        let follow = tokio::spawn(follow_health(self.reporter, not_ready));
+        let connections = TcpListenerStream::new(self.listener).map(|connection| {
+            let connection = connection?;
+            connection.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(connection)
+        });
+        let serving = self.router.serve_with_incoming_shutdown(connections, end.clone().cancelled_owned());
+        let bounded = async {
+            end.cancelled().await;
+            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
+        };
+        let served = tokio::select! {
+            served = serving => served.map_err(|error| ApiError::Internal(error.to_string())),
+            () = bounded => Ok(()),
+        };
+        follow.abort();
+        served
+    }
+}
+
+async fn follow_health(
+    reporter: tonic_health::server::HealthReporter,
+    mut not_ready: watch::Receiver<Option<&'static str>>,
+) {
+    loop {
+        let status = match *not_ready.borrow_and_update() {
+            None => tonic_health::ServingStatus::Serving,
+            Some(_) => tonic_health::ServingStatus::NotServing,
+        };
+        reporter.set_service_status("", status).await;
+        if not_ready.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Generated traits on one side, ours on the other.
+struct Adaptor<H>(Arc<H>);
+
+type WireStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn outgoing<T, W>(frames: mpsc::Receiver<T>) -> Response<WireStream<W>>
+where
+    T: Send + 'static,
+    W: From<T> + Send + 'static,
+{
+    Response::new(Box::pin(ReceiverStream::new(frames).map(|frame| Ok(W::from(frame)))))
+}
+
+#[tonic::async_trait]
+impl<H: SubmitHandler> wire::submit_server::Submit for Adaptor<H> {
+    type SessionStream = WireStream<wire::VerdictFrame>;
+
+    async fn lease_node(
+        &self,
+        request: Request<wire::LeaseNodeRequest>,
+    ) -> Result<Response<wire::LeaseNodeReply>, Status> {
+        let holder = crate::convert::replica_id(&request.into_inner().holder)?;
+        let lease = self.0.lease_node(holder).await?;
+        Ok(Response::new(wire::LeaseNodeReply {
+            node: u32::from(lease.node.number()),
+            valid_for_s: u32::try_from(lease.valid_for.as_secs()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::SubmitFrame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (sender, receiver) = mpsc::channel(FRAMES_UNDER_WAY);
+        let (handler, incoming) = (Arc::clone(&self.0), Incoming::new(request.into_inner()));
+        tokio::spawn(async move { handler.session(incoming, sender).await });
+        Ok(outgoing(receiver))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: WorkHandler> wire::work_server::Work for Adaptor<H> {
+    type SessionStream = WireStream<wire::QueueFrame>;
+    type FetchBodyStream = WireStream<wire::BodyChunk>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::WorkerFrame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (sender, receiver) = mpsc::channel(FRAMES_UNDER_WAY);
+        let (handler, incoming) = (Arc::clone(&self.0), Incoming::new(request.into_inner()));
+        tokio::spawn(async move { handler.session(incoming, sender).await });
+        Ok(outgoing(receiver))
+    }
+
+    async fn fetch_body(
+        &self,
+        request: Request<wire::FetchBodyRequest>,
+    ) -> Result<Response<Self::FetchBodyStream>, Status> {
+        let message = message_id(request.into_inner().message_id)?;
+        let (sender, receiver) = mpsc::channel(FRAMES_UNDER_WAY);
+        let handler = Arc::clone(&self.0);
+        tokio::spawn(async move { handler.fetch_body(message, sender).await });
+        let chunks = ReceiverStream::new(receiver).map(|chunk| {
+            let data = chunk.map_err(Status::from)?;
+            Ok(wire::BodyChunk { data })
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: PeerHandler> wire::peer_server::Peer for Adaptor<H> {
+    async fn hint(&self, request: Request<wire::HintRequest>) -> Result<Response<wire::HintReply>, Status> {
+        let hints = request.into_inner().hints.into_iter().map(TryInto::try_into).collect::<Result<_, ApiError>>()?;
+        self.0.hint(hints).await?;
+        Ok(Response::new(wire::HintReply {}))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
+    async fn list_deliveries(
+        &self,
+        request: Request<wire::ListDeliveriesRequest>,
+    ) -> Result<Response<wire::ListDeliveriesReply>, Status> {
+        Ok(Response::new(self.0.list(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn show_message(
+        &self,
+        request: Request<wire::ShowMessageRequest>,
+    ) -> Result<Response<wire::ShowMessageReply>, Status> {
+        let request = request.into_inner();
+        let reply = self.0.show(message_id(request.message_id)?, request.with_content).await?;
+        Ok(Response::new(reply.into()))
+    }
+
+    async fn retry_now(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
+        let changed = self.0.retry_now(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
+    async fn delete(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
+        let changed = self.0.delete(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
+    async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {
+        let events = self.0.trace(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::TraceReply { events: events.iter().map(Into::into).collect() }))
+    }
+}

@@ -1,0 +1,367 @@
+//! Work, between a queue replica and an outbound worker: frames and the worker's side. See
+//! `proto/mailtier/v1/work.proto`.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use mailtier_config::Secret;
+use mailtier_types::{
+    DeliveryId, Epoch, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, ShardId, TenantId, Timestamp, WorkerId,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
+use crate::convert::{
+    attempt, delivery_id, epoch, mailboxes, message_id, replica_id, sender, shard_epochs, shard_id, strings,
+    wire_shard_epochs, worker_id,
+};
+use crate::error::ApiError;
+use crate::stream::Incoming;
+use crate::wire;
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Made anew at each start.
+    pub worker: WorkerId,
+    /// For logs.
+    pub name: String,
+}
+
+/// Who a replica is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Made anew at each start.
+    pub replica: ReplicaId,
+    /// For logs.
+    pub name: String,
+}
+
+/// From the worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerFrame {
+    /// The first frame, and only it.
+    pub hello: Option<Hello>,
+    /// Deliveries it can take on top of those granted before.
+    pub credit: u32,
+    /// What attempts came to.
+    pub results: Vec<WorkResult>,
+    /// The answer to [`Inquire`].
+    pub holding: Option<Holding>,
+}
+
+/// From the replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueFrame {
+    /// The first frame, and only it.
+    pub welcome: Option<Welcome>,
+    /// To be attempted.
+    pub dispatches: Vec<Dispatch>,
+    /// Results that are durable.
+    pub settled: Vec<Settled>,
+    /// What do you hold of these shards?
+    pub inquire: Option<Inquire>,
+    /// The replica is leaving.
+    pub draining: bool,
+}
+
+/// A delivery to be attempted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// Of which message.
+    pub message: MessageId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// The shard's, by the sender's knowledge.
+    pub epoch: Epoch,
+    /// 1 for the first.
+    pub attempt: u16,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What limits apply to.
+    pub destination: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
+    /// Still to be delivered.
+    pub recipients: Vec<Mailbox>,
+    /// Encoded, see [`crate::decode_options`].
+    pub options: Bytes,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// All stored chunks; absent when they are to be fetched.
+    pub body: Option<Vec<Bytes>>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkResult {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// As dispatched.
+    pub epoch: Epoch,
+    /// As dispatched.
+    pub attempt: u16,
+    /// Together they name every recipient of the dispatch.
+    pub outcomes: Vec<(Vec<Mailbox>, Outcome)>,
+    /// It was never begun: try again without counting it.
+    pub not_attempted: bool,
+}
+
+/// A question about shards, each with its epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inquire {
+    /// The shards.
+    pub shards: Vec<(ShardId, Epoch)>,
+}
+
+/// What a worker holds of the shards it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// As asked.
+    pub shards: Vec<(ShardId, Epoch)>,
+    /// Being attempted.
+    pub in_flight: Vec<InFlight>,
+}
+
+/// A delivery being attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlight {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// Which attempt.
+    pub attempt: u16,
+}
+
+/// A result that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// Of which attempt.
+    pub attempt: u16,
+}
+
+/// A connection to a replica.
+#[derive(Debug, Clone)]
+pub struct WorkClient {
+    inner: wire::work_client::WorkClient<Authenticated>,
+}
+
+impl WorkClient {
+    /// Connects to `http://host:port`.
+    ///
+    /// # Errors
+    /// The endpoint is no URL, or nothing answers there.
+    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
+        let inner = wire::work_client::WorkClient::new(connect(endpoint, token).await?)
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES);
+        Ok(Self { inner })
+    }
+
+    /// Opens the stream of work.
+    ///
+    /// # Errors
+    /// The replica refuses it.
+    pub async fn session(
+        &self,
+        hello: Hello,
+        frames: mpsc::Receiver<WorkerFrame>,
+    ) -> Result<Incoming<QueueFrame>, ApiError> {
+        let first = WorkerFrame { hello: Some(hello), ..WorkerFrame::default() };
+        let outgoing = futures_util::stream::iter([first]).chain(ReceiverStream::new(frames));
+        Ok(Incoming::new(self.inner.clone().session(outgoing.map(wire::WorkerFrame::from)).await?.into_inner()))
+    }
+
+    /// Asks for the stored chunks of a body, in order.
+    ///
+    /// # Errors
+    /// The replica refuses.
+    pub async fn fetch_body(&self, message: MessageId) -> Result<Incoming<Bytes>, ApiError> {
+        let request = wire::FetchBodyRequest { message_id: message.as_i64() };
+        Ok(Incoming::new(self.inner.clone().fetch_body(request).await?.into_inner()))
+    }
+}
+
+impl TryFrom<wire::BodyChunk> for Bytes {
+    type Error = ApiError;
+
+    fn try_from(chunk: wire::BodyChunk) -> Result<Self, ApiError> {
+        Ok(chunk.data)
+    }
+}
+
+impl From<WorkerFrame> for wire::WorkerFrame {
+    fn from(frame: WorkerFrame) -> Self {
+        Self {
+            hello: frame
+                .hello
+                .map(|hello| wire::Hello { worker: Bytes::copy_from_slice(hello.worker.as_bytes()), name: hello.name }),
+            credit: frame.credit,
+            results: frame.results.into_iter().map(Into::into).collect(),
+            holding: frame.holding.map(|holding| wire::Holding {
+                shards: wire_shard_epochs(&holding.shards),
+                in_flight: holding
+                    .in_flight
+                    .iter()
+                    .map(|running| wire::Attempt {
+                        delivery_id: running.delivery.as_i64(),
+                        attempt: u32::from(running.attempt),
+                    })
+                    .collect(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::WorkerFrame> for WorkerFrame {
+    type Error = ApiError;
+
+    fn try_from(frame: wire::WorkerFrame) -> Result<Self, ApiError> {
+        let hello =
+            |hello: wire::Hello| Ok::<_, ApiError>(Hello { worker: worker_id(&hello.worker)?, name: hello.name });
+        Ok(Self {
+            hello: frame.hello.map(hello).transpose()?,
+            credit: frame.credit,
+            results: frame.results.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            holding: frame.holding.map(holding).transpose()?,
+        })
+    }
+}
+
+fn holding(holding: wire::Holding) -> Result<Holding, ApiError> {
+    let running = |running: wire::Attempt| {
+        Ok::<_, ApiError>(InFlight { delivery: delivery_id(running.delivery_id)?, attempt: attempt(running.attempt)? })
+    };
+    Ok(Holding {
+        shards: shard_epochs(&holding.shards)?,
+        in_flight: holding.in_flight.into_iter().map(running).collect::<Result<_, _>>()?,
+    })
+}
+
+impl From<QueueFrame> for wire::QueueFrame {
+    fn from(frame: QueueFrame) -> Self {
+        Self {
+            welcome: frame.welcome.map(|welcome| wire::Welcome {
+                replica: Bytes::copy_from_slice(welcome.replica.as_bytes()),
+                name: welcome.name,
+            }),
+            dispatches: frame.dispatches.into_iter().map(Into::into).collect(),
+            settled: frame
+                .settled
+                .iter()
+                .map(|settled| wire::Settled {
+                    delivery_id: settled.delivery.as_i64(),
+                    attempt: u32::from(settled.attempt),
+                })
+                .collect(),
+            inquire: frame.inquire.map(|inquire| wire::Inquire { shards: wire_shard_epochs(&inquire.shards) }),
+            draining: frame.draining,
+        }
+    }
+}
+
+impl TryFrom<wire::QueueFrame> for QueueFrame {
+    type Error = ApiError;
+
+    fn try_from(frame: wire::QueueFrame) -> Result<Self, ApiError> {
+        let welcome = |welcome: wire::Welcome| {
+            Ok::<_, ApiError>(Welcome { replica: replica_id(&welcome.replica)?, name: welcome.name })
+        };
+        let settled = |settled: wire::Settled| {
+            Ok::<_, ApiError>(Settled {
+                delivery: delivery_id(settled.delivery_id)?,
+                attempt: attempt(settled.attempt)?,
+            })
+        };
+        let inquire = |inquire: wire::Inquire| Ok::<_, ApiError>(Inquire { shards: shard_epochs(&inquire.shards)? });
+        Ok(Self {
+            welcome: frame.welcome.map(welcome).transpose()?,
+            dispatches: frame.dispatches.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            settled: frame.settled.into_iter().map(settled).collect::<Result<_, _>>()?,
+            inquire: frame.inquire.map(inquire).transpose()?,
+            draining: frame.draining,
+        })
+    }
+}
+
+impl From<Dispatch> for wire::Dispatch {
+    fn from(dispatch: Dispatch) -> Self {
+        Self {
+            delivery_id: dispatch.delivery.as_i64(),
+            message_id: dispatch.message.as_i64(),
+            shard: u32::from(dispatch.shard.number()),
+            epoch: dispatch.epoch.0,
+            attempt: u32::from(dispatch.attempt),
+            tenant: dispatch.tenant.0,
+            destination: dispatch.destination,
+            sender: dispatch.sender.as_str().to_owned(),
+            recipients: strings(&dispatch.recipients),
+            options: dispatch.options,
+            expires_at_us: dispatch.expires_at.as_micros(),
+            inline_body: dispatch.body.is_some(),
+            body: dispatch.body.unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<wire::Dispatch> for Dispatch {
+    type Error = ApiError;
+
+    fn try_from(dispatch: wire::Dispatch) -> Result<Self, ApiError> {
+        Ok(Self {
+            delivery: delivery_id(dispatch.delivery_id)?,
+            message: message_id(dispatch.message_id)?,
+            shard: shard_id(dispatch.shard)?,
+            epoch: epoch(dispatch.epoch),
+            attempt: attempt(dispatch.attempt)?,
+            tenant: TenantId(dispatch.tenant),
+            destination: dispatch.destination,
+            sender: sender(&dispatch.sender)?,
+            recipients: mailboxes(&dispatch.recipients)?,
+            options: dispatch.options,
+            expires_at: Timestamp::from_micros(dispatch.expires_at_us),
+            body: dispatch.inline_body.then_some(dispatch.body),
+        })
+    }
+}
+
+impl From<WorkResult> for wire::Result {
+    fn from(result: WorkResult) -> Self {
+        let outcome = |(recipients, outcome): &(Vec<Mailbox>, Outcome)| wire::Outcome {
+            recipients: strings(recipients),
+            ..wire::Outcome::from(outcome)
+        };
+        Self {
+            delivery_id: result.delivery.as_i64(),
+            shard: u32::from(result.shard.number()),
+            epoch: result.epoch.0,
+            attempt: u32::from(result.attempt),
+            outcomes: result.outcomes.iter().map(outcome).collect(),
+            not_attempted: result.not_attempted,
+        }
+    }
+}
+
+impl TryFrom<wire::Result> for WorkResult {
+    type Error = ApiError;
+
+    fn try_from(result: wire::Result) -> Result<Self, ApiError> {
+        let outcome = |mut outcome: wire::Outcome| {
+            let recipients = mailboxes(&std::mem::take(&mut outcome.recipients))?;
+            Ok::<_, ApiError>((recipients, outcome.try_into()?))
+        };
+        Ok(Self {
+            delivery: delivery_id(result.delivery_id)?,
+            shard: shard_id(result.shard)?,
+            epoch: epoch(result.epoch),
+            attempt: attempt(result.attempt)?,
+            outcomes: result.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
+            not_attempted: result.not_attempted,
+        })
+    }
+}
