@@ -1,6 +1,14 @@
 //! The client half talks to the server half in memory, octets cut at random in both directions: what the client
 //! reports is what the server decided, and what the server received is what the client was given.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what helps a test may fail loudly"
+)]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! How much a delivering client trusts a server: not at all (RFC 3207, RFC 7435), or by the system's roots. Not
 //! responsible for which of them a destination asks for.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -93,6 +94,13 @@ fn configure(provider: Arc<CryptoProvider>, roots: Option<&Arc<RootCertStore>>) 
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(any)),
     };
     Ok(builder.with_no_client_auth())
+}
+
+/// Whether a handshake failed since the server's certificate was refused: it will be again.
+#[must_use]
+pub fn is_certificate_refused(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Accepts any certificate, and still checks that the server holds its key.

@@ -13,7 +13,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientTls, KeyExchange};
+pub use client::{ClientTls, KeyExchange, is_certificate_refused};
 pub use describe::describe;
 pub use error::TlsError;
 pub use server::ServerTls;

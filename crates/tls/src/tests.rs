@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio_rustls::{client, server};
 
-use crate::{ClientTls, KeyExchange, ServerTls, TlsError, describe};
+use crate::{ClientTls, KeyExchange, ServerTls, TlsError, describe, is_certificate_refused};
 
 struct Files {
     folder: TempDir,
@@ -80,10 +80,22 @@ async fn a_verifying_client_wants_name_and_issuer() {
     let server = files.load().unwrap();
     let client = trusting(issued);
     assert!(shake_hands(&server, &client, "mx.example.org", KeyExchange::PostQuantum).await.0.is_ok());
-    assert!(shake_hands(&server, &client, "mx2.example.org", KeyExchange::PostQuantum).await.0.is_err());
     let stranger = trusting(Files::new().issue("mx.example.org"));
-    assert!(shake_hands(&server, &stranger, "mx.example.org", KeyExchange::PostQuantum).await.0.is_err());
+    for (client, name) in [(&client, "mx2.example.org"), (&stranger, "mx.example.org")] {
+        let refused = shake_hands(&server, client, name, KeyExchange::PostQuantum).await.0.unwrap_err();
+        assert!(is_certificate_refused(&refused), "{refused:?}");
+    }
     assert!(matches!(client.server_name("not a name", Ipv4Addr::LOCALHOST.into()), Err(TlsError::ServerName { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_off_did_not_have_its_certificate_refused() {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    drop(far);
+    let client = trusting(Files::new().issue("mx.example.org"));
+    let name = client.server_name("mx.example.org", Ipv4Addr::LOCALHOST.into()).unwrap();
+    let error = client.connector(KeyExchange::PostQuantum).connect(name, near).await.unwrap_err();
+    assert!(!is_certificate_refused(&error), "{error:?}");
 }
 
 #[tokio::test]

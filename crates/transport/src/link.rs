@@ -156,7 +156,7 @@ impl Link {
         let mut discard = Discard::default();
         self.read_at_once(&mut discard);
         if discard.octets > 0 || (self.stream.is_tls() && !discard.ended) {
-            let _ = tokio::time::timeout(LINGER, self.linger(discard)).await;
+            let _ = Box::pin(tokio::time::timeout(LINGER, self.linger(discard))).await;
         }
     }
 

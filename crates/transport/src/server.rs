@@ -84,7 +84,8 @@ async fn drive<H: Handler>(
                 Ok(())
             }
             ServerAction::Send => link.write(session, false).await,
-            ServerAction::UpgradeTls => match upgrade(link, session, tls).await {
+            // A handshake is rare and its state large: an idle session does not make room for it.
+            ServerAction::UpgradeTls => match Box::pin(upgrade(link, session, tls)).await {
                 Ok(info) => {
                     handler.tls(&info);
                     session.handle_tls(info, now());

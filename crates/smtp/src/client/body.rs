@@ -3,6 +3,9 @@
 
 use memchr::memchr2;
 
+/// Room for a few dots and the end of data, so that little content moves after it was written, in octets.
+const ROOM_OCTETS: usize = 64;
+
 /// Writes content that comes in pieces cut anywhere. Whatever it is given, it never writes a CR or LF on its own
 /// (RFC 5321 §2.3.8): each that stands alone becomes a line end.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ impl BodyEncoder {
         if piece.is_empty() {
             return;
         }
-        wire.reserve(piece.len());
+        wire.reserve(piece.len() + ROOM_OCTETS);
         let mut rest = piece;
         if self.after_cr {
             self.end_line(wire);

@@ -10,6 +10,7 @@
 mod body;
 mod capabilities;
 mod config;
+mod dialogue;
 mod exchange;
 mod reply_reader;
 mod session;

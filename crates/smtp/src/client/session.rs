@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use mailtier_types::{Cause, Reply, Stage, TroubleKind};
 
 use super::body::BodyEncoder;
-use super::exchange::{Exchange, Progress, trouble};
+use super::dialogue::bounded;
+use super::exchange::{Exchange, trouble};
 use super::reply_reader::ReplyReader;
 use super::{Capabilities, ClientConfig, SessionFailure, Transaction, TransactionReport};
 use crate::TlsInfo;
 
 /// An output buffer larger than this is given back when it is empty, in octets.
 const KEPT_OUTPUT_OCTETS: usize = 1024;
-/// What is kept of a reply's text, in octets.
-const MAX_KEPT_TEXT_OCTETS: usize = 2048;
+
+/// What the commands of a common transaction take, in octets.
+const GROUP_OCTETS: usize = 256;
 
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum ClientAction {
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The greeting is awaited.
     Banner,
     /// The reply to EHLO is awaited.
@@ -71,16 +73,16 @@ enum Phase {
 /// One SMTP connection, seen from the client.
 #[derive(Debug)]
 pub struct ClientSession {
-    config: Arc<ClientConfig>,
-    phase: Phase,
-    capabilities: Capabilities,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) phase: Phase,
+    pub(super) capabilities: Capabilities,
     tls: Option<TlsInfo>,
     reader: ReplyReader,
     /// To be written, from `written` on.
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
     written: usize,
-    encoder: BodyEncoder,
-    exchange: Option<Exchange>,
+    pub(super) encoder: BodyEncoder,
+    pub(super) exchange: Option<Exchange>,
     /// The last transaction was left open, and RSET must come before the next (RFC 5321 §4.1.1.5).
     reset_first: bool,
     /// For the reply or the progress that is awaited.
@@ -219,6 +221,7 @@ impl ClientSession {
             self.event = Some(ClientAction::Finished(exchange.into_report(false)));
             return;
         }
+        self.output.reserve(GROUP_OCTETS);
         exchange.write_commands(self.capabilities.pipelining, &mut self.output);
         let has_begun = exchange.is_waiting();
         self.exchange = Some(exchange);
@@ -254,102 +257,8 @@ impl ClientSession {
         }
     }
 
-    fn handle_reply(&mut self, reply: Reply, now: Instant) {
-        match self.phase {
-            Phase::Banner => self.handle_banner(reply, now),
-            Phase::Ehlo => self.handle_ehlo(reply, now),
-            Phase::Helo if reply.is_positive() => self.become_ready(),
-            Phase::StartTls if reply.code == 220 => self.phase = Phase::Handshake,
-            Phase::StartTls if reply.is_positive() => {
-                self.fail_protocol("the remote answered STARTTLS with another 2xx")
-            }
-            Phase::Helo | Phase::StartTls => self.fail_by(reply),
-            Phase::Envelope => self.handle_envelope_reply(reply, now),
-            Phase::Body => self.handle_early_reply(reply),
-            // The dot is the last octet that is written: while anything waits, nothing can be a reply to it.
-            Phase::Final | Phase::FinalOfNothing if !self.output().is_empty() => self.handle_early_reply(reply),
-            Phase::Final => self.handle_final_reply(reply),
-            Phase::FinalOfNothing if reply.code == 421 => self.fail_by(reply),
-            Phase::FinalOfNothing => self.finish(),
-            Phase::Ready if reply.code == 421 => self.fail_by(reply),
-            Phase::Ready => self.fail_protocol("the remote sent a reply that nothing asked for"),
-            Phase::Handshake => self.fail_protocol("the remote sent plaintext after its reply to STARTTLS"),
-            Phase::Quit | Phase::Closed => self.close(),
-        }
-    }
-
-    /// RFC 5321 §3.1, §4.3.1: 220 is the only positive greeting.
-    fn handle_banner(&mut self, reply: Reply, now: Instant) {
-        if reply.code == 220 {
-            self.send_hello("EHLO", Phase::Ehlo, now);
-        } else if reply.is_positive() || reply.is_intermediate() {
-            self.fail_protocol("the remote greeted with something else than 220");
-        } else {
-            self.fail_by(reply);
-        }
-    }
-
-    fn handle_ehlo(&mut self, reply: Reply, now: Instant) {
-        if reply.is_positive() {
-            self.capabilities = Capabilities::parse(&reply.text);
-            self.become_ready();
-        } else if reply.is_permanent() {
-            // RFC 5321 §3.2: a server that does not know EHLO is told HELO.
-            self.send_hello("HELO", Phase::Helo, now);
-        } else {
-            self.fail_by(reply);
-        }
-    }
-
-    fn handle_envelope_reply(&mut self, reply: Reply, now: Instant) {
-        let Some(exchange) = self.exchange.as_mut() else { return };
-        // RFC 5321 §3.8: 421 announces at any moment that the connection closes.
-        if reply.code == 421 {
-            return self.fail_by(reply);
-        }
-        let stage = exchange.stage();
-        match exchange.take_reply(bounded(reply)) {
-            Progress::Continues => {
-                if !exchange.is_waiting() {
-                    exchange.write_commands(self.capabilities.pipelining, &mut self.output);
-                }
-                self.expect_reply(now);
-            }
-            Progress::Content => {
-                self.phase = Phase::Body;
-                self.encoder = BodyEncoder::new();
-                self.expect_reply(now);
-            }
-            Progress::NoContent => self.end_data(Phase::FinalOfNothing, now),
-            Progress::Over => self.finish(),
-            Progress::OutOfStep(text) => self.fail_at(stage, trouble(TroubleKind::Protocol, text)),
-        }
-    }
-
-    /// A reply before the end of data can only be bad news.
-    fn handle_early_reply(&mut self, reply: Reply) {
-        if reply.is_positive() || reply.is_intermediate() {
-            self.fail_protocol("the remote replied before the end of data");
-        } else {
-            self.fail_by(reply);
-        }
-    }
-
-    fn handle_final_reply(&mut self, reply: Reply) {
-        if reply.code == 421 {
-            self.fail_by(reply);
-        } else if reply.is_intermediate() {
-            self.fail_protocol("the remote answered the end of data with 3xx");
-        } else {
-            if let Some(exchange) = self.exchange.as_mut() {
-                exchange.decide(Stage::Final, &Cause::Reply(bounded(reply)));
-            }
-            self.finish();
-        }
-    }
-
     /// The session can carry the next transaction, unless the remote has said more than it was asked.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
         self.reset_first = exchange.is_open();
         let in_step = !self.reader.has_leftover();
@@ -357,13 +266,13 @@ impl ClientSession {
         if in_step { self.become_ready() } else { self.close() }
     }
 
-    fn become_ready(&mut self) {
+    pub(super) fn become_ready(&mut self) {
         self.phase = Phase::Ready;
         self.deadline = None;
         self.transaction_deadline = None;
     }
 
-    fn end_data(&mut self, phase: Phase, now: Instant) {
+    pub(super) fn end_data(&mut self, phase: Phase, now: Instant) {
         self.encoder.finish(&mut self.output);
         if let Some(exchange) = self.exchange.as_mut() {
             exchange.end();
@@ -372,24 +281,8 @@ impl ClientSession {
         self.expect_reply(now);
     }
 
-    fn send_hello(&mut self, verb: &str, phase: Phase, now: Instant) {
-        let config = Arc::clone(&self.config);
-        self.send_command(verb, Some(&config.ehlo_name), phase, now);
-    }
-
-    fn send_command(&mut self, verb: &str, argument: Option<&str>, phase: Phase, now: Instant) {
-        self.output.extend_from_slice(verb.as_bytes());
-        if let Some(argument) = argument {
-            self.output.push(b' ');
-            self.output.extend(argument.bytes().filter(u8::is_ascii_graphic));
-        }
-        self.output.extend_from_slice(b"\r\n");
-        self.phase = phase;
-        self.expect_reply(now);
-    }
-
     /// Sets the time for what is awaited now (RFC 5321 §4.5.3.2).
-    fn expect_reply(&mut self, now: Instant) {
+    pub(super) fn expect_reply(&mut self, now: Instant) {
         self.deadline = self.patience().and_then(|patience| now.checked_add(patience));
     }
 
@@ -433,11 +326,11 @@ impl ClientSession {
         }
     }
 
-    fn fail_by(&mut self, reply: Reply) {
+    pub(super) fn fail_by(&mut self, reply: Reply) {
         self.fail(Cause::Reply(bounded(reply)));
     }
 
-    fn fail_protocol(&mut self, text: impl Into<String>) {
+    pub(super) fn fail_protocol(&mut self, text: impl Into<String>) {
         self.fail(trouble(TroubleKind::Protocol, text));
     }
 
@@ -446,7 +339,7 @@ impl ClientSession {
     }
 
     /// Ends the session. Recipients that a reply has decided already keep what they have.
-    fn fail_at(&mut self, stage: Stage, cause: Cause) {
+    pub(super) fn fail_at(&mut self, stage: Stage, cause: Cause) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.decide(stage, &cause);
             self.event = Some(ClientAction::Finished(exchange.into_report(false)));
@@ -456,7 +349,7 @@ impl ClientSession {
         self.close();
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.phase = Phase::Closed;
         self.deadline = None;
         self.transaction_deadline = None;
@@ -472,13 +365,4 @@ impl ClientSession {
             self.output.clear();
         }
     }
-}
-
-/// A reply with as much of its text as is worth keeping: it goes into events, DSNs and logs.
-fn bounded(mut reply: Reply) -> Reply {
-    if reply.text.len() > MAX_KEPT_TEXT_OCTETS {
-        let text = reply.text.to_mut();
-        text.truncate(text.floor_char_boundary(MAX_KEPT_TEXT_OCTETS));
-    }
-    reply
 }

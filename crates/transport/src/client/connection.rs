@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mailtier_smtp::{
     Capabilities, ClientAction, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
-use mailtier_tls::{ClientTls, KeyExchange, describe};
+use mailtier_tls::{ClientTls, KeyExchange, describe, is_certificate_refused};
 use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
@@ -191,12 +191,7 @@ impl Connection {
 /// A certificate that is refused is refused again.
 fn handshake_failed(error: &io::Error) -> Failed {
     let failure = ConnectFailure::tls(format!("TLS handshake failed: {error}"));
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
-        Failed::For(failure)
-    } else {
-        Failed::InHandshake(failure)
-    }
+    if is_certificate_refused(error) { Failed::For(failure) } else { Failed::InHandshake(failure) }
 }
 
 /// The engine always reports; this stands for what it cannot say.
