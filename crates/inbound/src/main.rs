@@ -1,2 +1,21 @@
-//! charter
-fn main() {}
+//! The program `mailtier-inbound`. Everything it does is in the library.
+
+use std::process::ExitCode;
+
+use mailtier_service::Program;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const INBOUND: Program = Program {
+    name: "mailtier-inbound",
+    about: "Receives mail over SMTP and hands it to the queue",
+    http_listen: |config| config.inbound.http_listen,
+    threads: |config| config.inbound.threads,
+    start: |context| Box::pin(mailtier_inbound::start(context)),
+    subcommands: &[],
+};
+
+fn main() -> ExitCode {
+    mailtier_service::run(&INBOUND)
+}

@@ -1,0 +1,147 @@
+//! Who may send what to whom: pure decisions. Not responsible for anything that needs a lookup.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use mailtier_types::{AddressError, Domain, Mailbox};
+
+/// For whom mail is relayed (RFC 5321 §3.6.2): for clients of our networks to anywhere, for anyone to our domains.
+/// Nothing else is ever relayed.
+#[derive(Debug)]
+pub(crate) struct RelayPolicy {
+    networks: Vec<IpNet>,
+    exact: HashSet<Box<str>>,
+    /// Names below which every domain is ours, without their leading dot.
+    below: HashSet<Box<str>>,
+}
+
+/// Why a recipient is not relayed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// Neither the client nor the recipient's domain is ours.
+    NotOurs,
+    /// The domain is ours, but the local part asks whoever is behind us to send the mail on to somebody else:
+    /// `user%elsewhere@ours`, `elsewhere!user@ours`, `"user@elsewhere"@ours` (RFC 5321 §3.6.1, appendix F.2).
+    Routed,
+}
+
+impl Denial {
+    /// The reason in metrics and logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NotOurs => "relaying_denied",
+            Self::Routed => "source_routed",
+        }
+    }
+}
+
+impl RelayPolicy {
+    /// From the configuration. A domain with a dot in front means all below it.
+    ///
+    /// # Errors
+    /// A domain that is none, with what is wrong.
+    pub(crate) fn new(networks: &[IpNet], domains: &[String]) -> Result<Self, (String, AddressError)> {
+        let (mut exact, mut below) = (HashSet::new(), HashSet::new());
+        for name in domains {
+            let (set, bare) = match name.strip_prefix('.') {
+                Some(bare) => (&mut below, bare),
+                None => (&mut exact, name.as_str()),
+            };
+            let domain = Domain::parse(bare).map_err(|error| (name.clone(), error))?;
+            set.insert(domain.as_str().into());
+        }
+        Ok(Self { networks: networks.to_vec(), exact, below })
+    }
+
+    /// Whether the client may send to any recipient. An IPv4 address within IPv6 counts as what it is.
+    pub(crate) fn trusts(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.networks.iter().any(|network| network.contains(&client))
+    }
+
+    /// Whether mail from the client (`trusted` or not) to the recipient is taken.
+    pub(crate) fn admit(&self, trusted: bool, recipient: &Mailbox) -> Result<(), Denial> {
+        if trusted {
+            return Ok(());
+        }
+        if !self.is_ours(recipient.domain_str()) {
+            return Err(Denial::NotOurs);
+        }
+        if recipient.local_part().contains(['%', '!', '@']) { Err(Denial::Routed) } else { Ok(()) }
+    }
+
+    fn is_ours(&self, domain: &str) -> bool {
+        self.exact.contains(domain)
+            || domain.match_indices('.').any(|(dot, _)| domain.get(dot + 1..).is_some_and(|up| self.below.contains(up)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> RelayPolicy {
+        let networks = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let domains = ["Example.ORG".to_owned(), ".example.net".to_owned(), "bücher.example".to_owned()];
+        RelayPolicy::new(&networks, &domains).unwrap()
+    }
+
+    fn admit(recipient: &str) -> Result<(), Denial> {
+        policy().admit(false, &Mailbox::parse(recipient).unwrap())
+    }
+
+    #[test]
+    fn strangers_reach_our_domains_and_no_others() {
+        for ours in
+            ["a@example.org", "a@EXAMPLE.org", "a@x.example.net", "a@x.y.example.net", "a@xn--bcher-kva.example"]
+        {
+            assert_eq!(admit(ours), Ok(()), "{ours}");
+        }
+        for foreign in [
+            "a@example.com",
+            "a@example.net",
+            "a@sub.example.org",
+            "a@notexample.org",
+            "a@xexample.net",
+            "a@example.org.evil.example",
+            "a@[10.0.0.1]",
+            "a@org",
+        ] {
+            assert_eq!(admit(foreign), Err(Denial::NotOurs), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn strangers_cannot_route_through_our_domains() {
+        for routed in ["a%evil.example@example.org", "evil.example!a@example.org", "\"a@evil.example\"@example.org"] {
+            assert_eq!(admit(routed), Err(Denial::Routed), "{routed}");
+        }
+    }
+
+    #[test]
+    fn only_our_networks_are_trusted() {
+        for (address, trusted) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("2001:db8::1", true),
+            ("11.0.0.1", false),
+            ("127.0.0.1", false),
+            ("::ffff:11.0.0.1", false),
+            ("2001:db9::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(policy().trusts(address.parse().unwrap()), trusted, "{address}");
+        }
+        assert_eq!(policy().admit(true, &Mailbox::parse("a@anywhere.example").unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_ours_unless_said() {
+        let closed = RelayPolicy::new(&[], &[]).unwrap();
+        assert!(!closed.trusts("127.0.0.1".parse().unwrap()));
+        assert_eq!(closed.admit(false, &Mailbox::parse("a@example.org").unwrap()), Err(Denial::NotOurs));
+        assert!(RelayPolicy::new(&[], &["*".to_owned()]).is_err(), "there is no way to write an open relay");
+        assert!(RelayPolicy::new(&[], &[".".to_owned()]).is_err());
+    }
+}

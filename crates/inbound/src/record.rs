@@ -1,0 +1,127 @@
+//! What is logged and counted: one line for each accepted message, each refusal and each session's end, with the
+//! fields Postfix's users know. Not responsible for where lines and counts go.
+
+use std::time::Duration;
+
+use mailtier_telemetry::Meters;
+use mailtier_transport::server::SessionEnd;
+use mailtier_types::{Mailbox, MessageId, Reply, ReversePath};
+
+use crate::peer::Peer;
+use crate::policy::Denial;
+use crate::shared::Shared;
+use crate::submit::Message;
+
+/// What a session came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Messages answered with 250.
+    pub(crate) accepted: u32,
+    /// Messages answered with 4xx.
+    pub(crate) deferred: u32,
+    /// Messages and recipients answered with 5xx.
+    pub(crate) rejected: u32,
+}
+
+/// What is said of an accepted message.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) id: MessageId,
+    recipients: usize,
+    size_bytes: u64,
+    stored_bytes: usize,
+    header_message_id: String,
+    protocol: String,
+}
+
+impl Accepted {
+    pub(crate) fn new(message: &Message) -> Self {
+        let options = &message.envelope.options;
+        Self {
+            id: message.id,
+            recipients: message.envelope.recipients.len(),
+            size_bytes: options.size_bytes,
+            stored_bytes: message.body.len() + message.parts.iter().map(bytes::Bytes::len).sum::<usize>(),
+            header_message_id: options.header_message_id.clone(),
+            protocol: options.protocol.clone(),
+        }
+    }
+}
+
+/// A message was committed.
+pub(crate) fn message_accepted(
+    shared: &Shared,
+    peer: &Peer,
+    sender: &ReversePath,
+    facts: &Accepted,
+    submitting: Duration,
+) {
+    shared.meters.inbound_messages.add(1, &Meters::attribute("result", "accepted"));
+    #[expect(clippy::cast_precision_loss, reason = "a histogram's border is no sharper")]
+    shared.meters.inbound_message_size.record(facts.size_bytes as f64, &[]);
+    shared.meters.inbound_submit_duration.record(submitting.as_secs_f64(), &[]);
+    tracing::info!(
+        message = %facts.id,
+        client = %peer.address.ip(),
+        helo = %peer.helo,
+        from = %sender,
+        nrcpt = facts.recipients,
+        size = facts.size_bytes,
+        stored = facts.stored_bytes,
+        message_id = %facts.header_message_id,
+        proto = %facts.protocol,
+        tls = peer.tls.as_deref(),
+        delay_ms = u64::try_from(submitting.as_millis()).unwrap_or(u64::MAX),
+        status = "accepted",
+    );
+}
+
+/// A message was not taken.
+pub(crate) fn message_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, reply: &Reply) {
+    let result = if reply.is_permanent() { "rejected" } else { "deferred" };
+    shared.meters.inbound_messages.add(1, &Meters::attribute("result", result));
+    tracing::info!(
+        client = %peer.address.ip(),
+        helo = %peer.helo,
+        from = %sender,
+        %reply,
+        status = result,
+    );
+}
+
+/// A recipient was not taken.
+pub(crate) fn recipient_rejected(
+    shared: &Shared,
+    peer: &Peer,
+    sender: &ReversePath,
+    recipient: &Mailbox,
+    denial: Denial,
+) {
+    shared.meters.inbound_recipients_rejected.add(1, &Meters::attribute("reason", denial.name()));
+    tracing::info!(
+        client = %peer.address.ip(),
+        helo = %peer.helo,
+        from = %sender,
+        to = %recipient,
+        reason = denial.name(),
+        status = "rejected",
+    );
+}
+
+/// A session is over.
+pub(crate) fn disconnected(peer: &Peer, tally: &Tally, end: &SessionEnd, lasted: Duration) {
+    let lost = match end {
+        SessionEnd::Finished => None,
+        SessionEnd::Lost(error) | SessionEnd::TlsFailed(error) => Some(error),
+    };
+    tracing::info!(
+        client = %peer.address.ip(),
+        helo = %peer.helo,
+        accepted = tally.accepted,
+        deferred = tally.deferred,
+        rejected = tally.rejected,
+        lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+        lost = lost.map(tracing::field::display),
+        status = "disconnected",
+    );
+}

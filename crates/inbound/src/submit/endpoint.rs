@@ -1,0 +1,221 @@
+//! One queue replica at one address: its connection, the frames sent, the verdicts awaited. Not responsible for which
+//! endpoint a message goes to.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mailtier_api::submit::{SubmitClient, SubmitFrame, VerdictFrame};
+use mailtier_api::{ApiError, Incoming};
+use mailtier_config::Secret;
+use mailtier_types::MessageId;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::frames::{FRAME_JOBS, Frames};
+use super::job::{Answer, Job};
+
+/// Jobs that wait while a frame is being written; beyond them sessions wait.
+const QUEUED_JOBS: usize = 1024;
+/// Verdicts awaited before those nobody waits for any more are swept out.
+const SWEEP_AT: usize = 4096;
+/// The wait after the first failed connection; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait between connections.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// What sessions see of a replica.
+pub(crate) struct Endpoint {
+    url: String,
+    healthy: AtomicBool,
+    generation: AtomicU64,
+    jobs: mpsc::Sender<Job>,
+    retired: CancellationToken,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl Endpoint {
+    /// The endpoint, and the task that serves it until `retired` is cancelled and every verdict is in.
+    pub(super) fn new(
+        url: String,
+        token: Option<Secret>,
+        changed: Arc<Notify>,
+        retired: CancellationToken,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
+        let (sender, jobs) = mpsc::channel(QUEUED_JOBS);
+        let (healthy, generation) = (AtomicBool::new(false), AtomicU64::new(0));
+        let endpoint = Arc::new(Self { url, healthy, generation, jobs: sender, retired });
+        let task = Task { endpoint: Arc::clone(&endpoint), token, changed, jobs, awaited: HashMap::new() };
+        (endpoint, task.run())
+    }
+
+    /// `http://address:port`.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether its stream is open.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire) && !self.retired.is_cancelled()
+    }
+
+    /// Which of its streams is open, counted from 1. What is queued from now on leaves on this one or a later one.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// No new jobs come; the task ends when those it has are answered.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Queues a job, waiting while too many are queued. Dropped when the task is gone.
+    pub(super) async fn queue(&self, job: Job) {
+        let _ = self.jobs.send(job).await;
+    }
+}
+
+struct Task {
+    endpoint: Arc<Endpoint>,
+    token: Option<Secret>,
+    changed: Arc<Notify>,
+    jobs: mpsc::Receiver<Job>,
+    awaited: HashMap<MessageId, oneshot::Sender<Answer>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut wait = FIRST_WAIT;
+        let mut complained = false;
+        loop {
+            let (token, url) = (self.token.clone(), self.endpoint.url.clone());
+            match self.turning_away(async move { open(&url, token.as_ref()).await }).await {
+                None => return,
+                Some(Ok((frames, verdicts))) => {
+                    tracing::info!(queue = %self.endpoint.url, "connected");
+                    (wait, complained) = (FIRST_WAIT, false);
+                    let end = self.converse(frames, verdicts).await;
+                    self.set_healthy(false);
+                    // Nobody knows what became of these: dropping their senders says so.
+                    let unknown = std::mem::take(&mut self.awaited).len();
+                    if self.endpoint.retired.is_cancelled() {
+                        return;
+                    }
+                    tracing::warn!(queue = %self.endpoint.url, unknown, error = %end, "connection lost");
+                }
+                Some(Err(error)) if !complained => {
+                    complained = true;
+                    tracing::warn!(queue = %self.endpoint.url, %error, "cannot connect");
+                }
+                Some(Err(_)) => {}
+            }
+            if self.turning_away(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits without a stream: jobs are given back at once. Nothing when the endpoint is retired.
+    async fn turning_away<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            tokio::select! {
+                done = &mut what => return Some(done),
+                job = self.jobs.recv() => turn_away(job),
+                () = self.endpoint.retired.cancelled() => return None,
+            }
+        }
+    }
+
+    fn set_healthy(&self, healthy: bool) {
+        self.endpoint.healthy.store(healthy, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Sends frames and takes verdicts until the stream ends. While a frame waits for the network, jobs gather for the
+    /// next: full frames when busy, no delay when idle.
+    async fn converse(&mut self, sender: mpsc::Sender<SubmitFrame>, mut verdicts: Incoming<VerdictFrame>) -> ApiError {
+        let generation = self.endpoint.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut frames = Frames::new(generation);
+        self.set_healthy(true);
+        let mut gathered = Vec::with_capacity(FRAME_JOBS);
+        loop {
+            let leaving = self.endpoint.retired.is_cancelled();
+            if leaving && self.jobs.is_empty() && frames.is_empty() && self.awaited.is_empty() {
+                return ApiError::Unavailable("retired".into());
+            }
+            tokio::select! {
+                permit = gather(&sender, &mut self.jobs, &mut gathered, frames.is_empty()) => {
+                    let Some(permit) = permit else { return ApiError::Unavailable("the stream ended".into()) };
+                    gathered.drain(..).for_each(|job| frames.push(job));
+                    let (frame, awaited) = frames.next();
+                    if frame != SubmitFrame::default() {
+                        permit.send(frame);
+                    }
+                    self.awaited.extend(awaited);
+                    self.sweep();
+                }
+                frame = verdicts.next() => match frame {
+                    Some(Ok(frame)) => self.tell(frame),
+                    Some(Err(error)) => return error,
+                    None => return ApiError::Unavailable("the stream ended".into()),
+                },
+                () = self.endpoint.retired.cancelled(), if !leaving => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, frame: VerdictFrame) {
+        for verdict in frame.verdicts {
+            if let Some(answer) = self.awaited.remove(&verdict.id) {
+                let _ = answer.send(verdict.result.map_or_else(Answer::Refused, |()| Answer::Accepted));
+            }
+        }
+    }
+
+    /// Who gave up waiting needs no entry, even if the verdict never comes.
+    fn sweep(&mut self) {
+        if self.awaited.len() >= SWEEP_AT {
+            self.awaited.retain(|_, answer| !answer.is_closed());
+        }
+    }
+}
+
+/// Waits until a frame can be sent and, where nothing is left over, for jobs to fill it. Loses nothing when dropped.
+async fn gather<'a>(
+    sender: &'a mpsc::Sender<SubmitFrame>,
+    jobs: &mut mpsc::Receiver<Job>,
+    gathered: &mut Vec<Job>,
+    needed: bool,
+) -> Option<mpsc::Permit<'a, SubmitFrame>> {
+    let permit = sender.reserve().await.ok()?;
+    if needed {
+        jobs.recv_many(gathered, FRAME_JOBS).await;
+    }
+    Some(permit)
+}
+
+fn turn_away(job: Option<Job>) {
+    if let Some(Job::Submit { answer, .. }) = job {
+        let _ = answer.send(Answer::NotSent);
+    }
+}
+
+async fn open(
+    url: &str,
+    token: Option<&Secret>,
+) -> Result<(mpsc::Sender<SubmitFrame>, Incoming<VerdictFrame>), ApiError> {
+    let client = SubmitClient::connect(url, token).await?;
+    // One frame under way, so that the next gathers.
+    let (sender, frames) = mpsc::channel(1);
+    let verdicts = client.session(frames).await?;
+    Ok((sender, verdicts))
+}

@@ -1,0 +1,251 @@
+//! One message while it is received: envelope, content, and what becomes of both at the end of data. Not responsible
+//! for the dialogue.
+
+use std::collections::HashSet;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use mailtier_message::{HeaderScan, ReceivedFacts, original_headers, received_field, with_keyword};
+use mailtier_smtp::MailParameters;
+use mailtier_types::{Envelope, Mailbox, MessageId, Options, Reply, ReversePath, TenantId, Timestamp, reply};
+use tracing::Span;
+
+use crate::body::BodyChunks;
+use crate::budget::Share;
+use crate::peer::Peer;
+use crate::shared::Shared;
+use crate::submit::{Message, Upload};
+
+/// The largest header section, in octets. Its fields are looked at before the message is taken.
+const MAX_HEADER_OCTETS: usize = 256 << 10;
+
+/// From MAIL to the end of data.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) parameters: MailParameters,
+    pub(crate) recipients: Vec<Mailbox>,
+    pub(crate) content: Option<Content>,
+}
+
+/// From 354 to the end of data.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) span: Span,
+    scan: HeaderScan,
+    body: BodyChunks,
+    /// Chunks sent ahead.
+    parts: Vec<Bytes>,
+    parts_octets: usize,
+    share: Share,
+    /// Taken late, because the queue reads in the order of ids.
+    id: Option<MessageId>,
+    upload: Option<Upload>,
+    eight_bit: bool,
+    header_is_ascii: bool,
+    failure: Option<Reply>,
+}
+
+impl Content {
+    pub(crate) fn new(span: Span, share: Share) -> Self {
+        Self {
+            span,
+            scan: HeaderScan::new(MAX_HEADER_OCTETS),
+            body: BodyChunks::default(),
+            parts: Vec::new(),
+            parts_octets: 0,
+            share,
+            id: None,
+            upload: None,
+            eight_bit: false,
+            header_is_ascii: true,
+            failure: None,
+        }
+    }
+
+    /// Nothing of the message is needed any more.
+    pub(crate) fn drop_all(&mut self, shared: &Shared) {
+        self.body = BodyChunks::default();
+        self.parts = Vec::new();
+        self.share.shrink_to(0);
+        if let (Some(upload), Some(id)) = (self.upload.take(), self.id) {
+            shared.submitter.abort(upload, id);
+        }
+    }
+
+    /// Looks at content as it comes: what it finds wrong is what the client will be told.
+    fn look(&mut self, chunk: &[u8], max_hops: usize) -> Result<(), Reply> {
+        self.eight_bit = self.eight_bit || !chunk.is_ascii();
+        if self.scan.is_complete() {
+            return Ok(());
+        }
+        self.scan.feed(chunk).map_err(|_| reply::HEADER_TOO_LARGE)?;
+        // RFC 5321 §6.3: counting Received fields finds loops whatever they go through.
+        if self.scan.received_count() > max_hops { Err(reply::MAIL_LOOP) } else { Ok(()) }
+    }
+}
+
+/// A message that can be submitted, and what is said about it.
+pub(crate) struct Ready {
+    pub(crate) message: Message,
+    pub(crate) upload: Option<Upload>,
+    /// Keeps the memory accounted for until the verdict.
+    pub(crate) share: Share,
+    pub(crate) span: Span,
+}
+
+impl Transaction {
+    pub(crate) const fn new(parameters: MailParameters) -> Self {
+        Self { parameters, recipients: Vec::new(), content: None }
+    }
+
+    /// Takes content. After a failure nothing is kept.
+    pub(crate) async fn take(&mut self, chunk: &[u8], peer: &Peer, shared: &Shared) {
+        if self.content.as_ref().is_none_or(|content| content.failure.is_some()) {
+            return;
+        }
+        if let Err(reply) = self.take_or_fail(chunk, peer, shared).await
+            && let Some(content) = &mut self.content
+        {
+            content.failure = Some(reply);
+            content.drop_all(shared);
+        }
+    }
+
+    async fn take_or_fail(&mut self, mut chunk: &[u8], peer: &Peer, shared: &Shared) -> Result<(), Reply> {
+        let Some(content) = &mut self.content else { return Ok(()) };
+        content.look(chunk, shared.max_hops)?;
+        if !content.share.grow(chunk.len()) {
+            return Err(reply::INSUFFICIENT_STORAGE);
+        }
+        loop {
+            let Some(content) = &mut self.content else { return Ok(()) };
+            let gathered = content.body.gather(chunk);
+            chunk = chunk.get(gathered..).unwrap_or_default();
+            if chunk.is_empty() {
+                // A chunk that is full stays until more comes: it may be the last.
+                return Ok(());
+            }
+            self.send_ahead(peer, shared).await?;
+        }
+    }
+
+    /// Seals a full chunk and uploads it ahead.
+    async fn send_ahead(&mut self, peer: &Peer, shared: &Shared) -> Result<(), Reply> {
+        let (id, data) = self.seal(peer, shared)?;
+        let Some(content) = &mut self.content else { return Ok(()) };
+        let seq = u32::try_from(content.parts.len()).map_err(|_| reply::MESSAGE_TOO_BIG)?;
+        content.parts_octets += data.len();
+        content.parts.push(data.clone());
+        content.share.shrink_to(content.parts_octets);
+        shared.submitter.upload(&mut content.upload, id, seq, data).await;
+        Ok(())
+    }
+
+    /// What was gathered as a chunk; the first begins with our Received field.
+    fn seal(&mut self, peer: &Peer, shared: &Shared) -> Result<(MessageId, Bytes), Reply> {
+        let fanout = self.fanout();
+        let Some(content) = &mut self.content else { return Err(reply::QUEUE_UNAVAILABLE) };
+        let now = Timestamp::from_system(SystemTime::now());
+        let (id, prefix) = match content.id {
+            Some(id) => (id, Vec::new()),
+            None => {
+                let id = shared.ids.take(fanout, now, Instant::now()).ok_or(reply::QUEUE_UNAVAILABLE)?;
+                content.id = Some(id);
+                let header = original_headers(content.body.gathered(), MAX_HEADER_OCTETS);
+                content.header_is_ascii = header.is_ascii();
+                // Only a single recipient is named: others must not learn of each other (RFC 5321 §7.2).
+                let recipient = match self.recipients.as_slice() {
+                    [single] => Some(single),
+                    _ => None,
+                };
+                let facts = ReceivedFacts {
+                    helo: &peer.helo,
+                    client_name: None,
+                    client_address: peer.address.ip().to_canonical(),
+                    by: &shared.smtp.hostname,
+                    with: protocol(&self.parameters, peer),
+                    tls: peer.tls.as_deref(),
+                    id,
+                    recipient,
+                    at: now,
+                };
+                (id, received_field(&facts))
+            }
+        };
+        let chunk = content.body.seal(&prefix).map_err(|error| {
+            tracing::error!(%id, %error, "message refused");
+            reply::QUEUE_UNAVAILABLE
+        })?;
+        Ok((id, chunk))
+    }
+
+    /// At the end of data: the message, or why there is none.
+    pub(crate) fn finish(mut self, peer: &Peer, shared: &Shared) -> Result<Ready, Reply> {
+        if let Some(failure) = self.content.as_mut().and_then(|content| content.failure.take()) {
+            return Err(failure);
+        }
+        let sealed = self.seal(peer, shared);
+        let fanout = self.fanout();
+        let with = protocol(&self.parameters, peer);
+        let smtputf8 = self.needs_smtputf8();
+        let Some(mut content) = self.content.take() else { return Err(reply::QUEUE_UNAVAILABLE) };
+        let (id, body) = sealed.inspect_err(|_| content.drop_all(shared))?;
+        content.share.shrink_to(content.parts_octets + body.len());
+        let options = Options {
+            // What counts is what the content is, not what was announced: less is asked of the next host.
+            eight_bit: content.eight_bit,
+            smtputf8,
+            traceparent: mailtier_telemetry::traceparent_of(&content.span),
+            received_at: Timestamp::from_system(SystemTime::now()),
+            client_address: peer.address.ip().to_canonical().to_string(),
+            client_helo: peer.helo.clone(),
+            protocol: with.to_owned(),
+            header_message_id: content.scan.message_id().to_owned(),
+            size_bytes: content.body.size_bytes(),
+            encoding: content.body.encoding(),
+            chunks: u32::try_from(content.parts.len()).unwrap_or(u32::MAX).saturating_add(1),
+            fanout,
+        };
+        let envelope = Envelope {
+            sender: self.parameters.sender,
+            recipients: each_once(self.recipients),
+            tenant: TenantId::default(),
+            priority: 0,
+            options,
+        };
+        let message = Message { id, envelope, parts: content.parts, body };
+        Ok(Ready { message, upload: content.upload, share: content.share, span: content.span })
+    }
+
+    /// Deliveries the message becomes: one for each domain.
+    fn fanout(&self) -> u16 {
+        let mut domains: Vec<&str> = self.recipients.iter().map(Mailbox::domain_str).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        u16::try_from(domains.len()).unwrap_or(u16::MAX)
+    }
+
+    /// RFC 6531 §3.2: it is what the message contains that needs SMTPUTF8. Clients announce it for all they send.
+    fn needs_smtputf8(&self) -> bool {
+        let header_is_ascii = self.content.as_ref().is_none_or(|content| content.header_is_ascii);
+        self.parameters.smtputf8
+            && (!header_is_ascii
+                || self.parameters.sender.mailbox().is_some_and(Mailbox::needs_smtputf8)
+                || self.recipients.iter().any(Mailbox::needs_smtputf8))
+    }
+
+    /// Its reverse-path.
+    pub(crate) const fn sender(&self) -> &ReversePath {
+        &self.parameters.sender
+    }
+}
+
+const fn protocol(parameters: &MailParameters, peer: &Peer) -> &'static str {
+    with_keyword(peer.extended, peer.tls.is_some(), false, parameters.smtputf8)
+}
+
+/// A recipient given twice gets one copy (RFC 5321 §4.1.1.3 leaves that to us).
+fn each_once(recipients: Vec<Mailbox>) -> Vec<Mailbox> {
+    let mut seen = HashSet::with_capacity(recipients.len());
+    recipients.into_iter().filter(|recipient| seen.insert(recipient.clone())).collect()
+}

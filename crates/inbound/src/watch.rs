@@ -1,0 +1,68 @@
+//! What is looked at again and again: whether messages could be taken now, and whether the certificate was renewed. Not
+//! responsible for the queue's connections, which look after themselves.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_service::Health;
+use mailtier_tls::ServerTls;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::shared::Shared;
+
+/// How often readiness and gauges follow the state.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the certificate's files are read again.
+const RELOAD_EVERY: Duration = Duration::from_secs(60);
+
+/// Says whether this process can take messages: it can make ids, and a replica is connected.
+#[derive(Debug)]
+pub(crate) struct ReadinessKeeper {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) health: Health,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) max_sessions: usize,
+    pub(crate) end: CancellationToken,
+}
+
+impl ReadinessKeeper {
+    pub(crate) async fn run(self) {
+        while !self.end.is_cancelled() {
+            self.look(Instant::now());
+            let _ = tokio::time::timeout(LOOK_EVERY, self.end.cancelled()).await;
+        }
+        self.health.set_not_ready("draining");
+    }
+
+    fn look(&self, now: Instant) {
+        if self.shared.submitter.endpoints.down_for(now).is_some() {
+            self.health.set_not_ready("no queue replica is connected");
+        } else if !self.shared.ids.are_valid(now) {
+            self.health.set_not_ready("no node number is leased");
+        } else {
+            self.health.set_ready();
+        }
+        let sessions = self.max_sessions.saturating_sub(self.room.available_permits());
+        self.shared.meters.inbound_sessions_active.record(sessions as u64, &[]);
+        self.shared.meters.inbound_memory.record(self.shared.budget.used_octets() as u64, &[]);
+    }
+}
+
+/// Takes up a renewed certificate. Sessions that have the old one keep it; where the new one cannot be used, so do new
+/// sessions.
+#[derive(Debug)]
+pub(crate) struct CertificateKeeper {
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) end: CancellationToken,
+}
+
+impl CertificateKeeper {
+    pub(crate) async fn run(self) {
+        while tokio::time::timeout(RELOAD_EVERY, self.end.cancelled()).await.is_err() {
+            if let Err(error) = self.tls.reload() {
+                tracing::warn!(%error, "the certificate cannot be read again, the old one stays");
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A queue with the real protocol and no database: replicas that share what they store and can be told to fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::{ApiError, Incoming, server};
+use mailtier_types::{BodyEncoding, MessageId, NodeNumber, ReplicaId, Reply, reply};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What a replica does with submissions.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Mode {
+    /// Stores them.
+    Accept,
+    /// Refuses them.
+    Refuse(Reply),
+    /// Never answers.
+    Silent,
+    /// Stores them and ends the stream without an answer.
+    StoreAndHangUp,
+    /// Ends the stream without storing or answering.
+    HangUp,
+}
+
+/// What the replicas share.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) messages: BTreeMap<MessageId, Submission>,
+    pub(crate) parts: BTreeMap<(MessageId, u32), Bytes>,
+    /// Every submission seen, by which replica and whether as a resubmission.
+    pub(crate) seen: Vec<(usize, MessageId, bool)>,
+    pub(crate) frames: usize,
+    pub(crate) aborted: Vec<MessageId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    stored: Arc<watch::Sender<Stored>>,
+}
+
+/// One replica.
+pub(crate) struct Replica {
+    pub(crate) url: String,
+    mode: watch::Sender<Mode>,
+    end: CancellationToken,
+}
+
+struct Handler {
+    number: usize,
+    queue: Queue,
+    mode: watch::Receiver<Mode>,
+    end: CancellationToken,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self { stored: Arc::new(watch::Sender::new(Stored::default())) }
+    }
+
+    pub(crate) async fn replica(&self, number: usize, mode: Mode) -> Replica {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.replica_on(listener, number, mode)
+    }
+
+    pub(crate) fn replica_on(&self, listener: TcpListener, number: usize, mode: Mode) -> Replica {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (mode, modes) = watch::channel(mode);
+        let end = CancellationToken::new();
+        let handler = Handler { number, queue: self.clone(), mode: modes, end: end.clone() };
+        let (_ready, health) = watch::channel(None);
+        tokio::spawn(server::Server::new(listener, None).submit(handler).serve(health, end.clone()));
+        Replica { url, mode, end }
+    }
+
+    pub(crate) fn read<T>(&self, what: impl FnOnce(&Stored) -> T) -> T {
+        what(&self.stored.borrow())
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until(&self, what: impl FnMut(&Stored) -> bool) {
+        let mut stored = self.stored.subscribe();
+        tokio::time::timeout(Duration::from_secs(20), stored.wait_for(what)).await.expect("waited in vain").unwrap();
+    }
+
+    /// The content of a stored message, put together again.
+    pub(crate) fn content(&self, id: MessageId) -> Vec<u8> {
+        self.read(|stored| {
+            let submission = &stored.messages[&id];
+            let parts = (0..submission.parts).map(|seq| stored.parts[&(id, seq)].clone());
+            let chunks = parts.chain([submission.body.clone()]);
+            chunks
+                .flat_map(|chunk| match submission.envelope.options.encoding {
+                    BodyEncoding::Identity => chunk.to_vec(),
+                    BodyEncoding::Zstd => zstd::bulk::decompress(&chunk, 2 << 20).unwrap(),
+                })
+                .collect()
+        })
+    }
+}
+
+impl Replica {
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// As kill -9 does: connections are gone.
+    pub(crate) fn kill(&self) {
+        self.end.cancel();
+    }
+}
+
+impl Handler {
+    /// Whether the stream goes on.
+    async fn take(&self, frame: SubmitFrame, outgoing: &mpsc::Sender<VerdictFrame>) -> bool {
+        let mode = self.mode.borrow().clone();
+        let submitted = !frame.submissions.is_empty();
+        let mut verdicts = Vec::new();
+        self.queue.stored.send_modify(|stored| {
+            stored.frames += 1;
+            stored.aborted.extend(frame.aborted);
+            if mode != Mode::HangUp {
+                stored.parts.extend(frame.parts.into_iter().map(|part| ((part.id, part.seq), part.data)));
+            }
+            for submission in frame.submissions {
+                stored.seen.push((self.number, submission.id, submission.resubmission));
+                let result = match &mode {
+                    Mode::Refuse(reply) => Err(reply.clone()),
+                    _ => Ok(()),
+                };
+                verdicts.push(Verdict { id: submission.id, result });
+                if matches!(mode, Mode::Accept | Mode::StoreAndHangUp) {
+                    let complete = (0..submission.parts).all(|seq| stored.parts.contains_key(&(submission.id, seq)));
+                    assert!(complete, "a message without its parts would have been stored");
+                    stored.messages.entry(submission.id).or_insert(submission);
+                }
+            }
+        });
+        if submitted && matches!(mode, Mode::HangUp | Mode::StoreAndHangUp) {
+            return false;
+        }
+        if submitted && matches!(mode, Mode::Accept | Mode::Refuse(_)) {
+            let _ = outgoing.send(VerdictFrame { verdicts }).await;
+        }
+        true
+    }
+}
+
+impl server::SubmitHandler for Handler {
+    async fn lease_node(&self, _holder: ReplicaId) -> Result<NodeLease, ApiError> {
+        Ok(NodeLease { node: NodeNumber::new(5).unwrap(), valid_for: Duration::from_secs(60) })
+    }
+
+    async fn session(&self, mut incoming: Incoming<SubmitFrame>, outgoing: mpsc::Sender<VerdictFrame>) {
+        loop {
+            let frame = tokio::select! {
+                frame = incoming.next() => frame,
+                () = self.end.cancelled() => return,
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if !self.take(frame, &outgoing).await {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// A refusal as the queue gives it.
+pub(crate) fn refusal() -> Reply {
+    reply::INSUFFICIENT_STORAGE.with_text("Disk full")
+}
