@@ -1,1 +1,17 @@
-//! charter
+//! The content of messages, as far as a mail transfer agent touches it (RFC 5322).
+//!
+//! Responsible for looking at a header section while it arrives, for the trace field that goes before it, for dates,
+//! and for delivery status notifications. Not responsible for the transport of content (dot-stuffing and line ends are
+//! the `smtp` crate's), for its authentication (`mailauth`), nor for bodies: those pass through untouched.
+//!
+//! Whatever a peer chose (names, replies, header fields) is made harmless before it is written: nothing here can be
+//! made to write another field, another part or another message.
+
+pub mod date;
+pub mod dsn;
+mod header;
+mod received;
+mod text;
+
+pub use header::{HeaderScan, HeaderTooLarge, original_headers};
+pub use received::{ReceivedFacts, received_field, with_keyword};

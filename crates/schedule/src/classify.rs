@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn trouble_by_kind() {
         use TroubleKind as Kind;
-        for kind in [Kind::NoSuchDomain, Kind::NullMx, Kind::Conversion, Kind::Loop] {
+        for kind in [Kind::NoSuchDomain, Kind::NullMx, Kind::Conversion, Kind::Smtputf8, Kind::Loop] {
             let cause = Cause::Trouble(Trouble { kind, text: String::new() });
             assert_eq!(next(&outcome(Stage::Resolve, cause)), Next::Fail, "{kind:?}");
         }

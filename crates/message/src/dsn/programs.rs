@@ -1,0 +1,60 @@
+//! The part of a notification for programs: the status of each recipient (RFC 3464; RFC 6533 §4 with addresses beyond
+//! ASCII). Not responsible for what people read.
+
+use mailtier_types::{Cause, Mailbox};
+
+use crate::date;
+use crate::dsn::{DsnFacts, DsnFailure};
+use crate::text::{self, Charset};
+
+/// What is quoted of a reply or of trouble, in octets.
+const MAX_DIAGNOSTIC_OCTETS: usize = 2_000;
+
+/// The part with its own header section.
+pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
+    let mut out = String::with_capacity(1024);
+    out.push_str("Content-Description: Delivery report\r\n");
+    out.push_str(match charset {
+        Charset::Ascii => "Content-Type: message/delivery-status\r\n",
+        Charset::Utf8 => "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n",
+    });
+    out.push_str("\r\n");
+    // RFC 3464 §2.2: fields about the message.
+    text::field(&mut out, "Reporting-MTA", &format!("dns; {}", text::host(facts.reporting_mta)));
+    text::field(&mut out, "X-Mailtier-Queue-Id", &facts.about.to_string());
+    address(&mut out, "X-Mailtier-Sender", facts.to);
+    text::field(&mut out, "Arrival-Date", &date::rfc5322(facts.arrival));
+    for failure in facts.failures {
+        for recipient in &failure.recipients {
+            out.push_str("\r\n");
+            status(&mut out, failure, recipient, charset);
+        }
+    }
+    out.into_bytes()
+}
+
+/// RFC 3464 §2.3: fields about one recipient.
+fn status(out: &mut String, failure: &DsnFailure, recipient: &Mailbox, charset: Charset) {
+    address(out, "Final-Recipient", recipient);
+    text::field(out, "Action", "failed");
+    text::field(out, "Status", &failure.status().to_string());
+    let Some(outcome) = &failure.outcome else { return };
+    if let Some(remote) = &outcome.remote {
+        text::field(out, "Remote-MTA", &format!("dns; {}", text::host(&remote.name)));
+    }
+    let (kind, diagnostic) = match &outcome.cause {
+        Cause::Reply(reply) => ("smtp", reply.to_string()),
+        // RFC 3464 §2.1.1: types that are not registered begin with X-.
+        Cause::Trouble(trouble) => ("X-Mailtier", trouble.text.clone()),
+    };
+    let diagnostic = text::one_line(&diagnostic, charset, MAX_DIAGNOSTIC_OCTETS);
+    text::field(out, "Diagnostic-Code", &format!("{kind}; {diagnostic}"));
+    text::field(out, "Last-Attempt-Date", &date::rfc5322(outcome.at));
+}
+
+/// An address with its type: `rfc822`, or `utf-8` beyond ASCII (RFC 6533 §3). It is never folded, since a quoted local
+/// part may have spaces.
+fn address(out: &mut String, name: &str, mailbox: &Mailbox) {
+    let kind = if mailbox.needs_smtputf8() { "utf-8" } else { "rfc822" };
+    out.push_str(&format!("{name}: {kind}; {mailbox}\r\n"));
+}

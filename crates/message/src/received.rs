@@ -1,0 +1,195 @@
+//! The trace field that a server puts before a message it takes (RFC 5321 §4.4). Not responsible for counting those
+//! that are there already (`header`).
+
+use std::net::IpAddr;
+
+use mailtier_types::{Mailbox, MessageId, Timestamp};
+
+use crate::date;
+use crate::text::{self, Charset, GOOD_LINE};
+
+/// The longest description of TLS that is written out, in octets.
+const MAX_TLS_OCTETS: usize = 120;
+
+/// What a Received field says.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceivedFacts<'a> {
+    /// What the client said in EHLO or HELO.
+    pub helo: &'a str,
+    /// The client's name by reverse DNS, where it was looked up and leads back.
+    pub client_name: Option<&'a str>,
+    /// The client's address.
+    pub client_address: IpAddr,
+    /// This host.
+    pub by: &'a str,
+    /// From [`with_keyword`].
+    pub with: &'a str,
+    /// Version and cipher, as `TLSv1.3 TLS_AES_256_GCM_SHA384`; absent without TLS.
+    pub tls: Option<&'a str>,
+    /// Our id of the message.
+    pub id: MessageId,
+    /// Only when it is the only one: others must not learn of each other (RFC 5321 §7.6).
+    pub recipient: Option<&'a Mailbox>,
+    /// When the message was received.
+    pub at: Timestamp,
+}
+
+/// The keyword of the `with` clause (RFC 3848; RFC 6531 §4.3 for SMTPUTF8, which needs EHLO).
+#[must_use]
+pub const fn with_keyword(extended: bool, tls: bool, authenticated: bool, smtputf8: bool) -> &'static str {
+    match (extended, smtputf8, tls, authenticated) {
+        (false, ..) => "SMTP",
+        (true, false, false, false) => "ESMTP",
+        (true, false, false, true) => "ESMTPA",
+        (true, false, true, false) => "ESMTPS",
+        (true, false, true, true) => "ESMTPSA",
+        (true, true, false, false) => "UTF8SMTP",
+        (true, true, false, true) => "UTF8SMTPA",
+        (true, true, true, false) => "UTF8SMTPS",
+        (true, true, true, true) => "UTF8SMTPSA",
+    }
+}
+
+/// The whole field, with CRLF at its end, folded at its clauses.
+#[must_use]
+pub fn received_field(facts: &ReceivedFacts<'_>) -> Vec<u8> {
+    let literal = match facts.client_address.to_canonical() {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    };
+    let client = match facts.client_name {
+        Some(name) => format!("({} {literal})", text::host(name)),
+        None => format!("({literal})"),
+    };
+    let mut clauses = vec![
+        format!("by {} (Mailtier)", text::host(facts.by)),
+        format!("with {}", text::host(facts.with)),
+        format!("id {}", facts.id),
+    ];
+    if let Some(tls) = facts.tls {
+        clauses.push(format!("(using {})", comment(tls)));
+    }
+    if let Some(recipient) = facts.recipient {
+        clauses.push(format!("for <{recipient}>"));
+    }
+    if let Some(last) = clauses.last_mut() {
+        last.push(';');
+    }
+    clauses.push(date::rfc5322(facts.at));
+    let mut field = String::with_capacity(384);
+    // The first clause stays with the name, however long.
+    field.push_str(&format!("Received: from {}", text::host(facts.helo)));
+    append(&mut field, &[client]);
+    field.push_str("\r\n\t");
+    append(&mut field, &clauses);
+    field.push_str("\r\n");
+    field.into_bytes()
+}
+
+/// Appends clauses with spaces between, and folds where one would not fit.
+fn append(field: &mut String, clauses: &[String]) {
+    for clause in clauses {
+        let column = field.len() - field.rfind('\n').map_or(0, |line_feed| line_feed + 1);
+        if field.ends_with('\t') {
+            field.push_str(clause);
+            continue;
+        }
+        field.push_str(if column + 1 + clause.len() > GOOD_LINE { "\r\n\t" } else { " " });
+        field.push_str(clause);
+    }
+}
+
+/// What may stand in a comment: no parentheses and no backslash (RFC 5322 §3.2.2).
+fn comment(content: &str) -> String {
+    text::one_line(content, Charset::Ascii, MAX_TLS_OCTETS).replace(['(', ')', '\\'], "?")
+}
+
+#[cfg(test)]
+mod tests {
+    use mail_parser::{HeaderValue, MessageParser};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn facts() -> ReceivedFacts<'static> {
+        ReceivedFacts {
+            helo: "client.example.org",
+            client_name: Some("client.example.org"),
+            client_address: IpAddr::from([192, 0, 2, 7]),
+            by: "mx.example.net",
+            with: with_keyword(true, false, false, false),
+            tls: None,
+            id: MessageId::from_i64(123_456_789_012_345).unwrap(),
+            recipient: None,
+            at: AT,
+        }
+    }
+
+    fn written(facts: &ReceivedFacts<'_>) -> String {
+        String::from_utf8(received_field(facts)).unwrap()
+    }
+
+    #[test]
+    fn fields_as_they_are_read() {
+        let recipient = Mailbox::parse("bob@example.net").unwrap();
+        let plain = written(&facts());
+        let tls = written(&ReceivedFacts {
+            with: "ESMTPS",
+            tls: Some("TLSv1.3 TLS_AES_256_GCM_SHA384"),
+            recipient: Some(&recipient),
+            client_name: None,
+            client_address: "2001:db8::7".parse().unwrap(),
+            ..facts()
+        });
+        let long = "a-very-long-name-of-a-host.in-a-domain-with-a-very-long-name.example.org";
+        let long = written(&ReceivedFacts { helo: long, client_name: Some(long), by: long, ..facts() });
+        insta::assert_snapshot!(format!("{plain}\n{tls}\n{long}").replace('\t', "<tab>"));
+    }
+
+    #[test]
+    fn mapped_addresses_are_written_as_what_they_are() {
+        let mapped = ReceivedFacts { client_address: "::ffff:192.0.2.9".parse().unwrap(), ..facts() };
+        assert!(written(&mapped).contains("[192.0.2.9]"));
+    }
+
+    #[test]
+    fn keywords_of_the_registry() {
+        assert_eq!(with_keyword(false, true, false, true), "SMTP");
+        assert_eq!(with_keyword(true, true, true, false), "ESMTPSA");
+        assert_eq!(with_keyword(true, true, false, true), "UTF8SMTPS");
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_cannot_write_into_it(helo in "(.|\r|\n){0,300}", name in "(.|\r|\n){0,300}", tls in "(.|\r|\n){0,200}") {
+            let field = written(&ReceivedFacts { helo: &helo, client_name: Some(&name), tls: Some(&tls), ..facts() });
+            prop_assert!(field.is_ascii());
+            let (body, end) = field.split_at(field.len() - 2);
+            prop_assert_eq!(end, "\r\n");
+            for (number, line) in body.split("\r\n").enumerate() {
+                prop_assert!(number == 0 || line.starts_with('\t'));
+                prop_assert!(!line.bytes().any(|octet| octet < b' ' && octet != b'\t'));
+                prop_assert!(line.len() <= text::MAX_LINE_OCTETS);
+            }
+        }
+
+        #[test]
+        fn a_parser_reads_what_was_meant(helo in "[a-z]{1,9}\\.example", octets in any::<[u8; 4]>()) {
+            let recipient = Mailbox::parse("\"b b\"@example.net").unwrap();
+            let address = IpAddr::from(octets);
+            let field = written(&ReceivedFacts {
+                helo: &helo, client_address: address, recipient: Some(&recipient), ..facts()
+            });
+            let parsed = MessageParser::new().parse(field.as_bytes()).unwrap();
+            let Some(HeaderValue::Received(received)) = parsed.header("Received") else {
+                panic!("{field} is no Received field");
+            };
+            prop_assert_eq!(received.from_ip(), Some(address));
+            prop_assert_eq!(received.date().unwrap().to_timestamp(), AT.as_secs());
+            prop_assert_eq!(received.id(), Some("0003g9230vqvs"));
+            prop_assert_eq!(received.from().unwrap().to_string(), helo);
+        }
+    }
+}
