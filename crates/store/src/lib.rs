@@ -1,1 +1,43 @@
-//! charter
+//! The queue in PostgreSQL.
+//!
+//! Responsible for every SQL statement (the files in `crates/store/sql/`), the schema (`migrations/`), and for saying
+//! truthfully what became of a write. Not responsible for when anything happens, for retrying, or for what encoded
+//! columns mean.
+//!
+//! A [`Session`] is one connection with its prepared statements. It belongs to one owner task, which awaits every call to
+//! its end, and it is dropped after any error. Dropping it closes the connection, and the server then rolls back what was
+//! open: so neither an error nor a cancelled call can leave a transaction behind for someone else to work in. A session
+//! whose last call was cancelled refuses further work. Work for others (a gRPC handler, which is cancelled when its
+//! client goes away) is handed to the owner task, not done in the handler.
+//!
+//! Clocks: leases ([`ownership`], node numbers) are compared with the database's clock, the only one that all replicas
+//! share. Everything else takes `now` from the caller.
+
+pub mod model;
+pub mod ownership;
+
+mod accept;
+mod admin;
+mod body;
+mod columns;
+mod error;
+mod finish;
+mod load;
+mod maintenance;
+mod schema;
+mod session;
+mod settle;
+mod sql;
+mod store;
+mod wire;
+
+pub use admin::{DeliveryFilter, DeliveryPage, Selected, SelectedPage, Selector, TraceBy, Unaccounted};
+pub use error::StoreError;
+pub use model::{
+    Accepted, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,
+    StoredEvent,
+};
+pub use ownership::{Member, OwnedShard, ShardOwner};
+pub use session::Session;
+pub use settle::SettleTx;
+pub use store::{Migrated, SESSION_SETTINGS, Store};

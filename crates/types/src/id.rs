@@ -114,6 +114,13 @@ impl MessageId {
     }
 }
 
+/// The smallest stored form that ids made at `at` or later have; a place to read from, no id itself.
+#[must_use]
+pub const fn lower_bound_at(at: Timestamp) -> i64 {
+    let ms = at.as_millis().saturating_sub(EPOCH_MS);
+    if ms <= 0 { 0 } else { ms.saturating_mul(1 << (NODE_BITS + SEQUENCE_BITS)) }
+}
+
 /// A number that one live process at a time makes ids with, 0 to 1023.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeNumber(u16);
@@ -275,7 +282,14 @@ mod tests {
     #[test]
     fn the_age_of_a_message_can_be_read_off_its_id() {
         let now = Timestamp::from_millis(1_800_000_000_123);
-        assert_eq!(source(0).take(1, now).made_at(), now);
+        let id = source(0).take(1, now);
+        assert_eq!(id.made_at(), now);
+        assert!(
+            lower_bound_at(now) <= id.as_i64()
+                && id.as_i64() < lower_bound_at(Timestamp::from_millis(1_800_000_000_124))
+        );
+        assert_eq!(lower_bound_at(Timestamp::EPOCH), 0);
+        assert_eq!(lower_bound_at(Timestamp::from_micros(i64::MAX)), i64::MAX);
     }
 
     proptest::proptest! {

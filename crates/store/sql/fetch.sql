@@ -1,0 +1,11 @@
+-- Deliveries with all that a dispatch or a settlement needs; recipients are those still to be reached.
+SELECT d.id, d.message_id, d.shard, d.tenant_id, d.priority, d.expires_at, d.destination, d.sender,
+       coalesce(r.recipients, d.recipients) AS recipients, d.options,
+       coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at,
+       coalesce(r.last_outcome, ''::bytea) AS last_outcome
+FROM delivery d
+LEFT JOIN LATERAL (
+    SELECT attempts, next_attempt_at, recipients, last_outcome FROM retry WHERE delivery_id = d.id OFFSET 0
+) r ON true
+WHERE d.id = ANY ($1::bigint[])
+ORDER BY d.id

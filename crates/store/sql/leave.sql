@@ -1,0 +1,2 @@
+-- This replica leaves.
+DELETE FROM member WHERE owner = $1::uuid

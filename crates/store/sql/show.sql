@@ -1,0 +1,11 @@
+-- The deliveries of one message: its ids are the message's own and at most 4095 after it.
+SELECT d.id, d.message_id, d.shard, d.tenant_id, d.priority, d.expires_at, d.destination, d.sender,
+       coalesce(r.recipients, d.recipients) AS recipients, d.options,
+       coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at,
+       coalesce(r.last_outcome, ''::bytea) AS last_outcome
+FROM delivery d
+LEFT JOIN LATERAL (
+    SELECT attempts, next_attempt_at, recipients, last_outcome FROM retry WHERE delivery_id = d.id OFFSET 0
+) r ON true
+WHERE d.id >= $1::bigint AND d.id < $1::bigint + 4096 AND d.message_id = $1::bigint
+ORDER BY d.id

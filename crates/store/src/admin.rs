@@ -1,0 +1,284 @@
+//! What operators ask: pages, never counts. One statement looks at a bounded number of rows, so that no question of an
+//! operator holds up vacuum or the hot path. Not responsible for who may ask.
+
+use std::time::Duration;
+
+use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
+use sqlx::postgres::PgRow;
+
+use crate::error::StoreError;
+use crate::model::{StoredDelivery, StoredEvent};
+use crate::session::Session;
+use crate::sql;
+use crate::wire::{Columns as _, Time, stored_delivery, stored_event};
+
+/// Which deliveries to list; what is empty matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Exactly this destination.
+    pub destination: Option<String>,
+    /// Exactly this reverse-path, without angle brackets.
+    pub sender: Option<String>,
+    /// A recipient still to be delivered.
+    pub recipient: Option<String>,
+    /// Only those with a failed attempt behind them.
+    pub deferred_only: bool,
+}
+
+/// A page of deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryPage {
+    /// In the order of their ids. May be empty although more follow, when many were looked at in vain.
+    pub deliveries: Vec<StoredDelivery>,
+    /// Where the next page begins; nothing at the end.
+    pub next: Option<DeliveryId>,
+}
+
+/// Which deliveries an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Those of these messages.
+    Messages(Vec<MessageId>),
+    /// Those to this destination.
+    Destination(String),
+    /// All.
+    All,
+}
+
+/// A delivery that was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Selected {
+    /// Which.
+    pub id: DeliveryId,
+    /// Where it belongs.
+    pub shard: ShardId,
+}
+
+/// A page of deliveries that were meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectedPage {
+    /// In the order of their ids.
+    pub selected: Vec<Selected>,
+    /// Where the next page begins; nothing at the end.
+    pub next: Option<DeliveryId>,
+}
+
+/// Whose history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceBy {
+    /// A message's.
+    Message(MessageId),
+    /// An address's, as sender or recipient.
+    Address(String),
+}
+
+/// A recipient that is not in exactly one state: it breaks the second invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unaccounted {
+    /// Of which message.
+    pub message: MessageId,
+    /// Who.
+    pub recipient: String,
+    /// True: still queued although over. False: neither queued nor over.
+    pub queued: bool,
+}
+
+/// Rows that one page of a list looks at, however few match.
+const LIST_SCAN: i64 = 20_000;
+/// The stretch of time that the first statement of a search by address covers; each further one covers twice as much.
+const FIRST_STRETCH: Duration = Duration::from_secs(3_600);
+
+impl Session {
+    /// A page of deliveries after `after`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn list(
+        &mut self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<DeliveryPage, StoreError> {
+        let query = sqlx::query(sql::LIST)
+            .bind(after.map_or(0, DeliveryId::as_i64))
+            .bind(filter.destination.as_deref())
+            .bind(filter.sender.as_deref())
+            .bind(filter.recipient.as_deref())
+            .bind(filter.deferred_only)
+            .bind(LIST_SCAN)
+            .bind(i64::from(limit));
+        let rows = self.read(query).await?;
+        let found: Vec<&PgRow> = matches(&rows)?;
+        let deliveries = found.iter().map(|row| stored_delivery(row)).collect::<Result<Vec<_>, _>>()?;
+        let next = next_page(&rows, deliveries.last().map(|delivery| delivery.id), deliveries.len(), limit)?;
+        Ok(DeliveryPage { deliveries, next })
+    }
+
+    /// The deliveries of a message that are not over.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn show(&mut self, message: MessageId) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.read(sqlx::query(sql::SHOW).bind(message.as_i64())).await?.iter().map(stored_delivery).collect()
+    }
+
+    /// A page of the deliveries that a selector means, after `after`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn select(
+        &mut self,
+        selector: &Selector,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<SelectedPage, StoreError> {
+        let after = after.map_or(0, DeliveryId::as_i64);
+        let limit_i64 = i64::from(limit);
+        let rows = match selector {
+            Selector::Messages(messages) => {
+                let ids: Vec<i64> = messages.iter().map(|message| message.as_i64()).collect();
+                let query = sqlx::query(sql::SELECT_OF_MESSAGES).bind(after).bind(ids).bind(limit_i64);
+                self.read(query).await?
+            }
+            Selector::Destination(destination) => self.select_scanning(after, Some(destination), limit_i64).await?,
+            Selector::All => self.select_scanning(after, None, limit_i64).await?,
+        };
+        let selected = matches(&rows)?
+            .into_iter()
+            .map(|row| Ok(Selected { id: row.delivery_id("id")?, shard: row.shard()? }))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let next = next_page(&rows, selected.last().map(|selected| selected.id), selected.len(), limit)?;
+        Ok(SelectedPage { selected, next })
+    }
+
+    async fn select_scanning(
+        &mut self,
+        after: i64,
+        destination: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.read(sqlx::query(sql::SELECT).bind(after).bind(destination).bind(LIST_SCAN).bind(limit)).await
+    }
+
+    /// Makes deliveries due at `now` whose next attempt is later, and returns those. The owners of their shards are to be
+    /// told.
+    ///
+    /// # Errors
+    /// Nothing is changed, or that is not known.
+    pub async fn retry_now(
+        &mut self,
+        deliveries: &[DeliveryId],
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryId>, StoreError> {
+        let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.as_i64()).collect();
+        let rows = self.write(sqlx::query(sql::RETRY_NOW).bind(ids).bind(Time(now))).await?;
+        rows.iter().map(|row| row.delivery_id("delivery_id")).collect()
+    }
+
+    /// The newest `limit` events since `since`, oldest first. An address is searched backwards from `now` until there are
+    /// enough or `since` is reached, because history has no index of addresses; it is compared as it was stored, which
+    /// is [`mailtier_types::Mailbox`]'s canonical form.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn trace(
+        &mut self,
+        by: &TraceBy,
+        since: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut newest_first = match by {
+            TraceBy::Message(message) => {
+                let query =
+                    sqlx::query(sql::TRACE_MESSAGE).bind(message.as_i64()).bind(Time(since)).bind(i64::from(limit));
+                self.read(query).await?.iter().map(stored_event).collect::<Result<Vec<_>, _>>()?
+            }
+            TraceBy::Address(address) => self.trace_address(address, since, now, limit).await?,
+        };
+        newest_first.reverse();
+        Ok(newest_first)
+    }
+
+    async fn trace_address(
+        &mut self,
+        address: &str,
+        since: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut transaction = self.begin().await?;
+        let session = transaction.session();
+        session.read(sqlx::query(sql::ALLOW_SCANS)).await?;
+        let mut found = Vec::new();
+        // A second into the future, for clocks that differ.
+        let mut end = now.after(Duration::from_secs(1));
+        let mut stretch = FIRST_STRETCH;
+        while found.len() < limit && end > since {
+            let start = end.before(stretch).max(since);
+            let wanted = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
+            let query = sqlx::query(sql::TRACE_ADDRESS).bind(address).bind(Time(start)).bind(Time(end)).bind(wanted);
+            for row in session.read(query).await? {
+                found.push(stored_event(&row)?);
+            }
+            end = start;
+            stretch = stretch.saturating_mul(2);
+        }
+        transaction.rollback().await?;
+        Ok(found)
+    }
+
+    /// Recipients of messages made from `from` up to `until` that are not exactly one of queued and over, at most `limit`.
+    /// There are none: this is how it is proved, of a running system too. Retention bounds how far back it can look.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn audit(
+        &mut self,
+        from: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Unaccounted>, StoreError> {
+        let query = sqlx::query(sql::AUDIT).bind(Time(from)).bind(Time(until)).bind(i64::from(limit));
+        let rows = self.read(query).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Unaccounted {
+                    message: row.message_id("message_id")?,
+                    recipient: row.value("recipient")?,
+                    queued: row.value("queued")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The rows that hold a match: a page without any still has one row, for its bound.
+fn matches(rows: &[PgRow]) -> Result<Vec<&PgRow>, StoreError> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.value::<Option<i64>>("id")?.is_some() {
+            found.push(row);
+        }
+    }
+    Ok(found)
+}
+
+/// A full page goes on after its last match; another where the scan stopped.
+fn next_page(
+    rows: &[PgRow],
+    last: Option<DeliveryId>,
+    found: usize,
+    limit: u32,
+) -> Result<Option<DeliveryId>, StoreError> {
+    if u32::try_from(found).is_ok_and(|found| found >= limit) {
+        return Ok(last);
+    }
+    match rows.first() {
+        Some(row) if row.has("bound") => {
+            Ok(row.value::<Option<i64>>("bound")?.map(DeliveryId::from_i64).transpose()?)
+        }
+        _ => Ok(None),
+    }
+}

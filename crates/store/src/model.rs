@@ -1,0 +1,184 @@
+//! What is written to and read from the tables: rows as values. Not responsible for SQL, nor for what the encoded
+//! columns (`options`, `detail`, `last_outcome`) mean: they are `api`'s messages, opaque here.
+
+use bytes::Bytes;
+use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, TenantId, Timestamp};
+
+/// A delivery to be stored: one message to one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// One of [`MessageId::delivery`] of its message.
+    pub id: DeliveryId,
+    /// Where its destination belongs.
+    pub shard: ShardId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Higher goes first.
+    pub priority: i16,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// What limits apply to.
+    pub destination: String,
+    /// The reverse-path without angle brackets; empty for the null one.
+    pub sender: String,
+    /// At least one. None has a line feed in it.
+    pub recipients: Vec<String>,
+    /// Encoded.
+    pub options: Bytes,
+}
+
+/// A message to be accepted, with all its deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Made by the submitter.
+    pub id: MessageId,
+    /// Whether an earlier answer to this id may have been lost. Only a hint that saves work: a message is accepted once
+    /// whatever this says.
+    pub resubmission: bool,
+    /// At least one.
+    pub deliveries: Vec<NewDelivery>,
+    /// The last chunk of the body and its number. Chunks before it were written with
+    /// [`put_parts`](crate::Session::put_parts).
+    pub body: Option<(u32, Bytes)>,
+    /// Its `MessageAccepted` event. Its time is stored as that of the id ([`MessageId::made_at`]), so that the same
+    /// message always makes the same event.
+    pub accepted: NewEvent,
+}
+
+/// Something that happened, to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// To which message.
+    pub message: MessageId,
+    /// To which of its deliveries.
+    pub delivery: Option<DeliveryId>,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Which attempt, from 1; 0 where none was made.
+    pub attempt: u16,
+    /// The reverse-path without angle brackets.
+    pub sender: String,
+    /// Whom it concerns. None has a line feed in it.
+    pub recipients: Vec<String>,
+    /// Encoded.
+    pub detail: Bytes,
+}
+
+/// An event as it was stored.
+pub type StoredEvent = NewEvent;
+
+/// Why a message was not accepted. The submitter must be told to try again with another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The id belongs to other mail: two processes made ids with the same node number.
+    IdTaken,
+    /// A chunk of the body that should have come before is not there.
+    PartsMissing,
+    /// A value in it is one that PostgreSQL cannot hold.
+    NotStorable,
+}
+
+/// What became of the messages given to [`accept`](crate::Session::accept). All others are durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Accepted {
+    /// Not stored.
+    pub refused: Vec<(MessageId, Refusal)>,
+    /// Durable since an earlier submission of the same id; their deliveries may be under way or gone.
+    pub known: Vec<MessageId>,
+}
+
+/// What a scheduler needs to know of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Which.
+    pub id: DeliveryId,
+    /// Where it belongs.
+    pub shard: ShardId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Higher goes first.
+    pub priority: i16,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// What limits apply to.
+    pub destination: String,
+    /// Attempts that are over.
+    pub attempts: u16,
+    /// When the next one is due; absent when it is due since acceptance.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// A delivery with all that a dispatch or a settlement needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDelivery {
+    /// Which.
+    pub id: DeliveryId,
+    /// Of which message.
+    pub message: MessageId,
+    /// Where it belongs.
+    pub shard: ShardId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Higher goes first.
+    pub priority: i16,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// What limits apply to.
+    pub destination: String,
+    /// The reverse-path without angle brackets.
+    pub sender: String,
+    /// Still to be delivered.
+    pub recipients: Vec<String>,
+    /// Encoded.
+    pub options: Bytes,
+    /// Attempts that are over.
+    pub attempts: u16,
+    /// When the next one is due; absent when it is due since acceptance.
+    pub next_attempt_at: Option<Timestamp>,
+    /// The encoded outcome of the last attempt; empty before the first.
+    pub last_outcome: Bytes,
+}
+
+/// A delivery that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Finished {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// Of which message.
+    pub message: MessageId,
+    /// How many deliveries the message became ([`mailtier_types::Options::fanout`]).
+    pub fanout: u16,
+}
+
+/// A delivery that will be attempted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// Attempts that are over.
+    pub attempts: u16,
+    /// When the next one is due.
+    pub next_attempt_at: Timestamp,
+    /// Still to be delivered.
+    pub recipients: Vec<String>,
+    /// The encoded outcome of the last attempt.
+    pub last_outcome: Bytes,
+}
+
+/// What a settlement writes, all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettlePlan {
+    /// Deliveries that are over.
+    pub finished: Vec<Finished>,
+    /// Deliveries that go on.
+    pub retries: Vec<Retry>,
+    /// What happened to their recipients.
+    pub events: Vec<NewEvent>,
+    /// Notifications about those that failed or expired.
+    pub dsns: Vec<NewMessage>,
+}

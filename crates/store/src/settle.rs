@@ -1,0 +1,74 @@
+//! Settlement, the slow path: whatever is not "all delivered" is decided while the deliveries are locked, and written in
+//! one transaction with its events and notifications. Not responsible for deciding.
+
+use mailtier_types::DeliveryId;
+
+use crate::columns::{bind_events, bind_finished, bind_retries};
+use crate::error::StoreError;
+use crate::model::{NewMessage, SettlePlan, StoredDelivery};
+use crate::session::{Session, Transaction};
+use crate::sql;
+use crate::wire::Columns as _;
+
+/// A settlement under way. Dropped without [`commit`](Self::commit) or [`rollback`](Self::rollback) it comes to nothing,
+/// and its session is spent.
+#[derive(Debug)]
+pub struct SettleTx<'a> {
+    transaction: Transaction<'a>,
+}
+
+impl Session {
+    /// Begins a settlement.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn begin_settle(&mut self) -> Result<SettleTx<'_>, StoreError> {
+        Ok(SettleTx { transaction: self.begin().await? })
+    }
+}
+
+impl SettleTx<'_> {
+    /// Locks deliveries against every other settlement until this one ends, and reads them as they are now. Those that
+    /// are over are missing: who finds one here is the only one to end it.
+    ///
+    /// # Errors
+    /// They cannot be locked; the settlement is over.
+    pub async fn lock(&mut self, deliveries: &[DeliveryId]) -> Result<Vec<StoredDelivery>, StoreError> {
+        let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.as_i64()).collect();
+        let session = self.transaction.session();
+        let rows = session.write(sqlx::query(sql::LOCK_DELIVERIES).bind(ids)).await?;
+        let locked: Vec<DeliveryId> = rows.iter().map(|row| row.delivery_id("id")).collect::<Result<_, _>>()?;
+        session.fetch(&locked).await
+    }
+
+    /// Writes a plan about deliveries that were locked before. A retry replaces what is stored only when it counts more
+    /// attempts, or as many with fewer recipients left: an older opinion never wins.
+    ///
+    /// # Errors
+    /// The settlement is over.
+    pub async fn apply(&mut self, plan: &SettlePlan) -> Result<(), StoreError> {
+        let session = self.transaction.session();
+        let statement = bind_finished(sqlx::query(sql::SETTLE), &plan.finished);
+        let statement = bind_retries(bind_events(statement, &plan.events), &plan.retries);
+        session.write(statement).await?;
+        let dsns: Vec<&NewMessage> = plan.dsns.iter().collect();
+        session.insert(&dsns).await
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// Nothing is changed, or, with [`StoreError::Unknown`], that is not known: begin again with the same results. What
+    /// was committed then is missing from what [`lock`](Self::lock) finds.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await
+    }
+
+    /// Gives it up and leaves the session usable.
+    ///
+    /// # Errors
+    /// The connection is lost, and the settlement with it.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        self.transaction.rollback().await
+    }
+}

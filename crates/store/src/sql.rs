@@ -1,0 +1,84 @@
+//! Every statement by the name of its file in `crates/store/sql/`; a test prepares each against a migrated database.
+//! `ddl` holds what cannot be prepared. Not responsible for running them.
+
+macro_rules! statements {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(crate) const $name: &str = include_str!(concat!("../sql/", $file, ".sql"));)*
+
+        /// Every file named here.
+        #[cfg(test)]
+        const FILES: &[&str] = &[$(concat!($file, ".sql")),*];
+    };
+}
+
+statements! {
+    ACCEPT = "accept";
+    ACCEPTED_BEFORE = "accepted_before";
+    ALLOW_SCANS = "allow_scans";
+    AUDIT = "audit";
+    BODIES = "bodies";
+    BODY_CHUNK = "body_chunk";
+    DELETE_ORPHANS = "delete_orphans";
+    DURABILITY = "durability";
+    FETCH = "fetch";
+    FINISH_DELIVERED = "finish_delivered";
+    HEARTBEAT = "heartbeat";
+    LEASE_NODE = "lease_node";
+    LEAVE = "leave";
+    LIST = "list";
+    LOAD = "load";
+    LOCK_BODIES = "lock_bodies";
+    LOCK_DELIVERIES = "lock_deliveries";
+    LOCK_PARTS = "lock_parts";
+    MISSING_PARTITIONS = "missing_partitions";
+    OLD_PARTITIONS = "old_partitions";
+    ORPHAN_BODIES = "orphan_bodies";
+    PARTITION_LOCK = "partition_lock";
+    PUT_PARTS = "put_parts";
+    RELEASE = "release";
+    RENEW = "renew";
+    RETRY_NOW = "retry_now";
+    SCHEMA_CHECKSUM = "schema_checksum";
+    SCHEMA_EXISTS = "schema_exists";
+    SCHEMA_LOCK = "schema_lock";
+    SCHEMA_RECORD = "schema_record";
+    SCHEMA_ROWS = "schema_rows";
+    SELECT = "select";
+    SELECT_OF_MESSAGES = "select_of_messages";
+    SETTLE = "settle";
+    SHARD_MAP = "shard_map";
+    SHOW = "show";
+    TAKE_SHARDS = "take_shards";
+    TRACE_ADDRESS = "trace_address";
+    TRACE_MESSAGE = "trace_message";
+    DDL_DROP_PARTITION = "ddl/drop_partition";
+    DDL_MAKE_PARTITION = "ddl/make_partition";
+    DDL_SCHEMA_VERSION = "ddl/schema_version";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::FILES;
+
+    #[test]
+    fn every_file_is_named_and_says_what_it_is() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
+        let mut found = Vec::new();
+        for (folder, prefix) in [(folder.clone(), ""), (folder.join("ddl"), "ddl/")] {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let name = entry.file_name().into_string().unwrap();
+                if name.ends_with(".sql") {
+                    let text = std::fs::read_to_string(entry.path()).unwrap();
+                    assert!(text.starts_with("-- "), "{name} opens with what it is for");
+                    found.push(format!("{prefix}{name}"));
+                }
+            }
+        }
+        found.sort();
+        let mut named = FILES.to_vec();
+        named.sort_unstable();
+        assert_eq!(found, named);
+    }
+}

@@ -1,0 +1,131 @@
+//! The database as a whole: where it is, whether its schema and settings are ones to work with, and new sessions.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_config::DatabaseConfig;
+use mailtier_types::Timestamp;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::sync::Semaphore;
+
+use crate::error::StoreError;
+use crate::schema;
+use crate::session::Session;
+
+/// What every session asks of the server beside its timeouts. Statements are planned once and run for weeks, while the
+/// tables go from empty to full and back; a plan made for an empty table must still walk the primary key when it is full.
+/// Behind a PgBouncer, which passes no such settings on, they are set for the role (`ALTER ROLE … SET`).
+pub const SESSION_SETTINGS: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    // A plan with a disabled path looks expensive enough to be compiled, which takes longer than it runs.
+    ("jit", "off"),
+    // A batch of bodies passes through it; beyond it spills to a file.
+    ("work_mem", "16MB"),
+];
+
+/// Sessions beyond `database.max_connections`: those of the hot paths.
+const HOT_SESSIONS: u32 = 4;
+/// How long a session waits for another to end, and for the server to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Event partitions are made this many days ahead when the schema is.
+const PARTITIONS_AHEAD_DAYS: u16 = 7;
+
+/// A database that can be worked with.
+#[derive(Clone, Debug)]
+pub struct Store {
+    options: PgConnectOptions,
+    statement_timeout: Duration,
+    allow_unsafe_durability: bool,
+    limit: u32,
+    permits: Arc<Semaphore>,
+}
+
+/// What a migration did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The schema before; 0 for none.
+    pub from: i32,
+    /// The schema now.
+    pub to: i32,
+}
+
+impl Store {
+    /// Opens the database and checks it (see [`check`](Self::check)).
+    ///
+    /// # Errors
+    /// It cannot be reached, or is not one to work with.
+    pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let store = Self::open(config)?;
+        store.check().await?;
+        Ok(store)
+    }
+
+    /// Brings the schema to the newest this program knows, and makes the event partitions of the coming days.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or its schema is not ours.
+    pub async fn migrate(config: &DatabaseConfig, now: Timestamp) -> Result<Migrated, StoreError> {
+        let store = Self::open(config)?;
+        let mut session = store.session().await?;
+        let migrated = schema::migrate(&mut session).await?;
+        // The lock and the settings of the migration end with its session.
+        drop(session);
+        store.session().await?.ensure_event_partitions(now, PARTITIONS_AHEAD_DAYS).await?;
+        Ok(migrated)
+    }
+
+    /// Whether the schema is known to this program and the server's settings keep what was committed.
+    ///
+    /// # Errors
+    /// Neither, or the database cannot be reached.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let mut session = self.session().await?;
+        schema::check(&mut session).await?;
+        schema::check_durability(&mut session, self.allow_unsafe_durability).await
+    }
+
+    /// A connection for one owner task.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn session(&self) -> Result<Session, StoreError> {
+        let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer of the database");
+        let permit = tokio::time::timeout(CONNECT_TIMEOUT, Arc::clone(&self.permits).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(StoreError::TooManySessions { limit: self.limit }) };
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options))
+            .await
+            .map_err(timed_out)
+            .map_err(sqlx::Error::Io)
+            .flatten()
+            .map_err(StoreError::Unavailable)?;
+        Ok(Session::new(connection, self.statement_timeout, permit))
+    }
+
+    fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = config.resolved_url().map_err(|error| StoreError::Configuration(error.to_string()))?;
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+            return Err(StoreError::Configuration("`database.url` does not begin with postgres://".to_owned()));
+        }
+        let timeout_ms = config.statement_timeout.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url.expose())
+            .map_err(|error| StoreError::Configuration(format!("`database.url` cannot be used: {error}")))?
+            .application_name("mailtier-queue")
+            .options(SESSION_SETTINGS.iter().copied())
+            .options([
+                ("statement_timeout", timeout_ms.as_str()),
+                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+            ])
+            .disable_statement_logging();
+        let limit = config.max_connections.saturating_add(HOT_SESSIONS);
+        Ok(Self {
+            options,
+            statement_timeout: config.statement_timeout,
+            allow_unsafe_durability: config.allow_unsafe_durability,
+            limit,
+            permits: Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(usize::MAX >> 3))),
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! The store against a real PostgreSQL: what callers rely on when several of them, and crashes, get in each other's way.
+
+mod accept;
+mod admin;
+mod body;
+mod mail;
+mod maintenance;
+mod ownership;
+mod plans;
+mod schema;
+mod settle;
+mod trouble;
