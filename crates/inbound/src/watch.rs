@@ -30,7 +30,10 @@ impl ReadinessKeeper {
     pub(crate) async fn run(self) {
         while !self.end.is_cancelled() {
             self.look(Instant::now());
-            let _ = tokio::time::timeout(LOOK_EVERY, self.end.cancelled()).await;
+            tokio::select! {
+                () = self.shared.submitter.endpoints.changed(LOOK_EVERY) => {}
+                () = self.end.cancelled() => {}
+            }
         }
         self.health.set_not_ready("draining");
     }

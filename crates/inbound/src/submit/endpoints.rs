@@ -57,8 +57,25 @@ impl Endpoints {
         current.iter().map(|endpoint| endpoint.url().to_owned()).collect()
     }
 
-    /// Waits until an endpoint may have become healthy, or so long.
-    pub(super) async fn changed(&self, at_most: Duration) {
+    /// Waits until there is an endpoint, healthy or not.
+    pub(super) async fn first(&self) {
+        loop {
+            // Made before looking, so that nothing is missed in between.
+            let changed = self.changed.notified();
+            if !self.current.read().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Something changed that may make this process ready for mail.
+    pub(super) fn announce(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until something changed, or so long.
+    pub(crate) async fn changed(&self, at_most: Duration) {
         let _ = tokio::time::timeout(at_most, self.changed.notified()).await;
     }
 
@@ -125,6 +142,8 @@ impl EndpointKeeper {
             self.tasks.spawn(task);
             current.push(endpoint);
         }
+        drop(current);
+        self.endpoints.announce();
     }
 }
 

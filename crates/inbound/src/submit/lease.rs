@@ -33,20 +33,24 @@ impl LeaseKeeper {
         // Made anew at each start: what an earlier process of this host holds is not ours.
         let holder = ReplicaId::random();
         let mut complained = false;
+        tokio::select! {
+            () = self.endpoints.first() => {}
+            () = self.end.cancelled() => return,
+        }
         while !self.end.is_cancelled() {
-            let wait = match self.renew(holder).await {
+            match self.renew(holder).await {
                 Ok(valid_for) => {
                     complained = false;
-                    valid_for / RENEW_SHARE
+                    self.endpoints.announce();
+                    let _ = tokio::time::timeout(valid_for / RENEW_SHARE, self.end.cancelled()).await;
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut complained, true) {
                         tracing::warn!(%error, "no queue replica leases a node number");
                     }
-                    PAUSE
+                    self.endpoints.changed(PAUSE).await;
                 }
-            };
-            let _ = tokio::time::timeout(wait, self.end.cancelled()).await;
+            }
         }
     }
 
