@@ -168,6 +168,7 @@ mod tests {
             prop_assert!(field.is_ascii());
             let (body, end) = field.split_at(field.len() - 2);
             prop_assert_eq!(end, "\r\n");
+            prop_assert_eq!((field.matches('(').count(), field.matches(')').count()), (3, 3));
             for (number, line) in body.split("\r\n").enumerate() {
                 prop_assert!(number == 0 || line.starts_with('\t'));
                 prop_assert!(!line.bytes().any(|octet| octet < b' ' && octet != b'\t'));

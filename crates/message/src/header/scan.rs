@@ -203,7 +203,7 @@ mod tests {
     }
 
     const MESSAGE: &[u8] = b"Received: from a by b; date\r\nRECEIVED : from c\r\n\tby d;\r\n date\r\nReceived-SPF: pass\r\n\
-        Message-Id:\r\n <one@example.com> (comment)\r\nMessage-ID: <two@example.com>\r\nSubject: x\r\n Received: folded\r\n\
+        Message-Id:\r\n <one@example.com> (comment)\r\nMessage-ID:<two@example.com>\r\nSubject: x\r\n Received: folded\r\n\
         \r\nReceived: in the body\r\n";
 
     #[test]

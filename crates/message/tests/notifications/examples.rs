@@ -129,6 +129,36 @@ fn an_original_without_a_header_section() {
 }
 
 #[test]
+fn the_status_says_what_was_decided() {
+    let blocked = || outcome(Stage::Banner, reply(554, "5.7.1", "blocked"), None, ARRIVAL);
+    let confused = || outcome(Stage::Rcpt, reply(550, "4.2.1", "closed"), None, ARRIVAL);
+    let cases = [(blocked(), true, "4.7.1"), (confused(), false, "5.2.1"), (None, false, "5.0.0")];
+    for (outcome, expired, status) in cases {
+        let failures = [failure(&["bob@example.org"], outcome, expired)];
+        let message = write("alice@example.com", HEADERS.as_bytes(), &failures, FIVE_DAYS);
+        assert_eq!(field(&parse(&message.content).programs[1], "Status"), status);
+    }
+}
+
+#[test]
+fn only_a_sound_message_id_is_answered() {
+    for (id, is_sound) in [
+        ("<a@b>", true),
+        ("<a@[192.0.2.1]>", true),
+        ("<a b@c>", false),
+        ("<a@b>, <c@d>", false),
+        ("<a@b> (comment)", false),
+        ("a@b", false),
+        ("<a>", false),
+    ] {
+        let headers = format!("Message-ID: {id}\r\n");
+        let message = write("alice@example.com", headers.as_bytes(), &[no_such_user()], SOON);
+        assert_eq!(text(&message.content).contains(&format!("\nReferences: {id}\n")), is_sound, "{id}");
+        assert_eq!(parse(&message.content).fields.iter().any(|name| name == "References"), is_sound, "{id}");
+    }
+}
+
+#[test]
 fn the_body_of_the_original_is_not_returned() {
     let content = format!("{HEADERS}\r\nsecret: text\r\n");
     let message = write("alice@example.com", content.as_bytes(), &[no_such_user()], SOON);
