@@ -53,4 +53,4 @@ mod submit;
 mod transaction;
 mod watch;
 
-pub use start::start;
+pub use start::{StartError, start};

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
 use mailtier_service::{Context, Running};
 use mailtier_smtp::ServerConfig;
-use mailtier_tls::ServerTls;
+use mailtier_tls::{ServerTls, TlsError};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,11 +24,30 @@ use crate::watch::{CertificateKeeper, ReadinessKeeper};
 /// How long the replicas may take to be left in order, once no session is left.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value of the configuration.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The certificate or its key.
+    #[error("STARTTLS cannot be offered")]
+    Tls(#[from] TlsError),
+    /// An address of `inbound.listen`.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
 /// Binds the listeners, starts serving and returns. Ends when [`Context::shutdown`] is cancelled and the drain is over.
 ///
 /// # Errors
-/// An address that cannot be bound, a certificate that cannot be read, a configuration that makes no sense.
-pub async fn start(context: Context) -> anyhow::Result<Running> {
+/// [`StartError`] names the setting that cannot be used.
+pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = Arc::clone(&context.config);
     let endpoints = Endpoints::new(Instant::now());
     let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
@@ -47,12 +65,16 @@ pub async fn start(context: Context) -> anyhow::Result<Running> {
     for listener in listeners {
         acceptor.sessions.spawn(acceptor.clone().run(listener));
     }
-    let finished = tokio::spawn(finish(acceptor, background, config.inbound.drain_timeout));
+    let drain_timeout = config.inbound.drain_timeout;
+    let finished = tokio::spawn(async move {
+        finish(acceptor, background, drain_timeout).await;
+        Ok(())
+    });
     Ok(Running { addresses, finished })
 }
 
 /// Waits for the signal, then for the sessions, then for the replicas to be left.
-async fn finish(acceptor: Acceptor, background: Background, drain_timeout: Duration) -> anyhow::Result<()> {
+async fn finish(acceptor: Acceptor, background: Background, drain_timeout: Duration) {
     acceptor.drain.cancelled().await;
     acceptor.sessions.close();
     if tokio::time::timeout(drain_timeout, acceptor.sessions.wait()).await.is_err() {
@@ -63,20 +85,20 @@ async fn finish(acceptor: Acceptor, background: Background, drain_timeout: Durat
     background.end.cancel();
     background.tasks.close();
     let _ = tokio::time::timeout(LEAVE_TIMEOUT, background.tasks.wait()).await;
-    Ok(())
 }
 
-async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
     let (mut listeners, mut bound) = (Vec::new(), Vec::new());
     for address in addresses {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        bound.push(listener.local_addr()?);
+        let failed = |source| StartError::Listen { address: *address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        bound.push(listener.local_addr().map_err(failed)?);
         listeners.push(listener);
     }
     Ok((listeners, bound))
 }
 
-fn share(context: &Context, endpoints: Arc<Endpoints>) -> anyhow::Result<Shared> {
+fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
     let config = &context.config.inbound;
     let tls = match (&config.tls_certificate, &config.tls_key) {
         (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
@@ -122,7 +144,7 @@ impl Background {
         shared: &Arc<Shared>,
         endpoints: &Arc<Endpoints>,
         room: &Arc<Semaphore>,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), StartError> {
         let config: &Config = &context.config;
         let token = config.cluster.service_token()?;
         let keeper = EndpointKeeper {

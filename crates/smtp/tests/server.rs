@@ -78,6 +78,22 @@ impl Driver {
         }
     }
 
+    /// How many lines each write has, until the session needs input.
+    fn sends(&mut self) -> Vec<usize> {
+        let mut sends = Vec::new();
+        loop {
+            match self.session.poll() {
+                ServerAction::Ask(_) => self.session.answer(Verdict::Accept, self.now),
+                ServerAction::Send => {
+                    sends.push(self.session.output().iter().filter(|octet| **octet == b'\n').count());
+                    self.session.sent(self.session.output().len());
+                }
+                ServerAction::Body(_) => {}
+                _ => return sends,
+            }
+        }
+    }
+
     fn decide(&mut self, question: Question) -> Verdict {
         match question {
             Question::Rcpt(mailbox) if !mailbox.domain_str().ends_with(dialogue::RELAY_DOMAIN) => {
@@ -298,18 +314,15 @@ fn pipelined_commands_are_answered_together() {
     driver.feed(b"EHLO c.example\r\n", || usize::MAX);
     let group = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n";
     driver.session.handle_input(group, driver.now);
-    let mut sends = Vec::new();
-    loop {
-        match driver.session.poll() {
-            ServerAction::Ask(_) => driver.session.answer(Verdict::Accept, driver.now),
-            ServerAction::Send => {
-                sends.push(driver.session.output().iter().filter(|octet| **octet == b'\n').count());
-                driver.session.sent(driver.session.output().len());
-            }
-            _ => break,
-        }
-    }
-    assert_eq!(sends, [4], "one write for the group (RFC 2920 section 3.2)");
+    assert_eq!(driver.sends(), [4], "one write for the group (RFC 2920 section 3.2)");
+}
+
+#[test]
+fn the_reply_to_the_end_of_data_waits_for_nothing() {
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.feed(b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", || usize::MAX);
+    driver.session.handle_input(b".\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\n", driver.now);
+    assert_eq!(driver.sends(), [1, 2], "a client that does not hear of it would send again (RFC 1047)");
 }
 
 #[test]
