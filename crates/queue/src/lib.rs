@@ -1,1 +1,35 @@
-//! charter
+//! `mailtier-queue`: accepts messages into PostgreSQL, owns shards, schedules their deliveries, hands them to workers,
+//! settles what comes back, and answers operators.
+//!
+//! Not responsible for SMTP, for finding a recipient's host, or for SQL.
+//!
+//! | module | does |
+//! |---|---|
+//! | `accept` | makes submissions durable in batches |
+//! | `ownership` | holds shards by lease, shares them with other replicas |
+//! | `conductor` | the one task that knows the schedule and hands out work |
+//! | `dispatch` | the streams to workers |
+//! | `load` | reads what is queued into the schedule |
+//! | `settle` | turns results into state, events and notifications, in one transaction each batch |
+//! | `peers` | tells other replicas of their deliveries |
+//! | `maintenance` | keeps the tables in shape |
+//! | `admin` | answers operators |
+//!
+//! Way of a delivery: `accept` commits it → `conductor` schedules it → `dispatch` carries it to a worker → the result
+//! goes to `settle` → after its commit the `conductor` forgets or defers it.
+
+mod accept;
+mod admin;
+mod clock;
+mod conductor;
+mod database;
+mod dispatch;
+mod ids;
+mod load;
+mod maintenance;
+mod ownership;
+mod peers;
+mod settle;
+mod start;
+
+pub use start::{StartError, migrate, start};

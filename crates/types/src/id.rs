@@ -107,6 +107,13 @@ id!(MessageId);
 id!(DeliveryId);
 
 impl MessageId {
+    /// The least number that an id made at this time can have: ids at or above it are as young or younger.
+    #[must_use]
+    pub const fn first_at(at: Timestamp) -> i64 {
+        let ms = at.as_millis().saturating_sub(EPOCH_MS);
+        if ms <= 0 { 1 } else { ms << (NODE_BITS + SEQUENCE_BITS) }
+    }
+
     /// The id of the message's delivery number `ordinal`, counted from 0.
     #[must_use]
     pub const fn delivery(self, ordinal: u16) -> DeliveryId {

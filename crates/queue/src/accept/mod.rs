@@ -1,0 +1,57 @@
+//! Acceptance: submissions become durable messages. Responsible for grouping recipients into deliveries, for natural
+//! group commit, for uploads ahead of their submission, and for verdicts. Not responsible for scheduling what was
+//! committed.
+
+mod flusher;
+mod service;
+mod translate;
+mod uploader;
+
+use std::sync::Arc;
+
+use mailtier_store::NewMessage;
+use mailtier_types::{MessageId, Reply};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+pub(crate) use flusher::Flusher;
+pub(crate) use service::{AcceptLimits, SubmitService};
+pub(crate) use translate::{Lifetimes, accepted_detail, content_of, new_message};
+pub(crate) use uploader::{Upload, Uploader};
+
+use crate::conductor::Committed;
+
+/// Octets of submissions that may wait for their commit.
+pub(crate) const WAITING_BYTES: usize = 64 << 20;
+/// Messages and octets of one transaction.
+pub(crate) const BATCH_MESSAGES: usize = 500;
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
+
+/// A message to be committed.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What is written.
+    pub(crate) message: NewMessage,
+    /// What is scheduled afterwards.
+    pub(crate) committed: Vec<Committed>,
+    /// Where the verdict goes.
+    pub(crate) answer: Answer,
+    /// After this the submitter no longer waits.
+    pub(crate) deadline: tokio::time::Instant,
+    /// Its share of what may wait.
+    pub(crate) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// Where verdicts of one stream go.
+pub(crate) type Answer = mpsc::UnboundedSender<(MessageId, Result<(), Reply>)>;
+
+impl Job {
+    /// Octets it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.message.body.as_ref().map_or(0, |(_, data)| data.len())
+    }
+
+    /// Answers the submitter, if it is still there.
+    pub(crate) fn answer(&self, result: Result<(), Reply>) {
+        let _ = self.answer.send((self.message.id, result));
+    }
+}

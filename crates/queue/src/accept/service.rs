@@ -1,0 +1,147 @@
+//! The stream of one submitter: submissions and parts in, verdicts out. Not responsible for committing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_api::server::SubmitHandler;
+use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::{ApiError, Incoming};
+use mailtier_store::Store;
+use mailtier_types::{MessageId, ReplicaId, Reply};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::translate::{Lifetimes, new_message};
+use super::{Answer, Job, Upload, WAITING_BYTES};
+use crate::database::Chain;
+use crate::ids::NODE_LEASE;
+
+/// Verdicts of one frame.
+const VERDICTS_PER_FRAME: usize = 1000;
+/// A submission that is not committed by then is refused; inbound gives up later than that.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a message costs besides its body.
+const ENVELOPE_BYTES: usize = 1024;
+
+/// How long messages live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AcceptLimits {
+    /// Messages with a sender.
+    pub(crate) lifetime: Duration,
+    /// Notifications.
+    pub(crate) bounce_lifetime: Duration,
+}
+
+/// Serves submitters.
+#[derive(Debug)]
+pub(crate) struct SubmitService {
+    store: Store,
+    jobs: mpsc::Sender<Job>,
+    uploads: mpsc::Sender<Upload>,
+    room: Arc<Semaphore>,
+    lifetimes: Lifetimes,
+    shutdown: CancellationToken,
+}
+
+impl SubmitService {
+    pub(crate) fn new(
+        store: Store,
+        jobs: mpsc::Sender<Job>,
+        uploads: mpsc::Sender<Upload>,
+        limits: AcceptLimits,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let lifetimes = Lifetimes { ordinary: limits.lifetime, notification: limits.bounce_lifetime };
+        Self { store, jobs, uploads, room: Arc::new(Semaphore::new(WAITING_BYTES)), lifetimes, shutdown }
+    }
+
+    /// Takes frames until the stream or this replica ends. What was taken is answered in either case.
+    async fn read(&self, mut incoming: Incoming<SubmitFrame>, answer: &Answer) {
+        loop {
+            let frame = tokio::select! {
+                frame = incoming.next() => frame,
+                () = self.shutdown.cancelled() => return,
+            };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return tracing::info!(%error, "submitter lost"),
+                None => return,
+            };
+            if self.take(frame, answer).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn take(&self, frame: SubmitFrame, answer: &Answer) -> Option<()> {
+        for part in frame.parts {
+            let room = self.reserve(part.data.len()).await?;
+            self.uploads.send(Upload::Part(part, room)).await.ok()?;
+        }
+        for submission in frame.submissions {
+            self.submit(submission, answer).await?;
+        }
+        for id in frame.aborted {
+            self.uploads.send(Upload::Abort(id)).await.ok()?;
+        }
+        Some(())
+    }
+
+    async fn submit(&self, submission: Submission, answer: &Answer) -> Option<()> {
+        let room = Arc::new(self.reserve(submission.body.len() + ENVELOPE_BYTES).await?);
+        let has_parts = submission.parts > 0;
+        let (message, committed) = new_message(submission, self.lifetimes);
+        let deadline = tokio::time::Instant::now() + COMMIT_TIMEOUT;
+        let job = Job { message, committed, answer: answer.clone(), deadline, _room: room };
+        if has_parts {
+            self.uploads.send(Upload::Complete(Box::new(job))).await.ok()
+        } else {
+            self.jobs.send(job).await.ok()
+        }
+    }
+
+    /// Waits until there is room: the stream is not read meanwhile, and HTTP/2 holds the submitter back.
+    async fn reserve(&self, bytes: usize) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes.clamp(1, WAITING_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).acquire_many_owned(permits).await.ok()
+    }
+}
+
+impl SubmitHandler for SubmitService {
+    async fn lease_node(&self, holder: ReplicaId) -> Result<NodeLease, ApiError> {
+        let store = self.store.clone();
+        // In a task of its own: a handler may be cancelled in the middle, a session must not.
+        let leasing = tokio::spawn(async move {
+            let mut session = store.session().await?;
+            session.lease_node(holder.uuid(), NODE_LEASE).await
+        });
+        let leased = leasing.await.map_err(|error| ApiError::Internal(error.to_string()))?;
+        let node = leased.map_err(|error| ApiError::Unavailable(Chain(&error).to_string()))?;
+        Ok(NodeLease { node, valid_for: NODE_LEASE })
+    }
+
+    async fn session(&self, incoming: Incoming<SubmitFrame>, outgoing: mpsc::Sender<VerdictFrame>) {
+        let (answer, verdicts) = mpsc::unbounded_channel();
+        let writing = tokio::spawn(write(verdicts, outgoing));
+        let started = Instant::now();
+        self.read(incoming, &answer).await;
+        // Jobs under way hold the other ends: the writer goes on until the last of them is answered.
+        drop(answer);
+        let _ = writing.await;
+        tracing::debug!(seconds = started.elapsed().as_secs(), "submitter's stream ended");
+    }
+}
+
+/// Sends verdicts, as many at once as have gathered.
+async fn write(
+    mut verdicts: mpsc::UnboundedReceiver<(MessageId, Result<(), Reply>)>,
+    outgoing: mpsc::Sender<VerdictFrame>,
+) {
+    let mut gathered = Vec::new();
+    while verdicts.recv_many(&mut gathered, VERDICTS_PER_FRAME).await > 0 {
+        let verdicts = gathered.drain(..).map(|(id, result)| Verdict { id, result }).collect();
+        if outgoing.send(VerdictFrame { verdicts }).await.is_err() {
+            return;
+        }
+    }
+}

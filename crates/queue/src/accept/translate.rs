@@ -1,0 +1,200 @@
+//! A submission as rows and as what is scheduled. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mailtier_api::submit::Submission;
+use mailtier_schedule::Entry;
+use mailtier_store::{NewDelivery, NewEvent, NewMessage};
+use mailtier_types::{Envelope, EventDetail, EventKind, Mailbox, MessageId, Options, ReversePath, ShardId, Timestamp};
+
+use crate::conductor::{Committed, Content};
+
+/// How long messages live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetimes {
+    /// With a sender.
+    pub(crate) ordinary: Duration,
+    /// Notifications.
+    pub(crate) notification: Duration,
+}
+
+/// A message's rows, and what is scheduled once they are committed. Recipients of one domain become one delivery, in the
+/// order in which the domains first appear, so that the same submission always makes the same rows.
+pub(crate) fn new_message(submission: Submission, lifetimes: Lifetimes) -> (NewMessage, Vec<Committed>) {
+    let Submission { id, resubmission, envelope, body, parts } = submission;
+    let detail = accepted_detail(&envelope.options, None);
+    let lifetime = if envelope.sender.is_null() { lifetimes.notification } else { lifetimes.ordinary };
+    let all: Vec<String> = envelope.recipients.iter().map(|recipient| recipient.as_str().to_owned()).collect();
+    let (deliveries, committed) = deliveries(id, &envelope, parts, id.made_at().after(lifetime), &body);
+    let accepted = NewEvent {
+        at: id.made_at(),
+        kind: EventKind::MessageAccepted,
+        message: id,
+        delivery: None,
+        tenant: envelope.tenant,
+        attempt: 0,
+        sender: envelope.sender.as_str().to_owned(),
+        recipients: all,
+        detail,
+    };
+    (NewMessage { id, resubmission, deliveries, body: Some((parts, body)), accepted }, committed)
+}
+
+fn deliveries(
+    id: MessageId,
+    envelope: &Envelope,
+    parts: u32,
+    expires_at: Timestamp,
+    body: &Bytes,
+) -> (Vec<NewDelivery>, Vec<Committed>) {
+    let groups = group(&envelope.recipients);
+    let fanout = u16::try_from(groups.len()).unwrap_or(u16::MAX);
+    let options = Options { fanout, chunks: parts + 1, ..envelope.options.clone() };
+    let encoded = mailtier_api::encode_options(&options);
+    let inline = (parts == 0).then(|| vec![body.clone()]);
+    groups
+        .into_iter()
+        .zip(0_u16..)
+        .map(|((destination, recipients), ordinal)| {
+            let (delivery, shard) = (id.delivery(ordinal), ShardId::of(destination));
+            let row = NewDelivery {
+                id: delivery,
+                shard,
+                tenant: envelope.tenant,
+                priority: envelope.priority,
+                expires_at,
+                destination: destination.to_owned(),
+                sender: envelope.sender.as_str().to_owned(),
+                recipients: recipients.iter().map(|recipient| recipient.as_str().to_owned()).collect(),
+                options: encoded.clone(),
+            };
+            let content = Content {
+                message: id,
+                fanout,
+                sender: envelope.sender.clone(),
+                recipients,
+                options: encoded.clone(),
+                traceparent: options.traceparent.clone(),
+                received_at: options.received_at,
+                body: inline.clone(),
+            };
+            let entry = Entry {
+                id: delivery,
+                shard,
+                tenant: envelope.tenant,
+                priority: envelope.priority,
+                attempts: 0,
+                due: id.made_at(),
+                expires_at,
+            };
+            (row, Committed { entry, destination: destination.to_owned(), content: Some(Arc::new(content)) })
+        })
+        .unzip()
+}
+
+/// The recipients by domain, in the order in which the domains first appear.
+fn group(recipients: &[Mailbox]) -> Vec<(&str, Vec<Mailbox>)> {
+    let mut groups: Vec<(&str, Vec<Mailbox>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for recipient in recipients {
+        let domain = recipient.domain_str();
+        let place = *places.entry(domain).or_insert_with(|| {
+            groups.push((domain, Vec::new()));
+            groups.len() - 1
+        });
+        if let Some((_, members)) = groups.get_mut(place) {
+            members.push(recipient.clone());
+        }
+    }
+    groups
+}
+
+/// The detail of an accepted event.
+pub(crate) fn accepted_detail(options: &Options, about: Option<MessageId>) -> Bytes {
+    let detail = EventDetail { options: Some(options.clone()), dsn_about: about, ..EventDetail::default() };
+    mailtier_api::encode_detail(&detail)
+}
+
+/// What a dispatch needs of a stored delivery.
+pub(crate) fn content_of(
+    stored: &mailtier_store::StoredDelivery,
+    body: Option<Vec<Bytes>>,
+) -> Result<Content, mailtier_api::ApiError> {
+    let options = mailtier_api::decode_options(&stored.options)?;
+    let invalid = |error: mailtier_types::AddressError| mailtier_api::ApiError::Invalid(error.to_string());
+    let recipients = stored.recipients.iter().map(|text| Mailbox::parse(text)).collect::<Result<_, _>>();
+    Ok(Content {
+        message: stored.message,
+        fanout: options.fanout,
+        sender: ReversePath::parse(&stored.sender).map_err(invalid)?,
+        recipients: recipients.map_err(invalid)?,
+        options: stored.options.clone(),
+        traceparent: options.traceparent,
+        received_at: options.received_at,
+        body,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mailtier_types::{IdSource, NodeNumber, TenantId};
+
+    use super::*;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { ordinary: Duration::from_secs(500), notification: Duration::from_secs(50) };
+
+    fn submission(sender: &str, recipients: &[&str]) -> Submission {
+        let now = Timestamp::from_secs(1_800_000_000);
+        Submission {
+            id: IdSource::new(NodeNumber::new(3).unwrap()).take(10, now),
+            resubmission: false,
+            envelope: Envelope {
+                sender: ReversePath::parse(sender).unwrap(),
+                recipients: recipients.iter().map(|text| Mailbox::parse(text).unwrap()).collect(),
+                tenant: TenantId(0),
+                priority: 0,
+                options: Options { received_at: now, ..Options::default() },
+            },
+            body: Bytes::from_static(b"Subject: x\r\n\r\ny\r\n"),
+            parts: 0,
+        }
+    }
+
+    #[test]
+    fn recipients_of_one_domain_travel_together() {
+        let recipients = ["a@one.example", "b@two.example", "c@ONE.example", "d@two.example"];
+        let (message, committed) = new_message(submission("s@x.example", &recipients), LIFETIMES);
+        let rows: Vec<_> =
+            message.deliveries.iter().map(|row| (row.destination.as_str(), row.recipients.join(" "))).collect();
+        assert_eq!(
+            rows,
+            [
+                ("one.example", "a@one.example c@one.example".to_owned()),
+                ("two.example", "b@two.example d@two.example".to_owned())
+            ]
+        );
+        assert_eq!(message.deliveries[1].id, message.id.delivery(1));
+        assert_eq!(committed.len(), 2);
+        let options = mailtier_api::decode_options(&message.deliveries[0].options).unwrap();
+        assert_eq!((options.fanout, options.chunks), (2, 1));
+        assert_eq!(message.accepted.recipients.len(), 4);
+    }
+
+    #[test]
+    fn the_same_submission_makes_the_same_rows() {
+        let make = || new_message(submission("s@x.example", &["a@one.example", "b@two.example"]), LIFETIMES).0;
+        assert_eq!(make(), make());
+    }
+
+    #[test]
+    fn notifications_have_a_lifetime_of_their_own() {
+        let expiry = |sender| {
+            let (message, _) = new_message(submission(sender, &["a@one.example"]), LIFETIMES);
+            message.deliveries[0].expires_at.since(message.id.made_at()).as_secs()
+        };
+        assert_eq!((expiry("s@x.example"), expiry("")), (500, 50));
+    }
+}

@@ -1,0 +1,203 @@
+//! Operators' questions and wishes, from the database; the conductor and the owners are told of changes. Each call works
+//! in a task of its own, so that one whose asker goes away is not cut in the middle.
+
+mod views;
+
+use bytes::Bytes;
+use mailtier_api::ApiError;
+use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
+use mailtier_api::peer::Hint;
+use mailtier_api::server::AdminHandler;
+use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError};
+use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::conductor::{Command, Conductor};
+use crate::database::Chain;
+use crate::settle::Removal;
+
+/// Deliveries changed by one transaction.
+const CHANGED_AT_ONCE: u32 = 500;
+/// The largest content that is shown, decompressed.
+const SHOWN_CONTENT_BYTES: usize = 64 << 20;
+/// Without a `since`, the history of an address reaches back so far.
+const DEFAULT_REACH: std::time::Duration = std::time::Duration::from_secs(2 * 86_400);
+
+/// Serves operators.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminService {
+    /// The database.
+    pub(crate) store: Store,
+    /// Told what is due now.
+    pub(crate) conductor: Conductor,
+    /// Told what is due now and owned elsewhere.
+    pub(crate) hints: mpsc::Sender<Vec<Hint>>,
+    /// Removes.
+    pub(crate) removals: mpsc::Sender<Removal>,
+}
+
+fn trouble(error: &StoreError) -> ApiError {
+    ApiError::Unavailable(Chain(error).to_string())
+}
+
+impl AdminService {
+    /// Runs a piece of work with a session of its own, to its end.
+    async fn work<T, F>(&self, work: impl FnOnce(Self, Session) -> F + Send + 'static) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiError>> + Send,
+    {
+        let this = self.clone();
+        let working = tokio::spawn(async move {
+            let session = this.store.session().await.map_err(|error| trouble(&error))?;
+            work(this, session).await
+        });
+        working.await.map_err(|error| ApiError::Internal(error.to_string()))?
+    }
+
+    async fn retry_all(self, mut session: Session, selection: Selection) -> Result<u64, ApiError> {
+        let selector = selector(&selection);
+        let (mut after, mut changed) = (None, 0);
+        loop {
+            let page = session.select(&selector, after, CHANGED_AT_ONCE).await.map_err(|error| trouble(&error))?;
+            let ids: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
+            let due = session.retry_now(&ids, clock::now()).await.map_err(|error| trouble(&error))?;
+            changed += due.len() as u64;
+            self.tell_owners(&mut session, &due).await?;
+            self.conductor.send(Command::RetryNow(due));
+            after = page.next;
+            if after.is_none() {
+                return Ok(changed);
+            }
+        }
+    }
+
+    /// A hint to an owner says "look at this now"; one that owns it itself is told by its conductor.
+    async fn tell_owners(&self, session: &mut Session, due: &[DeliveryId]) -> Result<(), ApiError> {
+        let rows = session.fetch(due).await.map_err(|error| trouble(&error))?;
+        let hint = |row: mailtier_store::StoredDelivery| Hint {
+            delivery: row.id,
+            destination: row.destination,
+            tenant: row.tenant,
+            priority: row.priority,
+            expires_at: row.expires_at,
+        };
+        let _ = self.hints.send(rows.into_iter().map(hint).collect()).await;
+        Ok(())
+    }
+
+    async fn delete_all(self, mut session: Session, selection: Selection) -> Result<u64, ApiError> {
+        let selector = selector(&selection);
+        let (mut after, mut removed) = (None, 0);
+        loop {
+            let page = session.select(&selector, after, CHANGED_AT_ONCE).await.map_err(|error| trouble(&error))?;
+            let deliveries: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
+            if !deliveries.is_empty() {
+                let (done, answer) = oneshot::channel();
+                let removal = Removal { deliveries, operator: selection.operator.clone(), done };
+                let gone = || ApiError::Unavailable("the queue is stopping, or its database is away".to_owned());
+                self.removals.send(removal).await.map_err(|_| gone())?;
+                removed += answer.await.map_err(|_| gone())?;
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+fn selector(selection: &Selection) -> Selector {
+    match &selection.destination {
+        Some(destination) => Selector::Destination(destination.to_lowercase()),
+        None if selection.all => Selector::All,
+        None => Selector::Messages(selection.messages.clone()),
+    }
+}
+
+impl AdminHandler for AdminService {
+    async fn list(&self, request: ListRequest) -> Result<ListReply, ApiError> {
+        self.work(move |_, mut session| async move {
+            let filter = DeliveryFilter {
+                destination: request.destination.map(|name| name.to_lowercase()),
+                sender: request.sender,
+                recipient: request.recipient,
+                deferred_only: request.deferred_only,
+            };
+            let after = DeliveryId::from_i64(request.after).ok();
+            let page = session.list(&filter, after, request.limit).await.map_err(|error| trouble(&error))?;
+            Ok(ListReply {
+                deliveries: page.deliveries.iter().map(views::delivery).collect::<Result<_, _>>()?,
+                next: page.next.map_or(0, DeliveryId::as_i64),
+            })
+        })
+        .await
+    }
+
+    async fn show(&self, id: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
+        self.work(move |_, mut session| async move { show(&mut session, id, with_content).await }).await
+    }
+
+    async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
+        tracing::info!(operator = selection.operator, ?selection, "retry now");
+        self.work(move |this, session| this.retry_all(session, selection)).await
+    }
+
+    async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
+        tracing::info!(operator = selection.operator, ?selection, "delete");
+        self.work(move |this, session| this.delete_all(session, selection)).await
+    }
+
+    async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {
+        self.work(move |_, mut session| async move {
+            let now = clock::now();
+            let (by, reach) = match request.by {
+                TraceBy::Message(id) => (mailtier_store::TraceBy::Message(id), Timestamp::EPOCH),
+                TraceBy::Address(address) => (mailtier_store::TraceBy::Address(address), now.before(DEFAULT_REACH)),
+            };
+            let since = request.since.unwrap_or(reach);
+            let events = session.trace(&by, since, now, request.limit).await.map_err(|error| trouble(&error))?;
+            events.iter().map(views::event).collect()
+        })
+        .await
+    }
+}
+
+async fn show(session: &mut Session, id: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
+    let stored = session.show(id).await.map_err(|error| trouble(&error))?;
+    let by = mailtier_store::TraceBy::Message(id);
+    let events = session.trace(&by, Timestamp::EPOCH, clock::now(), MAX_ROWS).await.map_err(|error| trouble(&error))?;
+    let events: Vec<Event> = events.iter().map(views::event).collect::<Result<_, _>>()?;
+    if stored.is_empty() && events.is_empty() {
+        return Err(ApiError::NotFound(format!("no message {id} is queued, and none in the history")));
+    }
+    let of_row = stored.first().map(|row| mailtier_api::decode_options(&row.options)).transpose()?;
+    let accepted = events.iter().find(|event| event.kind == EventKind::MessageAccepted);
+    let options = of_row.or_else(|| accepted.and_then(|event| event.detail.options.clone()));
+    let encoding = options.as_ref().map_or(BodyEncoding::Identity, |options| options.encoding);
+    let content = if with_content { content(session, id, encoding).await? } else { Bytes::new() };
+    Ok(ShowReply {
+        deliveries: stored.iter().map(views::delivery).collect::<Result<_, _>>()?,
+        events,
+        options,
+        content,
+    })
+}
+
+async fn content(session: &mut Session, id: MessageId, encoding: BodyEncoding) -> Result<Bytes, ApiError> {
+    let mut content = Vec::new();
+    for seq in 0.. {
+        let Some(chunk) = session.body_chunk(id, seq).await.map_err(|error| trouble(&error))? else { break };
+        let left = SHOWN_CONTENT_BYTES.saturating_sub(content.len());
+        match encoding {
+            BodyEncoding::Identity => content.extend_from_slice(chunk.get(..left.min(chunk.len())).unwrap_or_default()),
+            BodyEncoding::Zstd => {
+                let decoded = zstd::bulk::decompress(&chunk, left)
+                    .map_err(|error| ApiError::Internal(format!("the stored body cannot be read: {error}")))?;
+                content.extend_from_slice(&decoded);
+            }
+        }
+    }
+    Ok(content.into())
+}

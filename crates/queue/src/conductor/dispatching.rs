@@ -1,0 +1,159 @@
+//! Handing out: which delivery goes to which worker now, with what content, and what is read first. Not responsible for
+//! whose turn it is: that is the scheduler's.
+
+use std::sync::Arc;
+
+use mailtier_api::work::Dispatch;
+use mailtier_schedule::{Entry, Ready};
+use mailtier_types::{DeliveryId, Epoch, Timestamp};
+
+use super::flights::Flight;
+use super::handle::{Content, Fetched};
+use super::task::ConductorTask;
+use crate::clock;
+use crate::settle::{Report, What};
+
+impl ConductorTask {
+    /// Whether anything may be handed out at all.
+    pub(super) fn may_dispatch(&self) -> bool {
+        self.draining.is_none() && !self.has_drained && self.spare_credit() > 0 && self.fence.is_open()
+    }
+
+    /// Credit that no delivery being read is going to use.
+    fn spare_credit(&self) -> usize {
+        usize::try_from(self.workers.credit()).unwrap_or(usize::MAX).saturating_sub(self.fetching.len())
+    }
+
+    /// Hands out as much as workers can take. What is to be given up does not need a worker.
+    pub(super) fn dispatch_all(&mut self) {
+        let now = clock::now();
+        let mut wanted = Vec::new();
+        while self.may_dispatch() {
+            match self.scheduler.next(now) {
+                Some(Ready::Attempt(entry)) => self.begin(entry, now, &mut wanted),
+                Some(Ready::Expired(entry)) => self.expire(entry),
+                None => break,
+            }
+        }
+        while self.draining.is_none() && !self.has_drained && self.fence.is_open() {
+            let Some(entry) = self.scheduler.next_expired(now) else { break };
+            self.expire(entry);
+        }
+        if !wanted.is_empty() {
+            let _ = self.fetcher.send(wanted);
+        }
+    }
+
+    fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<DeliveryId>) {
+        let cached = if entry.attempts == 0 { self.cache.take(entry.id) } else { None };
+        match cached {
+            Some(content) => self.dispatch(entry, content, now),
+            None => {
+                self.fetching.insert(entry.id);
+                wanted.push(entry.id);
+            }
+        }
+    }
+
+    fn expire(&mut self, entry: Entry) {
+        self.cache.take(entry.id);
+        self.report(Report {
+            delivery: entry.id,
+            attempt: entry.attempts,
+            tenant: entry.tenant,
+            what: What::Expired,
+            worker: None,
+            content: None,
+        });
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.settling += 1;
+        let _ = self.settler.send(report);
+    }
+
+    /// Gives a delivery to the worker with the most credit; without one it is ready again.
+    fn dispatch(&mut self, entry: Entry, content: Arc<Content>, now: Timestamp) {
+        let Some(epoch) = self.shards.active(entry.shard) else {
+            // Not ours to dispatch: whoever owns the shard reads it from the table.
+            self.scheduler.finish(entry.id);
+            return;
+        };
+        let Some(worker) = self.workers.most_free() else {
+            self.scheduler.release(entry.id, now);
+            return;
+        };
+        let Some(destination) = self.scheduler.destination_of(entry.id).map(str::to_owned) else { return };
+        let dispatch = self.dispatch_of(entry, epoch, destination, &content);
+        if let Some(parent) = &content.traceparent {
+            let name = self.workers.name(worker);
+            let span = tracing::info_span!("schedule", delivery = %entry.id, attempt = dispatch.attempt, worker = name);
+            mailtier_telemetry::set_parent(&span, parent);
+        }
+        self.flights.insert(
+            entry.id,
+            Flight {
+                worker,
+                attempt: dispatch.attempt,
+                shard: Some(entry.shard),
+                tenant: entry.tenant,
+                content: Some(content),
+                limbo_until: None,
+                is_settling: false,
+            },
+        );
+        self.workers.dispatch(worker, dispatch);
+        self.meters.queue_dispatched.add(1, &[]);
+    }
+
+    fn dispatch_of(&self, entry: Entry, epoch: Epoch, destination: String, content: &Content) -> Dispatch {
+        let stored: usize = content.body.iter().flatten().map(bytes::Bytes::len).sum();
+        let travels = u64::try_from(stored).is_ok_and(|stored| stored <= self.settings.inline_bytes);
+        Dispatch {
+            delivery: entry.id,
+            message: content.message,
+            shard: entry.shard,
+            epoch,
+            attempt: entry.attempts.saturating_add(1),
+            tenant: entry.tenant,
+            destination,
+            sender: content.sender.clone(),
+            recipients: content.recipients.clone(),
+            options: content.options.clone(),
+            expires_at: entry.expires_at,
+            body: content.body.clone().filter(|_| travels),
+        }
+    }
+
+    /// What was read goes out, unless things have changed meanwhile.
+    pub(super) fn fetched(&mut self, fetched: Vec<Fetched>) {
+        let now = clock::now();
+        let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
+        for Fetched { id, content } in fetched {
+            self.fetching.remove(&id);
+            // Its shard may be another's by now; then it is not in flight here.
+            if !self.scheduler.in_flight(id) {
+                continue;
+            }
+            match (content, self.scheduler.entry(id)) {
+                (Some(content), Some(entry)) if may_dispatch => self.dispatch(entry, content, now),
+                (Some(_), _) => {
+                    self.scheduler.release(id, now);
+                }
+                (None, _) => {
+                    self.scheduler.finish(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fetch_failed(&mut self, ids: &[DeliveryId]) {
+        let now = clock::now();
+        for id in ids {
+            self.fetching.remove(id);
+            if self.scheduler.in_flight(*id) {
+                self.scheduler.release(*id, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Deliveries in the hands of workers. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_types::{DeliveryId, ShardId, TenantId, WorkerId};
+
+use super::handle::Content;
+
+/// One delivery in a worker's hands.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Whose hands.
+    pub(super) worker: WorkerId,
+    /// Which attempt.
+    pub(super) attempt: u16,
+    /// Of which shard, once that is known: a worker names only the delivery.
+    pub(super) shard: Option<ShardId>,
+    /// Whose mail.
+    pub(super) tenant: TenantId,
+    /// What was dispatched; absent when another owner dispatched it.
+    pub(super) content: Option<Arc<Content>>,
+    /// After this it is taken for lost; absent while its worker is connected and knows of it.
+    pub(super) limbo_until: Option<Instant>,
+    /// Its result is with the settler.
+    pub(super) is_settling: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    flights: HashMap<DeliveryId, Flight>,
+    /// No flight has to be looked at before this.
+    next_limbo: Option<Instant>,
+}
+
+impl Flights {
+    pub(super) fn insert(&mut self, id: DeliveryId, flight: Flight) {
+        self.flights.insert(id, flight);
+    }
+
+    pub(super) fn get(&self, id: DeliveryId) -> Option<&Flight> {
+        self.flights.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Flight> {
+        self.flights.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: DeliveryId) -> Option<Flight> {
+        self.flights.remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub(super) fn drop_shard(&mut self, shard: ShardId) {
+        self.flights.retain(|_, flight| flight.shard != Some(shard));
+    }
+
+    /// A worker is gone: what it holds waits for its return, for a while.
+    pub(super) fn worker_lost(&mut self, worker: WorkerId, until: Instant) {
+        self.to_limbo(worker, until, |_| true);
+    }
+
+    /// A worker has said what it holds of these shards: what it did not name may still come as a result, for a while.
+    pub(super) fn worker_holds(
+        &mut self,
+        worker: WorkerId,
+        shards: &std::collections::HashSet<ShardId>,
+        until: Instant,
+    ) {
+        self.to_limbo(worker, until, |flight| flight.shard.is_some_and(|shard| shards.contains(&shard)));
+    }
+
+    fn to_limbo(&mut self, worker: WorkerId, until: Instant, concerns: impl Fn(&Flight) -> bool) {
+        for flight in self.flights.values_mut().filter(|flight| flight.worker == worker && concerns(flight)) {
+            flight.limbo_until.get_or_insert(until);
+        }
+        self.next_limbo = Some(self.next_limbo.map_or(until, |next| next.min(until)));
+    }
+
+    /// Takes out what is lost by now. What the settler has is not lost.
+    pub(super) fn lost(&mut self, now: Instant) -> Vec<DeliveryId> {
+        if self.next_limbo.is_none_or(|next| now < next) {
+            return Vec::new();
+        }
+        let is_lost = |flight: &Flight| !flight.is_settling && flight.limbo_until.is_some_and(|until| until <= now);
+        let lost: Vec<DeliveryId> =
+            self.flights.iter().filter(|(_, flight)| is_lost(flight)).map(|(id, _)| *id).collect();
+        for id in &lost {
+            self.flights.remove(id);
+        }
+        self.next_limbo = self.flights.values().filter_map(|flight| flight.limbo_until).min();
+        // Those with the settler stay; they are looked at again a little later, not at once.
+        self.next_limbo = self.next_limbo.map(|next| next.max(now + Duration::from_secs(1)));
+        lost
+    }
+}

@@ -1,0 +1,177 @@
+//! What is said to the conductor, and the shapes of what it is told. Not responsible for what it does about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mailtier_api::peer::Hint;
+use mailtier_api::work::{Holding, QueueFrame, WorkResult};
+use mailtier_schedule::Entry;
+use mailtier_store::Loaded;
+use mailtier_types::{DeliveryId, Epoch, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::load::Walk;
+use crate::settle::Disposition;
+
+/// A shard that has become ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gained {
+    /// Which.
+    pub(crate) shard: ShardId,
+    /// Its new epoch.
+    pub(crate) epoch: Epoch,
+    /// Nobody owned it before, or the last owner gave it up with nothing in flight.
+    pub(crate) clean: bool,
+}
+
+/// A delivery that was just committed here.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    /// For the schedule.
+    pub(crate) entry: Entry,
+    /// What limits apply to.
+    pub(crate) destination: String,
+    /// For the first attempt; absent where it must be read from the database.
+    pub(crate) content: Option<Arc<Content>>,
+}
+
+/// A delivery another replica tells of.
+pub(crate) type Hinted = Hint;
+
+/// Everything a dispatch needs besides the schedule.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// Of which message.
+    pub(crate) message: MessageId,
+    /// How many deliveries the message became.
+    pub(crate) fanout: u16,
+    /// The reverse-path.
+    pub(crate) sender: ReversePath,
+    /// Still to be delivered.
+    pub(crate) recipients: Vec<Mailbox>,
+    /// Encoded.
+    pub(crate) options: Bytes,
+    /// Of the reception.
+    pub(crate) traceparent: Option<String>,
+    /// For the delays in log lines.
+    pub(crate) received_at: Timestamp,
+    /// All stored chunks, where they are small enough to travel along.
+    pub(crate) body: Option<Vec<Bytes>>,
+}
+
+/// A delivery read from the database for its dispatch.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// Which.
+    pub(crate) id: DeliveryId,
+    /// Absent when it is over.
+    pub(crate) content: Option<Arc<Content>>,
+}
+
+/// The way to one worker; the conductor never waits for it, and credit bounds what is in it.
+pub(crate) type Outbox = mpsc::UnboundedSender<QueueFrame>;
+
+/// What the conductor can be told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Deliveries were committed here, whoever owns them.
+    Accepted(Vec<Committed>),
+    /// Deliveries were committed, or made due, elsewhere.
+    Hinted(Vec<Hinted>),
+    /// Shards became ours.
+    ShardsGained(Vec<Gained>),
+    /// Shards are no longer ours.
+    ShardsLost(Vec<ShardId>),
+    /// Rows of the table of deliveries, and what follows them.
+    Loaded {
+        /// The rows.
+        rows: Vec<Loaded>,
+        /// Dropped when they have been taken in.
+        taken: oneshot::Sender<()>,
+    },
+    /// A walk over the table is over.
+    Walked(Walk),
+    /// What was asked for has been read.
+    Fetched(Vec<Fetched>),
+    /// What was asked for could not be read.
+    FetchFailed(Vec<DeliveryId>),
+    /// A worker has connected.
+    WorkerConnected {
+        /// Which.
+        worker: WorkerId,
+        /// For logs.
+        name: String,
+        /// The way to it.
+        outbox: Outbox,
+        /// Tells this connection from a later one of the same worker.
+        connection: u64,
+    },
+    /// A worker's connection is gone.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+        /// Which connection.
+        connection: u64,
+    },
+    /// A worker grants credit.
+    Credit(WorkerId, u32),
+    /// A worker says what it holds.
+    Holding(WorkerId, Holding),
+    /// Attempts are over.
+    Results(WorkerId, Vec<WorkResult>),
+    /// A settlement is durable.
+    Settled(Vec<Disposition>),
+    /// An operator wants these attempted now.
+    RetryNow(Vec<DeliveryId>),
+    /// Dispatch nothing more; answer when nothing is in flight.
+    Drain(oneshot::Sender<()>),
+}
+
+/// Speaks with the conductor.
+#[derive(Debug, Clone)]
+pub(crate) struct Conductor {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Conductor {
+    /// With the other end.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        (Self { commands }, receiver)
+    }
+
+    /// Says something. The channel is bounded by what its senders hold: the budget of submissions, the credit of
+    /// workers, one page of the loader.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+}
+
+/// Until when this replica may dispatch, by its own monotonic clock. The keeper of shards moves it with each renewal;
+/// the conductor looks at it before each dispatch, so a process that was paused past its lease wakes up harmless.
+#[derive(Debug, Clone)]
+pub(crate) struct Fence {
+    origin: Instant,
+    until_ms: Arc<AtomicU64>,
+}
+
+impl Fence {
+    /// Closed.
+    pub(crate) fn new() -> Self {
+        Self { origin: Instant::now(), until_ms: Arc::default() }
+    }
+
+    /// Open until then.
+    pub(crate) fn extend(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.origin).as_millis();
+        self.until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Whether dispatching is allowed now.
+    pub(crate) fn is_open(&self) -> bool {
+        let now = Instant::now().saturating_duration_since(self.origin);
+        now < Duration::from_millis(self.until_ms.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,130 @@
+//! What comes back: results, what workers hold, settlements, and workers that are gone.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use mailtier_api::work::{Holding, InFlight, Settled, WorkResult};
+use mailtier_types::{ShardId, TenantId, WorkerId};
+
+use super::flights::Flight;
+use super::task::ConductorTask;
+use crate::clock;
+use crate::settle::{After, Disposition, Report, What};
+
+impl ConductorTask {
+    /// Every result goes to the settler, whoever reports it and whether or not its shard is ours: the database decides
+    /// what it still changes.
+    pub(super) fn results(&mut self, worker: WorkerId, results: Vec<WorkResult>) {
+        let now = clock::now();
+        for result in results {
+            let flight = self.flights.get_mut(result.delivery);
+            let flight = flight.filter(|flight| flight.worker == worker && flight.attempt == result.attempt);
+            if result.not_attempted {
+                if flight.is_some() {
+                    self.flights.remove(result.delivery);
+                    self.scheduler.release(result.delivery, now);
+                }
+                self.workers.settled(worker, Settled { delivery: result.delivery, attempt: result.attempt });
+                continue;
+            }
+            let (mut content, mut tenant) = (None, TenantId::default());
+            if let Some(flight) = flight {
+                (flight.is_settling, flight.limbo_until) = (true, None);
+                (content, tenant) = (flight.content.clone(), flight.tenant);
+            }
+            self.report(Report {
+                delivery: result.delivery,
+                attempt: result.attempt,
+                tenant,
+                what: What::Outcomes(result.outcomes),
+                worker: Some(worker),
+                content,
+            });
+        }
+    }
+
+    pub(super) fn settled(&mut self, dispositions: Vec<Disposition>) {
+        for disposition in dispositions {
+            self.settling = self.settling.saturating_sub(usize::from(disposition.was_reported));
+            let id = disposition.delivery;
+            if let Some(worker) = disposition.worker {
+                self.workers.settled(worker, Settled { delivery: id, attempt: disposition.attempt });
+            }
+            let flies_elsewhere = self.flights.get(id).is_some_and(|flight| Some(flight.worker) != disposition.worker);
+            match disposition.after {
+                After::Over => {
+                    self.scheduler.finish(id);
+                    self.cache.take(id);
+                    if !flies_elsewhere {
+                        self.flights.remove(id);
+                    }
+                }
+                // An opinion about an attempt does not end another that is under way.
+                After::Later { .. } if flies_elsewhere => {}
+                After::Later { attempts, due } => {
+                    self.flights.remove(id);
+                    self.scheduler.defer(id, attempts, due);
+                }
+            }
+        }
+    }
+
+    pub(super) fn worker_lost(&mut self, worker: WorkerId, connection: u64) {
+        let name = self.workers.name(worker).to_owned();
+        if self.workers.disconnect(worker, connection) {
+            tracing::warn!(%worker, name, "worker lost");
+            self.flights.worker_lost(worker, Instant::now() + self.settings.worker_grace);
+        }
+    }
+
+    /// A worker has said what it holds of shards it was asked for.
+    pub(super) fn holding(&mut self, worker: WorkerId, holding: &Holding) {
+        self.shards.worker_answered(worker, &holding.shards);
+        let asked: HashSet<ShardId> = holding.shards.iter().map(|(shard, _)| *shard).collect();
+        self.flights.worker_holds(worker, &asked, Instant::now() + self.settings.worker_grace);
+        for held in &holding.in_flight {
+            self.hold(worker, *held);
+        }
+    }
+
+    fn hold(&mut self, worker: WorkerId, held: InFlight) {
+        match self.flights.get_mut(held.delivery) {
+            Some(flight) if flight.worker == worker => {
+                flight.limbo_until = None;
+                return;
+            }
+            // Given to another since: both may deliver it, and the first to say so is believed.
+            Some(_) => return,
+            None => {}
+        }
+        let entry = self.scheduler.entry(held.delivery);
+        if let Some(entry) = entry
+            && let Some(destination) = self.scheduler.destination_of(held.delivery).map(str::to_owned)
+        {
+            self.scheduler.mark_in_flight(&destination, entry);
+        }
+        self.flights.insert(
+            held.delivery,
+            Flight {
+                worker,
+                attempt: held.attempt,
+                shard: entry.map(|entry| entry.shard),
+                tenant: entry.map(|entry| entry.tenant).unwrap_or_default(),
+                content: None,
+                limbo_until: (!self.workers.is_connected(worker)).then(|| Instant::now() + self.settings.worker_grace),
+                is_settling: false,
+            },
+        );
+    }
+
+    /// Answers the drain once nothing is in anyone's hands.
+    pub(super) fn answer_drain(&mut self) {
+        if self.flights.len() == 0
+            && self.settling == 0
+            && let Some(answer) = self.draining.take()
+        {
+            self.has_drained = true;
+            let _ = answer.send(());
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The conductor's loop: takes in what it is told, looks at its timers, hands out what can be handed out. Not responsible
+//! for the parts it moves: each has a file of its own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_api::peer::Hint;
+use mailtier_api::work::Inquire;
+use mailtier_schedule::{Entry, Insert, Limits, Scheduler, Selector};
+use mailtier_store::Loaded;
+use mailtier_telemetry::Meters;
+use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use super::cache::Cache;
+use super::flights::Flights;
+use super::handle::{Command, Committed, Fence, Gained, Hinted};
+use super::shards::Shards;
+use super::workers::Workers;
+use crate::clock;
+use crate::load::{Purpose, Walk};
+use crate::settle::Report;
+
+/// Commands taken in between two rounds of dispatching.
+const COMMANDS_PER_ROUND: usize = 256;
+/// How often timers without a time of their own are looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How far back a catch-up looks: ids are made before they are committed, in no order.
+const CATCH_UP_REACH: Duration = Duration::from_secs(45);
+/// Between two walks that fill up what had no room.
+const REFILL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the conductor is set to.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Of the schedule.
+    pub(crate) limits: Limits,
+    /// How long a worker may be gone.
+    pub(crate) worker_grace: Duration,
+    /// Of contents kept for their first attempt.
+    pub(crate) cache_bytes: usize,
+    /// Of bodies that travel with their delivery.
+    pub(crate) inline_bytes: u64,
+    /// Between looks for what no hint told of.
+    pub(crate) catch_up_every: Duration,
+    /// Between walks over everything.
+    pub(crate) reconcile_every: Duration,
+}
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct ConductorTask {
+    pub(super) settings: Settings,
+    pub(super) scheduler: Scheduler,
+    pub(super) shards: Shards,
+    pub(super) workers: Workers,
+    pub(super) flights: Flights,
+    pub(super) cache: Cache,
+    /// Being read for their dispatch.
+    pub(super) fetching: HashSet<DeliveryId>,
+    /// Reports the settler has not answered.
+    pub(super) settling: usize,
+    pub(super) fence: Fence,
+    pub(super) settler: mpsc::UnboundedSender<Report>,
+    pub(super) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    loader: mpsc::UnboundedSender<Walk>,
+    hints: mpsc::Sender<Vec<Hint>>,
+    pub(super) meters: Arc<Meters>,
+    started: Instant,
+    /// Walks that are under way or wait for their turn.
+    walking: Vec<Purpose>,
+    next_catch_up: Instant,
+    next_reconcile: Instant,
+    next_refill: Instant,
+    next_tick: Instant,
+    pub(super) draining: Option<oneshot::Sender<()>>,
+    pub(super) has_drained: bool,
+}
+
+/// Where the conductor sends what it does not do itself.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    /// Results.
+    pub(crate) settler: mpsc::UnboundedSender<Report>,
+    /// Deliveries to be read for their dispatch.
+    pub(crate) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    /// Walks over the table.
+    pub(crate) loader: mpsc::UnboundedSender<Walk>,
+    /// Deliveries of others.
+    pub(crate) hints: mpsc::Sender<Vec<Hint>>,
+}
+
+impl ConductorTask {
+    pub(crate) fn new(settings: Settings, fence: Fence, outlets: Outlets, meters: Arc<Meters>) -> Self {
+        let now = Instant::now();
+        Self {
+            scheduler: Scheduler::new(settings.limits),
+            shards: Shards::default(),
+            workers: Workers::default(),
+            flights: Flights::default(),
+            cache: Cache::new(settings.cache_bytes),
+            fetching: HashSet::new(),
+            settling: 0,
+            fence,
+            settler: outlets.settler,
+            fetcher: outlets.fetcher,
+            loader: outlets.loader,
+            hints: outlets.hints,
+            meters,
+            started: now,
+            walking: Vec::new(),
+            next_catch_up: now + settings.catch_up_every,
+            next_reconcile: now + settings.reconcile_every,
+            next_refill: now,
+            next_tick: now,
+            draining: None,
+            has_drained: false,
+            settings,
+        }
+    }
+
+    /// Runs until nobody can tell it anything any more.
+    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut taken = Vec::with_capacity(COMMANDS_PER_ROUND);
+        loop {
+            let wake = tokio::time::Instant::from_std(self.next_wake());
+            tokio::select! {
+                count = commands.recv_many(&mut taken, COMMANDS_PER_ROUND) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            for command in taken.drain(..) {
+                self.handle(command);
+            }
+            let now = Instant::now();
+            if now >= self.next_tick {
+                self.next_tick = now + TICK;
+                self.tick(now);
+            }
+            self.dispatch_all();
+            self.workers.flush();
+            self.answer_drain();
+        }
+    }
+
+    /// The next tick, or the next delivery's time when that comes first and something can be done about it.
+    fn next_wake(&self) -> Instant {
+        let due = self.may_dispatch().then(|| self.scheduler.next_due()).flatten();
+        let due = due.map(|due| Instant::now() + due.since(clock::now()));
+        due.map_or(self.next_tick, |due| due.min(self.next_tick))
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Accepted(committed) => self.accepted(committed),
+            Command::Hinted(hints) => self.hinted(hints),
+            Command::ShardsGained(gained) => self.gained(&gained),
+            Command::ShardsLost(lost) => self.lost(&lost),
+            Command::Loaded { rows, taken } => {
+                self.loaded(&rows);
+                drop(taken);
+            }
+            Command::Walked(walk) => self.walking.retain(|purpose| *purpose != walk.purpose),
+            Command::Fetched(fetched) => self.fetched(fetched),
+            Command::FetchFailed(ids) => self.fetch_failed(&ids),
+            Command::WorkerConnected { worker, name, outbox, connection } => {
+                tracing::info!(%worker, name, "worker connected");
+                self.workers.connect(worker, name, outbox, connection);
+                self.shards.worker_connected(worker);
+                self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
+            }
+            Command::WorkerLost { worker, connection } => self.worker_lost(worker, connection),
+            Command::Credit(worker, credit) => self.workers.grant(worker, credit),
+            Command::Holding(worker, holding) => self.holding(worker, &holding),
+            Command::Results(worker, results) => self.results(worker, results),
+            Command::Settled(dispositions) => self.settled(dispositions),
+            Command::RetryNow(ids) => {
+                let now = clock::now();
+                for id in ids {
+                    self.scheduler.retry_now(Selector::Delivery(id), now);
+                }
+            }
+            Command::Drain(answer) => {
+                self.workers.announce_drain();
+                self.draining = Some(answer);
+            }
+        }
+    }
+
+    fn accepted(&mut self, committed: Vec<Committed>) {
+        let now = clock::now();
+        let mut others = Vec::new();
+        for Committed { entry, destination, content } in committed {
+            if !self.shards.is_owned(entry.shard) {
+                others.push(Hint {
+                    delivery: entry.id,
+                    destination,
+                    tenant: entry.tenant,
+                    priority: entry.priority,
+                    expires_at: entry.expires_at,
+                });
+                continue;
+            }
+            if self.schedule(&destination, entry, now) == Some(Insert::Scheduled)
+                && let Some(content) = content
+            {
+                self.cache.insert(entry.id, content);
+            }
+        }
+        if !others.is_empty() {
+            // A hint that finds no room is lost: its owner finds the delivery at its next look.
+            let _ = self.hints.try_send(others);
+        }
+    }
+
+    fn hinted(&mut self, hints: Vec<Hinted>) {
+        let now = clock::now();
+        for hint in hints {
+            let entry = Entry {
+                id: hint.delivery,
+                shard: ShardId::of(&hint.destination),
+                tenant: hint.tenant,
+                priority: hint.priority,
+                attempts: 0,
+                due: now,
+                expires_at: hint.expires_at,
+            };
+            if self.schedule(&hint.destination, entry, now) == Some(Insert::Known) {
+                // Known and told of again: an operator wants it now.
+                self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
+            }
+        }
+    }
+
+    /// Takes rows of the table in. One that was settled since it was read does no harm: a dispatch that is not from the
+    /// cache reads the row again, and finds it gone.
+    fn loaded(&mut self, rows: &[Loaded]) {
+        let now = clock::now();
+        for row in rows {
+            let entry = Entry {
+                id: row.id,
+                shard: row.shard,
+                tenant: row.tenant,
+                priority: row.priority,
+                attempts: row.attempts,
+                due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
+                expires_at: row.expires_at,
+            };
+            self.schedule(&row.destination, entry, now);
+        }
+    }
+
+    /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being
+    /// taken over: it is in the table, and read when that is done.
+    fn schedule(&mut self, destination: &str, entry: Entry, now: Timestamp) -> Option<Insert> {
+        self.shards.active(entry.shard)?;
+        if let Some(flight) = self.flights.get_mut(entry.id) {
+            flight.shard = Some(entry.shard);
+            if !self.scheduler.is_known(entry.id) {
+                self.scheduler.mark_in_flight(destination, entry);
+            }
+            return Some(Insert::Known);
+        }
+        Some(self.scheduler.insert(destination, entry, now))
+    }
+
+    fn gained(&mut self, gained: &[Gained]) {
+        let now = Instant::now();
+        let not_before = self.started + self.settings.worker_grace;
+        let deadline = (now + self.settings.worker_grace).max(not_before);
+        let mut asked = Vec::new();
+        let mut clean = Vec::new();
+        for gain in gained {
+            // What is left of an earlier ownership is stale; the table tells.
+            self.scheduler.drop_shard(gain.shard);
+            self.shards.gain(*gain, self.workers.ids(), not_before, deadline);
+            if gain.clean {
+                clean.push(gain.shard);
+            } else {
+                asked.push((gain.shard, gain.epoch));
+            }
+        }
+        let epochs: Vec<_> = gained.iter().map(|gain| (gain.shard, gain.epoch)).collect();
+        let workers: Vec<_> = self.workers.ids().collect();
+        for worker in workers {
+            self.workers.inquire(worker, Inquire { shards: epochs.clone() });
+        }
+        tracing::info!(clean = clean.len(), taken_over = asked.len(), owned = self.shards.len(), "shards gained");
+        self.walk(Purpose::Takeover, clean, 0);
+    }
+
+    fn lost(&mut self, lost: &[ShardId]) {
+        for shard in lost {
+            if self.shards.lose(*shard) {
+                self.scheduler.drop_shard(*shard);
+                self.flights.drop_shard(*shard);
+            }
+        }
+        tracing::info!(lost = lost.len(), owned = self.shards.len(), "shards lost");
+    }
+
+    fn walk(&mut self, purpose: Purpose, shards: Vec<ShardId>, after: i64) {
+        if !shards.is_empty() {
+            self.walking.push(purpose);
+            let _ = self.loader.send(Walk { purpose, shards, after });
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let wall = clock::now();
+        for id in self.flights.lost(now) {
+            tracing::warn!(delivery = %id, "its worker is gone; it will be attempted again");
+            self.scheduler.release(id, wall);
+        }
+        let taken_over = self.shards.taken_over(now);
+        if !taken_over.is_empty() {
+            tracing::info!(shards = taken_over.len(), "takeover complete");
+            self.walk(Purpose::Takeover, taken_over, 0);
+        }
+        if now >= self.next_catch_up && !self.walking.contains(&Purpose::CatchUp) {
+            self.next_catch_up = now + self.settings.catch_up_every;
+            let reach = self.settings.catch_up_every + CATCH_UP_REACH;
+            self.walk(Purpose::CatchUp, self.shards.all_active(), MessageId::first_at(wall.before(reach)) - 1);
+        }
+        if now >= self.next_reconcile && !self.walking.contains(&Purpose::Reconcile) {
+            self.next_reconcile = now + self.settings.reconcile_every;
+            self.walk(Purpose::Reconcile, self.shards.all_active(), 0);
+        }
+        if now >= self.next_refill && !self.walking.contains(&Purpose::Refill) {
+            self.refill(wall);
+            self.next_refill = now + REFILL_PAUSE;
+        }
+        self.gauge();
+    }
+
+    /// Reads again what had no room, once there is some.
+    fn refill(&mut self, wall: Timestamp) {
+        let shards: Vec<ShardId> = self.scheduler.reloadable_shards(wall).collect();
+        for shard in &shards {
+            self.scheduler.clear_spilled(*shard);
+        }
+        self.walk(Purpose::Refill, shards, 0);
+    }
+
+    fn gauge(&self) {
+        self.meters.queue_scheduled.record(self.scheduler.len() as u64, &[]);
+        self.meters.queue_in_flight.record(self.flights.len() as u64, &[]);
+        self.meters.queue_shards.record(self.shards.len() as u64, &[]);
+        self.meters.queue_workers.record(self.workers.len() as u64, &[]);
+    }
+}

@@ -1,0 +1,75 @@
+//! Sessions for hot loops: made anew after trouble, with a growing, jittered wait. Not responsible for what is done with
+//! them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_store::{Session, Store, StoreError};
+use mailtier_telemetry::Meters;
+
+/// The first and the longest wait before connecting again.
+const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+
+/// One loop's way to the database.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    store: Store,
+    meters: Arc<Meters>,
+    name: &'static str,
+    session: Option<Session>,
+    wait: Duration,
+}
+
+impl Connector {
+    /// For the loop of this name.
+    pub(crate) const fn new(store: Store, meters: Arc<Meters>, name: &'static str) -> Self {
+        Self { store, meters, name, session: None, wait: WAITS.0 }
+    }
+
+    /// A usable session: the one at hand, else a new one, tried once.
+    pub(crate) async fn session(&mut self) -> Result<&mut Session, StoreError> {
+        let usable = self.session.take().filter(Session::is_usable);
+        let session = match usable {
+            Some(session) => session,
+            None => {
+                let session = self.store.session().await;
+                session.inspect_err(|error| self.count(error))?
+            }
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// Says what went wrong and waits a little, longer each time.
+    pub(crate) async fn trouble(&mut self, error: &StoreError) {
+        self.count(error);
+        tracing::warn!(loop_name = self.name, error = %Chain(error), "database trouble");
+        tokio::time::sleep(self.wait.mul_f64(0.5 + rand::random::<f64>())).await;
+        self.wait = (self.wait * 2).min(WAITS.1);
+    }
+
+    /// All is well again.
+    pub(crate) const fn recovered(&mut self) {
+        self.wait = WAITS.0;
+    }
+
+    fn count(&self, error: &StoreError) {
+        if !matches!(error, StoreError::SessionSpent) {
+            self.meters.queue_database_errors.add(1, &Meters::attribute("operation", self.name));
+        }
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! The streams to workers. Responsible for frames and their order; not for what is in them, which is the conductor's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use mailtier_api::server::WorkHandler;
+use mailtier_api::work::{QueueFrame, Welcome, WorkerFrame};
+use mailtier_api::{ApiError, Incoming};
+use mailtier_store::{Store, StoreError};
+use mailtier_types::{MessageId, ReplicaId, WorkerId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::conductor::{Command, Conductor};
+use crate::database::Chain;
+
+/// Serves workers.
+#[derive(Debug)]
+pub(crate) struct WorkService {
+    conductor: Conductor,
+    store: Store,
+    me: ReplicaId,
+    name: String,
+    connections: AtomicU64,
+    /// Cut when everything that was in flight is settled.
+    end: CancellationToken,
+}
+
+impl WorkService {
+    pub(crate) const fn new(
+        conductor: Conductor,
+        store: Store,
+        me: ReplicaId,
+        name: String,
+        end: CancellationToken,
+    ) -> Self {
+        Self { conductor, store, me, name, connections: AtomicU64::new(0), end }
+    }
+
+    /// Passes on what a worker says, until it or this replica ends.
+    async fn read(&self, worker: WorkerId, mut incoming: Incoming<WorkerFrame>) {
+        loop {
+            let frame = tokio::select! {
+                frame = incoming.next() => frame,
+                () = self.end.cancelled() => return,
+            };
+            match frame {
+                Some(Ok(frame)) => self.take(worker, frame),
+                Some(Err(error)) => return tracing::info!(%worker, %error, "worker's stream broke"),
+                None => return,
+            }
+        }
+    }
+
+    fn take(&self, worker: WorkerId, frame: WorkerFrame) {
+        // What it holds comes first: a result that follows ends what was named.
+        if let Some(holding) = frame.holding {
+            self.conductor.send(Command::Holding(worker, holding));
+        }
+        if !frame.results.is_empty() {
+            self.conductor.send(Command::Results(worker, frame.results));
+        }
+        if frame.credit > 0 {
+            self.conductor.send(Command::Credit(worker, frame.credit));
+        }
+    }
+}
+
+impl WorkHandler for WorkService {
+    async fn session(&self, mut incoming: Incoming<WorkerFrame>, outgoing: mpsc::Sender<QueueFrame>) {
+        let hello = match incoming.next().await {
+            Some(Ok(WorkerFrame { hello: Some(hello), .. })) => hello,
+            _ => return tracing::info!("a worker did not say who it is"),
+        };
+        let welcome = Welcome { replica: self.me, name: self.name.clone() };
+        let first = QueueFrame { welcome: Some(welcome), ..QueueFrame::default() };
+        if outgoing.send(first).await.is_err() {
+            return;
+        }
+        let (outbox, frames) = mpsc::unbounded_channel();
+        let writing = tokio::spawn(write(frames, outgoing));
+        let (worker, connection) = (hello.worker, self.connections.fetch_add(1, Ordering::Relaxed));
+        self.conductor.send(Command::WorkerConnected { worker, name: hello.name, outbox, connection });
+        self.read(worker, incoming).await;
+        self.conductor.send(Command::WorkerLost { worker, connection });
+        writing.abort();
+    }
+
+    async fn fetch_body(&self, message: MessageId, chunks: mpsc::Sender<Result<Bytes, ApiError>>) {
+        if let Err(error) = send_body(&self.store, message, &chunks).await {
+            let _ = chunks.send(Err(error)).await;
+        }
+    }
+}
+
+/// Sends the chunks of a body until there are no more, or nobody wants them.
+async fn send_body(
+    store: &Store,
+    message: MessageId,
+    chunks: &mpsc::Sender<Result<Bytes, ApiError>>,
+) -> Result<(), ApiError> {
+    let unavailable = |error: StoreError| ApiError::Unavailable(Chain(&error).to_string());
+    let mut session = store.session().await.map_err(unavailable)?;
+    for seq in 0.. {
+        let Some(chunk) = session.body_chunk(message, seq).await.map_err(unavailable)? else {
+            return if seq == 0 { Err(ApiError::NotFound(format!("the body of {message}"))) } else { Ok(()) };
+        };
+        if chunks.send(Ok(chunk)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn write(mut frames: mpsc::UnboundedReceiver<QueueFrame>, outgoing: mpsc::Sender<QueueFrame>) {
+    while let Some(frame) = frames.recv().await {
+        if outgoing.send(frame).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The ids this replica makes for its notifications, with a node number it leases. Not responsible for those of
+//! submissions: inbound makes them.
+
+use std::time::{Duration, Instant};
+
+use mailtier_types::{IdSource, MessageId, NodeNumber, Timestamp};
+use parking_lot::Mutex;
+
+/// How long a node number is leased for, and when it is renewed. Ids carry their time, so a number is only ever given
+/// again after a time that no clock of ours is wrong by.
+pub(crate) const NODE_LEASE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const NODE_RENEWAL: Duration = Duration::from_secs(3600);
+/// No id is made in the last part of a lease.
+const SAFETY: Duration = Duration::from_secs(2 * 3600);
+
+/// The source, empty until a number is leased and after a lease has run out.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    leased: Mutex<Option<Leased>>,
+}
+
+#[derive(Debug)]
+struct Leased {
+    node: NodeNumber,
+    source: IdSource,
+    until: Instant,
+}
+
+impl Ids {
+    /// A number was leased (again), asked for at `asked_at`.
+    pub(crate) fn leased(&self, node: NodeNumber, asked_at: Instant) {
+        let until = asked_at + NODE_LEASE.saturating_sub(SAFETY);
+        let mut leased = self.leased.lock();
+        match &mut *leased {
+            Some(held) if held.node == node => held.until = until,
+            _ => *leased = Some(Leased { node, source: IdSource::new(node), until }),
+        }
+    }
+
+    /// A new id with room for one delivery, while a number is held.
+    pub(crate) fn take(&self, now: Timestamp) -> Option<MessageId> {
+        let mut leased = self.leased.lock();
+        let held = leased.as_mut().filter(|held| Instant::now() < held.until)?;
+        Some(held.source.take(1, now))
+    }
+}

@@ -1,0 +1,60 @@
+//! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery needs.
+//! Every replica does it; doing it twice does no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_store::{Store, StoreError};
+use mailtier_telemetry::Meters;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::database::Connector;
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(600);
+/// Partitions made ahead, in days: so long may nobody be there to make more.
+const PARTITIONS_AHEAD: u16 = 7;
+/// An upload is taken for given up when it is this old.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+/// The loop.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    /// The database.
+    pub(crate) store: Store,
+    /// How long history is kept.
+    pub(crate) retention: Duration,
+    /// Metrics.
+    pub(crate) meters: Arc<Meters>,
+    /// When to end.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Sweeper {
+    /// Runs until the shutdown.
+    pub(crate) async fn run(self) {
+        let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "maintenance");
+        while !self.shutdown.is_cancelled() {
+            match self.round(&mut connector).await {
+                Ok(()) => connector.recovered(),
+                Err(error) => {
+                    connector.trouble(&error).await;
+                    continue;
+                }
+            }
+            let _ = tokio::time::timeout(ROUND, self.shutdown.cancelled()).await;
+        }
+    }
+
+    async fn round(&self, connector: &mut Connector) -> Result<(), StoreError> {
+        let now = clock::now();
+        let made = connector.session().await?.ensure_event_partitions(now, PARTITIONS_AHEAD).await?;
+        let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
+        let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
+        if !made.is_empty() || !dropped.is_empty() || swept > 0 {
+            tracing::info!(?made, ?dropped, orphan_chunks = swept, "tables maintained");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! The keeper of shards: renews, takes and gives up, one round every few seconds. The conductor is told of every change,
+//! and stops by itself when a renewal does not come in time (see `Fence`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_service::Health;
+use mailtier_store::{Store, StoreError};
+use mailtier_telemetry::Meters;
+use mailtier_types::{Epoch, ReplicaId, ShardId};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::shares::{Change, change};
+use crate::conductor::{Command, Conductor, Fence, Gained};
+use crate::database::{Chain, Connector};
+use crate::ids::{Ids, NODE_LEASE, NODE_RENEWAL};
+use crate::peers::ShardMap;
+
+/// Every replica's weight, until they differ.
+const WEIGHT: f32 = 1.0;
+
+/// What the keeper needs.
+#[derive(Debug)]
+pub(crate) struct KeeperParts {
+    /// This replica.
+    pub(crate) me: ReplicaId,
+    /// Where others reach it.
+    pub(crate) address: String,
+    /// How long ownership lasts.
+    pub(crate) lease: Duration,
+    /// How often it is renewed.
+    pub(crate) renew_every: Duration,
+    /// How long a drain may take.
+    pub(crate) drain_timeout: Duration,
+    /// The database.
+    pub(crate) store: Store,
+    /// Told of changes.
+    pub(crate) conductor: Conductor,
+    /// Moved with each renewal.
+    pub(crate) fence: Fence,
+    /// Given a node number.
+    pub(crate) ids: Arc<Ids>,
+    /// Told who owns what.
+    pub(crate) map: watch::Sender<ShardMap>,
+    /// Told whether the database is there.
+    pub(crate) health: Health,
+    /// When to give everything up.
+    pub(crate) shutdown: CancellationToken,
+    /// Metrics.
+    pub(crate) meters: Arc<Meters>,
+}
+
+/// The loop.
+#[derive(Debug)]
+pub(crate) struct ShardKeeper {
+    parts: KeeperParts,
+    connector: Connector,
+    held: HashMap<ShardId, Epoch>,
+    node_leased_at: Option<Instant>,
+}
+
+impl ShardKeeper {
+    pub(crate) fn new(parts: KeeperParts) -> Self {
+        let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
+        Self { parts, connector, held: HashMap::new(), node_leased_at: None }
+    }
+
+    /// Keeps shards until the shutdown, then drains and gives everything up.
+    pub(crate) async fn run(mut self) {
+        while !self.parts.shutdown.is_cancelled() {
+            let began = Instant::now();
+            match self.round().await {
+                Ok(()) => {
+                    self.connector.recovered();
+                    if !self.parts.shutdown.is_cancelled() {
+                        self.parts.health.set_ready();
+                    }
+                }
+                Err(error) => {
+                    self.parts.health.set_not_ready("the database cannot be reached");
+                    self.connector.trouble(&error).await;
+                    continue;
+                }
+            }
+            let rest = self.parts.renew_every.saturating_sub(began.elapsed());
+            let _ = tokio::time::timeout(rest, self.parts.shutdown.cancelled()).await;
+        }
+        self.leave().await;
+    }
+
+    /// One renewal. Dispatching is allowed until two thirds of the lease after it was *asked for*: by then no other
+    /// replica can have taken a shard.
+    async fn round(&mut self) -> Result<(), StoreError> {
+        let (me, lease, address) = (self.parts.me, self.parts.lease, self.parts.address.clone());
+        let asked_at = Instant::now();
+        let renewed = self.connector.session().await?.renew(me, lease).await?;
+        self.parts.fence.extend(asked_at + lease * 2 / 3);
+        self.compare(&renewed);
+        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
+        match change(members.len(), self.held.len()) {
+            Change::Take(want) => {
+                let taken = self.connector.session().await?.take_shards(me, &address, want, lease).await?;
+                self.gain(&taken);
+            }
+            Change::Release(count) => self.release(usize::from(count)).await?,
+            Change::Keep => {}
+        }
+        let map = self.connector.session().await?.shard_map().await?;
+        let others = |owner: &mailtier_store::ShardOwner| owner.owner.is_some_and(|owner| owner != me);
+        self.parts.map.send_modify(|addresses| {
+            for owner in map {
+                if let Some(slot) = addresses.get_mut(owner.shard.index()) {
+                    *slot = if others(&owner) { owner.address } else { String::new() };
+                }
+            }
+        });
+        self.lease_node().await
+    }
+
+    /// What a renewal did not bring back is another's, or was taken in a newer epoch.
+    fn compare(&mut self, renewed: &[(ShardId, Epoch)]) {
+        let now: HashMap<ShardId, Epoch> = renewed.iter().copied().collect();
+        let lost: Vec<ShardId> =
+            self.held.iter().filter(|(shard, epoch)| now.get(shard) != Some(epoch)).map(|(shard, _)| *shard).collect();
+        for shard in &lost {
+            self.held.remove(shard);
+        }
+        if !lost.is_empty() {
+            self.parts.conductor.send(Command::ShardsLost(lost));
+        }
+        // Ours in the table and not known here: the answer to taking it was lost.
+        let found: Vec<(ShardId, Epoch)> =
+            renewed.iter().filter(|(shard, _)| !self.held.contains_key(shard)).copied().collect();
+        self.gain(&found);
+    }
+
+    fn gain(&mut self, taken: &[(ShardId, Epoch)]) {
+        if taken.is_empty() {
+            return;
+        }
+        self.held.extend(taken.iter().copied());
+        let gained = taken.iter().map(|(shard, epoch)| Gained { shard: *shard, epoch: *epoch, clean: epoch.0 <= 1 });
+        self.parts.conductor.send(Command::ShardsGained(gained.collect()));
+    }
+
+    /// Gives shards up for others to take. The conductor forgets them first; what workers have of them they report to
+    /// the new owner.
+    async fn release(&mut self, count: usize) -> Result<(), StoreError> {
+        let released: Vec<ShardId> = self.held.keys().copied().take(count).collect();
+        for shard in &released {
+            self.held.remove(shard);
+        }
+        self.parts.conductor.send(Command::ShardsLost(released.clone()));
+        let me = self.parts.me;
+        self.connector.session().await?.release(me, &released).await
+    }
+
+    /// A node number for this replica's own ids, renewed long before it runs out.
+    async fn lease_node(&mut self) -> Result<(), StoreError> {
+        if self.node_leased_at.is_some_and(|leased_at| leased_at.elapsed() < NODE_RENEWAL) {
+            return Ok(());
+        }
+        let asked_at = Instant::now();
+        let holder = self.parts.me.uuid();
+        let node = self.connector.session().await?.lease_node(holder, NODE_LEASE).await?;
+        self.parts.ids.leased(node, asked_at);
+        self.node_leased_at = Some(asked_at);
+        Ok(())
+    }
+
+    /// Nothing more is dispatched, what is in flight is settled, then the shards go to the others at once. The lease is
+    /// renewed meanwhile: they must not take them before that.
+    async fn leave(&mut self) {
+        let (answer, mut drained) = oneshot::channel();
+        self.parts.conductor.send(Command::Drain(answer));
+        let deadline = Instant::now() + self.parts.drain_timeout;
+        while Instant::now() < deadline {
+            match tokio::time::timeout(self.parts.renew_every, &mut drained).await {
+                Ok(_) => break,
+                Err(_) => {
+                    if let Err(error) = self.renew_only().await {
+                        tracing::warn!(error = %Chain(&error), "cannot renew while draining");
+                    }
+                }
+            }
+        }
+        let shards: Vec<ShardId> = self.held.drain().map(|(shard, _)| shard).collect();
+        self.parts.conductor.send(Command::ShardsLost(shards.clone()));
+        if let Err(error) = self.give_all_up(&shards).await {
+            tracing::warn!(error = %Chain(&error), "shards are not given up; others take them when the lease runs out");
+        }
+    }
+
+    async fn renew_only(&mut self) -> Result<(), StoreError> {
+        let (me, lease) = (self.parts.me, self.parts.lease);
+        self.connector.session().await?.renew(me, lease).await.map(|_| ())
+    }
+
+    async fn give_all_up(&mut self, shards: &[ShardId]) -> Result<(), StoreError> {
+        let me = self.parts.me;
+        self.connector.session().await?.release(me, shards).await?;
+        self.connector.session().await?.leave(me).await
+    }
+}

@@ -1,0 +1,68 @@
+//! One log line for each settled group of recipients, with the fields operators know from Postfix.
+
+use std::time::Duration;
+
+use mailtier_types::{Cause, EventKind, MessageId, Outcome, Timestamp};
+
+/// What a line says.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// Of which message.
+    pub(super) message: MessageId,
+    /// What happened.
+    pub(super) kind: EventKind,
+    /// To whom.
+    pub(super) recipients: Vec<String>,
+    /// Why.
+    pub(super) outcome: Option<Outcome>,
+    /// When the message came.
+    pub(super) received_at: Timestamp,
+}
+
+impl Line {
+    /// Writes it.
+    pub(super) fn log(&self) {
+        let to = self.recipients.join(",");
+        let status = self.kind.name();
+        let Some(outcome) = &self.outcome else {
+            tracing::info!(id = %self.message, to, relay = "none", status, "{status}");
+            return;
+        };
+        let relay = outcome.remote.as_ref().map_or_else(
+            || "none".to_owned(),
+            |remote| match remote.address {
+                Some(address) => format!("{}[{address}]", remote.name),
+                None => remote.name.clone(),
+            },
+        );
+        let delay = outcome.at.since(self.received_at);
+        let before = delay.saturating_sub(outcome.waiting + outcome.connecting + outcome.sending);
+        let delays = format!(
+            "{}/{}/{}/{}",
+            seconds(before),
+            seconds(outcome.waiting),
+            seconds(outcome.connecting),
+            seconds(outcome.sending)
+        );
+        let said = match &outcome.cause {
+            Cause::Reply(reply) => reply.to_string(),
+            Cause::Trouble(trouble) => trouble.text.clone(),
+        };
+        let dsn = outcome.status();
+        tracing::info!(id = %self.message, to, relay, delay = seconds(delay), delays, %dsn, status, "{said}");
+    }
+}
+
+/// Two significant digits, as Postfix has them.
+fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds >= 10.0 {
+        format!("{seconds:.0}")
+    } else if seconds >= 1.0 {
+        format!("{seconds:.1}")
+    } else if seconds >= 0.1 {
+        format!("{seconds:.2}")
+    } else {
+        format!("{seconds:.3}")
+    }
+}

@@ -1,0 +1,75 @@
+//! Settlement: results become state, events and notifications, all of a batch in one transaction. Responsible for what is
+//! written and that it is written once. Not responsible for what an outcome means: that is `schedule::classify`.
+
+mod bounce;
+mod line;
+mod plan;
+mod settler;
+
+use std::sync::Arc;
+
+use mailtier_types::{DeliveryId, Mailbox, Outcome, TenantId, Timestamp, WorkerId};
+
+pub(crate) use settler::{Removal, Settler, SettlerParts, Settling};
+
+use crate::conductor::Content;
+
+/// Something to be settled.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// Which delivery.
+    pub(crate) delivery: DeliveryId,
+    /// Which attempt.
+    pub(crate) attempt: u16,
+    /// Whose mail, where that is known.
+    pub(crate) tenant: TenantId,
+    /// What happened.
+    pub(crate) what: What,
+    /// Who reported it and waits to hear that it is durable.
+    pub(crate) worker: Option<WorkerId>,
+    /// What was dispatched, where this replica dispatched it.
+    pub(crate) content: Option<Arc<Content>>,
+}
+
+/// What happened to a delivery.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    /// An attempt ended.
+    Outcomes(Vec<(Vec<Mailbox>, Outcome)>),
+    /// Its time is up.
+    Expired,
+    /// An operator takes it out.
+    Removed {
+        /// Who.
+        operator: String,
+    },
+}
+
+/// What a durable settlement means for the schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disposition {
+    /// Which delivery.
+    pub(crate) delivery: DeliveryId,
+    /// Which attempt.
+    pub(crate) attempt: u16,
+    /// Who waits to hear of it.
+    pub(crate) worker: Option<WorkerId>,
+    /// Whether the conductor reported it, and counts it.
+    pub(crate) was_reported: bool,
+    /// What comes after.
+    pub(crate) after: After,
+}
+
+/// What comes after a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing: the delivery is over.
+    Over,
+    /// Another attempt.
+    Later {
+        /// Attempts that are over.
+        attempts: u16,
+        /// When it is due.
+        due: Timestamp,
+    },
+}

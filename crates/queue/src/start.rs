@@ -1,0 +1,248 @@
+//! Puts the queue together: opens the database, starts every loop, serves gRPC, and takes everything apart again in the
+//! order that leaves nothing undone.
+
+use std::sync::Arc;
+
+use mailtier_api::server::Server;
+use mailtier_config::{Config, ConfigError, Secret, resolve_host_name, system_name};
+use mailtier_schedule::{Limits, RetryPolicy};
+use mailtier_service::{Context, Running};
+use mailtier_store::{Store, StoreError};
+use mailtier_types::ReplicaId;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
+use crate::admin::AdminService;
+use crate::clock;
+use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
+use crate::dispatch::WorkService;
+use crate::ids::Ids;
+use crate::load::{Fetcher, Loader};
+use crate::maintenance::Sweeper;
+use crate::ownership::{KeeperParts, ShardKeeper};
+use crate::peers::{HintSender, PeerService, empty_map};
+use crate::settle::{Settler, SettlerParts, Settling};
+
+/// Loops that commit submissions: while one waits for the disk, the other gathers.
+const FLUSHERS: usize = 2;
+/// Jobs, uploads, hints and removals under way between two loops.
+const JOBS: usize = 4096;
+const UPLOADS: usize = 64;
+const HINTS: usize = 256;
+const REMOVALS: usize = 4;
+
+/// Why the queue cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The port.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Brings the database's schema to the newest this program knows.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let migrated = Store::migrate(&config.database, clock::now()).await?;
+    tracing::info!(from = migrated.from, to = migrated.to, "schema migrated");
+    Ok(())
+}
+
+/// Starts the queue.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(context: Context) -> Result<Running, StartError> {
+    let config = &context.config.queue;
+    let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
+    let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
+    let store = Store::connect(&context.config.database).await?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let parts = Parts { context: context.clone(), store, hostname, bound, me: ReplicaId::random() };
+    let finished = tokio::spawn(async move {
+        parts.run(listener, tokens).await;
+        Ok(())
+    });
+    Ok(Running { addresses: vec![bound], finished })
+}
+
+/// What everything is put together from.
+struct Parts {
+    context: Context,
+    store: Store,
+    hostname: String,
+    bound: std::net::SocketAddr,
+    me: ReplicaId,
+}
+
+impl Parts {
+    async fn run(self, listener: TcpListener, (service_token, admin_token): (Option<Secret>, Option<Secret>)) {
+        let (conductor, commands) = Conductor::new();
+        let (jobs, job_queue) = mpsc::channel(JOBS);
+        let (uploads, upload_queue) = mpsc::channel(UPLOADS);
+        let (reports, report_queue) = mpsc::unbounded_channel();
+        let (wanted, wanted_queue) = mpsc::unbounded_channel();
+        let (walks, walk_queue) = mpsc::unbounded_channel();
+        let (hints, hint_queue) = mpsc::channel(HINTS);
+        let (removals, removal_queue) = mpsc::channel(REMOVALS);
+        let (map, map_reader) = watch::channel(empty_map());
+        let (fence, ids, meters) = (Fence::new(), Arc::new(Ids::default()), Arc::clone(&self.context.meters));
+        let mut loops = JoinSet::new();
+
+        let outlets = Outlets { settler: reports, fetcher: wanted, loader: walks, hints: hints.clone() };
+        let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
+        loops.spawn(task.run(commands));
+        let job_queue = Arc::new(Mutex::new(job_queue));
+        for _ in 0..FLUSHERS {
+            let (jobs, store) = (Arc::clone(&job_queue), self.store.clone());
+            loops.spawn(Flusher { jobs, store, conductor: conductor.clone(), meters: Arc::clone(&meters) }.run());
+        }
+        let (store, job_sender) = (self.store.clone(), jobs.clone());
+        loops.spawn(Uploader { uploads: upload_queue, jobs: job_sender, store, meters: Arc::clone(&meters) }.run());
+        loops.spawn(self.settler(report_queue, removal_queue, &conductor, &ids).run());
+        loops.spawn(self.loader(walk_queue, &conductor).run());
+        loops.spawn(self.fetcher(wanted_queue, &conductor).run());
+        let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
+        loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
+        loops.spawn(self.sweeper().run());
+
+        let end = CancellationToken::new();
+        let submit =
+            SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), self.context.shutdown.clone());
+        let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
+        let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
+        let mut server = Server::new(listener, service_token)
+            .submit(submit)
+            .work(work)
+            .peer(PeerService { conductor: conductor.clone() });
+        match admin_token {
+            Some(token) => {
+                let (store, conductor) = (self.store.clone(), conductor.clone());
+                server = server.admin(AdminService { store, conductor, hints, removals }, token);
+            }
+            None => tracing::warn!("the admin API is off: set cluster.admin_secret_file to switch it on"),
+        }
+        let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
+
+        // Keeps shards until the shutdown, then drains; the streams are needed until then.
+        ShardKeeper::new(self.keeper(conductor, fence, ids, map)).run().await;
+        end.cancel();
+        match serving.await {
+            Ok(Err(error)) => tracing::error!(%error, "gRPC is no longer served"),
+            Err(error) => tracing::error!(%error, "gRPC is no longer served"),
+            Ok(Ok(())) => {}
+        }
+        loops.shutdown().await;
+    }
+
+    fn settings(&self) -> Settings {
+        let config = &self.context.config.queue;
+        Settings {
+            limits: Limits {
+                max_entries: config.max_entries,
+                max_entries_per_destination: config.max_entries_per_destination,
+                destination_concurrency: config.destination_concurrency,
+            },
+            worker_grace: config.worker_grace,
+            cache_bytes: usize::try_from(config.body_cache.as_u64()).unwrap_or(usize::MAX),
+            inline_bytes: config.inline_body.as_u64(),
+            catch_up_every: config.catch_up_every,
+            reconcile_every: config.reconcile_every,
+        }
+    }
+
+    fn limits(&self) -> AcceptLimits {
+        let config = &self.context.config.queue;
+        AcceptLimits { lifetime: config.lifetime, bounce_lifetime: config.bounce_lifetime }
+    }
+
+    fn settler(
+        &self,
+        reports: mpsc::UnboundedReceiver<crate::settle::Report>,
+        removals: mpsc::Receiver<crate::settle::Removal>,
+        conductor: &Conductor,
+        ids: &Arc<Ids>,
+    ) -> Settler {
+        let config = &self.context.config.queue;
+        let retry = RetryPolicy { first: config.retry_first, max: config.retry_max, jitter: config.retry_jitter };
+        Settler::new(SettlerParts {
+            reports,
+            removals,
+            store: self.store.clone(),
+            conductor: conductor.clone(),
+            ids: Arc::clone(ids),
+            policy: Settling::new(retry, self.hostname.clone(), self.limits()),
+            meters: Arc::clone(&self.context.meters),
+        })
+    }
+
+    fn loader(&self, walks: mpsc::UnboundedReceiver<crate::load::Walk>, conductor: &Conductor) -> Loader {
+        let meters = Arc::clone(&self.context.meters);
+        Loader { walks, store: self.store.clone(), conductor: conductor.clone(), meters }
+    }
+
+    fn fetcher(
+        &self,
+        wanted: mpsc::UnboundedReceiver<Vec<mailtier_types::DeliveryId>>,
+        conductor: &Conductor,
+    ) -> Fetcher {
+        Fetcher {
+            wanted,
+            store: self.store.clone(),
+            conductor: conductor.clone(),
+            inline_bytes: self.context.config.queue.inline_body.as_u64(),
+            meters: Arc::clone(&self.context.meters),
+        }
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            store: self.store.clone(),
+            retention: self.context.config.queue.event_retention,
+            meters: Arc::clone(&self.context.meters),
+            shutdown: self.context.shutdown.clone(),
+        }
+    }
+
+    fn keeper(
+        &self,
+        conductor: Conductor,
+        fence: Fence,
+        ids: Arc<Ids>,
+        map: watch::Sender<crate::peers::ShardMap>,
+    ) -> KeeperParts {
+        let config = &self.context.config.queue;
+        KeeperParts {
+            me: self.me,
+            address: config.advertise.clone().unwrap_or_else(|| self.bound.to_string()),
+            lease: config.lease,
+            renew_every: config.renew_every,
+            drain_timeout: config.drain_timeout,
+            store: self.store.clone(),
+            conductor,
+            fence,
+            ids,
+            map,
+            health: self.context.health.clone(),
+            shutdown: self.context.shutdown.clone(),
+            meters: Arc::clone(&self.context.meters),
+        }
+    }
+}
