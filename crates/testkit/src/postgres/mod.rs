@@ -1,0 +1,9 @@
+//! Real PostgreSQL for tests, run from the system's own binaries: one server per test process, one database per test,
+//! made from a migrated template. Durable as in production (`fsync` on). Not responsible for what is in a database.
+
+mod database;
+mod programs;
+mod server;
+
+pub use database::TestDatabase;
+pub use server::{PostgresServer, Stop};
