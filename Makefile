@@ -35,6 +35,7 @@ demo: build ## The same as run in a directory of its own, then stops
 
 .PHONY: test
 test: setup lint ## Every test, as CI runs it
+	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory demo PROFILE=dev
 

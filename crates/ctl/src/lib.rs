@@ -1,1 +1,18 @@
-//! charter
+//! `mailtier`: the operator's command line, and `mailtier up`, the whole system on one machine.
+//!
+//! Responsible for turning words into calls of the admin API, for showing the answers to people (or, with `--json`, to
+//! programs), and for running PostgreSQL and the three programs together. Not responsible for SQL or for any decision
+//! about mail: what an operator asks for is done by the queue.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
+
+mod cli;
+mod config_check;
+mod connect;
+mod queue;
+mod send;
+mod show;
+mod sink;
+mod trace;
+mod up;
+
+pub use cli::main;

@@ -1,2 +1,10 @@
-//! charter
-fn main() {}
+//! The `mailtier` program: see the library of this crate.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    mailtier_ctl::main()
+}

@@ -1,0 +1,161 @@
+//! The command line: its grammar, and which module does what. Not responsible for doing it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{config_check, queue, send, sink, trace, up};
+
+/// sysexits.h: the command was used incorrectly.
+const EX_USAGE: u8 = 64;
+/// sysexits.h: an internal error.
+const EX_SOFTWARE: u8 = 70;
+
+#[derive(Debug, Parser)]
+#[command(name = "mailtier", version, about = "Operates Mailtier, a mail transfer agent")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the whole system on this machine, with a private PostgreSQL; Ctrl-C stops all
+    Up(up::Options),
+    /// Receives mail over SMTP, stores it and prints a line for each message
+    Sink(sink::Options),
+    /// Sends a message over SMTP
+    Send(send::Options),
+    /// Shows and changes what is queued
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Shows what happened to a message, or to the mail of an address
+    Trace(trace::Options),
+    /// Checks a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Reads a configuration as the programs would, and says what is wrong with it
+    Check {
+        /// The file
+        #[arg(long, short, env = "MAILTIER_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Where the admin API is, and what shows that one may use it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AdminOptions {
+    /// A queue replica
+    #[arg(long, env = "MAILTIER_ADMIN_SERVER", default_value = "http://127.0.0.1:7070")]
+    pub(crate) server: String,
+    /// The file with the admin token; by default that of the data directory
+    #[arg(long, env = "MAILTIER_ADMIN_SECRET_FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The data directory of `mailtier up`, for its admin token
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Prints JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses the command line, runs what it says, and turns the result into an exit code of sysexits.h.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mailtier: cannot start: {error}");
+            return ExitCode::from(EX_SOFTWARE);
+        }
+    };
+    runtime.block_on(async {
+        match run(cli.command).await {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("mailtier: {error:#}");
+                ExitCode::from(exit_code(&error))
+            }
+        }
+    })
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(options) => up::run(options).await,
+        Command::Sink(options) => sink::run(options).await,
+        Command::Send(options) => send::run(options).await,
+        Command::Queue(command) => queue::run(command).await,
+        Command::Trace(options) => trace::run(options).await,
+        Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
+    }
+}
+
+/// A failure of a known kind carries its own code.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(EX_SOFTWARE, |failure| failure.code)
+}
+
+/// An error with its code of sysexits.h.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// What to say.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// sysexits.h: a service is unavailable.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// sysexits.h: try again later.
+    pub(crate) const TRY_AGAIN: u8 = 75;
+    /// sysexits.h: no permission.
+    pub(crate) const NO_PERMISSION: u8 = 77;
+    /// sysexits.h: input data was wrong.
+    pub(crate) const BAD_DATA: u8 = 65;
+
+    /// An error with this code.
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { code, message: message.into() })
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_keep_their_exit_code_through_context() {
+        let error = Failure::new(Failure::UNAVAILABLE, "away").context("asking");
+        assert_eq!(exit_code(&error), 69);
+        assert_eq!(exit_code(&anyhow::anyhow!("other")), EX_SOFTWARE);
+    }
+}

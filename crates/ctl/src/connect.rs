@@ -1,0 +1,33 @@
+//! The way to the admin API: which replica, which token. Not responsible for what is asked.
+
+use anyhow::Context as _;
+use mailtier_api::ApiError;
+use mailtier_api::admin::AdminClient;
+use mailtier_config::Secret;
+
+use crate::cli::{AdminOptions, Failure};
+use crate::up::default_admin_secret;
+
+/// Connects, showing the operator's token.
+pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClient> {
+    let path = options
+        .secret_file
+        .clone()
+        .or_else(|| options.data.as_ref().map(|data| data.join("secrets").join("admin")))
+        .unwrap_or_else(default_admin_secret);
+    let token = std::fs::read_to_string(&path).with_context(|| {
+        format!("cannot read the admin token {} (--secret-file or --data names another)", path.display())
+    })?;
+    let token = Secret::new(token.trim().to_owned());
+    AdminClient::connect(&options.server, Some(&token)).await.map_err(|error| failure(&options.server, error))
+}
+
+/// An answer of the API as a failure of the command.
+pub(crate) fn failure(server: &str, error: ApiError) -> anyhow::Error {
+    let code = match &error {
+        ApiError::Unauthenticated(_) => Failure::NO_PERMISSION,
+        ApiError::Invalid(_) | ApiError::NotFound(_) => Failure::BAD_DATA,
+        ApiError::Unavailable(_) | ApiError::Endpoint { .. } | ApiError::Internal(_) => Failure::UNAVAILABLE,
+    };
+    Failure::new(code, format!("{server}: {error}"))
+}

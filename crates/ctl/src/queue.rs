@@ -1,0 +1,223 @@
+//! `mailtier queue`: list, show, retry, delete. Not responsible for how answers look in detail: `show.rs` is.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use mailtier_api::admin::{AdminClient, DeliveryView, ListRequest, Selection, ShowReply};
+use mailtier_types::{Mailbox, MessageId, Timestamp};
+use serde_json::json;
+
+use crate::cli::{AdminOptions, Failure};
+use crate::connect::{connect, failure};
+use crate::show;
+
+/// Rows asked for at a time.
+const PAGE_ROWS: u32 = 500;
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Lists what is queued, oldest first
+    List(ListOptions),
+    /// Shows a message: what is left of it, its history, its content
+    Show(ShowOptions),
+    /// Attempts deferred deliveries now
+    Retry(SelectOptions),
+    /// Removes deliveries, without telling anyone; the history names you
+    Delete(SelectOptions),
+}
+
+/// Which deliveries to list.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListOptions {
+    #[command(flatten)]
+    admin: AdminOptions,
+    /// Only to this domain
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only from this sender
+    #[arg(long)]
+    sender: Option<String>,
+    /// Only to this recipient
+    #[arg(long)]
+    recipient: Option<String>,
+    /// Only what has failed before
+    #[arg(long)]
+    deferred: bool,
+    /// At the most
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Which message to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowOptions {
+    #[command(flatten)]
+    admin: AdminOptions,
+    /// The message
+    id: MessageId,
+    /// With its content
+    #[arg(long)]
+    content: bool,
+}
+
+/// Which deliveries to change.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SelectOptions {
+    #[command(flatten)]
+    admin: AdminOptions,
+    /// Messages
+    #[arg(required_unless_present_any = ["destination", "all"])]
+    ids: Vec<MessageId>,
+    /// Everything to this domain
+    #[arg(long, conflicts_with_all = ["ids", "all"])]
+    destination: Option<String>,
+    /// Everything
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::List(options) => list(options).await,
+        Command::Show(options) => show_message(options).await,
+        Command::Retry(options) => {
+            let (client, selection, server) = select(options).await?;
+            let changed = client.retry_now(selection).await.map_err(|error| failure(&server, error))?;
+            println!("{changed} due now");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Delete(options) => {
+            let (client, selection, server) = select(options).await?;
+            let changed = client.delete(selection).await.map_err(|error| failure(&server, error))?;
+            println!("{changed} removed");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn select(options: SelectOptions) -> anyhow::Result<(AdminClient, Selection, String)> {
+    let client = connect(&options.admin).await?;
+    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned());
+    let selection = Selection { messages: options.ids, all: options.all, destination: options.destination, operator };
+    Ok((client, selection, options.admin.server))
+}
+
+async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
+    let client = connect(&options.admin).await?;
+    let (mut after, mut shown) = (0, 0);
+    while shown < options.limit {
+        let request = ListRequest {
+            after,
+            limit: u32::try_from(options.limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS),
+            destination: options.destination.clone(),
+            sender: options.sender.clone(),
+            recipient: options.recipient.clone(),
+            deferred_only: options.deferred,
+        };
+        let page = client.list(request).await.map_err(|error| failure(&options.admin.server, error))?;
+        for view in &page.deliveries {
+            if options.admin.json {
+                println!("{}", delivery_json(view));
+            } else {
+                print_delivery(view);
+            }
+        }
+        shown += page.deliveries.len();
+        after = page.next;
+        if after == 0 {
+            break;
+        }
+    }
+    if shown == 0 && !options.admin.json {
+        println!("the queue is empty");
+    } else if after != 0 && !options.admin.json {
+        println!("… and more: --limit shows it");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn recipients(view: &DeliveryView) -> String {
+    view.recipients.iter().map(|recipient| format!("<{recipient}>")).collect::<Vec<_>>().join(",")
+}
+
+fn print_delivery(view: &DeliveryView) {
+    let now = Timestamp::from_system(SystemTime::now());
+    println!(
+        "{}  {:>7}  {:>8}  from={} to={}",
+        view.message,
+        show::span(now.since(view.accepted_at)),
+        view.size_bytes,
+        view.sender,
+        recipients(view)
+    );
+    if let Some(outcome) = &view.last_outcome {
+        let next = view.next_attempt_at.map_or_else(
+            || "now".to_owned(),
+            |at| match at.since(now) {
+                wait if wait.is_zero() => "now".to_owned(),
+                wait => format!("in {}", show::span(wait)),
+            },
+        );
+        println!("               attempt {} {}; next {next}", view.attempts, show::outcome_text(outcome));
+    }
+}
+
+fn delivery_json(view: &DeliveryView) -> serde_json::Value {
+    json!({
+        "message": view.message.to_string(),
+        "delivery": view.delivery.to_string(),
+        "shard": view.shard.number(),
+        "destination": view.destination,
+        "sender": view.sender.as_str(),
+        "recipients": view.recipients.iter().map(Mailbox::as_str).collect::<Vec<_>>(),
+        "accepted_at": show::time(view.accepted_at),
+        "expires_at": show::time(view.expires_at),
+        "attempts": view.attempts,
+        "next_attempt_at": view.next_attempt_at.map(show::time),
+        "last_outcome": view.last_outcome.as_ref().map(show::outcome_json),
+        "size_bytes": view.size_bytes,
+        "priority": view.priority,
+    })
+}
+
+async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
+    let client = connect(&options.admin).await?;
+    let reply = client.show(options.id, options.content).await;
+    let reply = reply.map_err(|error| failure(&options.admin.server, error))?;
+    if options.content && reply.content.is_empty() {
+        eprintln!("the content is gone: it is kept until the last delivery is over");
+    }
+    if options.admin.json {
+        println!("{}", message_json(&reply));
+    } else {
+        print_message(&reply);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_message(reply: &ShowReply) {
+    for view in &reply.deliveries {
+        print_delivery(view);
+    }
+    for event in &reply.events {
+        println!("{}", show::event_line(event));
+    }
+    if !reply.content.is_empty() {
+        println!("\n{}", String::from_utf8_lossy(&reply.content));
+    }
+}
+
+fn message_json(reply: &ShowReply) -> serde_json::Value {
+    json!({
+        "deliveries": reply.deliveries.iter().map(delivery_json).collect::<Vec<_>>(),
+        "events": reply.events.iter().map(show::event_json).collect::<Vec<_>>(),
+        "content": (!reply.content.is_empty()).then(|| String::from_utf8_lossy(&reply.content)),
+    })
+}
+
+/// The message that a command was given, when it is one.
+pub(crate) fn message_id(text: &str) -> anyhow::Result<MessageId> {
+    text.parse().map_err(|error| Failure::new(Failure::BAD_DATA, format!("{text}: {error}")))
+}

@@ -1,0 +1,184 @@
+//! `mailtier up`: the whole system on one machine. A private PostgreSQL below a data directory and the three programs,
+//! each kept running; one Ctrl-C stops all in the order that leaves nothing undone. Not responsible for what a
+//! cluster needs: that is what docker-compose and Kubernetes are for.
+
+mod layout;
+mod postgres;
+mod supervisor;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+pub(crate) use layout::default_admin_secret;
+use layout::{Layout, Secrets, default_data_directory, program};
+use postgres::Postgres;
+use supervisor::{Notice, Supervised};
+
+/// How long each part may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often readiness is asked for.
+const READY_POLL: Duration = Duration::from_millis(50);
+/// Octets of a health reply that are read.
+const HEALTH_REPLY_OCTETS: u64 = 1024;
+
+/// What can be said on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where PostgreSQL's cluster and the secrets are kept; by default /var/lib/mailtier for root, else
+    /// ~/.local/share/mailtier
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The programs' configuration; the database and the secrets are added to it
+    #[arg(long, short, env = "MAILTIER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Written when everything is ready, removed at the end
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+}
+
+/// Runs until a signal asks to stop.
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let config = mailtier_config::Config::load(options.config.as_deref()).context("the configuration is not usable")?;
+    let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
+    let secrets = layout.secrets()?;
+    let environment = Environment::new(&options, &layout, &secrets)?;
+    let postgres = Postgres::prepare(&layout, &secrets)?;
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (sender, notices) = mpsc::unbounded_channel();
+    let mut running = Vec::new();
+    let started = tokio::select! {
+        started = start_all(postgres, environment, &config, &sender, &mut running) => started,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before everything was ready")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated before everything was ready")),
+    };
+    drop(sender);
+    if started.is_ok() {
+        announce(&options, &layout, &config)?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = report(notices) => {}
+        }
+        println!("stopping");
+    }
+    if let Some(path) = &options.ready_file {
+        let _ = std::fs::remove_file(path);
+    }
+    // The last started is stopped first: no new mail, then no new attempts, then the queue, then its database.
+    while let Some(program) = running.pop() {
+        let name = program.name();
+        program.stop().await;
+        println!("{name} stopped");
+    }
+    started.map(|()| ExitCode::SUCCESS)
+}
+
+async fn start_all(
+    postgres: Postgres,
+    environment: Environment,
+    config: &mailtier_config::Config,
+    notices: &mpsc::UnboundedSender<Notice>,
+    running: &mut Vec<Supervised>,
+) -> anyhow::Result<()> {
+    let postgres = std::sync::Arc::new(postgres);
+    let server = std::sync::Arc::clone(&postgres);
+    // SIGINT is PostgreSQL's fast shutdown: sessions end, everything committed is kept.
+    running.push(Supervised::start("postgres", move || server.server(), Signal::SIGINT, notices.clone())?);
+    wait_until("PostgreSQL", || {
+        let postgres = std::sync::Arc::clone(&postgres);
+        async move { tokio::task::spawn_blocking(move || postgres.is_ready()).await.unwrap_or(false) }
+    })
+    .await?;
+    let migrated = tokio::process::Command::from(environment.command("mailtier-queue", &["migrate"])).status().await;
+    if !migrated.context("cannot start mailtier-queue")?.success() {
+        bail!("mailtier-queue migrate failed");
+    }
+    for (name, health) in [
+        ("mailtier-queue", config.queue.http_listen),
+        ("mailtier-outbound", config.outbound.http_listen),
+        ("mailtier-inbound", config.inbound.http_listen),
+    ] {
+        let environment = environment.clone();
+        let make = move || environment.command(name, &[]);
+        running.push(Supervised::start(name, make, Signal::SIGTERM, notices.clone())?);
+        wait_until(name, || is_ready(health)).await?;
+    }
+    Ok(())
+}
+
+/// What the programs are given besides the configuration.
+#[derive(Debug, Clone)]
+struct Environment {
+    variables: Vec<(&'static str, PathBuf)>,
+}
+
+impl Environment {
+    fn new(options: &Options, layout: &Layout, secrets: &Secrets) -> anyhow::Result<Self> {
+        let mut variables = vec![
+            ("MAILTIER__DATABASE__URL_FILE", layout.database_url_file(secrets)?),
+            ("MAILTIER__CLUSTER__SECRET_FILE", secrets.cluster.clone()),
+            ("MAILTIER__CLUSTER__ADMIN_SECRET_FILE", secrets.admin.clone()),
+        ];
+        if let Some(config) = &options.config {
+            variables.push(("MAILTIER_CONFIG", config.clone()));
+        }
+        Ok(Self { variables })
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program(name));
+        command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+async fn wait_until<F: Future<Output = bool>>(what: &str, mut ready: impl FnMut() -> F) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < READY_TIMEOUT {
+        if ready().await {
+            return Ok(());
+        }
+        sleep(READY_POLL).await;
+    }
+    bail!("{what} is not ready after {READY_TIMEOUT:?}; its log says why")
+}
+
+/// Asks `/healthz/ready`.
+async fn is_ready(address: std::net::SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut reply = Vec::new();
+        stream.take(HEALTH_REPLY_OCTETS).read_to_end(&mut reply).await?;
+        std::io::Result::Ok(reply)
+    };
+    matches!(timeout(Duration::from_secs(1), ask).await, Ok(Ok(reply)) if reply.starts_with(b"HTTP/1.1 200"))
+}
+
+fn announce(options: &Options, layout: &Layout, config: &mailtier_config::Config) -> anyhow::Result<()> {
+    let listen: Vec<String> = config.inbound.listen.iter().map(ToString::to_string).collect();
+    println!("ready: SMTP on {}, data in {}", listen.join(" and "), layout.root.display());
+    println!("look around: mailtier queue list --data {0} · mailtier trace <id> --data {0}", layout.root.display());
+    if let Some(path) = &options.ready_file {
+        std::fs::write(path, "ready\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Prints what becomes of programs, for as long as any runs.
+async fn report(mut notices: mpsc::UnboundedReceiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        eprintln!("{} {}", notice.name, notice.text);
+    }
+}
