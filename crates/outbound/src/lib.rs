@@ -1,1 +1,26 @@
-//! charter
+//! mailtier-outbound: takes deliveries from the queue, brings them to their destinations over SMTP, and reports what
+//! each attempt meant.
+//!
+//! Responsible for links to every queue replica, for the plan and the connections of each attempt, and for keeping
+//! results until some owner has settled them. Not responsible for when anything is attempted or what an outcome leads
+//! to: it has no database and decides no retry.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `start` | from configuration to running tasks, and the drain |
+//! | `links` | the streams to the queue replicas |
+//! | `desk` | where links and attempts meet |
+//! | `ledger` | what is held: deliveries, results, owners, credit |
+//! | `worker` | what attempts share, and the frame of each |
+//! | `attempt` | one attempt, from the plan to the outcomes |
+//! | `pool` | connections kept for the next message |
+
+mod attempt;
+mod desk;
+mod ledger;
+mod links;
+mod pool;
+mod start;
+mod worker;
+
+pub use start::start;

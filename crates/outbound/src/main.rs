@@ -1,2 +1,21 @@
-//! charter
-fn main() {}
+//! The program mailtier-outbound. Everything it does is in the library of this crate.
+
+use std::process::ExitCode;
+
+use mailtier_service::{Program, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const PROGRAM: Program = Program {
+    name: "mailtier-outbound",
+    about: "Delivers the mail of the queue to remote hosts over SMTP.",
+    http_listen: |config| config.outbound.http_listen,
+    threads: |config| config.outbound.threads,
+    start: |context| Box::pin(mailtier_outbound::start(context)),
+    subcommands: &[],
+};
+
+fn main() -> ExitCode {
+    run(&PROGRAM)
+}

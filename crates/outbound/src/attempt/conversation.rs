@@ -1,0 +1,162 @@
+//! The transactions of one delivery on one connection, and what each recipient's report leads to within the attempt.
+//! Not responsible for the connection's beginning or end.
+
+use bytes::Bytes;
+use mailtier_smtp::{RecipientReport, Transaction, TransactionReport};
+use mailtier_transport::client::Connection;
+use mailtier_types::{Cause, Mailbox, Options, ReversePath, Stage, TroubleKind};
+
+/// What is sent.
+pub(crate) struct Letter<'a> {
+    /// MAIL FROM.
+    pub(crate) sender: &'a ReversePath,
+    /// What came with it.
+    pub(crate) options: &'a Options,
+    /// The octets.
+    pub(crate) content: &'a [Bytes],
+}
+
+/// What a connection meant for the recipients it was tried with.
+pub(crate) struct Conversation {
+    /// In the order of the recipients, as far as they got.
+    pub(crate) reports: Vec<(Mailbox, RecipientReport)>,
+    /// Whether the connection can carry another transaction.
+    pub(crate) reusable: bool,
+}
+
+/// Carries out transactions until every recipient has a report. A remote that takes only so many recipients at a time
+/// gets the rest in further ones (RFC 5321 §4.5.3.1.10), as long as each takes some.
+pub(crate) async fn converse(
+    connection: &mut Connection,
+    letter: &Letter<'_>,
+    mut recipients: Vec<Mailbox>,
+) -> Conversation {
+    let mut reports = Vec::with_capacity(recipients.len());
+    loop {
+        let report = one_transaction(connection, letter, &recipients).await;
+        let progress = report.recipients.iter().any(RecipientReport::is_delivered);
+        let again = progress && report.reusable;
+        let told = recipients.into_iter().zip(report.recipients);
+        let (rest, done): (Vec<_>, Vec<_>) = told.partition(|(_, report)| again && is_one_too_many(report));
+        reports.extend(done);
+        if rest.is_empty() {
+            return Conversation { reports, reusable: report.reusable };
+        }
+        recipients = rest.into_iter().map(|(recipient, _)| recipient).collect();
+    }
+}
+
+async fn one_transaction(
+    connection: &mut Connection,
+    letter: &Letter<'_>,
+    recipients: &[Mailbox],
+) -> TransactionReport {
+    let transaction = Transaction {
+        sender: letter.sender.clone(),
+        recipients: recipients.to_vec(),
+        eight_bit: letter.options.eight_bit,
+        smtputf8: letter.options.smtputf8,
+        size_bytes: letter.options.size_bytes,
+    };
+    connection.deliver(transaction, letter.content).await
+}
+
+/// 452 to RCPT, not about this one mailbox: RFC 5321 §4.5.3.1.10, and RFC 3463 §3.6 for its enhanced code. A 552 there
+/// is treated as 452.
+fn is_one_too_many(report: &RecipientReport) -> bool {
+    match &report.cause {
+        Cause::Reply(reply) if report.stage == Stage::Rcpt && matches!(reply.code, 452 | 552) => {
+            reply.enhanced.is_none_or(|enhanced| (enhanced.subject(), enhanced.detail()) == (5, 3))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a connection that was reused had died before: the remote closed it without a word to MAIL, or with a word
+/// about its own end (RFC 5321 §3.8). Nothing was begun, so nothing counts.
+pub(crate) fn was_dead(reports: &[(Mailbox, RecipientReport)]) -> bool {
+    !reports.is_empty()
+        && reports.iter().all(|(_, report)| {
+            report.stage == Stage::Mail
+                && match &report.cause {
+                    Cause::Reply(reply) => reply.code == 421,
+                    Cause::Trouble(trouble) => trouble.kind == TroubleKind::Closed,
+                }
+        })
+}
+
+/// Whether a recipient is worth another host within the same attempt: the session ended under it, not by a word about
+/// it, and before the content was out of our hands (then the remote may have taken it, and another host would be a
+/// second copy).
+pub(crate) fn deserves_another_host(report: &RecipientReport) -> bool {
+    report.stage < Stage::Final
+        && match &report.cause {
+            Cause::Reply(reply) => reply.code == 421,
+            Cause::Trouble(trouble) => {
+                matches!(trouble.kind, TroubleKind::Closed | TroubleKind::Timeout | TroubleKind::Protocol)
+            }
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailtier_types::{EnhancedCode, Reply, Trouble};
+
+    fn said(stage: Stage, code: u16, enhanced: Option<EnhancedCode>) -> RecipientReport {
+        RecipientReport { stage, cause: Cause::Reply(Reply::received(code, enhanced, "text".to_owned())) }
+    }
+
+    fn trouble(stage: Stage, kind: TroubleKind) -> RecipientReport {
+        RecipientReport { stage, cause: Cause::Trouble(Trouble { kind, text: "text".to_owned() }) }
+    }
+
+    #[test]
+    fn another_host_is_tried_when_a_session_ends_and_not_when_a_recipient_is_refused() {
+        for (report, expected) in [
+            (said(Stage::Mail, 421, None), true),
+            (said(Stage::Rcpt, 421, None), true),
+            (said(Stage::Data, 421, None), true),
+            (trouble(Stage::Mail, TroubleKind::Closed), true),
+            (trouble(Stage::Data, TroubleKind::Timeout), true),
+            (said(Stage::Mail, 451, None), false),
+            (said(Stage::Rcpt, 450, None), false),
+            (said(Stage::Rcpt, 550, None), false),
+            (said(Stage::Final, 421, None), false),
+            (trouble(Stage::Final, TroubleKind::Closed), false),
+            (trouble(Stage::Mail, TroubleKind::Smtputf8), false),
+        ] {
+            assert_eq!(deserves_another_host(&report), expected, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_recipients_is_told_from_a_full_mailbox() {
+        for (report, expected) in [
+            (said(Stage::Rcpt, 452, None), true),
+            (said(Stage::Rcpt, 452, Some(EnhancedCode::new(4, 5, 3))), true),
+            (said(Stage::Rcpt, 552, Some(EnhancedCode::new(5, 5, 3))), true),
+            (said(Stage::Rcpt, 452, Some(EnhancedCode::new(4, 2, 2))), false),
+            (said(Stage::Rcpt, 450, None), false),
+            (said(Stage::Final, 452, None), false),
+        ] {
+            assert_eq!(is_one_too_many(&report), expected, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn a_dead_connection_is_one_that_says_nothing_or_only_that_it_ends() {
+        let to = || Mailbox::parse("a@example.com").unwrap();
+        for (report, expected) in [
+            (trouble(Stage::Mail, TroubleKind::Closed), true),
+            (said(Stage::Mail, 421, None), true),
+            (said(Stage::Mail, 451, None), false),
+            (trouble(Stage::Mail, TroubleKind::Timeout), false),
+            (trouble(Stage::Rcpt, TroubleKind::Closed), false),
+        ] {
+            assert_eq!(was_dead(&[(to(), report.clone())]), expected, "{report:?}");
+        }
+        let mixed = [(to(), trouble(Stage::Mail, TroubleKind::Closed)), (to(), said(Stage::Rcpt, 550, None))];
+        assert!(!was_dead(&mixed) && !was_dead(&[]));
+    }
+}

@@ -1,0 +1,263 @@
+//! One attempt of a delivery, from the plan to the result.
+//!
+//! Responsible for the order of things: plan, connection, content, the last question whether the delivery is still
+//! ours, transaction, the next host where the session failed. Not responsible for what an outcome leads to: that is the
+//! queue's.
+
+pub(crate) mod body;
+mod conversation;
+mod lookup;
+pub(crate) mod open;
+pub(crate) mod record;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use mailtier_api::work::Dispatch;
+use mailtier_route::{Plan, Target};
+use mailtier_transport::client::ConnectFailure;
+use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::desk::Begin;
+use crate::pool::{Key, Leased};
+use crate::worker::Worker;
+use body::BodyError;
+use conversation::{Letter, converse, deserves_another_host, was_dead};
+use lookup::Next;
+use record::{Delays, Place, Record, outcome, spokesman};
+
+/// After so long an attempt begins with no other host: the queue will try again.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With these outcomes, one of which names each recipient.
+    Outcomes(Vec<(Vec<Mailbox>, Outcome)>),
+    /// Before it began: someone else shall do it.
+    NotAttempted,
+    /// Before it began, and nobody is to be told: its owner has given it up.
+    Dropped,
+}
+
+/// An attempt under way.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    dispatch: &'a Dispatch,
+    options: Options,
+    taken_at: Instant,
+    content: Option<Vec<Bytes>>,
+    /// Room for the content.
+    room: Option<OwnedSemaphorePermit>,
+    /// Recipients without an outcome.
+    open: Vec<Mailbox>,
+    record: Record,
+    /// What stood in the way of those that are open.
+    failures: Vec<Outcome>,
+}
+
+/// What a target came to.
+enum Tried {
+    /// Whoever is still open may go to the next.
+    Next,
+    /// The attempt is over before its transaction.
+    Stop(Ended),
+}
+
+/// Carries out one attempt.
+pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Instant) -> Ended {
+    let options = match mailtier_api::decode_options(&dispatch.options) {
+        Ok(options) => options,
+        Err(error) => return local_trouble(dispatch, format!("the envelope cannot be read: {error}")),
+    };
+    let Some(domain) = destination(dispatch) else {
+        return local_trouble(dispatch, "the delivery names no recipient".to_owned());
+    };
+    let route = worker.routes.find(&domain).map(std::convert::AsRef::as_ref);
+    let mut plan = Plan::new(worker.policy.clone(), domain, route, rand::random());
+    let attempt = Attempt {
+        worker,
+        dispatch,
+        options,
+        taken_at,
+        content: None,
+        room: None,
+        open: dispatch.recipients.clone(),
+        record: Record::default(),
+        failures: Vec::new(),
+    };
+    attempt.follow(&mut plan).await
+}
+
+impl Attempt<'_> {
+    /// Tries what the plan names until every recipient has an outcome or nothing is left.
+    async fn follow(mut self, plan: &mut Plan) -> Ended {
+        while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
+            match lookup::next(plan, &self.worker.resolver).await {
+                Next::Try(target) => {
+                    if let Tried::Stop(ended) = self.try_target(&target).await {
+                        return ended;
+                    }
+                }
+                Next::Exhausted(trouble) => {
+                    self.exhausted(trouble);
+                    break;
+                }
+            }
+        }
+        self.end()
+    }
+
+    /// One address: a connection, and the transaction on it. A connection that turns out to have died while it idled is
+    /// replaced once by a new one.
+    async fn try_target(&mut self, target: &Target) -> Tried {
+        let asked_at = Instant::now();
+        let mut delays = Delays { waiting: asked_at - self.taken_at, ..Delays::default() };
+        let mut lease = self.worker.opener.lease(&self.worker.pool, target).await;
+        loop {
+            delays.connecting = asked_at.elapsed();
+            let leased = match lease {
+                Ok(leased) => leased,
+                Err(failure) => {
+                    self.not_connected(target, failure, delays);
+                    return Tried::Next;
+                }
+            };
+            if let Err(ended) = self.fetch_content().await {
+                self.worker.pool.park(Key::of(target), leased);
+                return Tried::Stop(ended);
+            }
+            if let Some(ended) = self.refused() {
+                self.worker.pool.park(Key::of(target), leased);
+                return Tried::Stop(ended);
+            }
+            match self.transact(target, leased, delays).await {
+                Some(dead) => lease = self.worker.opener.fresh(target, dead.into_slot()).await,
+                None => return Tried::Next,
+            }
+        }
+    }
+
+    /// Whether the delivery is still ours, just before it is begun.
+    fn refused(&self) -> Option<Ended> {
+        match self.worker.desk.begin(self.dispatch.shard) {
+            Begin::Go => None,
+            Begin::Leaving => Some(Ended::NotAttempted),
+            Begin::OwnerGone => Some(Ended::Dropped),
+        }
+    }
+
+    /// Gives the connection back when it had died while it idled.
+    async fn transact(&mut self, target: &Target, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
+        let content = self.content.as_ref()?;
+        let mut place = Place::of(target);
+        place.tls = leased.connection.tls().map(|tls| format!("{} {}", tls.version, tls.cipher));
+        let letter = Letter { sender: &self.dispatch.sender, options: &self.options, content };
+        let began_at = Instant::now();
+        let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
+        if leased.reused && was_dead(&told.reports) {
+            return Some(leased);
+        }
+        delays.sending = began_at.elapsed();
+        let at = now();
+        let mut passed_on: Option<Outcome> = None;
+        self.open.clear();
+        for (recipient, report) in told.reports {
+            let again = deserves_another_host(&report);
+            let outcome = outcome(report.stage, report.cause, &place, delays, at);
+            if again {
+                self.open.push(recipient);
+                passed_on = Some(outcome);
+            } else {
+                self.record.add(recipient, outcome);
+            }
+        }
+        self.failures.extend(passed_on);
+        if told.reusable {
+            self.worker.pool.park(Key::of(target), leased);
+        }
+        None
+    }
+
+    /// RFC 5321 §5.1: the next host is tried, whatever the reason.
+    fn not_connected(&mut self, target: &Target, failure: ConnectFailure, delays: Delays) {
+        let failure = outcome(failure.stage, failure.cause, &Place::of(target), delays, now());
+        tracing::debug!(%failure, "no connection");
+        self.failures.push(failure);
+    }
+
+    /// The plan ended; trouble that it names speaks as well.
+    fn exhausted(&mut self, trouble: Option<Trouble>) {
+        let trouble = match trouble {
+            Some(trouble) => trouble,
+            None if !self.failures.is_empty() => return,
+            None => Trouble { kind: TroubleKind::DnsTemporary, text: "no host to try".to_owned() },
+        };
+        let delays = Delays { waiting: self.taken_at.elapsed(), ..Delays::default() };
+        // What was tried says more than what could not be looked up, unless it is final.
+        let failure = outcome(Stage::Resolve, Cause::Trouble(trouble), &Place::default(), delays, now());
+        self.failures.insert(0, failure);
+    }
+
+    fn end(mut self) -> Ended {
+        if let Some(failure) = spokesman(std::mem::take(&mut self.failures)) {
+            for recipient in std::mem::take(&mut self.open) {
+                self.record.add(recipient, failure.clone());
+            }
+        }
+        Ended::Outcomes(self.record.into_groups())
+    }
+
+    /// The content, once an attempt. What cannot be had or read is our trouble, not the remote's.
+    async fn fetch_content(&mut self) -> Result<(), Ended> {
+        if self.content.is_some() {
+            return Ok(());
+        }
+        self.room = self.worker.bodies.reserve(self.options.size_bytes).await;
+        let fetched = match &self.dispatch.body {
+            Some(chunks) => Ok(chunks.clone()),
+            None => self.worker.desk.fetch_body(self.dispatch.message, self.options.size_bytes).await,
+        };
+        let content = match fetched {
+            Ok(chunks) => body::content(chunks, &self.options).await,
+            Err(reason) => Err(BodyError::Unavailable { reason }),
+        };
+        match content {
+            Ok(content) => {
+                self.content = Some(content);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(message = %self.dispatch.message, %error, "cannot send a message");
+                Err(local_trouble(self.dispatch, error.to_string()))
+            }
+        }
+    }
+}
+
+/// The domain that decides where to go.
+fn destination(dispatch: &Dispatch) -> Option<Domain> {
+    Domain::parse(&dispatch.destination).ok().or_else(|| dispatch.recipients.first().map(Mailbox::domain))
+}
+
+/// All recipients, for a reason of our own.
+fn local_trouble(dispatch: &Dispatch, text: String) -> Ended {
+    let cause = Cause::Trouble(Trouble { kind: TroubleKind::Local, text });
+    let outcome = outcome(Stage::Resolve, cause, &Place::default(), Delays::default(), now());
+    Ended::Outcomes(vec![(dispatch.recipients.clone(), outcome)])
+}
+
+/// The outcome of an attempt that came to no end: a message that breaks us is put off like any other trouble, so that
+/// it does not break us again at once.
+pub(crate) fn crashed(dispatch: &Dispatch) -> Vec<(Vec<Mailbox>, Outcome)> {
+    match local_trouble(dispatch, "the attempt crashed".to_owned()) {
+        Ended::Outcomes(outcomes) => outcomes,
+        Ended::NotAttempted | Ended::Dropped => Vec::new(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}

@@ -1,0 +1,96 @@
+//! A connection for a transaction: an idle one, or a new one with the TLS its target asks for. Not responsible for what
+//! is said on it, nor for which target comes next.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_route::{Target, TlsPolicy};
+use mailtier_smtp::ClientConfig;
+use mailtier_telemetry::Meters;
+use mailtier_tls::ClientTls;
+use mailtier_transport::client::{ConnectFailure, ConnectOptions, Connection, TlsMode};
+use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use opentelemetry::KeyValue;
+
+use crate::pool::{Key, Leased, Pool, Slot};
+
+/// How connections are opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opener {
+    /// Our name and patience.
+    pub(crate) smtp: Arc<ClientConfig>,
+    /// For TCP's handshake.
+    pub(crate) connect_timeout: Duration,
+    /// Encryption without authentication.
+    pub(crate) tls: Arc<ClientTls>,
+    pub(crate) meters: Arc<Meters>,
+}
+
+impl Opener {
+    /// An idle connection, or a new one.
+    ///
+    /// # Errors
+    /// How far opening came.
+    pub(crate) async fn lease(&self, pool: &Pool, target: &Target) -> Result<Leased, ConnectFailure> {
+        match pool.take(&Key::of(target)) {
+            Some(leased) => {
+                self.count("reused");
+                Ok(leased)
+            }
+            None => {
+                let slot = pool.slot().await.ok_or_else(closing)?;
+                self.fresh(target, slot).await
+            }
+        }
+    }
+
+    /// A new connection. Where TLS is a bonus and fails, once more without it (RFC 7435 §3): a message in clear is what
+    /// there would have been without the offer.
+    ///
+    /// # Errors
+    /// How far opening came.
+    pub(crate) async fn fresh(&self, target: &Target, slot: Slot) -> Result<Leased, ConnectFailure> {
+        let address = SocketAddr::new(target.address, target.port);
+        let opened = match Connection::open(address, &self.options(target, target.tls)).await {
+            Err(failure) if failure.tls_failed && target.tls == TlsPolicy::Opportunistic => {
+                tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
+                Connection::open(address, &self.options(target, TlsPolicy::Off)).await
+            }
+            other => other,
+        };
+        self.count(if opened.is_ok() { "opened" } else { "failed" });
+        let connection = opened?;
+        let version = connection.tls().map_or("none", |tls| tls.version.as_str()).to_owned();
+        self.meters.outbound_tls.add(1, &[KeyValue::new("version", version)]);
+        Ok(Leased::new(connection, slot))
+    }
+
+    fn count(&self, result: &'static str) {
+        self.meters.outbound_connections.add(1, &Meters::attribute("result", result));
+    }
+
+    fn options(&self, target: &Target, policy: TlsPolicy) -> ConnectOptions {
+        ConnectOptions {
+            smtp: Arc::clone(&self.smtp),
+            connect_timeout: self.connect_timeout,
+            source: None,
+            tls: match policy {
+                TlsPolicy::Off => TlsMode::Off,
+                TlsPolicy::Opportunistic => TlsMode::Opportunistic(Arc::clone(&self.tls)),
+                TlsPolicy::Required => TlsMode::Required(Arc::clone(&self.tls)),
+            },
+            server_name: target.host.clone(),
+        }
+    }
+}
+
+/// The pool is closed.
+fn closing() -> ConnectFailure {
+    let text = "this system is shutting down".to_owned();
+    ConnectFailure {
+        stage: Stage::Connect,
+        cause: Cause::Trouble(Trouble { kind: TroubleKind::Local, text }),
+        tls_failed: false,
+    }
+}

@@ -1,0 +1,290 @@
+//! Where links and attempts meet: what arrives is admitted to the ledger, what is finished waits here for the link that
+//! takes it to its owner.
+//!
+//! Responsible for one lock around ledger, credit and outboxes, and for waking whoever has something to do. Not
+//! responsible for streams or for attempts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mailtier_api::work::{Dispatch, Holding, Inquire, Settled, WorkClient, WorkResult};
+use mailtier_types::{DeliveryId, MessageId, ReplicaId, ShardId};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::ledger::{Admission, Credit, Ledger, LinkId};
+
+/// Results that may wait to be settled before no more work is asked for, as a multiple of the capacity.
+const UNSETTLED_PER_CAPACITY: usize = 16;
+
+/// Whether a delivery may go on to its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Yes.
+    Go,
+    /// This worker is shutting down.
+    Leaving,
+    /// Its owner has been out of reach for too long.
+    OwnerGone,
+}
+
+/// What a link has to send.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// More deliveries the replica may send.
+    pub(crate) credit: u32,
+    /// Answers to the replica's questions; they go before the results.
+    pub(crate) holdings: Vec<Holding>,
+    /// Results for the replica.
+    pub(crate) results: Vec<WorkResult>,
+}
+
+/// One link as the desk knows it.
+struct Port {
+    replica: ReplicaId,
+    holdings: Vec<Holding>,
+    outbox: Vec<WorkResult>,
+    wake: Arc<Notify>,
+    client: WorkClient,
+}
+
+struct State {
+    ledger: Ledger,
+    credit: Credit,
+    ports: HashMap<LinkId, Port>,
+    next_link: u64,
+    leaving: bool,
+}
+
+/// The worker's desk.
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    unsettled_limit: usize,
+    cleared: Notify,
+}
+
+impl Desk {
+    /// `capacity` deliveries at a time; `patience` as in [`Ledger::new`].
+    pub(crate) fn new(capacity: u32, patience: Duration) -> Self {
+        Self {
+            state: Mutex::new(State {
+                ledger: Ledger::new(patience),
+                credit: Credit::new(capacity),
+                ports: HashMap::new(),
+                next_link: 0,
+                leaving: false,
+            }),
+            unsettled_limit: usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(UNSETTLED_PER_CAPACITY),
+            cleared: Notify::new(),
+        }
+    }
+
+    /// A link is up. Nothing when the replica is linked already, over another of its addresses.
+    pub(crate) fn connect(&self, replica: ReplicaId, client: WorkClient, wake: Arc<Notify>) -> Option<LinkId> {
+        let mut state = self.state.lock();
+        if state.ports.values().any(|port| port.replica == replica) {
+            return None;
+        }
+        state.next_link += 1;
+        let link = LinkId(state.next_link);
+        state.ports.insert(link, Port { replica, holdings: Vec::new(), outbox: Vec::new(), wake, client });
+        state.credit.add(link);
+        state.ledger.connected(replica);
+        Some(link)
+    }
+
+    /// A link is gone. Results on their way over it stay in the ledger.
+    pub(crate) fn disconnect(&self, link: LinkId) {
+        let mut state = self.state.lock();
+        if let Some(port) = state.ports.remove(&link) {
+            state.credit.remove(link);
+            state.ledger.disconnected(port.replica, Instant::now());
+            state.wake_all();
+        }
+    }
+
+    /// Links that are up.
+    pub(crate) fn links(&self) -> usize {
+        self.state.lock().ports.len()
+    }
+
+    /// A delivery arrives over a link; answers whether to attempt it.
+    pub(crate) fn admit(&self, link: LinkId, dispatch: &Dispatch) -> bool {
+        let mut state = self.state.lock();
+        let Some(replica) = state.ports.get(&link).map(|port| port.replica) else { return false };
+        state.credit.take(link);
+        let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
+        let refusal = |epoch| {
+            let outcomes = Vec::new();
+            Some(WorkResult { delivery, shard, epoch, attempt, outcomes, not_attempted: true })
+        };
+        let answer = if state.leaving {
+            refusal(epoch)
+        } else {
+            match state.ledger.admit(replica, delivery, shard, epoch, attempt) {
+                Admission::Start => {
+                    state.wake(link);
+                    return true;
+                }
+                Admission::Known => None,
+                Admission::Finished(result) => Some(result),
+                Admission::Stale(later) => refusal(later),
+            }
+        };
+        state.credit.release(link);
+        if let Some(port) = state.ports.get_mut(&link) {
+            port.outbox.extend(answer);
+        }
+        state.wake(link);
+        false
+    }
+
+    /// A replica asks what is held of its shards. The answer goes out over the link, and the results after it.
+    pub(crate) fn inquire(&self, link: LinkId, inquire: &Inquire) {
+        let mut state = self.state.lock();
+        let Some(replica) = state.ports.get(&link).map(|port| port.replica) else { return };
+        let held = state.ledger.inquire(replica, &inquire.shards);
+        let Some(port) = state.ports.get_mut(&link) else { return };
+        port.holdings.push(Holding { shards: held.shards, in_flight: held.in_flight });
+        port.outbox.retain(|waiting| !held.finished.iter().any(|result| result.delivery == waiting.delivery));
+        port.outbox.extend(held.finished);
+        port.wake.notify_one();
+    }
+
+    /// Asked just before a transaction begins.
+    pub(crate) fn begin(&self, shard: ShardId) -> Begin {
+        let state = self.state.lock();
+        if state.leaving {
+            Begin::Leaving
+        } else if state.ledger.may_begin(shard, Instant::now()) {
+            Begin::Go
+        } else {
+            Begin::OwnerGone
+        }
+    }
+
+    /// The attempt of a delivery that came over a link is over.
+    pub(crate) fn finish(&self, link: LinkId, result: WorkResult) {
+        let mut state = self.state.lock();
+        if let Some(owner) = state.ledger.finish(result.clone())
+            && let Some(port) = state.ports.values_mut().find(|port| port.replica == owner)
+        {
+            port.outbox.push(result);
+        }
+        state.credit.release(link);
+        state.wake_all();
+        self.tell_if_clear(&state);
+    }
+
+    /// A delivery that came over a link is given up without a word.
+    pub(crate) fn forget(&self, link: LinkId, delivery: DeliveryId) {
+        let mut state = self.state.lock();
+        state.ledger.forget(delivery);
+        state.credit.release(link);
+        state.wake_all();
+        self.tell_if_clear(&state);
+    }
+
+    /// Results are durable.
+    pub(crate) fn settled(&self, settled: &[Settled]) {
+        let mut state = self.state.lock();
+        for settled in settled {
+            state.ledger.settled(settled.delivery, settled.attempt);
+        }
+        self.tell_if_clear(&state);
+    }
+
+    /// What a link has to send now.
+    pub(crate) fn outgoing(&self, link: LinkId) -> Outgoing {
+        let mut state = self.state.lock();
+        let is_behind = state.ledger.unsettled() > self.unsettled_limit;
+        let credit = if is_behind { 0 } else { state.credit.grant(link) };
+        let Some(port) = state.ports.get_mut(&link) else { return Outgoing::default() };
+        Outgoing { credit, holdings: std::mem::take(&mut port.holdings), results: std::mem::take(&mut port.outbox) }
+    }
+
+    /// Deliveries being attempted, and results not settled.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.ledger.running(), state.ledger.unsettled())
+    }
+
+    /// From now on nothing is asked for and nothing begun.
+    pub(crate) fn leave(&self) {
+        let mut state = self.state.lock();
+        state.leaving = true;
+        state.credit.stop();
+        self.tell_if_clear(&state);
+    }
+
+    /// Whether this worker is shutting down.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.state.lock().leaving
+    }
+
+    /// Waits until nothing is attempted and nothing is unsettled.
+    pub(crate) async fn clear(&self) {
+        loop {
+            let told = self.cleared.notified();
+            if self.load() == (0, 0) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// The stored chunks of a body, from any replica that gives them.
+    ///
+    /// # Errors
+    /// What the last replica said.
+    pub(crate) async fn fetch_body(&self, message: MessageId, size_bytes: u64) -> Result<Vec<Bytes>, String> {
+        let clients: Vec<_> = self.state.lock().ports.values().map(|port| port.client.clone()).collect();
+        let mut reason = "no queue replica can be reached".to_owned();
+        for client in clients {
+            match fetch_from(&client, message, size_bytes).await {
+                Ok(chunks) => return Ok(chunks),
+                Err(error) => reason = error,
+            }
+        }
+        Err(reason)
+    }
+
+    fn tell_if_clear(&self, state: &State) {
+        if state.leaving && state.ledger.running() == 0 && state.ledger.unsettled() == 0 {
+            self.cleared.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    /// A link has used credit, or has something to send.
+    fn wake(&self, link: LinkId) {
+        if let Some(port) = self.ports.get(&link) {
+            port.wake.notify_one();
+        }
+    }
+
+    /// Room has come free, or there are results: every link looks at what it has to send.
+    fn wake_all(&self) {
+        self.ports.values().for_each(|port| port.wake.notify_one());
+    }
+}
+
+/// All chunks of a body; no more octets than the message can have had in any encoding.
+async fn fetch_from(client: &WorkClient, message: MessageId, size_bytes: u64) -> Result<Vec<Bytes>, String> {
+    /// A zstd frame of what cannot be compressed is larger than its content by this fraction at most, and a little.
+    const EXPANSION: u64 = 8;
+    const ALLOWANCE_BYTES: u64 = 64 << 10;
+    let mut chunks = client.fetch_body(message).await.map_err(|error| error.to_string())?;
+    let mut left = size_bytes.saturating_add(size_bytes / EXPANSION).saturating_add(ALLOWANCE_BYTES);
+    let mut fetched = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        let octets = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        left = left.checked_sub(octets).ok_or_else(|| "the stored body is larger than its message".to_owned())?;
+        fetched.push(chunk);
+    }
+    Ok(fetched)
+}

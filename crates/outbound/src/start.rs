@@ -1,0 +1,167 @@
+//! The start of a worker and its end: configuration becomes values, tasks are spawned, and on shutdown what is in hand
+//! is brought to its end. Not responsible for the process around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mailtier_config::{Config, ConfigError, OutboundConfig};
+use mailtier_dns::Resolver;
+use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
+use mailtier_service::{Context, Running};
+use mailtier_smtp::ClientConfig;
+use mailtier_tls::ClientTls;
+use mailtier_types::{Domain, WorkerId};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::body::BodyBudget;
+use crate::attempt::open::Opener;
+use crate::desk::Desk;
+use crate::links::{Endpoint, LinkKeeper};
+use crate::pool::{Pool, PoolLimits};
+use crate::worker::Worker;
+
+/// How often gauges are recorded.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// For saying QUIT at the end, beyond the time for what is in hand.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Starts a worker. It ends when `context.shutdown` is cancelled and what was in hand is finished and settled, or the
+/// time for that is over.
+///
+/// # Errors
+/// Something in the configuration cannot be used.
+pub async fn start(context: Context) -> anyhow::Result<Running> {
+    let config = &context.config;
+    let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
+    let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
+    let worker = Arc::new(worker(&context)?);
+    worker.tell_health();
+    let drain_timeout = config.outbound.drain_timeout;
+    let finished = tokio::spawn(async move {
+        run(worker, endpoints, context.shutdown, drain_timeout).await;
+        Ok(())
+    });
+    Ok(Running { addresses: Vec::new(), finished })
+}
+
+async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: CancellationToken, drain_timeout: Duration) {
+    let end = CancellationToken::new();
+    let _end_with_us = end.clone().drop_guard();
+    let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
+    let background = async {
+        tokio::join!(worker.pool.reap(), measure(&worker));
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = background => {}
+    }
+    drain(&worker, drain_timeout).await;
+    end.cancel();
+    if let Err(error) = links.await {
+        tracing::error!(%error, "the links to the queue ended badly");
+    }
+    if tokio::time::timeout(GOODBYE, worker.pool.close()).await.is_err() {
+        tracing::debug!("some remote hosts did not answer QUIT in time");
+    }
+}
+
+/// Nothing new is asked for or begun; what is begun is finished, and its results are settled.
+async fn drain(worker: &Worker, timeout: Duration) {
+    worker.desk.leave();
+    worker.tell_health();
+    let (running, unsettled) = worker.desk.load();
+    tracing::info!(running, unsettled, "finishing what is in hand");
+    if tokio::time::timeout(timeout, worker.desk.clear()).await.is_err() {
+        let (running, unsettled) = worker.desk.load();
+        tracing::warn!(running, unsettled, "leaving deliveries behind: they will be attempted again elsewhere");
+    }
+}
+
+async fn measure(worker: &Worker) {
+    let mut beat = tokio::time::interval(MEASURE_EVERY);
+    loop {
+        beat.tick().await;
+        worker.measure();
+    }
+}
+
+fn worker(context: &Context) -> anyhow::Result<Worker> {
+    let config = &context.config;
+    let outbound = &config.outbound;
+    let ehlo_name = mailtier_config::resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
+    // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
+    // connections do not notice at once.
+    let patience = config.queue.worker_grace / 2;
+    Ok(Worker {
+        id: WorkerId::random(),
+        name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
+        token: config.cluster.service_token()?,
+        desk: Desk::new(outbound.max_in_flight, patience),
+        pool: Pool::new(PoolLimits {
+            connections: outbound.max_connections,
+            idle_per_key: outbound.idle_connections,
+            idle_timeout: outbound.idle_timeout,
+            deliveries: outbound.deliveries_per_connection,
+        }),
+        opener: Opener {
+            smtp: Arc::new(ClientConfig::new(ehlo_name.clone())),
+            connect_timeout: outbound.connect_timeout,
+            tls: ClientTls::opportunistic().context("TLS cannot be set up")?,
+            meters: Arc::clone(&context.meters),
+        },
+        resolver: Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?,
+        routes: routes(outbound)?,
+        policy: Arc::new(policy(config, &ehlo_name)?),
+        bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
+        meters: Arc::clone(&context.meters),
+        health: context.health.clone(),
+        attempts: TaskTracker::new(),
+        traces: config.telemetry.otlp_endpoint.is_some(),
+    })
+}
+
+fn routes(outbound: &OutboundConfig) -> anyhow::Result<RouteTable> {
+    let rules = outbound.routes.iter().map(|route| RouteRule {
+        domain: route.domain.clone(),
+        hosts: route.hosts.clone(),
+        tls: route.tls.map(tls_policy),
+    });
+    RouteTable::new(rules).map_err(|error| bad("outbound.routes", &error).into())
+}
+
+fn policy(config: &Config, ehlo_name: &str) -> anyhow::Result<Policy> {
+    let outbound = &config.outbound;
+    let own_names = outbound.own_names.iter().chain(&config.inbound.hostname).map(String::as_str);
+    Ok(Policy {
+        own_names: own_names
+            .chain([ehlo_name])
+            .map(|name| {
+                Domain::parse(name).map_err(|_| bad("outbound.own_names", &format!("{name:?} is no host name")))
+            })
+            .collect::<Result<_, _>>()?,
+        own_addresses: outbound.own_addresses.iter().map(std::net::IpAddr::to_canonical).collect(),
+        families: match outbound.ip_preference {
+            mailtier_config::IpPreference::Both => Families::Both,
+            mailtier_config::IpPreference::Ipv4 => Families::Ipv4,
+            mailtier_config::IpPreference::Ipv6 => Families::Ipv6,
+        },
+        allow_private: outbound.allow_private_addresses,
+        port: outbound.smtp_port,
+        tls: tls_policy(outbound.tls),
+    })
+}
+
+/// A value that shows itself wrong only here.
+fn bad(key: &'static str, problem: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::BadValue { key, problem: format!("cannot be used: {problem}") }
+}
+
+const fn tls_policy(policy: mailtier_config::TlsPolicy) -> TlsPolicy {
+    match policy {
+        mailtier_config::TlsPolicy::Opportunistic => TlsPolicy::Opportunistic,
+        mailtier_config::TlsPolicy::Required => TlsPolicy::Required,
+        mailtier_config::TlsPolicy::Off => TlsPolicy::Off,
+    }
+}

@@ -1,0 +1,236 @@
+//! What all attempts share, and the frame of each: its span, its measures, its line in the log, and the certainty that
+//! it ends with a result. Not responsible for what happens within.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailtier_api::work::{Dispatch, WorkResult};
+use mailtier_config::Secret;
+use mailtier_dns::Resolver;
+use mailtier_route::{Policy, RouteTable};
+use mailtier_service::Health;
+use mailtier_telemetry::Meters;
+use mailtier_types::{Mailbox, Outcome, Timestamp, WorkerId};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::attempt::body::BodyBudget;
+use crate::attempt::open::Opener;
+use crate::attempt::{Ended, attempt, crashed};
+use crate::desk::Desk;
+use crate::ledger::LinkId;
+use crate::pool::Pool;
+
+/// Recipients named in one line of the log.
+const LOGGED_RECIPIENTS: usize = 20;
+
+/// One process of mailtier-outbound.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    pub(crate) token: Option<Secret>,
+    pub(crate) desk: Desk,
+    pub(crate) pool: Pool,
+    pub(crate) opener: Opener,
+    pub(crate) resolver: Resolver,
+    pub(crate) routes: RouteTable,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) bodies: BodyBudget,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) health: Health,
+    /// Attempts under way.
+    pub(crate) attempts: TaskTracker,
+    /// Whether spans are exported: else none is made.
+    pub(crate) traces: bool,
+}
+
+impl Worker {
+    /// Ready means that some queue replica can give work.
+    pub(crate) fn tell_health(&self) {
+        if self.desk.is_leaving() {
+            self.health.set_not_ready("draining");
+        } else if self.desk.links() == 0 {
+            self.health.set_not_ready("no queue replica can be reached");
+        } else {
+            self.health.set_ready();
+        }
+    }
+
+    /// The gauges, once a beat.
+    pub(crate) fn measure(&self) {
+        let (running, unsettled) = self.desk.load();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.meters.outbound_in_flight.record(count(running), &[]);
+        self.meters.outbound_unsettled.record(count(unsettled), &[]);
+        self.meters.outbound_connections_active.record(count(self.pool.open()), &[]);
+    }
+
+    /// The attempt as part of the trace that began with the message's reception.
+    fn span(&self, dispatch: &Dispatch) -> tracing::Span {
+        if !self.traces {
+            return tracing::Span::none();
+        }
+        let span = tracing::info_span!(
+            "attempt",
+            message = %dispatch.message,
+            delivery = %dispatch.delivery,
+            destination = dispatch.destination,
+            attempt = dispatch.attempt,
+            recipients = dispatch.recipients.len(),
+            relay = tracing::field::Empty,
+            status = tracing::field::Empty,
+        );
+        let options = mailtier_api::decode_options(&dispatch.options);
+        if let Some(parent) = options.ok().and_then(|options| options.traceparent) {
+            mailtier_telemetry::set_parent(&span, &parent);
+        }
+        span
+    }
+}
+
+/// Carries out a delivery that was admitted, and reports it.
+pub(crate) async fn carry_out(worker: Arc<Worker>, link: LinkId, dispatch: Dispatch) {
+    let taken_at = Instant::now();
+    let span = worker.span(&dispatch);
+    let duty = Duty { worker, link, dispatch, done: false };
+    async move {
+        let ended = attempt(&duty.worker, &duty.dispatch, taken_at).await;
+        duty.end(ended, taken_at.elapsed());
+    }
+    .instrument(span)
+    .await;
+}
+
+/// A delivery in hand. Whatever happens to the attempt, its owner gets a result.
+struct Duty {
+    worker: Arc<Worker>,
+    /// Over which it came.
+    link: LinkId,
+    dispatch: Dispatch,
+    done: bool,
+}
+
+impl Duty {
+    fn end(mut self, ended: Ended, took: Duration) {
+        self.done = true;
+        match ended {
+            Ended::Outcomes(outcomes) => {
+                self.tell(&outcomes, took);
+                self.worker.desk.finish(self.link, self.result(outcomes));
+            }
+            Ended::NotAttempted => self.worker.desk.finish(self.link, self.result(Vec::new())),
+            Ended::Dropped => {
+                tracing::warn!(message = %self.dispatch.message, "given up before it began: its owner is out of reach");
+                self.worker.desk.forget(self.link, self.dispatch.delivery);
+            }
+        }
+    }
+
+    fn result(&self, outcomes: Vec<(Vec<Mailbox>, Outcome)>) -> WorkResult {
+        let Dispatch { delivery, shard, epoch, attempt, .. } = self.dispatch;
+        WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes }
+    }
+
+    /// The log, the counters and the span.
+    fn tell(&self, outcomes: &[(Vec<Mailbox>, Outcome)], took: Duration) {
+        for (recipients, outcome) in outcomes {
+            self.log(recipients, outcome);
+        }
+        let result = result_name(outcomes);
+        self.worker.meters.outbound_attempts.add(1, &Meters::attribute("result", result));
+        self.worker.meters.outbound_attempt_duration.record(took.as_secs_f64(), &[]);
+        if self.worker.traces {
+            let span = tracing::Span::current();
+            span.record("status", result);
+            if let Some((_, outcome)) = outcomes.first() {
+                span.record("relay", relay(outcome));
+            }
+        }
+    }
+
+    /// One line with the fields that Postfix's have.
+    fn log(&self, recipients: &[Mailbox], outcome: &Outcome) {
+        tracing::info!(
+            message = %self.dispatch.message,
+            delivery = %self.dispatch.delivery,
+            attempt = self.dispatch.attempt,
+            from = %self.dispatch.sender,
+            to = addresses(recipients),
+            relay = relay(outcome),
+            delay = %seconds(outcome.at.since(self.dispatch.message.made_at())),
+            delays = delays(outcome, self.dispatch.message.made_at()),
+            dsn = %outcome.status(),
+            tls = outcome.tls.as_deref().unwrap_or("none"),
+            status = status(outcome),
+            "{outcome}"
+        );
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if !self.done {
+            tracing::error!(message = %self.dispatch.message, "an attempt crashed");
+            self.worker.desk.finish(self.link, self.result(crashed(&self.dispatch)));
+        }
+    }
+}
+
+/// What an outcome looks like from here; whether it is final decides the queue.
+fn status(outcome: &Outcome) -> &'static str {
+    match outcome.status().class() {
+        _ if outcome.is_delivered() => "delivered",
+        5 => "failed",
+        _ => "deferred",
+    }
+}
+
+fn result_name(outcomes: &[(Vec<Mailbox>, Outcome)]) -> &'static str {
+    let is = |name| move |(_, outcome): &(Vec<Mailbox>, Outcome)| status(outcome) == name;
+    if outcomes.iter().all(is("delivered")) {
+        "delivered"
+    } else if outcomes.iter().any(is("delivered")) {
+        "partial"
+    } else if outcomes.iter().any(is("deferred")) {
+        "deferred"
+    } else {
+        "failed"
+    }
+}
+
+/// `host[address]`, as Postfix writes it.
+fn relay(outcome: &Outcome) -> String {
+    match &outcome.remote {
+        Some(remote) => match remote.address {
+            Some(address) => format!("{}[{address}]", remote.name),
+            None => remote.name.clone(),
+        },
+        None => "none".to_owned(),
+    }
+}
+
+/// Postfix's delays a/b/c/d: before our hands, waiting in them, connecting, sending.
+fn delays(outcome: &Outcome, made_at: Timestamp) -> String {
+    let ours = outcome.waiting + outcome.connecting + outcome.sending;
+    let before = outcome.at.since(made_at).saturating_sub(ours);
+    let parts = [before, outcome.waiting, outcome.connecting, outcome.sending];
+    parts.map(|part| seconds(part).to_string()).join("/")
+}
+
+/// Seconds to the millisecond.
+fn seconds(duration: Duration) -> impl std::fmt::Display {
+    format!("{:.3}", duration.as_secs_f64())
+}
+
+fn addresses(recipients: &[Mailbox]) -> String {
+    let mut text = String::new();
+    for (place, recipient) in recipients.iter().take(LOGGED_RECIPIENTS).enumerate() {
+        let separator = if place == 0 { "" } else { "," };
+        let _ = write!(text, "{separator}{recipient}");
+    }
+    if recipients.len() > LOGGED_RECIPIENTS {
+        let _ = write!(text, " and {} more", recipients.len() - LOGGED_RECIPIENTS);
+    }
+    text
+}

@@ -1,0 +1,20 @@
+//! The worker against a queue over gRPC, a name server and mail servers, all on loopback.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+
+mod bodies;
+mod dns;
+mod fallback;
+mod ownership;
+mod peer;
+mod queue;
+mod resolving;
+mod sessions;
+mod tls;
+mod world;

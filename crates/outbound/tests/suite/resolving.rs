@@ -1,0 +1,142 @@
+//! Where mail goes: MX records, addresses, routes, and what is said when there is nowhere to go.
+
+use mailtier_config::{Config, RouteConfig};
+use mailtier_types::{Cause, Stage, TroubleKind};
+
+use crate::dns::{self, Say, addresses, mx};
+use crate::peer::{Peer, Script};
+use crate::queue::Queue;
+use crate::world::{Worker, letter, only, smarthost};
+
+#[tokio::test]
+async fn a_message_goes_to_the_best_exchanger_that_takes_it() {
+    let closed = Script::new().close_at_banner();
+    let refusing = Script::new().banner("554 no mail here");
+    let (port, [first, second, third, fourth]) = Peer::several([
+        ("127.0.0.11", closed),
+        ("127.0.0.12", refusing),
+        ("127.0.0.13", Script::new()),
+        ("127.0.0.14", Script::new()),
+    ])
+    .await;
+    let names = dns::serve([
+        (
+            "d.example",
+            mx(&[(40, "d4.example"), (30, "d3.example"), (20, "d2.example"), (10, "d1.example"), (5, "d0.example")]),
+        ),
+        ("d0.example", addresses(&["127.0.0.15"])),
+        ("d1.example", addresses(&["127.0.0.11"])),
+        ("d2.example", addresses(&["127.0.0.12"])),
+        ("d3.example", addresses(&["127.0.0.13"])),
+        ("d4.example", addresses(&["127.0.0.14"])),
+    ])
+    .await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| by_dns(config, names, port)).await;
+    let result = queue.deliver(letter(&["a@d.example"])).await;
+    let outcome = only(&result);
+    assert!(outcome.is_delivered(), "{outcome}");
+    let remote = outcome.remote.clone().unwrap();
+    assert_eq!((remote.name.as_str(), remote.address.unwrap().to_string().as_str()), ("d3.example", "127.0.0.13"));
+    assert_eq!([&first, &second, &third, &fourth].map(|peer| peer.seen().sessions), [1, 1, 1, 0]);
+    assert_eq!(third.seen().taken.len(), 1);
+}
+
+#[tokio::test]
+async fn both_families_are_tried_and_a_dead_address_does_not_matter() {
+    let (port, [four]) = Peer::several([("127.0.0.1", Script::new())]).await;
+    let names = dns::serve([("d.example", addresses(&["::1", "127.0.0.1"]))]).await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| by_dns(config, names, port)).await;
+    assert!(only(&queue.deliver(letter(&["a@d.example"])).await).is_delivered());
+    assert_eq!(four.seen().taken.len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_of_ipv6_is_as_good() {
+    let (port, [six, four]) = Peer::several([("::1", Script::new()), ("127.0.0.1", Script::new())]).await;
+    let names = dns::serve([("d.example", addresses(&["127.0.0.1", "::1"]))]).await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| by_dns(config, names, port)).await;
+    assert!(only(&queue.deliver(letter(&["a@d.example"])).await).is_delivered());
+    assert_eq!((six.seen().taken.len(), four.seen().taken.len()), (1, 0), "IPv6 has the first turn");
+}
+
+#[tokio::test]
+async fn reasons_not_to_try_anyone_are_told_apart() {
+    let names = dns::serve([
+        ("null.example", mx(&[(0, "")])),
+        ("broken.example", Say::ServFail),
+        ("here.example", mx(&[(10, "mx.here.example")])),
+        ("mx.here.example", addresses(&["127.0.0.1", "10.1.2.3"])),
+        ("loop.example", mx(&[(10, "out.example"), (20, "mx.here.example")])),
+    ])
+    .await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| {
+        by_dns(config, names, 25);
+        config.outbound.allow_private_addresses = false;
+    })
+    .await;
+    for (domain, kind) in [
+        ("null.example", TroubleKind::NullMx),
+        ("missing.example", TroubleKind::NoSuchDomain),
+        ("broken.example", TroubleKind::DnsTemporary),
+        ("here.example", TroubleKind::NoSuchDomain),
+        ("loop.example", TroubleKind::Loop),
+        ("[127.0.0.1]", TroubleKind::NoSuchDomain),
+    ] {
+        let result = queue.deliver(letter(&[&format!("a@{domain}")])).await;
+        let outcome = only(&result);
+        let Cause::Trouble(trouble) = &outcome.cause else { panic!("{domain}: {outcome}") };
+        assert_eq!((trouble.kind, outcome.stage), (kind, Stage::Resolve), "{domain}: {outcome}");
+        assert!(outcome.remote.is_none());
+    }
+}
+
+#[tokio::test]
+async fn routes_replace_dns_and_the_nearest_one_counts() {
+    let (smart, exact) = (Peer::start(Script::new()).await, Peer::start(Script::new()).await);
+    let queue = Queue::start().await;
+    let dead = "127.0.0.1:1".to_owned();
+    let _worker = Worker::start(&queue, |config| {
+        smarthost(config, &smart);
+        let hosts = vec![dead, exact.address.to_string()];
+        config.outbound.routes.push(RouteConfig { domain: ".routed.example".to_owned(), hosts, tls: None });
+    })
+    .await;
+    for to in ["a@routed.example", "b@deep.routed.example"] {
+        assert!(only(&queue.deliver(letter(&[to])).await).is_delivered());
+    }
+    assert_eq!(smart.seen().taken[0].recipients, ["RCPT TO:<a@routed.example>"]);
+    assert_eq!(exact.seen().taken[0].recipients, ["RCPT TO:<b@deep.routed.example>"], "the second host of the route");
+}
+
+#[tokio::test]
+async fn when_nobody_can_be_reached_the_last_hope_speaks() {
+    let (port, [_refusing]) = Peer::several([("127.0.0.21", Script::new().banner("554 never"))]).await;
+    let names = dns::serve([
+        ("d.example", mx(&[(10, "d1.example"), (20, "d2.example")])),
+        ("d1.example", addresses(&["127.0.0.22"])),
+        ("d2.example", addresses(&["127.0.0.21"])),
+        ("e.example", mx(&[(10, "d2.example")])),
+    ])
+    .await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| by_dns(config, names, port)).await;
+    let result = queue.deliver(letter(&["a@d.example"])).await;
+    let outcome = only(&result);
+    assert_eq!(outcome.stage, Stage::Connect, "a host that may come back outlives one that refuses: {outcome}");
+    assert_eq!(outcome.status().to_string(), "4.4.1");
+    assert_eq!(outcome.remote.as_ref().unwrap().name, "d1.example");
+    let result = queue.deliver(letter(&["a@e.example"])).await;
+    let outcome = only(&result);
+    assert_eq!((outcome.stage, outcome.status().class()), (Stage::Banner, 5), "{outcome}");
+}
+
+/// Resolves by this name server and connects to this port.
+pub(crate) fn by_dns(config: &mut Config, names: std::net::SocketAddr, port: u16) {
+    config.outbound.dns_servers = vec![names];
+    config.outbound.smtp_port = port;
+    config.outbound.allow_private_addresses = true;
+}
