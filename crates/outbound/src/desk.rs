@@ -19,6 +19,9 @@ use crate::ledger::{Admission, Credit, Ledger, LinkId};
 /// Results that may wait to be settled before no more work is asked for, as a multiple of the capacity.
 const UNSETTLED_PER_CAPACITY: usize = 16;
 
+/// Results in one frame: each may name every recipient of a large delivery.
+const RESULTS_PER_FRAME: usize = 200;
+
 /// Whether a delivery may go on to its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -202,7 +205,11 @@ impl Desk {
         let is_behind = state.ledger.unsettled() > self.unsettled_limit;
         let credit = if is_behind { 0 } else { state.credit.grant(link) };
         let Some(port) = state.ports.get_mut(&link) else { return Outgoing::default() };
-        Outgoing { credit, holdings: std::mem::take(&mut port.holdings), results: std::mem::take(&mut port.outbox) }
+        let results = port.outbox.drain(..port.outbox.len().min(RESULTS_PER_FRAME)).collect();
+        if !port.outbox.is_empty() {
+            port.wake.notify_one();
+        }
+        Outgoing { credit, holdings: std::mem::take(&mut port.holdings), results }
     }
 
     /// Deliveries being attempted, and results not settled.

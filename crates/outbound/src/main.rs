@@ -12,7 +12,7 @@ const PROGRAM: Program = Program {
     about: "Delivers the mail of the queue to remote hosts over SMTP.",
     http_listen: |config| config.outbound.http_listen,
     threads: |config| config.outbound.threads,
-    start: |context| Box::pin(mailtier_outbound::start(context)),
+    start: |context| Box::pin(async { Ok(mailtier_outbound::start(context).await?) }),
     subcommands: &[],
 };
 

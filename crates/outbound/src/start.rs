@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use mailtier_config::{Config, ConfigError, OutboundConfig};
-use mailtier_dns::Resolver;
+use mailtier_dns::{DnsError, Resolver};
 use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
 use mailtier_service::{Context, Running};
 use mailtier_smtp::ClientConfig;
-use mailtier_tls::ClientTls;
+use mailtier_tls::{ClientTls, TlsError};
 use mailtier_types::{Domain, WorkerId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,12 +26,26 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// For saying QUIT at the end, beyond the time for what is in hand.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value in the configuration.
+    #[error("the configuration cannot be used")]
+    Configuration(#[from] ConfigError),
+    /// The resolver.
+    #[error("DNS cannot be set up")]
+    Dns(#[from] DnsError),
+    /// The client's side of TLS.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+}
+
 /// Starts a worker. It ends when `context.shutdown` is cancelled and what was in hand is finished and settled, or the
 /// time for that is over.
 ///
 /// # Errors
-/// Something in the configuration cannot be used.
-pub async fn start(context: Context) -> anyhow::Result<Running> {
+/// [`StartError`].
+pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config;
     let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
     let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
@@ -87,7 +100,7 @@ async fn measure(worker: &Worker) {
     }
 }
 
-fn worker(context: &Context) -> anyhow::Result<Worker> {
+fn worker(context: &Context) -> Result<Worker, StartError> {
     let config = &context.config;
     let outbound = &config.outbound;
     let ehlo_name = mailtier_config::resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
@@ -108,7 +121,7 @@ fn worker(context: &Context) -> anyhow::Result<Worker> {
         opener: Opener {
             smtp: Arc::new(ClientConfig::new(ehlo_name.clone())),
             connect_timeout: outbound.connect_timeout,
-            tls: ClientTls::opportunistic().context("TLS cannot be set up")?,
+            tls: ClientTls::opportunistic()?,
             meters: Arc::clone(&context.meters),
         },
         resolver: Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?,
@@ -122,16 +135,16 @@ fn worker(context: &Context) -> anyhow::Result<Worker> {
     })
 }
 
-fn routes(outbound: &OutboundConfig) -> anyhow::Result<RouteTable> {
+fn routes(outbound: &OutboundConfig) -> Result<RouteTable, ConfigError> {
     let rules = outbound.routes.iter().map(|route| RouteRule {
         domain: route.domain.clone(),
         hosts: route.hosts.clone(),
         tls: route.tls.map(tls_policy),
     });
-    RouteTable::new(rules).map_err(|error| bad("outbound.routes", &error).into())
+    RouteTable::new(rules).map_err(|error| bad("outbound.routes", &error))
 }
 
-fn policy(config: &Config, ehlo_name: &str) -> anyhow::Result<Policy> {
+fn policy(config: &Config, ehlo_name: &str) -> Result<Policy, ConfigError> {
     let outbound = &config.outbound;
     let own_names = outbound.own_names.iter().chain(&config.inbound.hostname).map(String::as_str);
     Ok(Policy {

@@ -227,7 +227,7 @@ fn addresses(recipients: &[Mailbox]) -> String {
     let mut text = String::new();
     for (place, recipient) in recipients.iter().take(LOGGED_RECIPIENTS).enumerate() {
         let separator = if place == 0 { "" } else { "," };
-        let _ = write!(text, "{separator}{recipient}");
+        let _ = write!(text, "{separator}<{recipient}>");
     }
     if recipients.len() > LOGGED_RECIPIENTS {
         let _ = write!(text, " and {} more", recipients.len() - LOGGED_RECIPIENTS);

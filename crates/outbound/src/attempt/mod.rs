@@ -72,7 +72,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         Ok(options) => options,
         Err(error) => return local_trouble(dispatch, format!("the envelope cannot be read: {error}")),
     };
-    let Some(domain) = destination(dispatch) else {
+    let Some(domain) = destination(dispatch).filter(|_| !dispatch.recipients.is_empty()) else {
         return local_trouble(dispatch, "the delivery names no recipient".to_owned());
     };
     let route = worker.routes.find(&domain).map(std::convert::AsRef::as_ref);

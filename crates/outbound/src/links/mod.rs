@@ -43,15 +43,21 @@ impl LinkKeeper {
 
     /// Runs until the end, and until every link has ended.
     pub(crate) async fn run(mut self) {
-        let mut beat = tokio::time::interval(RESOLVE_EVERY);
-        while self.end.run_until_cancelled(beat.tick()).await.is_some() {
-            self.resolve().await;
-            self.follow();
-        }
+        let end = self.end.clone();
+        end.run_until_cancelled(self.keep()).await;
         for (_, link) in self.links {
             if let Err(error) = link.await {
                 tracing::error!(%error, "a link to the queue ended badly");
             }
+        }
+    }
+
+    async fn keep(&mut self) {
+        let mut beat = tokio::time::interval(RESOLVE_EVERY);
+        loop {
+            beat.tick().await;
+            self.resolve().await;
+            self.follow();
         }
     }
 
