@@ -1,0 +1,408 @@
+//! A ledger of mail: what was promised with a 250 against what arrived. A load of plain SMTP clients on one side, a
+//! plain SMTP server on the other, both written apart from our engines so that they do not share their mistakes.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::installation::pause;
+
+/// The field that tells one message of a load from all others.
+const FIELD: &str = "X-Ledger:";
+/// Longest wait for one reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// What is known of every message.
+#[derive(Debug, Default)]
+struct Book {
+    /// Answered with 250.
+    promised: HashSet<u64>,
+    /// Sent, and the answer lost: delivery is allowed and not owed.
+    unknown: HashSet<u64>,
+    /// How often each arrived.
+    arrived: HashMap<u64, u32>,
+    /// Returned to the sender in a DSN.
+    bounced: HashMap<u64, u32>,
+}
+
+/// Both sides of the account.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    book: Arc<Mutex<Book>>,
+    next: Arc<AtomicU64>,
+}
+
+/// The account at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// Answered with 250.
+    pub promised: usize,
+    /// Different messages that arrived.
+    pub arrived: usize,
+    /// Promised, and neither arrived nor returned.
+    pub missing: usize,
+    /// Promised, and returned to the sender.
+    pub bounced: usize,
+    /// Arrivals beyond the first.
+    pub duplicates: u32,
+    /// Returns beyond the first.
+    pub duplicate_bounces: u32,
+}
+
+impl Ledger {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account now.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        let book = self.book();
+        let beyond_first = |counts: &HashMap<u64, u32>| counts.values().map(|count| count - 1).sum();
+        let settled = |id: &&u64| book.arrived.contains_key(id) || book.bounced.contains_key(id);
+        Balance {
+            promised: book.promised.len(),
+            arrived: book.arrived.len(),
+            missing: book.promised.iter().filter(|id| !settled(id)).count(),
+            bounced: book.promised.iter().filter(|id| book.bounced.contains_key(id)).count(),
+            duplicates: beyond_first(&book.arrived),
+            duplicate_bounces: beyond_first(&book.bounced),
+        }
+    }
+
+    /// Waits until nothing is missing, or until the limit, and returns the account.
+    #[must_use]
+    pub fn settle(&self, limit: Duration) -> Balance {
+        let started = Instant::now();
+        while self.balance().missing > 0 && started.elapsed() < limit {
+            pause();
+        }
+        self.balance()
+    }
+
+    /// Up to ten messages that are missing, for the report of a failure.
+    #[must_use]
+    pub fn missing(&self) -> Vec<u64> {
+        let book = self.book();
+        let settled = |id: &u64| book.arrived.contains_key(id) || book.bounced.contains_key(id);
+        book.promised.iter().copied().filter(|id| !settled(id)).take(10).collect()
+    }
+}
+
+/// Clients that send until they are stopped.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    sessions: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts `sessions` clients, each sending one message after the other to `recipient` with a local part of its
+    /// own, and connecting anew whenever it must.
+    #[must_use]
+    pub fn start(ledger: &Ledger, server: SocketAddr, sessions: usize, domains: &'static [&'static str]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sessions = (0..sessions)
+            .map(|number| {
+                let (ledger, stop) = (ledger.clone(), Arc::clone(&stop));
+                std::thread::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        if send_until_trouble(&ledger, server, domains, number, &stop).is_err() {
+                            pause();
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { stop, sessions }
+    }
+
+    /// Lets each client finish its message.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for session in self.sessions {
+            let _ = session.join();
+        }
+    }
+}
+
+fn send_until_trouble(
+    ledger: &Ledger,
+    server: SocketAddr,
+    domains: &[&str],
+    session: usize,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let mut client = Client::connect(server)?;
+    client.command("EHLO load.example\r\n", 250)?;
+    while !stop.load(Ordering::Relaxed) {
+        let id = ledger.next.fetch_add(1, Ordering::Relaxed);
+        let domain = domains.get(usize::try_from(id).unwrap_or(0) % domains.len().max(1)).unwrap_or(&"sink.example");
+        client.command(&format!("MAIL FROM:<sender{session}@load.example>\r\n"), 250)?;
+        client.command(&format!("RCPT TO:<recipient{id}@{domain}>\r\n"), 250)?;
+        client.command("DATA\r\n", 354)?;
+        let text =
+            format!("{FIELD} {id}\r\nSubject: load\r\n\r\nline one\r\n..line two\r\n{}\r\n.\r\n", "x".repeat(600));
+        client.write(&text)?;
+        match client.reply() {
+            Ok(250) => {
+                ledger.book().promised.insert(id);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                ledger.book().unknown.insert(id);
+                return Err(error);
+            }
+        }
+    }
+    let _ = client.command("QUIT\r\n", 221);
+    Ok(())
+}
+
+/// Sends one message and returns the code of the last reply: 250 when it was accepted for all recipients.
+///
+/// # Errors
+/// A command before the end of data is refused, or the connection fails.
+pub fn send(server: SocketAddr, mail: &str, recipients: &[&str], content: &[u8]) -> io::Result<u16> {
+    let mut client = Client::connect(server)?;
+    client.command("EHLO client.example\r\n", 250)?;
+    client.command(&format!("MAIL FROM:{mail}\r\n"), 250)?;
+    for recipient in recipients {
+        client.command(&format!("RCPT TO:<{recipient}>\r\n"), 250)?;
+    }
+    client.command("DATA\r\n", 354)?;
+    let mut wire = Vec::with_capacity(content.len() + 100);
+    for line in content.split_inclusive(|octet| *octet == b'\n') {
+        if line.starts_with(b".") {
+            wire.push(b'.');
+        }
+        wire.extend_from_slice(line);
+    }
+    wire.extend_from_slice(b".\r\n");
+    client.reader.get_mut().write_all(&wire)?;
+    let code = client.reply()?;
+    let _ = client.command("QUIT\r\n", 221);
+    Ok(code)
+}
+
+/// The barest of clients.
+struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(server: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(server)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        let mut client = Self { reader: BufReader::new(stream) };
+        match client.reply()? {
+            220 => Ok(client),
+            code => Err(io::Error::other(format!("greeted with {code}"))),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.reader.get_mut().write_all(text.as_bytes())
+    }
+
+    fn command(&mut self, command: &str, expected: u16) -> io::Result<()> {
+        self.write(command)?;
+        match self.reply()? {
+            code if code == expected => Ok(()),
+            code => Err(io::Error::other(format!("{} answered with {code}", command.trim_end()))),
+        }
+    }
+
+    fn reply(&mut self) -> io::Result<u16> {
+        loop {
+            let mut line = String::new();
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.get(..3).and_then(|code| code.parse().ok()).ok_or_else(|| io::Error::other(line.clone()));
+            }
+        }
+    }
+}
+
+/// How the other side answers, by the recipient's domain.
+#[derive(Debug, Default)]
+pub struct Behaviour {
+    /// Domains whose recipients get 451 the first time.
+    pub defer_once: &'static [&'static str],
+    /// Domains whose recipients get 451 each time.
+    pub defer_always: &'static [&'static str],
+    /// Domains whose recipients get 550.
+    pub reject: &'static [&'static str],
+}
+
+/// A message that belongs to no load, as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The argument of MAIL.
+    pub mail: String,
+    /// The arguments of the accepted RCPTs.
+    pub recipients: Vec<String>,
+    /// The content, dots unstuffed.
+    pub content: Vec<u8>,
+}
+
+/// The other side: takes mail, enters it in the ledger, keeps what belongs to no load.
+#[derive(Debug)]
+pub struct Counterpart {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    letters: Arc<Mutex<Vec<Letter>>>,
+}
+
+struct Shared {
+    ledger: Ledger,
+    behaviour: Behaviour,
+    /// Recipients that were deferred once.
+    deferred: Mutex<HashSet<String>>,
+    letters: Arc<Mutex<Vec<Letter>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Counterpart {
+    /// Listens on a free port of loopback.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn start(ledger: &Ledger, behaviour: Behaviour) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let (address, stop) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
+        let letters = Arc::new(Mutex::default());
+        let shared = Arc::new(Shared {
+            ledger: ledger.clone(),
+            behaviour,
+            deferred: Mutex::default(),
+            letters: Arc::clone(&letters),
+            stop: Arc::clone(&stop),
+        });
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if shared.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    let _ = shared.serve(stream);
+                });
+            }
+        });
+        Ok(Self { address, stop, letters })
+    }
+
+    /// What arrived and belongs to no load.
+    #[must_use]
+    pub fn letters(&self) -> Vec<Letter> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until at least `count` letters are there, or until the limit, and returns them.
+    #[must_use]
+    pub fn wait_for_letters(&self, count: usize, limit: Duration) -> Vec<Letter> {
+        let started = Instant::now();
+        while self.letters().len() < count && started.elapsed() < limit {
+            pause();
+        }
+        self.letters()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Counterpart {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut writer = stream.try_clone()?;
+        let mut reader = BufReader::new(stream);
+        writer.write_all(b"220 counterpart.example ESMTP\r\n")?;
+        let mut line = Vec::new();
+        let mut letter = Letter { mail: String::new(), recipients: Vec::new(), content: Vec::new() };
+        while {
+            line.clear();
+            reader.read_until(b'\n', &mut line)? > 0
+        } {
+            let command = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let verb = command.get(..4).unwrap_or_default().to_ascii_uppercase();
+            let reply = match verb.as_str() {
+                "EHLO" => "250-counterpart.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+                "MAIL" => {
+                    letter = Letter { mail: command, recipients: Vec::new(), content: Vec::new() };
+                    "250 2.1.0 ok\r\n"
+                }
+                "RCPT" => self.recipient(&command, &mut letter),
+                "DATA" if letter.recipients.is_empty() => "554 5.5.1 no recipients\r\n",
+                "DATA" => {
+                    writer.write_all(b"354 go on\r\n")?;
+                    self.content(&mut reader, &mut letter)?;
+                    "250 2.0.0 taken\r\n"
+                }
+                "QUIT" => return writer.write_all(b"221 2.0.0 bye\r\n"),
+                _ => "250 2.0.0 ok\r\n",
+            };
+            writer.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn recipient(&self, command: &str, letter: &mut Letter) -> &'static str {
+        let address = command.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+        let domain = address.rsplit('@').next().unwrap_or_default();
+        if self.behaviour.reject.contains(&domain) {
+            return "550 5.1.1 no such user\r\n";
+        }
+        let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let comes_back = self.behaviour.defer_once.contains(&domain) && deferred.insert(address.clone());
+        if comes_back || self.behaviour.defer_always.contains(&domain) {
+            return "451 4.7.1 come again\r\n";
+        }
+        letter.recipients.push(address);
+        "250 2.1.5 ok\r\n"
+    }
+
+    /// Reads to the end of data and enters the message before its 250 is written.
+    fn content(&self, reader: &mut BufReader<TcpStream>, letter: &mut Letter) -> io::Result<()> {
+        let (mut line, mut id) = (Vec::new(), None);
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if line == b".\r\n" {
+                break;
+            }
+            if let Some(value) = line.strip_prefix(FIELD.as_bytes()) {
+                id = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse::<u64>().ok());
+            }
+            letter.content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+        }
+        let Some(id) = id else {
+            self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter.clone());
+            return Ok(());
+        };
+        let mut book = self.ledger.book();
+        let page = if letter.mail.contains("<>") { &mut book.bounced } else { &mut book.arrived };
+        *page.entry(id).or_default() += 1;
+        Ok(())
+    }
+}
