@@ -257,7 +257,7 @@ section! {
         /// Connections to remote hosts at a time, idle ones included.
         max_connections: usize = 500, "number";
         /// Idle connections kept open to one address.
-        idle_connections: usize = 20, "number";
+        idle_connections: usize = 200, "number";
         /// How long a connection is kept open for the next delivery.
         #[serde(with = "humantime_serde")]
         idle_timeout: Duration = Duration::from_secs(5), "duration";

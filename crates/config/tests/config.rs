@@ -1,4 +1,11 @@
 //! What an operator meets: defaults that work, overrides, and errors that say what to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may fail loudly"
+)]
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -128,7 +128,7 @@ impl Failure {
     pub(crate) const BAD_DATA: u8 = 65;
 
     /// An error with this code.
-    pub(crate) fn new(code: u8, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(code: u8, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { code, message: message.into() })
     }
 }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn failures_keep_their_exit_code_through_context() {
-        let error = Failure::new(Failure::UNAVAILABLE, "away").context("asking");
+        let error = Failure::error(Failure::UNAVAILABLE, "away").context("asking");
         assert_eq!(exit_code(&error), 69);
         assert_eq!(exit_code(&anyhow::anyhow!("other")), EX_SOFTWARE);
     }

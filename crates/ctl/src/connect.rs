@@ -29,5 +29,5 @@ pub(crate) fn failure(server: &str, error: ApiError) -> anyhow::Error {
         ApiError::Invalid(_) | ApiError::NotFound(_) => Failure::BAD_DATA,
         ApiError::Unavailable(_) | ApiError::Endpoint { .. } | ApiError::Internal(_) => Failure::UNAVAILABLE,
     };
-    Failure::new(code, format!("{server}: {error}"))
+    Failure::error(code, format!("{server}: {error}"))
 }

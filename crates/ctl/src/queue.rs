@@ -219,5 +219,5 @@ fn message_json(reply: &ShowReply) -> serde_json::Value {
 
 /// The message that a command was given, when it is one.
 pub(crate) fn message_id(text: &str) -> anyhow::Result<MessageId> {
-    text.parse().map_err(|error| Failure::new(Failure::BAD_DATA, format!("{text}: {error}")))
+    text.parse().map_err(|error| Failure::error(Failure::BAD_DATA, format!("{text}: {error}")))
 }

@@ -95,7 +95,7 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
         }
     }
     let reason = last.unwrap_or_else(|| "the name has no address".to_owned());
-    Err(Failure::new(Failure::UNAVAILABLE, format!("no connection to {}: {reason}", options.server)))
+    Err(Failure::error(Failure::UNAVAILABLE, format!("no connection to {}: {reason}", options.server)))
 }
 
 fn content(options: &Options) -> anyhow::Result<Vec<u8>> {
@@ -164,8 +164,10 @@ fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<Exi
     }
     match worst {
         None => Ok(ExitCode::SUCCESS),
-        Some(code) if code < 500 => Err(Failure::new(Failure::TRY_AGAIN, "not accepted for every recipient, for now")),
-        Some(_) => Err(Failure::new(Failure::UNAVAILABLE, "not accepted for every recipient")),
+        Some(code) if code < 500 => {
+            Err(Failure::error(Failure::TRY_AGAIN, "not accepted for every recipient, for now"))
+        }
+        Some(_) => Err(Failure::error(Failure::UNAVAILABLE, "not accepted for every recipient")),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let now = Timestamp::from_system(SystemTime::now());
     let by = if options.what.contains('@') {
         let address = Mailbox::parse(&options.what)
-            .map_err(|error| Failure::new(Failure::BAD_DATA, format!("{}: {error}", options.what)))?;
+            .map_err(|error| Failure::error(Failure::BAD_DATA, format!("{}: {error}", options.what)))?;
         TraceBy::Address(address.as_str().to_owned())
     } else {
         TraceBy::Message(queue::message_id(&options.what)?)

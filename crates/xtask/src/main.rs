@@ -1,6 +1,8 @@
 //! `cargo xtask`: the project's own chores. Responsible for parsing the command line; each chore is a module of the
 //! library.
 
+#![allow(clippy::print_stderr, reason = "a command-line tool")]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -12,22 +12,22 @@ use super::Finding;
 /// The content of `tidy.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Exceptions {
+pub(super) struct Exceptions {
     /// What is excused.
     #[serde(default)]
-    pub exception: Vec<Exception>,
+    pub(super) exception: Vec<Exception>,
 }
 
 /// One finding that is excused.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Exception {
+pub(super) struct Exception {
     /// The check.
-    pub check: String,
+    pub(super) check: String,
     /// The place, without line numbers.
-    pub place: String,
+    pub(super) place: String,
     /// Why the code is better this way.
-    pub reason: String,
+    pub(super) reason: String,
 }
 
 impl Exceptions {
@@ -35,14 +35,14 @@ impl Exceptions {
     ///
     /// # Errors
     /// It is not there or does not parse.
-    pub fn read(root: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(root: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(root.join("tidy.toml")).context("cannot read tidy.toml")?;
         toml::from_str(&text).context("tidy.toml")
     }
 
     /// Takes out what is excused and adds the exceptions that excuse nothing.
     #[must_use]
-    pub fn apply(&self, findings: Vec<Finding>) -> Vec<Finding> {
+    pub(super) fn apply(&self, findings: Vec<Finding>) -> Vec<Finding> {
         let excuses = |exception: &Exception, finding: &Finding| {
             exception.check == finding.check && exception.place == finding.place
         };

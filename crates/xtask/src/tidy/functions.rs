@@ -13,7 +13,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 ///
 /// # Errors
 /// The file does not parse.
-pub fn check(source: &Source) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn check(source: &Source) -> anyhow::Result<Vec<Finding>> {
     if source.is_test_file() {
         return Ok(Vec::new());
     }

@@ -26,7 +26,7 @@ struct Layers {
 ///
 /// # Errors
 /// `layers.toml` or the metadata cannot be read.
-pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let text = fs::read_to_string(root.join("layers.toml")).context("cannot read layers.toml")?;
     let layers: Layers = toml::from_str(&text).context("layers.toml")?;
     let metadata = MetadataCommand::new()

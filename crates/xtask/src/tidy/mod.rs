@@ -10,8 +10,8 @@ mod text;
 
 use std::path::Path;
 
-pub use exceptions::Exceptions;
-pub use source::Source;
+use exceptions::Exceptions;
+use source::Source;
 
 /// Something to put right.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

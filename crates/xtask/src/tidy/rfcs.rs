@@ -37,7 +37,7 @@ enum State {
 ///
 /// # Errors
 /// `rfc.toml` cannot be read.
-pub fn check(root: &Path, sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn check(root: &Path, sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let text = fs::read_to_string(root.join("rfc.toml")).context("cannot read rfc.toml")?;
     let rfcs: Rfcs = toml::from_str(&text).context("rfc.toml")?;
     let dialogues = read_dialogues(root)?;

@@ -7,17 +7,17 @@ use anyhow::Context as _;
 
 /// A Rust file.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     /// Below the root, with forward slashes.
-    pub path: String,
+    pub(super) path: String,
     /// Its text.
-    pub text: String,
+    pub(super) text: String,
 }
 
 impl Source {
     /// Whether the whole file is test, example or benchmark code.
     #[must_use]
-    pub fn is_test_file(&self) -> bool {
+    pub(super) fn is_test_file(&self) -> bool {
         ["/tests/", "/benches/", "/examples/"].iter().any(|folder| self.path.contains(folder))
             || self.path.ends_with("/tests.rs")
             || self.path.starts_with("crates/testkit/")
@@ -25,14 +25,14 @@ impl Source {
 
     /// The lines before a unit-test module: what ships.
     #[must_use]
-    pub fn shipped_lines(&self) -> usize {
+    pub(super) fn shipped_lines(&self) -> usize {
         let lines: Vec<&str> = self.text.lines().collect();
         lines.iter().position(|line| line.trim_start() == "#[cfg(test)]").unwrap_or(lines.len())
     }
 
     /// The crate's folder name.
     #[must_use]
-    pub fn crate_name(&self) -> &str {
+    pub(super) fn crate_name(&self) -> &str {
         self.path.split('/').nth(1).unwrap_or_default()
     }
 }
@@ -41,7 +41,7 @@ impl Source {
 ///
 /// # Errors
 /// A folder or file cannot be read.
-pub fn read_all(root: &Path) -> anyhow::Result<Vec<Source>> {
+pub(super) fn read_all(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders = vec![root.join("crates")];
     while let Some(folder) = folders.pop() {

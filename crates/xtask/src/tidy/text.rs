@@ -14,7 +14,7 @@ const BANNED_NAMES: &[&str] = &["common", "util", "utils", "helpers", "misc", "c
 const ANYHOW_CRATES: &[&str] = &["service", "ctl", "xtask", "testkit", "bench"];
 
 /// All findings of one file.
-pub fn check(source: &Source) -> Vec<Finding> {
+pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |check, message: String| {
         findings.push(Finding { check, place: source.path.clone(), message });
