@@ -84,7 +84,7 @@ impl QueueLink {
                 LinkEnd::Duplicate => DUPLICATE_PAUSE,
                 _ => backoff.wait(rand::random()),
             };
-            tracing::warn!(queue = %self.address, reason = %ended, retry_in_ms = pause.as_millis(), "no link to the queue");
+            tracing::warn!(queue = %self.address, reason = %ended, retry_in = ?pause, "no link to the queue");
             if self.end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
