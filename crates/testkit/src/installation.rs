@@ -2,6 +2,8 @@
 //! perhaps with a second queue replica. Responsible for starting, killing and finding its processes; everything it
 //! started is stopped by pid when it is dropped.
 
+#![allow(clippy::print_stderr, reason = "a failed test shows the log of what it tested")]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -3,6 +3,7 @@
 //! cluster needs: that is what docker-compose and Kubernetes are for.
 
 mod layout;
+mod leftovers;
 mod postgres;
 mod supervisor;
 
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use layout::default_admin_secret;
 use layout::{Layout, Secrets, default_data_directory, program};
+use leftovers::Held;
 use postgres::Postgres;
 use supervisor::{Notice, Supervised};
 
@@ -49,6 +51,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let config = mailtier_config::Config::load(options.config.as_deref()).context("the configuration is not usable")?;
     let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
+    let held = Held::take(&layout.root)?;
     let secrets = layout.secrets()?;
     let environment = Environment::new(&options, &layout, &secrets)?;
     let postgres = Postgres::prepare(&layout, &secrets)?;
@@ -58,7 +61,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (sender, notices) = mpsc::unbounded_channel();
     let mut running = Vec::new();
     let started = tokio::select! {
-        started = start_all(postgres, environment, &config, &sender, &mut running) => started,
+        started = start_all(postgres, environment, &config, &held, &sender, &mut running) => started,
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before everything was ready")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated before everything was ready")),
     };
@@ -88,13 +91,20 @@ async fn start_all(
     postgres: Postgres,
     environment: Environment,
     config: &mailtier_config::Config,
+    held: &Held,
     notices: &mpsc::UnboundedSender<Notice>,
     running: &mut Vec<Supervised>,
 ) -> anyhow::Result<()> {
     let postgres = std::sync::Arc::new(postgres);
     let server = std::sync::Arc::clone(&postgres);
     // SIGINT is PostgreSQL's fast shutdown: sessions end, everything committed is kept.
-    running.push(Supervised::start("postgres", move || server.server(), Signal::SIGINT, notices.clone())?);
+    running.push(Supervised::start(
+        "postgres",
+        held.pid_file("postgres"),
+        move || server.server(),
+        Signal::SIGINT,
+        notices.clone(),
+    )?);
     wait_until("PostgreSQL", || {
         let postgres = std::sync::Arc::clone(&postgres);
         async move { tokio::task::spawn_blocking(move || postgres.is_ready()).await.unwrap_or(false) }
@@ -111,7 +121,7 @@ async fn start_all(
     ] {
         let environment = environment.clone();
         let make = move || environment.command(name, &[]);
-        running.push(Supervised::start(name, make, Signal::SIGTERM, notices.clone())?);
+        running.push(Supervised::start(name, held.pid_file(name), make, Signal::SIGTERM, notices.clone())?);
         wait_until(name, || is_ready(health)).await?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Keeps the programs of one machine running: starts each in a process group of its own, starts it again when it ends
 //! by itself, and stops all in order. Not responsible for what they are.
 
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+
+use super::leftovers::note;
 
 /// The wait before a program that ended is started again, doubling from the first to the last.
 const RESTART_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -44,13 +47,19 @@ impl Supervised {
     /// It cannot be started the first time.
     pub(crate) fn start(
         name: &'static str,
+        pid_file: PathBuf,
         make: impl Fn() -> std::process::Command + Send + 'static,
         stop_signal: Signal,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> anyhow::Result<Self> {
-        let first = spawn(make()).with_context(|| format!("cannot start {name}"))?;
+        let start = move || {
+            let child = spawn(make())?;
+            note(&pid_file, child.id());
+            Ok(child)
+        };
+        let first = start().with_context(|| format!("cannot start {name}"))?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep_running(name, first, make, stop_signal, stop.clone(), notices));
+        let task = tokio::spawn(keep_running(name, first, start, stop_signal, stop.clone(), notices));
         Ok(Self { name, stop, task })
     }
 
@@ -75,7 +84,7 @@ fn spawn(command: std::process::Command) -> std::io::Result<Child> {
 async fn keep_running(
     name: &'static str,
     mut child: Child,
-    make: impl Fn() -> std::process::Command,
+    start: impl Fn() -> std::io::Result<Child>,
     stop_signal: Signal,
     stop: CancellationToken,
     notices: mpsc::UnboundedSender<Notice>,
@@ -97,7 +106,7 @@ async fn keep_running(
                 () = stop.cancelled() => return,
             }
             delay = (delay * 2).min(RESTART_DELAYS.1);
-            match spawn(make()) {
+            match start() {
                 Ok(child) => break child,
                 Err(error) => {
                     let _ = notices.send(Notice { name, text: format!("cannot be started again: {error}") });
@@ -146,7 +155,8 @@ mod tests {
             log.display()
         );
         let (sender, mut notices) = mpsc::unbounded_channel();
-        let program = Supervised::start("test", shell(&script), Signal::SIGTERM, sender).unwrap();
+        let program =
+            Supervised::start("test", folder.path().join("pid"), shell(&script), Signal::SIGTERM, sender).unwrap();
         let notice = notices.recv().await.unwrap();
         assert!(notice.text.contains("exit status: 3"), "{}", notice.text);
         while std::fs::read_to_string(&log).unwrap().lines().count() < 2 {
@@ -162,6 +172,6 @@ mod tests {
     async fn a_program_that_does_not_exist_is_an_error() {
         let (sender, _notices) = mpsc::unbounded_channel();
         let make = || std::process::Command::new("/nonexistent/program");
-        assert!(Supervised::start("ghost", make, Signal::SIGTERM, sender).is_err());
+        assert!(Supervised::start("ghost", PathBuf::from("/nonexistent/pid"), make, Signal::SIGTERM, sender).is_err());
     }
 }
