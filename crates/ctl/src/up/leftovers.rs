@@ -51,8 +51,10 @@ impl Held {
 
     fn stop_leftovers(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let leftovers: Vec<(PathBuf, Identity)> =
+        let mut leftovers: Vec<(PathBuf, Identity)> =
             entries.filter_map(|entry| Some((entry.path(), Identity::read(&entry.path())?))).collect();
+        // The database last: the queue gives its shards up in it.
+        leftovers.sort_by_key(|(path, _)| name_of(path) == "postgres");
         for (path, identity) in leftovers {
             if identity.runs() {
                 eprintln!("stopping {}, left by an earlier run (pid {})", name_of(&path), identity.pid);
