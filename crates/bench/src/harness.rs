@@ -48,7 +48,12 @@ pub(crate) struct Comparison {
 }
 
 /// Runs all three in turn.
-pub(crate) fn compare(arguments: &Arguments, folder: &Path, tools: &Unpacked, size_kib: u32) -> anyhow::Result<Comparison> {
+pub(crate) fn compare(
+    arguments: &Arguments,
+    folder: &Path,
+    tools: &Unpacked,
+    size_kib: u32,
+) -> anyhow::Result<Comparison> {
     let mut comparison = Comparison { size_kib, ceiling: Vec::new(), postfix: Vec::new(), mailtier: Vec::new() };
     let count = |rate: u32| rate * arguments.seconds / (1 + size_kib / 20);
     for round in 0..arguments.runs {
