@@ -62,7 +62,7 @@ impl Flights {
 
     /// A worker is gone: what it holds waits for its return, for a while.
     pub(super) fn worker_lost(&mut self, worker: WorkerId, until: Instant) {
-        self.to_limbo(worker, until, |_| true);
+        self.put_in_limbo(worker, until, |_| true);
     }
 
     /// A worker has said what it holds of these shards: what it did not name may still come as a result, for a while.
@@ -72,10 +72,10 @@ impl Flights {
         shards: &std::collections::HashSet<ShardId>,
         until: Instant,
     ) {
-        self.to_limbo(worker, until, |flight| flight.shard.is_some_and(|shard| shards.contains(&shard)));
+        self.put_in_limbo(worker, until, |flight| flight.shard.is_some_and(|shard| shards.contains(&shard)));
     }
 
-    fn to_limbo(&mut self, worker: WorkerId, until: Instant, concerns: impl Fn(&Flight) -> bool) {
+    fn put_in_limbo(&mut self, worker: WorkerId, until: Instant, concerns: impl Fn(&Flight) -> bool) {
         for flight in self.flights.values_mut().filter(|flight| flight.worker == worker && concerns(flight)) {
             flight.limbo_until.get_or_insert(until);
         }
