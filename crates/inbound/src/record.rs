@@ -27,8 +27,8 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) id: MessageId,
-    recipients: usize,
-    size_bytes: u64,
+    pub(crate) recipients: usize,
+    pub(crate) size_bytes: u64,
     stored_bytes: usize,
     header_message_id: String,
     protocol: String,

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mailtier_smtp::{MailParameters, Question, TlsInfo, Verdict};
-use mailtier_telemetry::Meters;
+use mailtier_telemetry::{Meters, spans};
 use mailtier_transport::server::Handler;
 use mailtier_types::{Mailbox, reply};
-use tracing::{Instrument as _, Span, field};
+use tracing::Span;
 
 use crate::peer::Peer;
 use crate::record::{self, Tally};
@@ -84,7 +84,7 @@ impl Session {
             record::message_refused(&self.shared, &self.peer, transaction.sender(), &reply::QUEUE_UNAVAILABLE);
             return Verdict::Reject(reply::QUEUE_UNAVAILABLE);
         }
-        let span = if self.shared.traced { reception_span(&self.peer) } else { Span::none() };
+        let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
         transaction.content = Some(Content::new(span, self.shared.budget.share()));
         Verdict::Accept
     }
@@ -93,18 +93,19 @@ impl Session {
     async fn end_of_data(&mut self) -> Verdict {
         let Some(transaction) = self.transaction.take() else { return Verdict::Reject(reply::BAD_SEQUENCE) };
         let sender = transaction.sender().clone();
+        let span = transaction.content.as_ref().map_or_else(Span::none, |content| content.span.clone());
         let begun = Instant::now();
         let verdict = match transaction.finish(&self.peer, &self.shared) {
             Err(reply) => Err(reply),
             Ok(ready) => {
                 let facts = record::Accepted::new(&ready.message);
-                ready.span.record("message", field::display(ready.message.id));
-                let submitted = self.shared.submitter.submit(ready.message, ready.upload);
-                let verdict = submitted.instrument(ready.span).await;
+                spans::record_message(&span, facts.id, facts.size_bytes, facts.recipients);
+                let verdict = self.shared.submitter.submit(ready.message, ready.upload).await;
                 drop(ready.share);
                 verdict.map(|()| facts)
             }
         };
+        spans::record_verdict(&span, verdict.as_ref().err().unwrap_or(&reply::QUEUED));
         match verdict {
             Ok(facts) => {
                 self.tally.accepted += 1;
@@ -122,17 +123,6 @@ impl Session {
             }
         }
     }
-}
-
-/// From 354 to the verdict; the message carries it on.
-fn reception_span(peer: &Peer) -> Span {
-    tracing::info_span!(
-        "receive",
-        otel.kind = "server",
-        client = %peer.address.ip(),
-        helo = %peer.helo,
-        message = field::Empty,
-    )
 }
 
 impl Handler for Session {

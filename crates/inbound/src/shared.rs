@@ -26,6 +26,4 @@ pub(crate) struct Shared {
     pub(crate) max_hops: usize,
     /// How long the queue may be away before new sessions are shed.
     pub(crate) patience: Duration,
-    /// Traces are exported, so that spans are worth their cost.
-    pub(crate) traced: bool,
 }

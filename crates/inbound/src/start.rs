@@ -117,7 +117,6 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
         meters: Arc::clone(&context.meters),
         max_hops: usize::try_from(config.max_received_hops).unwrap_or(usize::MAX),
         patience: config.submit_timeout,
-        traced: context.config.telemetry.otlp_endpoint.is_some(),
     })
 }
 

@@ -90,7 +90,6 @@ pub(crate) struct Ready {
     pub(crate) upload: Option<Upload>,
     /// Keeps the memory accounted for until the verdict.
     pub(crate) share: Share,
-    pub(crate) span: Span,
 }
 
 impl Transaction {
@@ -214,7 +213,7 @@ impl Transaction {
             options,
         };
         let message = Message { id, envelope, parts: content.parts, body };
-        Ok(Ready { message, upload: content.upload, share: content.share, span: content.span })
+        Ok(Ready { message, upload: content.upload, share: content.share })
     }
 
     /// Deliveries the message becomes: one for each domain.

@@ -131,7 +131,6 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
         meters: Arc::clone(&context.meters),
         health: context.health.clone(),
         attempts: TaskTracker::new(),
-        traces: config.telemetry.otlp_endpoint.is_some(),
     })
 }
 

@@ -10,7 +10,7 @@ use mailtier_config::Secret;
 use mailtier_dns::Resolver;
 use mailtier_route::{Policy, RouteTable};
 use mailtier_service::Health;
-use mailtier_telemetry::Meters;
+use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{Mailbox, Outcome, Timestamp, WorkerId};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -41,8 +41,6 @@ pub(crate) struct Worker {
     pub(crate) health: Health,
     /// Attempts under way.
     pub(crate) attempts: TaskTracker,
-    /// Whether spans are exported: else none is made.
-    pub(crate) traces: bool,
 }
 
 impl Worker {
@@ -65,34 +63,24 @@ impl Worker {
         self.meters.outbound_unsettled.record(count(unsettled), &[]);
         self.meters.outbound_connections_active.record(count(self.pool.open()), &[]);
     }
+}
 
-    /// The attempt as part of the trace that began with the message's reception.
-    fn span(&self, dispatch: &Dispatch) -> tracing::Span {
-        if !self.traces {
-            return tracing::Span::none();
-        }
-        let span = tracing::info_span!(
-            "attempt",
-            message = %dispatch.message,
-            delivery = %dispatch.delivery,
-            destination = dispatch.destination,
-            attempt = dispatch.attempt,
-            recipients = dispatch.recipients.len(),
-            relay = tracing::field::Empty,
-            status = tracing::field::Empty,
-        );
-        let options = mailtier_api::decode_options(&dispatch.options);
-        if let Some(parent) = options.ok().and_then(|options| options.traceparent) {
-            mailtier_telemetry::set_parent(&span, &parent);
-        }
-        span
-    }
+/// The attempt as part of the trace that began with the message's reception.
+fn span(dispatch: &Dispatch) -> tracing::Span {
+    let facts = spans::AttemptFacts {
+        message: dispatch.message,
+        delivery: dispatch.delivery,
+        destination: &dispatch.destination,
+        number: dispatch.attempt,
+        recipients: dispatch.recipients.len(),
+    };
+    spans::attempt(facts, || mailtier_api::decode_options(&dispatch.options).ok()?.traceparent)
 }
 
 /// Carries out a delivery that was admitted, and reports it.
 pub(crate) async fn carry_out(worker: Arc<Worker>, link: LinkId, dispatch: Dispatch) {
     let taken_at = Instant::now();
-    let span = worker.span(&dispatch);
+    let span = span(&dispatch);
     let duty = Duty { worker, link, dispatch, done: false };
     async move {
         let ended = attempt(&duty.worker, &duty.dispatch, taken_at).await;
@@ -140,13 +128,8 @@ impl Duty {
         let result = result_name(outcomes);
         self.worker.meters.outbound_attempts.add(1, &Meters::attribute("result", result));
         self.worker.meters.outbound_attempt_duration.record(took.as_secs_f64(), &[]);
-        if self.worker.traces {
-            let span = tracing::Span::current();
-            span.record("status", result);
-            if let Some((_, outcome)) = outcomes.first() {
-                span.record("relay", relay(outcome));
-            }
-        }
+        let all: Vec<&Outcome> = outcomes.iter().map(|(_, outcome)| outcome).collect();
+        spans::record_attempt(&tracing::Span::current(), result, &all);
     }
 
     /// One line with the fields that Postfix's have.

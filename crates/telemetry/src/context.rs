@@ -18,7 +18,7 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
 }
 
 /// Makes a span part of the trace of a `traceparent`. One that is malformed is ignored, as the standard asks.
-pub fn set_parent(span: &Span, traceparent: &str) {
+pub(crate) fn set_parent(span: &Span, traceparent: &str) {
     if span.is_disabled() {
         return;
     }

@@ -1,16 +1,17 @@
 //! Logs, traces and metrics: one set-up for every program.
 //!
 //! Responsible for tracing-subscriber, OTLP export, the Prometheus text, W3C trace context, and the names of all
-//! metrics. Not responsible for what is worth saying: that is each program's. A slow or dead collector never slows mail:
-//! spans and metrics are exported from queues that drop when full.
+//! metrics and spans. Not responsible for what is worth saying: that is each program's. A slow or dead collector never
+//! slows mail: spans and metrics are exported from queues that drop when full.
 
 mod context;
 mod logs;
 mod meters;
 mod metric;
 mod setup;
+pub mod spans;
 
-pub use context::{set_parent, traceparent_of};
+pub use context::traceparent_of;
 pub use meters::Meters;
 pub use metric::{Kind, Metric, reference_markdown};
 pub use setup::{Telemetry, TelemetryError, init};

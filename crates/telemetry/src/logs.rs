@@ -1,7 +1,8 @@
-//! How log lines look. Not responsible for what they say.
+//! How log lines look. Not responsible for what they say. Lines say all they have to by themselves, so spans are none
+//! of the log's business: without an exporter nobody asks for them, and they cost nothing.
 
 use mailtier_config::{LogFormat, TelemetryConfig};
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -14,7 +15,8 @@ where
 {
     let filter = EnvFilter::try_new(&config.log_filter)
         .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })?;
-    let layer = tracing_subscriber::fmt::layer().with_span_events(FmtSpan::NONE);
+    let filter = filter.and(filter_fn(|metadata| !metadata.is_span()));
+    let layer = tracing_subscriber::fmt::layer();
     Ok(match config.log_format {
         LogFormat::Json => {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed()

@@ -90,22 +90,37 @@ metrics! {
     OutboundUnsettled = "mailtier.outbound.unsettled", Gauge, "{result}", "", "Results that no owner has settled yet";
 }
 
+impl Metric {
+    /// The name on `/metrics`: dots are underscores, seconds and bytes are said, counters end in `_total`.
+    #[must_use]
+    pub fn prometheus_name(self) -> String {
+        let unit = match self.unit() {
+            "s" => "_seconds",
+            "By" => "_bytes",
+            _ => "",
+        };
+        let end = if self.kind() == Kind::Counter { "_total" } else { "" };
+        format!("{}{unit}{end}", self.name().replace('.', "_"))
+    }
+}
+
 /// docs/metrics.md.
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut text = String::from(
         "# Metrics\n\n\
          <!-- Generated from the types by `make generate`; edit those. -->\n\n\
-         Exported by OTLP, and as Prometheus text on `/metrics` of each program's `http_listen`, where dots are underscores and\n\
-         counters end in `_total`.\n\n\
-         | name | kind | unit | attributes | meaning |\n|---|---|---|---|---|\n",
+         Exported by OTLP, and as Prometheus text on `/metrics` of each program's `http_listen`, under the second\n\
+         name; there a histogram is `_bucket`, `_sum` and `_count`.\n\n\
+         | OTLP | Prometheus | kind | unit | attributes | meaning |\n|---|---|---|---|---|---|\n",
     );
     for metric in Metric::ALL {
         let kind = format!("{:?}", metric.kind()).to_lowercase();
         let _ = writeln!(
             text,
-            "| `{}` | {kind} | `{}` | {} | {} |",
+            "| `{}` | `{}` | {kind} | `{}` | {} | {} |",
             metric.name(),
+            metric.prometheus_name(),
             metric.unit(),
             metric.attributes(),
             metric.help()

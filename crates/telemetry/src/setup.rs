@@ -11,7 +11,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -73,14 +73,32 @@ pub fn init(config: &TelemetryConfig, service: &'static str, instance: &str) -> 
     let registry = Registry::new();
     let metrics = metrics(config, &registry, resource.clone())?;
     let traces = traces(config, resource)?;
-    let exported = traces.as_ref().map(|provider| {
-        // Only our own spans at info: a library's would cost on every message and say nothing of mail.
-        let ours = Targets::new().with_target("mailtier", LevelFilter::INFO);
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("mailtier")).with_filter(ours)
-    });
-    let _ = tracing_subscriber::registry().with(exported).with(logs::layer(config)?).try_init();
+    let _ = subscriber(config, traces.as_ref())?.try_init();
     let meters = Meters::new(&metrics);
     Ok(Telemetry { registry, metrics, traces, meters })
+}
+
+/// What spans and events of this process go through. Without an exporter there must be no layer for it at all, not even
+/// an empty one: that would keep spans enabled, as tracing-subscriber takes it for one that wants everything.
+fn subscriber(
+    config: &TelemetryConfig,
+    traces: Option<&SdkTracerProvider>,
+) -> Result<impl tracing::Subscriber + Send + Sync + 'static, TelemetryError> {
+    let mut layers = vec![logs::layer(config)?];
+    if let Some(provider) = traces {
+        // Spans alone, and only our own: log lines name people, and a library's spans would cost on every message and
+        // say nothing of mail.
+        let ours = Targets::new().with_target("mailtier", LevelFilter::INFO);
+        let exported = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("mailtier"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(ours.and(filter_fn(|metadata| metadata.is_span())));
+        layers.push(exported.boxed());
+    }
+    Ok(tracing_subscriber::registry().with(layers))
 }
 
 fn metrics(
@@ -146,5 +164,36 @@ impl Telemetry {
             traces.map(|traces| traces.shutdown())
         });
         let _ = tokio::time::timeout(EXPORT_TIMEOUT, flush).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::{spans, traceparent_of};
+
+    #[test]
+    fn without_a_collector_there_are_no_spans() {
+        let subscriber = subscriber(&TelemetryConfig::default(), None).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = spans::receive(IpAddr::V4(Ipv4Addr::LOCALHOST), "client.example");
+            assert!(span.is_disabled());
+            assert_eq!(traceparent_of(&span), None);
+            assert!(tracing::enabled!(target: "mailtier_inbound", tracing::Level::INFO), "log lines are written");
+        });
+    }
+
+    #[test]
+    fn with_a_collector_a_message_carries_its_trace() {
+        let provider = SdkTracerProvider::builder().build();
+        let subscriber = subscriber(&TelemetryConfig::default(), Some(&provider)).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let traceparent = traceparent_of(&spans::receive(IpAddr::V4(Ipv4Addr::LOCALHOST), "client.example"));
+            assert!(traceparent.is_some_and(|text| text.starts_with("00-") && text.ends_with("-01")));
+            let librarys = tracing::info_span!(target: "hyper", "connection");
+            assert!(librarys.is_disabled());
+        });
     }
 }

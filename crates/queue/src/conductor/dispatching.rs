@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mailtier_api::work::Dispatch;
 use mailtier_schedule::{Entry, Ready};
+use mailtier_telemetry::spans;
 use mailtier_types::{DeliveryId, Epoch, Timestamp};
 
 use super::flights::Flight;
@@ -87,8 +88,7 @@ impl ConductorTask {
         let dispatch = self.dispatch_of(entry, epoch, destination, &content);
         if let Some(parent) = &content.traceparent {
             let name = self.workers.name(worker);
-            let span = tracing::info_span!("schedule", delivery = %entry.id, attempt = dispatch.attempt, worker = name);
-            mailtier_telemetry::set_parent(&span, parent);
+            let _moment = spans::schedule(parent, content.message, entry.id, dispatch.attempt, name);
         }
         self.flights.insert(
             entry.id,

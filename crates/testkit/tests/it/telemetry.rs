@@ -1,0 +1,243 @@
+//! What an operator sees of a message: one trace from reception to the last attempt and metrics of all programs, by one
+//! setting; and that mail does not care how the collector is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use mailtier_telemetry::{Kind, Metric, spans};
+use mailtier_testkit::collector::{Collector, Received, ReceivedSpan};
+use mailtier_testkit::installation::{Installation, Plan};
+use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, send};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+/// Longest wait for mail.
+const LIMIT: Duration = Duration::from_secs(30);
+/// After which a program gives an export up. Mail that waited for one would take as long.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The programs.
+const SERVICES: [&str; 3] = ["mailtier-inbound", "mailtier-queue", "mailtier-outbound"];
+
+/// What a message that is deferred once and then delivered leaves behind.
+const USED: [(&str, &[Metric]); 3] = [
+    (
+        "mailtier-inbound",
+        &[
+            Metric::InboundSessions,
+            Metric::InboundMessages,
+            Metric::InboundBytes,
+            Metric::InboundSubmitDuration,
+            Metric::InboundSessionsActive,
+        ],
+    ),
+    (
+        "mailtier-queue",
+        &[
+            Metric::QueueAccepted,
+            Metric::QueueAcceptBatch,
+            Metric::QueueAcceptDuration,
+            Metric::QueueShards,
+            Metric::QueueWorkers,
+            Metric::QueueDispatched,
+            Metric::QueueSettled,
+            Metric::QueueSettleBatch,
+            Metric::QueueSettleDuration,
+        ],
+    ),
+    (
+        "mailtier-outbound",
+        &[
+            Metric::OutboundAttempts,
+            Metric::OutboundAttemptDuration,
+            Metric::OutboundConnections,
+            Metric::OutboundTls,
+            Metric::OutboundInFlight,
+        ],
+    ),
+];
+
+/// An installation whose metrics can be asked for.
+struct Observed {
+    installation: Installation,
+    http: BTreeMap<&'static str, SocketAddr>,
+}
+
+impl Observed {
+    fn start(plan: Plan) -> Self {
+        let http: BTreeMap<_, _> = SERVICES.into_iter().zip([free_port(), free_port(), free_port()]).collect();
+        let plan = ["inbound", "queue", "outbound"]
+            .into_iter()
+            .zip(SERVICES)
+            .fold(plan, |plan, (section, service)| plan.set(section, "http_listen", format!("\"{}\"", http[service])));
+        Self { installation: Installation::start(&plan).unwrap(), http }
+    }
+
+    fn metrics(&self, service: &str) -> String {
+        let mut stream = TcpStream::connect(self.http[service]).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn plan(counterpart: &Counterpart, endpoint: &str) -> Plan {
+    Plan::new(counterpart.address()).set("telemetry", "otlp_endpoint", format!("\"{endpoint}\""))
+}
+
+fn deferring_once() -> Counterpart {
+    let behaviour = Behaviour { defer_once: &["later.example"], ..Behaviour::default() };
+    Counterpart::start(&Ledger::default(), behaviour).unwrap()
+}
+
+fn send_to(observed: &Observed, recipient: &str) {
+    let content = b"Subject: traced\r\n\r\nHello.\r\n";
+    assert_eq!(send(observed.installation.smtp(), "<s@client.example>", &[recipient], content).unwrap(), 250);
+}
+
+fn named<'a>(received: &'a Received, name: &str) -> Vec<&'a ReceivedSpan> {
+    let mut spans: Vec<_> = received.spans.iter().filter(|span| span.name == name).collect();
+    spans.sort_by_key(|span| span.began_ns);
+    spans
+}
+
+#[test]
+fn a_message_is_one_trace_through_all_programs() {
+    let (collector, counterpart) = (Collector::start().unwrap(), deferring_once());
+    let observed = Observed::start(plan(&counterpart, &collector.endpoint()));
+    send_to(&observed, "a@later.example");
+    assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
+    let received = collector.wait(LIMIT, |received| received.spans.len() >= 5);
+
+    let [receive] = named(&received, spans::RECEIVE)[..] else { panic!("one reception: {received:#?}") };
+    let [schedule, again] = named(&received, spans::SCHEDULE)[..] else { panic!("two turns: {received:#?}") };
+    let [deferred, delivered] = named(&received, spans::ATTEMPT)[..] else { panic!("two attempts: {received:#?}") };
+    assert_eq!(received.spans.len(), 5, "and nothing besides: {received:#?}");
+
+    assert_eq!((receive.service.as_str(), receive.kind), ("mailtier-inbound", SpanKind::Server));
+    assert!(receive.parent_id.is_empty() && receive.trace_id.iter().any(|octet| *octet != 0));
+    assert!(!receive.is_error);
+    for (span, service, kind, number) in [
+        (schedule, "mailtier-queue", SpanKind::Producer, "1"),
+        (deferred, "mailtier-outbound", SpanKind::Client, "1"),
+        (again, "mailtier-queue", SpanKind::Producer, "2"),
+        (delivered, "mailtier-outbound", SpanKind::Client, "2"),
+    ] {
+        assert_eq!((span.service.as_str(), span.kind), (service, kind));
+        assert_eq!((&span.trace_id, &span.parent_id), (&receive.trace_id, &receive.span_id), "{span:#?}");
+        assert_eq!(span.attributes["mail.attempt"], number);
+        assert_eq!(span.attributes["mail.message.id"], receive.attributes["mail.message.id"]);
+    }
+    tells_what_happened(receive, deferred, delivered);
+    assert!(received.spans.iter().all(|span| span.events == 0), "log lines stay in the log");
+    let text = format!("{:?}", received.spans);
+    assert!(!text.contains("s@client.example") && !text.contains("a@later.example"), "no addresses: {text}");
+    observed.installation.stop().unwrap();
+}
+
+fn tells_what_happened(receive: &ReceivedSpan, deferred: &ReceivedSpan, delivered: &ReceivedSpan) {
+    let is = |span: &ReceivedSpan, expected: &[(&str, &str)]| {
+        for (name, value) in expected {
+            assert_eq!(span.attributes.get(*name).map(String::as_str), Some(*value), "{name} of {span:#?}");
+        }
+    };
+    let client = [("client.address", "127.0.0.1"), ("smtp.helo", "client.example"), ("network.protocol.name", "smtp")];
+    is(receive, &client);
+    is(receive, &[("smtp.reply.code", "250"), ("mail.recipients", "1")]);
+    let refusal = [("smtp.reply.code", "451"), ("smtp.reply.enhanced_code", "4.7.1"), ("smtp.stage", "rcpt")];
+    is(deferred, &refusal);
+    is(deferred, &[("mail.result", "deferred"), ("error.type", "4.7.1"), ("network.peer.address", "127.0.0.1")]);
+    is(delivered, &[("mail.result", "delivered"), ("smtp.reply.code", "250"), ("smtp.stage", "final")]);
+    assert!(deferred.is_error && !delivered.is_error);
+}
+
+#[test]
+fn metrics_arrive_and_can_be_asked_for() {
+    let (collector, counterpart) = (Collector::start().unwrap(), deferring_once());
+    let observed = Observed::start(plan(&counterpart, &collector.endpoint()));
+    send_to(&observed, "a@later.example");
+    assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
+    let is_told = |received: &Received| {
+        USED.iter().all(|(service, metrics)| {
+            let names = received.metrics.get(*service);
+            metrics.iter().all(|metric| names.is_some_and(|names| names.contains(metric.name())))
+        })
+    };
+    let received = collector.wait(LIMIT, is_told);
+    assert!(is_told(&received), "{:#?}", received.metrics);
+    let known: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
+    for name in received.metrics.values().flatten() {
+        assert!(known.contains(name.as_str()), "{name} is in no reference");
+    }
+    for (service, metrics) in USED {
+        let text = observed.metrics(service);
+        for metric in metrics {
+            let name = metric.prometheus_name();
+            let name = if metric.kind() == Kind::Histogram { format!("{name}_count") } else { name };
+            let line = text.lines().find(|line| line.starts_with(&name) && line[name.len()..].starts_with(['{', ' ']));
+            assert!(line.is_some(), "{name} is missing of {service}:\n{text}");
+        }
+    }
+    observed.installation.stop().unwrap();
+}
+
+/// What is not sampled at the reception is nowhere: no attempt starts a trace of its own.
+#[test]
+fn a_trace_is_whole_or_absent() {
+    let (collector, counterpart) = (Collector::start().unwrap(), deferring_once());
+    // Only the reception decides, so the other programs have the same setting here and would record on their own.
+    let observed =
+        Observed::start(plan(&counterpart, &collector.endpoint()).set("telemetry", "trace_sample_ratio", "0.5"));
+    for number in 0..20 {
+        send_to(&observed, &format!("{number}@sink.example"));
+    }
+    assert_eq!(counterpart.wait_for_letters(20, LIMIT).len(), 20);
+    // What a program has is exported before it ends.
+    observed.installation.stop().unwrap();
+    let received = collector.received();
+    let count = |name| named(&received, name).len();
+    assert!((1..20).contains(&count(spans::RECEIVE)), "a share: {}", count(spans::RECEIVE));
+    let traces_of = |name| -> BTreeSet<_> { named(&received, name).iter().map(|span| span.trace_id.clone()).collect() };
+    assert_eq!(traces_of(spans::SCHEDULE), traces_of(spans::RECEIVE));
+    assert_eq!(traces_of(spans::ATTEMPT), traces_of(spans::RECEIVE));
+    assert_eq!((count(spans::SCHEDULE), count(spans::ATTEMPT)), (count(spans::RECEIVE), count(spans::RECEIVE)));
+}
+
+#[test]
+fn mail_does_not_notice_that_nobody_collects() {
+    does_not_slow_mail(&format!("http://{}", free_port()));
+}
+
+#[test]
+fn mail_does_not_notice_a_collector_that_never_answers() {
+    // Connections are completed by the kernel, and nobody reads them.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    does_not_slow_mail(&format!("http://{}", mute.local_addr().unwrap()));
+}
+
+fn does_not_slow_mail(endpoint: &str) {
+    let counterpart = deferring_once();
+    let observed = Observed::start(plan(&counterpart, endpoint));
+    let (mut sent, started) = (0, Instant::now());
+    // Long enough for exports of spans to be tried and given up in between.
+    while started.elapsed() < 2 * EXPORT_TIMEOUT {
+        let begun = Instant::now();
+        send_to(&observed, &format!("{sent}@sink.example"));
+        sent += 1;
+        let took = begun.elapsed();
+        assert!(took < EXPORT_TIMEOUT / 2, "message {sent} took {took:?}");
+        let arrived = counterpart.wait_for_letters(sent, EXPORT_TIMEOUT / 2);
+        assert_eq!(arrived.len(), sent, "delivered at once");
+    }
+    assert!(observed.metrics("mailtier-outbound").contains(&Metric::OutboundAttempts.prometheus_name()));
+    let stopping = Instant::now();
+    observed.installation.stop().unwrap();
+    // Three programs, one after the other, each with one export's time for what is left.
+    let took = stopping.elapsed();
+    assert!(took < 3 * EXPORT_TIMEOUT + LIMIT, "stopped in {took:?}");
+}
