@@ -123,7 +123,7 @@ pub struct Inquire {
 pub struct Holding {
     /// As asked.
     pub shards: Vec<(ShardId, Epoch)>,
-    /// Being attempted.
+    /// Being attempted, or finished with a result that follows.
     pub in_flight: Vec<InFlight>,
 }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use mailtier_types::{IdSource, MessageId, NodeNumber, Timestamp};
 use parking_lot::Mutex;
 
-/// How long a node number is leased for, and when it is renewed. Ids carry their time, so a number is only ever given
-/// again after a time that no clock of ours is wrong by.
-pub(crate) const NODE_LEASE: Duration = Duration::from_secs(24 * 3600);
-pub(crate) const NODE_RENEWAL: Duration = Duration::from_secs(3600);
+/// How long a node number is leased for, and when it is renewed. Numbers of processes that were killed come back after
+/// this; there are 1024, so programs that crash in a loop don't use them up. Ids carry their time and the number that was
+/// unused for longest is given next, so a number is only ever given again after a time that no clock of ours is wrong by.
+pub(crate) const NODE_LEASE: Duration = Duration::from_secs(3600);
+pub(crate) const NODE_RENEWAL: Duration = Duration::from_secs(600);
 /// No id is made in the last part of a lease.
-const SAFETY: Duration = Duration::from_secs(2 * 3600);
+const SAFETY: Duration = Duration::from_secs(600);
 
 /// The source, empty until a number is leased and after a lease has run out.
 #[derive(Debug, Default)]

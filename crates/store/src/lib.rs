@@ -37,7 +37,7 @@ pub use model::{
     Accepted, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,
     StoredEvent,
 };
-pub use ownership::{Member, OwnedShard, ShardOwner};
+pub use ownership::{Member, OwnedShard, ShardOwner, TakenShard};
 pub use session::Session;
 pub use settle::SettleTx;
 pub use store::{Migrated, SESSION_SETTINGS, Store};

@@ -26,6 +26,17 @@ pub struct Member {
 /// A shard and the epoch in which it is owned.
 pub type OwnedShard = (ShardId, Epoch);
 
+/// A shard that was just taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenShard {
+    /// Which.
+    pub shard: ShardId,
+    /// Its new epoch.
+    pub epoch: Epoch,
+    /// Nobody owned it before, or its last owner gave it up with nothing in flight.
+    pub clean: bool,
+}
+
 /// A shard as all see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardOwner {
@@ -82,10 +93,17 @@ impl Session {
         address: &str,
         want: u16,
         lease: Duration,
-    ) -> Result<Vec<OwnedShard>, StoreError> {
+    ) -> Result<Vec<TakenShard>, StoreError> {
         let query =
             sqlx::query(sql::TAKE_SHARDS).bind(me.uuid()).bind(address).bind(i64::from(want)).bind(micros(lease));
-        self.write(query).await?.iter().map(owned_shard).collect()
+        self.write(query)
+            .await?
+            .iter()
+            .map(|row| {
+                let (shard, epoch) = owned_shard(row)?;
+                Ok(TakenShard { shard, epoch, clean: row.value("clean")? })
+            })
+            .collect()
     }
 
     /// Renews the lease of every shard this replica owns and returns them; one that is not among them is lost.
@@ -97,13 +115,13 @@ impl Session {
         self.write(query).await?.iter().map(owned_shard).collect()
     }
 
-    /// Gives shards up, so that others take them at once.
+    /// Gives shards up, so that others take them at once; `clean` when nothing of them is in flight.
     ///
     /// # Errors
     /// The database cannot be reached.
-    pub async fn release(&mut self, me: ReplicaId, shards: &[ShardId]) -> Result<(), StoreError> {
+    pub async fn release(&mut self, me: ReplicaId, shards: &[ShardId], clean: bool) -> Result<(), StoreError> {
         let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.number())).collect();
-        self.write(sqlx::query(sql::RELEASE).bind(me.uuid()).bind(shards)).await.map(|_| ())
+        self.write(sqlx::query(sql::RELEASE).bind(me.uuid()).bind(shards).bind(clean)).await.map(|_| ())
     }
 
     /// All shards and their owners.

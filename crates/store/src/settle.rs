@@ -1,7 +1,8 @@
 //! Settlement, the slow path: whatever is not "all delivered" is decided while the deliveries are locked, and written in
 //! one transaction with its events and notifications. Not responsible for deciding.
 
-use mailtier_types::DeliveryId;
+use bytes::Bytes;
+use mailtier_types::{DeliveryId, MessageId};
 
 use crate::columns::{bind_events, bind_finished, bind_retries};
 use crate::error::StoreError;
@@ -39,6 +40,14 @@ impl SettleTx<'_> {
         let rows = session.write(sqlx::query(sql::LOCK_DELIVERIES).bind(ids)).await?;
         let locked: Vec<DeliveryId> = rows.iter().map(|row| row.delivery_id("id")).collect::<Result<_, _>>()?;
         session.fetch(&locked).await
+    }
+
+    /// The first chunk of a body; nothing where it is gone.
+    ///
+    /// # Errors
+    /// It cannot be read; the settlement is over.
+    pub async fn first_chunk(&mut self, message: MessageId) -> Result<Option<Bytes>, StoreError> {
+        self.transaction.session().body_chunk(message, 0).await
     }
 
     /// Writes a plan about deliveries that were locked before. A retry replaces what is stored only when it counts more

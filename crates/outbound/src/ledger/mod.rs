@@ -129,11 +129,11 @@ impl Ledger {
         }
         let is_owned = |shard: ShardId| owned.get(shard.index()).copied().unwrap_or(false);
         let running = self.running.iter().filter(|(_, running)| is_owned(running.shard));
-        Held {
-            in_flight: running.map(|(&delivery, running)| InFlight { delivery, attempt: running.attempt }).collect(),
-            finished: self.finished.values().filter(|result| is_owned(result.shard)).cloned().collect(),
-            shards: epochs,
-        }
+        let running = running.map(|(&delivery, running)| InFlight { delivery, attempt: running.attempt });
+        let finished: Vec<WorkResult> =
+            self.finished.values().filter(|result| is_owned(result.shard)).cloned().collect();
+        let unsettled = finished.iter().map(|result| InFlight { delivery: result.delivery, attempt: result.attempt });
+        Held { in_flight: running.chain(unsettled).collect(), finished, shards: epochs }
     }
 
     /// Asked just before a transaction begins: whether it may. Not when the owner has been out of reach for so long that
@@ -202,7 +202,7 @@ impl Ledger {
 pub(crate) struct Held {
     /// Each shard asked for with the latest epoch known of it.
     pub(crate) shards: Vec<(ShardId, Epoch)>,
-    /// Being attempted.
+    /// Being attempted, or finished and not settled: nobody else is to attempt them.
     pub(crate) in_flight: Vec<InFlight>,
     /// Finished and not settled.
     pub(crate) finished: Vec<WorkResult>,

@@ -152,3 +152,13 @@ fn replicas_that_came_and_went_are_forgotten() {
     }
     assert_eq!(ledger.replicas.len(), 2);
 }
+
+#[test]
+fn what_is_finished_and_not_settled_is_named_to_a_new_owner() {
+    let Two { mut ledger, old, new } = two();
+    assert_eq!(ledger.admit(old, delivery(1), SHARD, Epoch(1), 2), Admission::Start);
+    ledger.finish(result(1, SHARD, 2));
+    let held = ledger.inquire(new, &[(SHARD, Epoch(2))]);
+    assert_eq!(held.in_flight, [InFlight { delivery: delivery(1), attempt: 2 }]);
+    assert_eq!(held.finished, [result(1, SHARD, 2)]);
+}

@@ -37,15 +37,15 @@ impl Flusher {
         }
     }
 
-    /// Waits for a job and takes what else is there. A job that does not fit any more begins the next batch.
+    /// Waits for a job and takes what else is there, until the batch is full.
     async fn gather(&self, batch: &mut Vec<Job>) -> bool {
         let mut jobs = self.jobs.lock().await;
         let Some(first) = jobs.recv().await else { return false };
-        let mut bytes = first.bytes();
+        let mut bytes = first.bytes;
         batch.push(first);
         while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let Ok(job) = jobs.try_recv() else { break };
-            bytes += job.bytes();
+            bytes += job.bytes;
             batch.push(job);
         }
         true
@@ -54,6 +54,7 @@ impl Flusher {
     /// Commits a batch, again and again until it is known to be durable or its submitters have stopped waiting.
     async fn flush(&self, connector: &mut Connector, batch: &mut Vec<Job>) {
         let mut messages: Vec<NewMessage> = batch.iter_mut().map(take_message).collect();
+        give_up_late(batch, &mut messages);
         while !batch.is_empty() {
             let started = Instant::now();
             let outcome = match connector.session().await {

@@ -37,7 +37,9 @@ pub(crate) struct Job {
     pub(crate) answer: Answer,
     /// After this the submitter no longer waits.
     pub(crate) deadline: tokio::time::Instant,
-    /// Its share of what may wait.
+    /// Octets it holds: its share of what may wait.
+    pub(crate) bytes: usize,
+    /// The share; what is scheduled afterwards keeps it until the conductor has taken it in.
     pub(crate) _room: Arc<OwnedSemaphorePermit>,
 }
 
@@ -45,11 +47,6 @@ pub(crate) struct Job {
 pub(crate) type Answer = mpsc::UnboundedSender<(MessageId, Result<(), Reply>)>;
 
 impl Job {
-    /// Octets it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        self.message.body.as_ref().map_or(0, |(_, data)| data.len())
-    }
-
     /// Answers the submitter, if it is still there.
     pub(crate) fn answer(&self, result: Result<(), Reply>) {
         let _ = self.answer.send((self.message.id, result));

@@ -20,8 +20,9 @@ use crate::ids::NODE_LEASE;
 const VERDICTS_PER_FRAME: usize = 1000;
 /// A submission that is not committed by then is refused; inbound gives up later than that.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a message costs besides its body.
+/// What a message costs besides its body, and each recipient: as text in its row, in the event, in the schedule.
 const ENVELOPE_BYTES: usize = 1024;
+const RECIPIENT_BYTES: usize = 192;
 
 /// How long messages live.
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +89,13 @@ impl SubmitService {
     }
 
     async fn submit(&self, submission: Submission, answer: &Answer) -> Option<()> {
-        let room = Arc::new(self.reserve(submission.body.len() + ENVELOPE_BYTES).await?);
+        let bytes = cost(&submission);
+        let room = Arc::new(self.reserve(bytes).await?);
         let has_parts = submission.parts > 0;
-        let (message, committed) = new_message(submission, self.lifetimes);
+        let (message, mut committed) = new_message(submission, self.lifetimes);
+        committed.iter_mut().for_each(|committed| committed.room = Some(Arc::clone(&room)));
         let deadline = tokio::time::Instant::now() + COMMIT_TIMEOUT;
-        let job = Job { message, committed, answer: answer.clone(), deadline, _room: room };
+        let job = Job { message, committed, answer: answer.clone(), deadline, bytes, _room: room };
         if has_parts {
             self.uploads.send(Upload::Complete(Box::new(job))).await.ok()
         } else {
@@ -130,6 +133,13 @@ impl SubmitHandler for SubmitService {
         let _ = writing.await;
         tracing::debug!(seconds = started.elapsed().as_secs(), "submitter's stream ended");
     }
+}
+
+/// Octets that a submission holds until it is committed.
+fn cost(submission: &Submission) -> usize {
+    let recipients = &submission.envelope.recipients;
+    let texts: usize = recipients.iter().map(|recipient| RECIPIENT_BYTES + 3 * recipient.as_str().len()).sum();
+    ENVELOPE_BYTES + texts + submission.body.len()
 }
 
 /// Sends verdicts, as many at once as have gathered.

@@ -89,7 +89,10 @@ fn deliveries(
                 due: id.made_at(),
                 expires_at,
             };
-            (row, Committed { entry, destination: destination.to_owned(), content: Some(Arc::new(content)) })
+            (
+                row,
+                Committed { entry, destination: destination.to_owned(), content: Some(Arc::new(content)), room: None },
+            )
         })
         .unzip()
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mailtier_api::submit::BodyPart;
 use mailtier_store::Store;
 use mailtier_telemetry::Meters;
@@ -11,10 +12,12 @@ use mailtier_types::MessageId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Duration, Instant};
 
-use super::Job;
+use super::{BATCH_BYTES, Job};
 use crate::database::Connector;
 
-/// How long a part is tried.
+/// Uploads looked at together.
+const UPLOADS_AT_ONCE: usize = 64;
+/// How long parts are tried.
 const PART_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// What the uploader does, in order.
@@ -42,45 +45,76 @@ pub(crate) struct Uploader {
 }
 
 impl Uploader {
-    /// Runs until every sender is gone.
+    /// Runs until every sender is gone. Parts that gathered while others were stored go together.
     pub(crate) async fn run(mut self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "upload");
-        while let Some(upload) = self.uploads.recv().await {
-            match upload {
-                Upload::Part(part, room) => {
-                    store_part(&mut connector, part).await;
-                    drop(room);
-                }
-                // A part that could not be stored is missed by the acceptance, which then refuses.
-                Upload::Complete(job) => {
-                    if self.jobs.send(*job).await.is_err() {
-                        return;
+        let (mut gathered, mut parts) = (Vec::new(), Parts::default());
+        while self.uploads.recv_many(&mut gathered, UPLOADS_AT_ONCE).await > 0 {
+            for upload in gathered.drain(..) {
+                match upload {
+                    Upload::Part(part, room) => {
+                        parts.push(part, room);
+                        if parts.bytes >= BATCH_BYTES {
+                            parts.store(&mut connector).await;
+                        }
                     }
-                }
-                Upload::Abort(id) => {
-                    if let Ok(session) = connector.session().await
-                        && let Err(error) = session.drop_body(id).await
-                    {
-                        tracing::warn!(%id, %error, "parts of an upload given up are left to the sweeper");
+                    Upload::Complete(job) => {
+                        parts.store(&mut connector).await;
+                        // A part that could not be stored is missed by the acceptance, which then refuses.
+                        if self.jobs.send(*job).await.is_err() {
+                            return;
+                        }
+                    }
+                    Upload::Abort(id) => {
+                        parts.store(&mut connector).await;
+                        drop_parts(&mut connector, id).await;
                     }
                 }
             }
+            parts.store(&mut connector).await;
         }
     }
 }
 
-/// Writing the same part twice does no harm, so every error is an invitation to try again, for a while.
-async fn store_part(connector: &mut Connector, part: BodyPart) {
-    let deadline = Instant::now() + PART_TIMEOUT;
-    let row = [(part.id, part.seq, part.data)];
-    while Instant::now() < deadline {
-        let stored = match connector.session().await {
-            Ok(session) => session.put_parts(&row).await,
-            Err(error) => Err(error),
-        };
-        match stored {
-            Ok(()) => return connector.recovered(),
-            Err(error) => connector.trouble(&error).await,
+/// Parts that are stored together, each with its share of what may wait.
+#[derive(Default)]
+struct Parts {
+    rows: Vec<(MessageId, u32, Bytes)>,
+    rooms: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Parts {
+    fn push(&mut self, part: BodyPart, room: OwnedSemaphorePermit) {
+        self.bytes += part.data.len();
+        self.rows.push((part.id, part.seq, part.data));
+        self.rooms.push(room);
+    }
+
+    /// Writing the same part twice does no harm, so every error is an invitation to try again, for a while.
+    async fn store(&mut self, connector: &mut Connector) {
+        let deadline = Instant::now() + PART_TIMEOUT;
+        while !self.rows.is_empty() && Instant::now() < deadline {
+            let stored = match connector.session().await {
+                Ok(session) => session.put_parts(&self.rows).await,
+                Err(error) => Err(error),
+            };
+            match stored {
+                Ok(()) => {
+                    connector.recovered();
+                    break;
+                }
+                Err(error) => connector.trouble(&error).await,
+            }
         }
+        *self = Self::default();
+    }
+}
+
+async fn drop_parts(connector: &mut Connector, id: MessageId) {
+    if let Ok(session) = connector.session().await
+        && let Err(error) = session.drop_body(id).await
+    {
+        tracing::warn!(%id, %error, "parts of an upload given up are left to the sweeper");
     }
 }

@@ -8,7 +8,7 @@ use mailtier_api::ApiError;
 use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
 use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
-use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError};
+use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError, StoredDelivery};
 use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
@@ -64,7 +64,8 @@ impl AdminService {
             let ids: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
             let due = session.retry_now(&ids, clock::now()).await.map_err(|error| trouble(&error))?;
             changed += due.len() as u64;
-            self.tell_owners(&mut session, &due).await?;
+            let hints = hints_about(&mut session, &due).await?;
+            self.tell_owners(hints).await;
             self.conductor.send(Command::RetryNow(due));
             after = page.next;
             if after.is_none() {
@@ -74,17 +75,8 @@ impl AdminService {
     }
 
     /// A hint to an owner says "look at this now"; one that owns it itself is told by its conductor.
-    async fn tell_owners(&self, session: &mut Session, due: &[DeliveryId]) -> Result<(), ApiError> {
-        let rows = session.fetch(due).await.map_err(|error| trouble(&error))?;
-        let hint = |row: mailtier_store::StoredDelivery| Hint {
-            delivery: row.id,
-            destination: row.destination,
-            tenant: row.tenant,
-            priority: row.priority,
-            expires_at: row.expires_at,
-        };
-        let _ = self.hints.send(rows.into_iter().map(hint).collect()).await;
-        Ok(())
+    async fn tell_owners(&self, hints: Vec<Hint>) {
+        let _ = self.hints.send(hints).await;
     }
 
     async fn delete_all(self, mut session: Session, selection: Selection) -> Result<u64, ApiError> {
@@ -94,11 +86,13 @@ impl AdminService {
             let page = session.select(&selector, after, CHANGED_AT_ONCE).await.map_err(|error| trouble(&error))?;
             let deliveries: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
             if !deliveries.is_empty() {
+                let hints = hints_about(&mut session, &deliveries).await?;
                 let (done, answer) = oneshot::channel();
                 let removal = Removal { deliveries, operator: selection.operator.clone(), done };
                 let gone = || ApiError::Unavailable("the queue is stopping, or its database is away".to_owned());
                 self.removals.send(removal).await.map_err(|_| gone())?;
                 removed += answer.await.map_err(|_| gone())?;
+                self.tell_owners(hints).await;
             }
             after = page.next;
             if after.is_none() {
@@ -106,6 +100,19 @@ impl AdminService {
             }
         }
     }
+}
+
+/// What owners are told of deliveries.
+async fn hints_about(session: &mut Session, deliveries: &[DeliveryId]) -> Result<Vec<Hint>, ApiError> {
+    let rows = session.fetch(deliveries).await.map_err(|error| trouble(&error))?;
+    let hint = |row: StoredDelivery| Hint {
+        delivery: row.id,
+        destination: row.destination,
+        tenant: row.tenant,
+        priority: row.priority,
+        expires_at: row.expires_at,
+    };
+    Ok(rows.into_iter().map(hint).collect())
 }
 
 fn selector(selection: &Selection) -> Selector {

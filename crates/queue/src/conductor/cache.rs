@@ -9,8 +9,9 @@ use mailtier_types::DeliveryId;
 
 use super::handle::Content;
 
-/// What an entry costs besides its body.
+/// What an entry costs besides its body, and what a recipient costs besides its text.
 const ENTRY_BYTES: usize = 512;
+const RECIPIENT_BYTES: usize = 48;
 
 /// The cache.
 #[derive(Debug)]
@@ -55,7 +56,9 @@ impl Cache {
 }
 
 fn cost(content: &Content) -> usize {
-    ENTRY_BYTES + content.body.iter().flatten().map(Bytes::len).sum::<usize>()
+    let recipients: usize = content.recipients.iter().map(|recipient| RECIPIENT_BYTES + recipient.as_str().len()).sum();
+    let body: usize = content.body.iter().flatten().map(Bytes::len).sum();
+    ENTRY_BYTES + content.options.len() + recipients + body
 }
 
 #[cfg(test)]

@@ -14,10 +14,18 @@ use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{Report, What};
 
+/// With so many reports at the settler nothing more is given up.
+const SETTLING_AT_ONCE: usize = 1000;
+
 impl ConductorTask {
     /// Whether anything may be handed out at all.
     pub(super) fn may_dispatch(&self) -> bool {
         self.draining.is_none() && !self.has_drained && self.spare_credit() > 0 && self.fence.is_open()
+    }
+
+    /// Whether more may be given up: so much at a time that results need not wait behind it.
+    pub(super) fn may_give_up(&self) -> bool {
+        self.draining.is_none() && !self.has_drained && self.settling < SETTLING_AT_ONCE && self.fence.is_open()
     }
 
     /// Credit that no delivery being read is going to use.
@@ -30,13 +38,18 @@ impl ConductorTask {
         let now = clock::now();
         let mut wanted = Vec::new();
         while self.may_dispatch() {
-            match self.scheduler.next(now) {
+            let ready = if self.may_give_up() {
+                self.scheduler.next(now)
+            } else {
+                self.scheduler.next_attempt(now).map(Ready::Attempt)
+            };
+            match ready {
                 Some(Ready::Attempt(entry)) => self.begin(entry, now, &mut wanted),
                 Some(Ready::Expired(entry)) => self.expire(entry),
                 None => break,
             }
         }
-        while self.draining.is_none() && !self.has_drained && self.fence.is_open() {
+        while self.may_give_up() {
             let Some(entry) = self.scheduler.next_expired(now) else { break };
             self.expire(entry);
         }
@@ -98,6 +111,7 @@ impl ConductorTask {
                 shard: Some(entry.shard),
                 tenant: entry.tenant,
                 content: Some(content),
+                inquiries: self.workers.inquiries(),
                 limbo_until: None,
                 is_settling: false,
             },

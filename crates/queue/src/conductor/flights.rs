@@ -1,6 +1,6 @@
 //! Deliveries in the hands of workers. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(super) struct Flight {
     pub(super) tenant: TenantId,
     /// What was dispatched; absent when another owner dispatched it.
     pub(super) content: Option<Arc<Content>>,
+    /// How many questions had been asked when it was dispatched: it is news to none that was asked before.
+    pub(super) inquiries: u64,
     /// After this it is taken for lost; absent while its worker is connected and knows of it.
     pub(super) limbo_until: Option<Instant>,
     /// Its result is with the settler.
@@ -65,14 +67,14 @@ impl Flights {
         self.put_in_limbo(worker, until, |_| true);
     }
 
-    /// A worker has said what it holds of these shards: what it did not name may still come as a result, for a while.
-    pub(super) fn worker_holds(
-        &mut self,
-        worker: WorkerId,
-        shards: &std::collections::HashSet<ShardId>,
-        until: Instant,
-    ) {
-        self.put_in_limbo(worker, until, |flight| flight.shard.is_some_and(|shard| shards.contains(&shard)));
+    /// A worker is about to say what it holds of these shards: what it does not name of what it was sent before it was
+    /// asked, as question number `inquiry`, waits for a while and is then taken for lost.
+    pub(super) fn worker_holds(&mut self, worker: WorkerId, shards: &HashSet<ShardId>, inquiry: u64, until: Instant) {
+        self.put_in_limbo(worker, until, |flight| {
+            !flight.is_settling
+                && flight.inquiries < inquiry
+                && flight.shard.is_some_and(|shard| shards.contains(&shard))
+        });
     }
 
     fn put_in_limbo(&mut self, worker: WorkerId, until: Instant, concerns: impl Fn(&Flight) -> bool) {
@@ -97,5 +99,52 @@ impl Flights {
         // Those with the settler stay; they are looked at again a little later, not at once.
         self.next_limbo = self.next_limbo.map(|next| next.max(now + Duration::from_secs(1)));
         lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId::new(7);
+
+    fn id(number: i64) -> DeliveryId {
+        DeliveryId::from_i64(number).unwrap()
+    }
+
+    fn flight(worker: WorkerId, inquiries: u64) -> Flight {
+        Flight {
+            worker,
+            attempt: 1,
+            shard: Some(SHARD),
+            tenant: TenantId::default(),
+            content: None,
+            inquiries,
+            limbo_until: None,
+            is_settling: false,
+        }
+    }
+
+    #[test]
+    fn what_was_sent_after_the_question_is_not_lost_for_want_of_an_answer() {
+        let (mut flights, worker, now) = (Flights::default(), WorkerId::random(), Instant::now());
+        flights.insert(id(1), flight(worker, 4));
+        flights.insert(id(2), flight(worker, 5));
+        flights.insert(id(3), Flight { is_settling: true, ..flight(worker, 1) });
+        flights.insert(id(4), flight(WorkerId::random(), 1));
+        flights.worker_holds(worker, &HashSet::from([SHARD]), 5, now);
+        assert_eq!(flights.lost(now), [id(1)]);
+        assert_eq!(flights.len(), 3);
+    }
+
+    #[test]
+    fn what_a_lost_worker_held_waits_for_its_return() {
+        let (mut flights, worker, now) = (Flights::default(), WorkerId::random(), Instant::now());
+        flights.insert(id(1), flight(worker, 1));
+        flights.insert(id(2), flight(worker, 1));
+        flights.worker_lost(worker, now + Duration::from_secs(10));
+        assert!(flights.lost(now + Duration::from_secs(9)).is_empty());
+        flights.get_mut(id(2)).unwrap().limbo_until = None;
+        assert_eq!(flights.lost(now + Duration::from_secs(10)), [id(1)]);
     }
 }

@@ -6,25 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_api::peer::Hint;
-use mailtier_api::work::{Holding, QueueFrame, WorkResult};
+use mailtier_api::work::{QueueFrame, WorkerFrame};
 use mailtier_schedule::Entry;
-use mailtier_store::Loaded;
-use mailtier_types::{DeliveryId, Epoch, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
-use tokio::sync::{mpsc, oneshot};
+use mailtier_store::{Loaded, TakenShard};
+use mailtier_types::{DeliveryId, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::load::Walk;
 use crate::settle::Disposition;
-
-/// A shard that has become ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gained {
-    /// Which.
-    pub(crate) shard: ShardId,
-    /// Its new epoch.
-    pub(crate) epoch: Epoch,
-    /// Nobody owned it before, or the last owner gave it up with nothing in flight.
-    pub(crate) clean: bool,
-}
 
 /// A delivery that was just committed here.
 #[derive(Debug, Clone)]
@@ -35,6 +24,8 @@ pub(crate) struct Committed {
     pub(crate) destination: String,
     /// For the first attempt; absent where it must be read from the database.
     pub(crate) content: Option<Arc<Content>>,
+    /// Its share of what may wait, given back when the conductor has taken it in.
+    pub(crate) room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// A delivery another replica tells of.
@@ -81,7 +72,7 @@ pub(crate) enum Command {
     /// Deliveries were committed, or made due, elsewhere.
     Hinted(Vec<Hinted>),
     /// Shards became ours.
-    ShardsGained(Vec<Gained>),
+    ShardsGained(Vec<TakenShard>),
     /// Shards are no longer ours.
     ShardsLost(Vec<ShardId>),
     /// Rows of the table of deliveries, and what follows them.
@@ -115,16 +106,21 @@ pub(crate) enum Command {
         /// Which connection.
         connection: u64,
     },
-    /// A worker grants credit.
-    Credit(WorkerId, u32),
-    /// A worker says what it holds.
-    Holding(WorkerId, Holding),
-    /// Attempts are over.
-    Results(WorkerId, Vec<WorkResult>),
+    /// A worker speaks.
+    Worker {
+        /// Which.
+        worker: WorkerId,
+        /// Over which connection.
+        connection: u64,
+        /// What it says.
+        frame: WorkerFrame,
+    },
     /// A settlement is durable.
     Settled(Vec<Disposition>),
     /// An operator wants these attempted now.
     RetryNow(Vec<DeliveryId>),
+    /// The database was out of reach: everything is to be looked for again.
+    Reconcile,
     /// Dispatch nothing more; answer when nothing is in flight.
     Drain(oneshot::Sender<()>),
 }

@@ -14,5 +14,5 @@ mod shards;
 mod task;
 mod workers;
 
-pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, Gained};
+pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched};
 pub(crate) use task::{ConductorTask, Outlets, Settings};

@@ -1,20 +1,37 @@
 //! What comes back: results, what workers hold, settlements, and workers that are gone.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mailtier_api::work::{Holding, InFlight, Settled, WorkResult};
-use mailtier_types::{ShardId, TenantId, WorkerId};
+use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
+use mailtier_types::{ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{After, Disposition, Report, What};
 
+/// How long a delivery rests after a worker has heard of a later owner of its shard. The next renewal tells whether that
+/// is so.
+const REST: Duration = Duration::from_secs(5);
+
 impl ConductorTask {
+    /// A worker speaks. What it holds comes first: a result that follows ends what was named. Over a connection that is
+    /// not its current one only its results count.
+    pub(super) fn heard(&mut self, worker: WorkerId, connection: u64, frame: WorkerFrame) {
+        let is_current = self.workers.is_current(worker, connection);
+        if let Some(holding) = frame.holding.filter(|_| is_current) {
+            self.holding(worker, &holding);
+        }
+        self.results(worker, frame.results);
+        if is_current {
+            self.workers.grant(worker, frame.credit);
+        }
+    }
+
     /// Every result goes to the settler, whoever reports it and whether or not its shard is ours: the database decides
     /// what it still changes.
-    pub(super) fn results(&mut self, worker: WorkerId, results: Vec<WorkResult>) {
+    fn results(&mut self, worker: WorkerId, results: Vec<WorkResult>) {
         let now = clock::now();
         for result in results {
             let flight = self.flights.get_mut(result.delivery);
@@ -22,7 +39,7 @@ impl ConductorTask {
             if result.not_attempted {
                 if flight.is_some() {
                     self.flights.remove(result.delivery);
-                    self.scheduler.release(result.delivery, now);
+                    self.not_attempted(&result, now);
                 }
                 self.workers.settled(worker, Settled { delivery: result.delivery, attempt: result.attempt });
                 continue;
@@ -40,6 +57,17 @@ impl ConductorTask {
                 worker: Some(worker),
                 content,
             });
+        }
+    }
+
+    /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.
+    fn not_attempted(&mut self, result: &WorkResult, now: Timestamp) {
+        let Some(entry) = self.scheduler.entry(result.delivery) else { return };
+        if self.shards.active(entry.shard).is_some_and(|epoch| epoch < result.epoch) {
+            tracing::warn!(delivery = %result.delivery, shard = %entry.shard, "refused: the shard has a later owner");
+            self.scheduler.defer(result.delivery, entry.attempts, now.after(REST));
+        } else {
+            self.scheduler.release(result.delivery, now);
         }
     }
 
@@ -73,15 +101,19 @@ impl ConductorTask {
         let name = self.workers.name(worker).to_owned();
         if self.workers.disconnect(worker, connection) {
             tracing::warn!(%worker, name, "worker lost");
-            self.flights.worker_lost(worker, Instant::now() + self.settings.worker_grace);
+            let until = Instant::now() + self.settings.worker_grace;
+            self.flights.worker_lost(worker, until);
+            // It may come back with deliveries of a shard that becomes ours meanwhile.
+            self.workers_known_from = self.workers_known_from.max(until);
         }
     }
 
     /// A worker has said what it holds of shards it was asked for.
-    pub(super) fn holding(&mut self, worker: WorkerId, holding: &Holding) {
+    fn holding(&mut self, worker: WorkerId, holding: &Holding) {
+        let Some(inquiry) = self.workers.answers(worker) else { return };
         self.shards.worker_answered(worker, &holding.shards);
         let asked: HashSet<ShardId> = holding.shards.iter().map(|(shard, _)| *shard).collect();
-        self.flights.worker_holds(worker, &asked, Instant::now() + self.settings.worker_grace);
+        self.flights.worker_holds(worker, &asked, inquiry, Instant::now() + self.settings.worker_grace);
         for held in &holding.in_flight {
             self.hold(worker, *held);
         }
@@ -111,6 +143,7 @@ impl ConductorTask {
                 shard: entry.map(|entry| entry.shard),
                 tenant: entry.map(|entry| entry.tenant).unwrap_or_default(),
                 content: None,
+                inquiries: self.workers.inquiries(),
                 limbo_until: (!self.workers.is_connected(worker)).then(|| Instant::now() + self.settings.worker_grace),
                 is_settling: false,
             },

@@ -8,9 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
+use mailtier_store::TakenShard;
 use mailtier_types::{Epoch, ShardId, WorkerId};
-
-use super::handle::Gained;
 
 /// One owned shard.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl Shards {
     /// A shard has become ours. `not_before` and `deadline` bound the takeover of one that was not given up cleanly.
     pub(super) fn gain(
         &mut self,
-        gained: Gained,
+        gained: TakenShard,
         workers: impl Iterator<Item = WorkerId>,
         not_before: Instant,
         deadline: Instant,
@@ -128,8 +127,8 @@ mod tests {
 
     const SHARD: ShardId = ShardId::new(7);
 
-    fn gained(epoch: i64, clean: bool) -> Gained {
-        Gained { shard: SHARD, epoch: Epoch(epoch), clean }
+    fn gained(epoch: i64, clean: bool) -> TakenShard {
+        TakenShard { shard: SHARD, epoch: Epoch(epoch), clean }
     }
 
     fn after(start: Instant, seconds: u64) -> Instant {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
 use mailtier_schedule::{Entry, Insert, Limits, Scheduler, Selector};
-use mailtier_store::Loaded;
+use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
 use super::flights::Flights;
-use super::handle::{Command, Committed, Fence, Gained, Hinted};
+use super::handle::{Command, Committed, Fence, Hinted};
 use super::shards::Shards;
 use super::workers::Workers;
 use crate::clock;
@@ -67,7 +67,8 @@ pub(crate) struct ConductorTask {
     loader: mpsc::UnboundedSender<Walk>,
     hints: mpsc::Sender<Vec<Hint>>,
     pub(super) meters: Arc<Meters>,
-    started: Instant,
+    /// From then on every worker that lives is connected, or has been lost for longer than it is waited for.
+    pub(super) workers_known_from: Instant,
     /// Walks that are under way or wait for their turn.
     walking: Vec<Purpose>,
     next_catch_up: Instant,
@@ -108,7 +109,7 @@ impl ConductorTask {
             loader: outlets.loader,
             hints: outlets.hints,
             meters,
-            started: now,
+            workers_known_from: now + settings.worker_grace,
             walking: Vec::new(),
             next_catch_up: now + settings.catch_up_every,
             next_reconcile: now + settings.reconcile_every,
@@ -149,7 +150,8 @@ impl ConductorTask {
 
     /// The next tick, or the next delivery's time when that comes first and something can be done about it.
     fn next_wake(&self) -> Instant {
-        let due = self.may_dispatch().then(|| self.scheduler.next_due()).flatten();
+        let can_act = self.may_dispatch() && self.may_give_up();
+        let due = can_act.then(|| self.scheduler.next_due()).flatten();
         let due = due.map(|due| Instant::now() + due.since(clock::now()));
         due.map_or(self.next_tick, |due| due.min(self.next_tick))
     }
@@ -174,9 +176,7 @@ impl ConductorTask {
                 self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
             }
             Command::WorkerLost { worker, connection } => self.worker_lost(worker, connection),
-            Command::Credit(worker, credit) => self.workers.grant(worker, credit),
-            Command::Holding(worker, holding) => self.holding(worker, &holding),
-            Command::Results(worker, results) => self.results(worker, results),
+            Command::Worker { worker, connection, frame } => self.heard(worker, connection, frame),
             Command::Settled(dispositions) => self.settled(dispositions),
             Command::RetryNow(ids) => {
                 let now = clock::now();
@@ -184,6 +184,7 @@ impl ConductorTask {
                     self.scheduler.retry_now(Selector::Delivery(id), now);
                 }
             }
+            Command::Reconcile => self.next_reconcile = Instant::now(),
             Command::Drain(answer) => {
                 self.workers.announce_drain();
                 self.draining = Some(answer);
@@ -194,7 +195,7 @@ impl ConductorTask {
     fn accepted(&mut self, committed: Vec<Committed>) {
         let now = clock::now();
         let mut others = Vec::new();
-        for Committed { entry, destination, content } in committed {
+        for Committed { entry, destination, content, room: _ } in committed {
             if !self.shards.is_owned(entry.shard) {
                 others.push(Hint {
                     delivery: entry.id,
@@ -230,7 +231,8 @@ impl ConductorTask {
                 expires_at: hint.expires_at,
             };
             if self.schedule(&hint.destination, entry, now) == Some(Insert::Known) {
-                // Known and told of again: an operator wants it now.
+                // Known and told of again: an operator wants it now, or has taken it out. The table tells.
+                self.cache.take(hint.delivery);
                 self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
             }
         }
@@ -268,9 +270,9 @@ impl ConductorTask {
         Some(self.scheduler.insert(destination, entry, now))
     }
 
-    fn gained(&mut self, gained: &[Gained]) {
+    fn gained(&mut self, gained: &[TakenShard]) {
         let now = Instant::now();
-        let not_before = self.started + self.settings.worker_grace;
+        let not_before = self.workers_known_from;
         let deadline = (now + self.settings.worker_grace).max(not_before);
         let mut asked = Vec::new();
         let mut clean = Vec::new();

@@ -1,7 +1,8 @@
 //! The connected workers and their credit. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use mailtier_api::work::{Dispatch, Inquire, QueueFrame, Settled};
 use mailtier_types::WorkerId;
 
@@ -9,6 +10,8 @@ use super::handle::Outbox;
 
 /// Dispatches of one frame, so that a worker can begin before the last of a burst was encoded.
 const DISPATCHES_PER_FRAME: usize = 64;
+/// Octets of bodies after which a frame is sent: far below what a frame may have.
+const FRAME_BYTES: usize = 4 << 20;
 
 /// One worker.
 #[derive(Debug)]
@@ -17,8 +20,11 @@ struct Worker {
     name: String,
     credit: u32,
     outbox: Outbox,
-    /// Gathered for its next frame.
+    /// Gathered for its next frame, and the octets of bodies in it.
     frame: QueueFrame,
+    frame_bytes: usize,
+    /// Numbers of the questions it has not answered yet.
+    asked: VecDeque<u64>,
 }
 
 impl Worker {
@@ -26,6 +32,7 @@ impl Worker {
         if !self.frame.dispatches.is_empty() || !self.frame.settled.is_empty() {
             // A worker that is gone says so by itself; what was in this frame is then in nobody's hands.
             let _ = self.outbox.send(std::mem::take(&mut self.frame));
+            self.frame_bytes = 0;
         }
     }
 }
@@ -36,18 +43,26 @@ pub(super) struct Workers {
     connected: HashMap<WorkerId, Worker>,
     /// The sum of all credit.
     credit: u32,
+    /// Questions asked until now.
+    inquiries: u64,
 }
 
 impl Workers {
     pub(super) fn connect(&mut self, worker: WorkerId, name: String, outbox: Outbox, connection: u64) {
         self.remove(worker);
-        let frame = QueueFrame::default();
-        self.connected.insert(worker, Worker { connection, name, credit: 0, outbox, frame });
+        let (frame, asked) = (QueueFrame::default(), VecDeque::new());
+        let known = Worker { connection, name, credit: 0, outbox, frame, frame_bytes: 0, asked };
+        self.connected.insert(worker, known);
+    }
+
+    /// Whether this is the worker's connection now.
+    pub(super) fn is_current(&self, worker: WorkerId, connection: u64) -> bool {
+        self.connected.get(&worker).is_some_and(|known| known.connection == connection)
     }
 
     /// Forgets a connection; says whether it was the worker's current one.
     pub(super) fn disconnect(&mut self, worker: WorkerId, connection: u64) -> bool {
-        let is_current = self.connected.get(&worker).is_some_and(|known| known.connection == connection);
+        let is_current = self.is_current(worker, connection);
         if is_current {
             self.remove(worker);
         }
@@ -101,8 +116,9 @@ impl Workers {
             let spent = known.credit.min(1);
             known.credit -= spent;
             self.credit -= spent;
+            known.frame_bytes += dispatch.body.iter().flatten().map(Bytes::len).sum::<usize>();
             known.frame.dispatches.push(dispatch);
-            if known.frame.dispatches.len() >= DISPATCHES_PER_FRAME {
+            if known.frame.dispatches.len() >= DISPATCHES_PER_FRAME || known.frame_bytes >= FRAME_BYTES {
                 known.flush();
             }
         }
@@ -118,9 +134,21 @@ impl Workers {
     /// Asks one worker what it holds.
     pub(super) fn inquire(&mut self, worker: WorkerId, inquire: Inquire) {
         if let Some(known) = self.connected.get_mut(&worker) {
+            self.inquiries += 1;
+            known.asked.push_back(self.inquiries);
             known.flush();
             let _ = known.outbox.send(QueueFrame { inquire: Some(inquire), ..QueueFrame::default() });
         }
+    }
+
+    /// Questions asked until now, of all workers.
+    pub(super) const fn inquiries(&self) -> u64 {
+        self.inquiries
+    }
+
+    /// The number of the question that a worker answers now; they are answered in order.
+    pub(super) fn answers(&mut self, worker: WorkerId) -> Option<u64> {
+        self.connected.get_mut(&worker)?.asked.pop_front()
     }
 
     /// Tells all that this replica is leaving.

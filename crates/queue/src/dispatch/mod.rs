@@ -38,30 +38,17 @@ impl WorkService {
     }
 
     /// Passes on what a worker says, until it or this replica ends.
-    async fn read(&self, worker: WorkerId, mut incoming: Incoming<WorkerFrame>) {
+    async fn read(&self, worker: WorkerId, connection: u64, mut incoming: Incoming<WorkerFrame>) {
         loop {
             let frame = tokio::select! {
                 frame = incoming.next() => frame,
                 () = self.end.cancelled() => return,
             };
             match frame {
-                Some(Ok(frame)) => self.take(worker, frame),
+                Some(Ok(frame)) => self.conductor.send(Command::Worker { worker, connection, frame }),
                 Some(Err(error)) => return tracing::info!(%worker, %error, "worker's stream broke"),
                 None => return,
             }
-        }
-    }
-
-    fn take(&self, worker: WorkerId, frame: WorkerFrame) {
-        // What it holds comes first: a result that follows ends what was named.
-        if let Some(holding) = frame.holding {
-            self.conductor.send(Command::Holding(worker, holding));
-        }
-        if !frame.results.is_empty() {
-            self.conductor.send(Command::Results(worker, frame.results));
-        }
-        if frame.credit > 0 {
-            self.conductor.send(Command::Credit(worker, frame.credit));
         }
     }
 }
@@ -81,7 +68,7 @@ impl WorkHandler for WorkService {
         let writing = tokio::spawn(write(frames, outgoing));
         let (worker, connection) = (hello.worker, self.connections.fetch_add(1, Ordering::Relaxed));
         self.conductor.send(Command::WorkerConnected { worker, name: hello.name, outbox, connection });
-        self.read(worker, incoming).await;
+        self.read(worker, connection, incoming).await;
         self.conductor.send(Command::WorkerLost { worker, connection });
         writing.abort();
     }

@@ -50,8 +50,9 @@ impl Sweeper {
     async fn round(&self, connector: &mut Connector) -> Result<(), StoreError> {
         let now = clock::now();
         let made = connector.session().await?.ensure_event_partitions(now, PARTITIONS_AHEAD).await?;
-        let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
+        // Last, because a reader of old history may hold it up.
+        let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         if !made.is_empty() || !dropped.is_empty() || swept > 0 {
             tracing::info!(?made, ?dropped, orphan_chunks = swept, "tables maintained");
         }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_service::Health;
-use mailtier_store::{Store, StoreError};
+use mailtier_store::{Store, StoreError, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Epoch, ReplicaId, ShardId};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::shares::{Change, change};
-use crate::conductor::{Command, Conductor, Fence, Gained};
+use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
 use crate::ids::{Ids, NODE_LEASE, NODE_RENEWAL};
 use crate::peers::ShardMap;
@@ -59,12 +59,14 @@ pub(crate) struct ShardKeeper {
     connector: Connector,
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
+    /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
+    was_cut_off: bool,
 }
 
 impl ShardKeeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
-        Self { parts, connector, held: HashMap::new(), node_leased_at: None }
+        Self { parts, connector, held: HashMap::new(), node_leased_at: None, was_cut_off: false }
     }
 
     /// Keeps shards until the shutdown, then drains and gives everything up.
@@ -74,11 +76,15 @@ impl ShardKeeper {
             match self.round().await {
                 Ok(()) => {
                     self.connector.recovered();
+                    if std::mem::take(&mut self.was_cut_off) {
+                        self.parts.conductor.send(Command::Reconcile);
+                    }
                     if !self.parts.shutdown.is_cancelled() {
                         self.parts.health.set_ready();
                     }
                 }
                 Err(error) => {
+                    self.was_cut_off = true;
                     self.parts.health.set_not_ready("the database cannot be reached");
                     self.connector.trouble(&error).await;
                     continue;
@@ -99,10 +105,11 @@ impl ShardKeeper {
         self.parts.fence.extend(asked_at + lease * 2 / 3);
         self.compare(&renewed);
         let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        match change(members.len(), self.held.len()) {
+        let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
+        match change(members.len(), rank, self.held.len()) {
             Change::Take(want) => {
                 let taken = self.connector.session().await?.take_shards(me, &address, want, lease).await?;
-                self.gain(&taken);
+                self.gain(taken);
             }
             Change::Release(count) => self.release(usize::from(count)).await?,
             Change::Keep => {}
@@ -130,19 +137,19 @@ impl ShardKeeper {
         if !lost.is_empty() {
             self.parts.conductor.send(Command::ShardsLost(lost));
         }
-        // Ours in the table and not known here: the answer to taking it was lost.
-        let found: Vec<(ShardId, Epoch)> =
-            renewed.iter().filter(|(shard, _)| !self.held.contains_key(shard)).copied().collect();
-        self.gain(&found);
+        // Ours in the table and not known here: the answer to taking it was lost, or giving it up failed, and workers may
+        // have something of it.
+        let found = renewed.iter().filter(|(shard, _)| !self.held.contains_key(shard));
+        let found: Vec<TakenShard> = found.map(|&(shard, epoch)| TakenShard { shard, epoch, clean: false }).collect();
+        self.gain(found);
     }
 
-    fn gain(&mut self, taken: &[(ShardId, Epoch)]) {
+    fn gain(&mut self, taken: Vec<TakenShard>) {
         if taken.is_empty() {
             return;
         }
-        self.held.extend(taken.iter().copied());
-        let gained = taken.iter().map(|(shard, epoch)| Gained { shard: *shard, epoch: *epoch, clean: epoch.0 <= 1 });
-        self.parts.conductor.send(Command::ShardsGained(gained.collect()));
+        self.held.extend(taken.iter().map(|taken| (taken.shard, taken.epoch)));
+        self.parts.conductor.send(Command::ShardsGained(taken));
     }
 
     /// Gives shards up for others to take. The conductor forgets them first; what workers have of them they report to
@@ -154,20 +161,28 @@ impl ShardKeeper {
         }
         self.parts.conductor.send(Command::ShardsLost(released.clone()));
         let me = self.parts.me;
-        self.connector.session().await?.release(me, &released).await
+        self.connector.session().await?.release(me, &released, false).await
     }
 
-    /// A node number for this replica's own ids, renewed long before it runs out.
+    /// A node number for this replica's own ids, renewed long before it runs out. Without one only notifications wait.
     async fn lease_node(&mut self) -> Result<(), StoreError> {
         if self.node_leased_at.is_some_and(|leased_at| leased_at.elapsed() < NODE_RENEWAL) {
             return Ok(());
         }
         let asked_at = Instant::now();
         let holder = self.parts.me.uuid();
-        let node = self.connector.session().await?.lease_node(holder, NODE_LEASE).await?;
-        self.parts.ids.leased(node, asked_at);
-        self.node_leased_at = Some(asked_at);
-        Ok(())
+        match self.connector.session().await?.lease_node(holder, NODE_LEASE).await {
+            Ok(node) => {
+                self.parts.ids.leased(node, asked_at);
+                self.node_leased_at = Some(asked_at);
+                Ok(())
+            }
+            Err(error @ StoreError::NoNodeNumber) => {
+                tracing::error!(%error, "notifications of failure wait: programs that were killed hold the numbers for an hour");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Nothing more is dispatched, what is in flight is settled, then the shards go to the others at once. The lease is
@@ -176,9 +191,13 @@ impl ShardKeeper {
         let (answer, mut drained) = oneshot::channel();
         self.parts.conductor.send(Command::Drain(answer));
         let deadline = Instant::now() + self.parts.drain_timeout;
+        let mut is_drained = false;
         while Instant::now() < deadline {
             match tokio::time::timeout(self.parts.renew_every, &mut drained).await {
-                Ok(_) => break,
+                Ok(answer) => {
+                    is_drained = answer.is_ok();
+                    break;
+                }
                 Err(_) => {
                     if let Err(error) = self.renew_only().await {
                         tracing::warn!(error = %Chain(&error), "cannot renew while draining");
@@ -188,7 +207,7 @@ impl ShardKeeper {
         }
         let shards: Vec<ShardId> = self.held.drain().map(|(shard, _)| shard).collect();
         self.parts.conductor.send(Command::ShardsLost(shards.clone()));
-        if let Err(error) = self.give_all_up(&shards).await {
+        if let Err(error) = self.give_all_up(&shards, is_drained).await {
             tracing::warn!(error = %Chain(&error), "shards are not given up; others take them when the lease runs out");
         }
     }
@@ -198,9 +217,9 @@ impl ShardKeeper {
         self.connector.session().await?.renew(me, lease).await.map(|_| ())
     }
 
-    async fn give_all_up(&mut self, shards: &[ShardId]) -> Result<(), StoreError> {
+    async fn give_all_up(&mut self, shards: &[ShardId], clean: bool) -> Result<(), StoreError> {
         let me = self.parts.me;
-        self.connector.session().await?.release(me, shards).await?;
+        self.connector.session().await?.release(me, shards, clean).await?;
         self.connector.session().await?.leave(me).await
     }
 }

@@ -1,5 +1,7 @@
 //! How many shards a replica should hold. Pure.
 
+use std::cmp::Ordering;
+
 use mailtier_types::SHARD_COUNT;
 
 /// What to change.
@@ -13,20 +15,18 @@ pub(super) enum Change {
     Keep,
 }
 
-/// Each of `members` replicas holds an equal share, the odd ones going to whoever is first to take them. A replica above
-/// the share rounded up gives up what is above it; one at or above the share rounded down takes only while some have no
-/// owner, so that shares never swing.
-pub(super) fn change(members: usize, mine: usize) -> Change {
-    let members = members.max(1);
+/// Each of `members` replicas holds an equal share; the odd ones are those of the first ranks, which is the same for all
+/// that see the same members. The shares add up to all shards, so who is above its own gives up exactly what another is
+/// below.
+pub(super) fn change(members: usize, rank: usize, mine: usize) -> Change {
     let total = usize::from(SHARD_COUNT);
-    let most = total.div_ceil(members);
+    let members = members.clamp(1, total);
+    let share = total / members + usize::from(rank < total % members);
     let count = |number: usize| u16::try_from(number).unwrap_or(SHARD_COUNT);
-    if mine > most {
-        Change::Release(count(mine - most))
-    } else if mine < most {
-        Change::Take(count(most - mine))
-    } else {
-        Change::Keep
+    match mine.cmp(&share) {
+        Ordering::Greater => Change::Release(count(mine - share)),
+        Ordering::Less => Change::Take(count(share - mine)),
+        Ordering::Equal => Change::Keep,
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
         for _ in 0..50 {
             for replica in 0..held.len() {
                 let free = usize::from(SHARD_COUNT) - held.iter().sum::<usize>();
-                match change(held.len(), held[replica]) {
+                match change(held.len(), replica, held[replica]) {
                     Change::Take(want) => {
                         let taken = usize::from(want).min(free);
                         held[replica] += taken;
@@ -59,22 +59,25 @@ mod tests {
         for replicas in 1..=20 {
             let (held, _) = settle(vec![0; replicas]);
             assert_eq!(held.iter().sum::<usize>(), 256, "{held:?}");
-            let most = 256_usize.div_ceil(replicas);
-            assert!(held.iter().all(|share| *share <= most), "{held:?}");
+            let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
+            assert!(most - least <= 1, "{held:?}");
         }
     }
 
     #[test]
     fn a_newcomer_takes_its_share_and_little_else_moves() {
-        let (held, moved) = settle(vec![128, 128, 0]);
-        assert_eq!(held.iter().sum::<usize>(), 256);
-        assert!(held[2] >= 84 && moved <= 86, "{held:?}, {moved} moved");
+        for newcomer in 0..3 {
+            let mut held = vec![128; 3];
+            held[newcomer] = 0;
+            let (held, moved) = settle(held);
+            assert_eq!(held, [86, 85, 85]);
+            assert_eq!(moved, held[newcomer], "{held:?}");
+        }
     }
 
     #[test]
     fn the_shares_of_one_that_left_are_taken_over() {
-        let (held, moved) = settle(vec![86, 86]);
-        assert_eq!(held, [128, 128]);
-        assert_eq!(moved, 84);
+        let (held, moved) = settle(vec![86, 85]);
+        assert_eq!((held, moved), (vec![128, 128], 85));
     }
 }

@@ -12,6 +12,7 @@ use mailtier_config::Secret;
 use mailtier_telemetry::Meters;
 use mailtier_types::{SHARD_COUNT, ShardId};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::conductor::{Command, Conductor};
 
@@ -44,19 +45,21 @@ pub(crate) struct HintSender {
 impl HintSender {
     /// Runs until nobody has anything to tell any more.
     pub(crate) async fn run(mut self) {
-        let mut clients: HashMap<String, PeerClient> = HashMap::new();
+        let mut owners: HashMap<String, mpsc::Sender<Vec<Hint>>> = HashMap::new();
+        let mut telling = JoinSet::new();
         let mut batches = Vec::new();
         while self.hints.recv_many(&mut batches, BATCHES).await > 0 {
+            owners.retain(|address, _| self.map.borrow().contains(address));
             for (address, hints) in self.by_owner(batches.drain(..).flatten()) {
-                let count = hints.len() as u64;
-                match self.tell(&mut clients, &address, hints).await {
-                    Ok(()) => self.meters.queue_hints.add(count, &[]),
-                    Err(error) => {
-                        tracing::debug!(address, %error, "hints lost; their owner finds the deliveries by itself");
-                        clients.remove(&address);
-                    }
-                }
+                let owner = owners.entry(address).or_insert_with_key(|address| {
+                    let (sender, hints) = mpsc::channel(BATCHES);
+                    telling.spawn(tell(address.clone(), hints, self.token.clone(), Arc::clone(&self.meters)));
+                    sender
+                });
+                // One that does not listen finds the deliveries by itself.
+                let _ = owner.try_send(hints);
             }
+            while telling.try_join_next().is_some() {}
         }
     }
 
@@ -71,26 +74,30 @@ impl HintSender {
         }
         owners
     }
+}
 
-    async fn tell(
-        &self,
-        clients: &mut HashMap<String, PeerClient>,
-        address: &str,
-        hints: Vec<Hint>,
-    ) -> Result<(), ApiError> {
+/// Tells one owner, until it owns nothing any more; one that is away keeps nobody else waiting.
+async fn tell(address: String, mut hints: mpsc::Receiver<Vec<Hint>>, token: Option<Secret>, meters: Arc<Meters>) {
+    let mut connected: Option<PeerClient> = None;
+    let mut batches = Vec::new();
+    while hints.recv_many(&mut batches, BATCHES).await > 0 {
+        let hints: Vec<Hint> = batches.drain(..).flatten().collect();
+        let count = hints.len() as u64;
         let call = async {
-            let client = match clients.get(address) {
-                Some(client) => client.clone(),
-                None => {
-                    let client = PeerClient::connect(&format!("http://{address}"), self.token.as_ref()).await?;
-                    clients.insert(address.to_owned(), client.clone());
-                    client
-                }
+            let client = match connected.take() {
+                Some(client) => client,
+                None => PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?,
             };
-            client.hint(hints).await
+            client.hint(hints).await.map(|()| client)
         };
         let late = || ApiError::Unavailable("no answer in time".to_owned());
-        tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| late())?
+        match tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(late())) {
+            Ok(client) => {
+                connected = Some(client);
+                meters.queue_hints.add(count, &[]);
+            }
+            Err(error) => tracing::debug!(address, %error, "hints lost; their owner finds the deliveries by itself"),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a settlement writes: a pure function of what was reported and what is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_message::dsn::DsnFailure;
 use mailtier_schedule::{Next, RetryPolicy, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
+use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp};
 
 use super::bounce::{BounceFacts, BounceWriter};
@@ -41,6 +43,25 @@ pub(super) struct Case<'a> {
     pub(super) chance: f32,
 }
 
+impl Case<'_> {
+    /// What follows from an outcome.
+    fn next(&self, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Next {
+        classify(outcome, self.report.attempt, &policy.retry, self.stored.expires_at, now, self.chance)
+    }
+
+    /// Whether it ends for some recipient without delivery and the sender is to be told: not the null sender
+    /// (RFC 5321 §4.5.5), and not what an operator takes out.
+    pub(super) fn is_returned(&self, policy: &Policy, now: Timestamp) -> bool {
+        let fails = |outcome: &Outcome| matches!(self.next(outcome, policy, now), Next::Fail | Next::Expire);
+        !self.stored.sender.is_empty()
+            && match &self.report.what {
+                What::Expired => true,
+                What::Removed { .. } => false,
+                What::Outcomes(outcomes) => outcomes.iter().any(|(_, outcome)| fails(outcome)),
+            }
+    }
+}
+
 /// What a settlement comes to.
 #[derive(Debug, Default)]
 pub(super) struct Planned {
@@ -62,7 +83,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) now: Timestamp,
     /// Header sections of messages that may be returned.
     pub(super) headers: &'a HashMap<MessageId, Bytes>,
-    /// Ids for notifications, as many as there are cases.
+    /// Ids for notifications, as many as there are cases that are returned.
     pub(super) ids: Vec<MessageId>,
 }
 
@@ -88,7 +109,9 @@ struct Verdicts {
 fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
     let Case { report, stored, .. } = case;
     let verdicts = verdicts(case, surroundings);
-    let options = mailtier_api::decode_options(&stored.options).unwrap_or_default();
+    // Of options that cannot be read nothing is believed, least of all that the body has no other delivery.
+    let options = mailtier_api::decode_options(&stored.options)
+        .unwrap_or_else(|_| Options { fanout: MAX_FANOUT, ..Options::default() });
     let remaining: Vec<String> =
         stored.recipients.iter().filter(|recipient| !verdicts.resolved.contains(recipient)).cloned().collect();
     let after = after(case, &verdicts, &remaining, surroundings, &options, planned);
@@ -157,12 +180,14 @@ fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
             verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), outcome);
         }
         What::Outcomes(outcomes) => {
+            // A recipient that is over already takes no further change (invariant 2), and each is named once.
+            let mut open: HashSet<&str> = stored.recipients.iter().map(String::as_str).collect();
             for (recipients, outcome) in outcomes {
-                // A recipient that is over already takes no further change (invariant 2).
                 let named: Vec<String> = recipients
                     .iter()
-                    .map(|recipient| recipient.as_str().to_owned())
-                    .filter(|recipient| stored.recipients.contains(recipient))
+                    .map(Mailbox::as_str)
+                    .filter(|recipient| open.remove(recipient))
+                    .map(str::to_owned)
                     .collect();
                 if !named.is_empty() {
                     verdicts.classify(case, surroundings, named, outcome);
@@ -175,9 +200,7 @@ fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
 
 impl Verdicts {
     fn classify(&mut self, case: &Case<'_>, surroundings: &Surroundings<'_>, named: Vec<String>, outcome: &Outcome) {
-        let (attempt, retry) = (case.report.attempt, &surroundings.policy.retry);
-        let next = classify(outcome, attempt, retry, case.stored.expires_at, surroundings.now, case.chance);
-        match next {
+        match case.next(outcome, surroundings.policy, surroundings.now) {
             Next::Delivered => {
                 self.resolved.extend(named.iter().cloned());
                 self.events.push((EventKind::RecipientDelivered, named, Some(outcome.clone())));
@@ -185,7 +208,7 @@ impl Verdicts {
             Next::Fail => self.give_up(EventKind::RecipientFailed, named, Some(outcome.clone())),
             Next::Expire => self.give_up(EventKind::RecipientExpired, named, Some(outcome.clone())),
             // An opinion loses to a newer attempt (invariant 4), and is recorded once.
-            Next::Retry(_) if attempt <= case.stored.attempts => {}
+            Next::Retry(_) if case.report.attempt <= case.stored.attempts => {}
             Next::Retry(due) => {
                 self.deferral = Some((outcome.clone(), due));
                 self.events.push((EventKind::AttemptDeferred, named, Some(outcome.clone())));
@@ -220,7 +243,9 @@ fn after(
     let (attempts, due, last_outcome) = match &verdicts.deferral {
         Some((outcome, due)) => (report.attempt, *due, mailtier_api::encode_outcome(outcome)),
         None => {
-            let due = stored.next_attempt_at.unwrap_or(surroundings.now);
+            let said_nothing = verdicts.resolved.is_empty() && report.attempt > stored.attempts;
+            let rest = if said_nothing { surroundings.policy.retry.first } else { Duration::ZERO };
+            let due = stored.next_attempt_at.unwrap_or(surroundings.now).max(surroundings.now.after(rest));
             (stored.attempts, due, stored.last_outcome.clone())
         }
     };
@@ -394,6 +419,36 @@ mod tests {
         let result =
             planned(&stored("s@a.example", &["x@b.example"], 1), &report(2, outcomes(&[("gone@b.example", 550)])));
         assert!(result.plan.dsns.is_empty() && result.plan.events.is_empty() && result.plan.finished.is_empty());
+    }
+
+    #[test]
+    fn a_recipient_named_twice_is_settled_once() {
+        let twice = outcomes(&[("x@b.example", 250), ("x@b.example", 550)]);
+        let result = planned(&stored("s@a.example", &["x@b.example"], 0), &report(1, twice));
+        assert!(result.plan.dsns.is_empty());
+        let kinds: Vec<_> = result.plan.events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::RecipientDelivered]);
+    }
+
+    #[test]
+    fn a_result_about_nobody_rests_before_the_next_attempt() {
+        let result =
+            planned(&stored("s@a.example", &["x@b.example"], 0), &report(1, outcomes(&[("gone@b.example", 250)])));
+        assert_eq!(result.plan, SettlePlan::default());
+        let due = NOW.after(RetryPolicy::default().first);
+        assert_eq!(result.dispositions[0].after, After::Later { attempts: 0, due });
+    }
+
+    #[test]
+    fn only_what_is_given_up_is_returned() {
+        let returned = |sender, what| {
+            let (stored, report) = (stored(sender, &["x@b.example"], 0), report(1, what));
+            Case { report: &report, stored: &stored, chance: 0.5 }.is_returned(&policy(), NOW)
+        };
+        assert!(returned("s@a.example", What::Expired) && returned("s@a.example", outcomes(&[("x@b.example", 550)])));
+        assert!(!returned("s@a.example", outcomes(&[("x@b.example", 450)])));
+        assert!(!returned("", What::Expired));
+        assert!(!returned("s@a.example", What::Removed { operator: String::new() }));
     }
 
     #[test]

@@ -1,27 +1,30 @@
 //! The settling loop: each transaction takes what gathered while the one before it was in flight. What was delivered to
 //! all at the first attempt goes a fast way, in one statement; everything else is read, locked, decided and written.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_store::{Finished, NewEvent, Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, MessageId};
+use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bounce::RETURNED_HEADER_BYTES;
 use super::line::Line;
 use super::plan::{Case, Planned, Policy, Surroundings, disposition, plan};
-use super::{After, Disposition, Report, What};
+use super::{After, Report, What};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
-use crate::database::Connector;
+use crate::database::{Chain, Connector};
 use crate::ids::Ids;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
+/// Between two tries of what the database refuses.
+const ASIDE_PAUSE: Duration = Duration::from_secs(30);
 /// A header section is looked for in so much of a decompressed first chunk.
 const FIRST_CHUNK_BYTES: usize = 1 << 20;
 
@@ -63,12 +66,15 @@ pub(crate) type Settling = Policy;
 pub(crate) struct Settler {
     parts: SettlerParts,
     connector: Connector,
+    /// What the database refuses to settle, and when it is tried again.
+    aside: Vec<Report>,
+    aside_until: tokio::time::Instant,
 }
 
 impl Settler {
     pub(crate) fn new(parts: SettlerParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "settle");
-        Self { parts, connector }
+        Self { parts, connector, aside: Vec::new(), aside_until: tokio::time::Instant::now() }
     }
 
     /// Runs until nobody can report any more.
@@ -83,38 +89,66 @@ impl Settler {
                     self.settle(&mut batch).await;
                 }
                 Some(removal) = self.parts.removals.recv() => self.remove(removal).await,
+                () = tokio::time::sleep_until(self.aside_until), if !self.aside.is_empty() => {
+                    batch.append(&mut self.aside);
+                    self.settle(&mut batch).await;
+                }
             }
         }
     }
 
-    /// Settles a batch, again and again until it is durable: a result is never dropped.
+    /// Settles a batch, until all of it is durable: a result is never dropped. A delivery reported twice is settled
+    /// twice, one after the other.
     async fn settle(&mut self, batch: &mut Vec<Report>) {
-        let (fast, slow): (Vec<Report>, Vec<Report>) = batch.drain(..).partition(is_plain_delivery);
-        if !fast.is_empty() {
-            self.until_durable(&fast, Way::Fast).await;
-        }
-        // A delivery reported twice in one batch is settled twice, one after the other.
-        let mut left = slow;
+        let mut left = std::mem::take(batch);
         while !left.is_empty() {
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::with_capacity(left.len());
             let (now, later): (Vec<Report>, Vec<Report>) =
                 left.into_iter().partition(|report| seen.insert(report.delivery));
-            self.until_durable(&now, Way::Slow).await;
+            let (fast, slow): (Vec<Report>, Vec<Report>) = now.into_iter().partition(is_plain_delivery);
+            self.until_durable(fast, Way::Fast).await;
+            self.until_durable(slow, Way::Slow).await;
             left = later;
         }
     }
 
-    async fn until_durable(&mut self, reports: &[Report], way: Way) -> Vec<Disposition> {
-        loop {
+    /// Settles reports, again and again while the database is in trouble. One that the database refuses is found by
+    /// halving and set aside, so that it stops nobody else's.
+    async fn until_durable(&mut self, reports: Vec<Report>, way: Way) {
+        let mut groups = vec![reports];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
             let started = Instant::now();
-            match self.try_settle(reports, way).await {
+            match self.try_settle(&group, way).await {
                 Ok(planned) => {
                     self.connector.recovered();
-                    return self.conclude(reports.len(), planned, started);
+                    self.conclude(group.len(), planned, started);
                 }
-                Err(error) => self.connector.trouble(&error).await,
+                Err(error) if error.is_transient() => {
+                    self.connector.trouble(&error).await;
+                    groups.push(group);
+                }
+                Err(error) if group.len() > 1 => {
+                    tracing::warn!(reports = group.len(), error = %Chain(&error), "refused; settled in halves");
+                    groups.push(group.split_off(group.len() / 2));
+                    groups.push(group);
+                }
+                Err(error) => self.set_aside(group, &error),
             }
         }
+    }
+
+    fn set_aside(&mut self, reports: Vec<Report>, error: &StoreError) {
+        for report in &reports {
+            tracing::error!(delivery = %report.delivery, attempt = report.attempt, error = %Chain(error),
+                retry_in = ?ASIDE_PAUSE, "cannot be settled");
+        }
+        if self.aside.is_empty() {
+            self.aside_until = tokio::time::Instant::now() + ASIDE_PAUSE;
+        }
+        self.aside.extend(reports);
     }
 
     async fn try_settle(&mut self, reports: &[Report], way: Way) -> Result<Planned, StoreError> {
@@ -125,7 +159,7 @@ impl Settler {
         }
     }
 
-    fn conclude(&self, count: usize, planned: Planned, started: Instant) -> Vec<Disposition> {
+    fn conclude(&self, count: usize, planned: Planned, started: Instant) {
         let meters = &self.parts.meters;
         meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
         meters.queue_settle_batch.record(count as f64, &[]);
@@ -135,11 +169,10 @@ impl Settler {
             meters.queue_settled.add(recipients, &Meters::attribute("outcome", line.kind.name()));
             line.log();
         }
-        self.parts.conductor.send(Command::Settled(planned.dispositions.clone()));
+        self.parts.conductor.send(Command::Settled(planned.dispositions));
         if !planned.committed.is_empty() {
             self.parts.conductor.send(Command::Accepted(planned.committed));
         }
-        planned.dispositions
     }
 
     async fn remove(&mut self, removal: Removal) {
@@ -178,10 +211,9 @@ enum Way {
 /// Delivered to every recipient at the first attempt, as this replica dispatched it.
 fn is_plain_delivery(report: &Report) -> bool {
     let (What::Outcomes(outcomes), Some(content)) = (&report.what, &report.content) else { return false };
-    let named: usize = outcomes.iter().map(|(recipients, _)| recipients.len()).sum();
     report.attempt == 1
-        && named == content.recipients.len()
         && outcomes.iter().all(|(_, outcome)| outcome.is_delivered())
+        && outcomes.iter().flat_map(|(recipients, _)| recipients).eq(&content.recipients)
 }
 
 /// One statement; events are written only for deliveries that were still there.
@@ -228,7 +260,7 @@ fn line(content: &Content, recipients: Vec<String>, outcome: &mailtier_types::Ou
     }
 }
 
-/// Reads what is needed, locks, decides by what is then there, writes.
+/// Locks, decides by what is then there, writes.
 async fn settle_decided(
     session: &mut Session,
     reports: &[Report],
@@ -237,55 +269,30 @@ async fn settle_decided(
 ) -> Result<Planned, StoreError> {
     let now = clock::now();
     let wanted: Vec<DeliveryId> = reports.iter().map(|report| report.delivery).collect();
-    let headers = headers_to_return(session, reports, &wanted).await?;
-    let ids: Vec<MessageId> = reports.iter().map_while(|_| ids.take(now)).collect();
-    if ids.len() < reports.len() {
-        // Without ids failures could not be returned to their senders: wait for a node number.
-        return Err(StoreError::NoNodeNumber);
-    }
-    let chances: Vec<f32> = reports.iter().map(|_| rand::random()).collect();
     let mut transaction = session.begin_settle().await?;
     let locked = transaction.lock(&wanted).await?;
     let rows: HashMap<DeliveryId, &StoredDelivery> = locked.iter().map(|row| (row.id, row)).collect();
     let cases: Vec<Case<'_>> = reports
         .iter()
-        .zip(chances)
-        .filter_map(|(report, chance)| Some(Case { report, stored: rows.get(&report.delivery)?, chance }))
+        .filter_map(|report| Some(Case { report, stored: rows.get(&report.delivery)?, chance: rand::random() }))
         .collect();
-    let mut planned = plan(&cases, Surroundings { policy, now, headers: &headers, ids });
+    let (mut headers, mut dsn_ids) = (HashMap::new(), Vec::new());
+    for Case { stored, .. } in cases.iter().filter(|case| case.is_returned(policy, now)) {
+        // Without an id a failure could not be returned to its sender.
+        dsn_ids.push(ids.take(now).ok_or(StoreError::NoNodeNumber)?);
+        if let Entry::Vacant(place) = headers.entry(stored.message) {
+            let chunk = transaction.first_chunk(stored.message).await?.unwrap_or_default();
+            let encoding = mailtier_api::decode_options(&stored.options).map_or(BodyEncoding::Identity, |o| o.encoding);
+            place.insert(header_section(&chunk, encoding));
+        }
+    }
+    let mut planned = plan(&cases, Surroundings { policy, now, headers: &headers, ids: dsn_ids });
     transaction.apply(&planned.plan).await?;
     transaction.commit().await?;
     // What is not there any more is over, whoever settled it.
     let gone = reports.iter().filter(|report| !rows.contains_key(&report.delivery));
     planned.dispositions.extend(gone.map(|report| disposition(report, After::Over)));
     Ok(planned)
-}
-
-/// The header sections of messages that this batch may return to their senders.
-async fn headers_to_return(
-    session: &mut Session,
-    reports: &[Report],
-    wanted: &[DeliveryId],
-) -> Result<HashMap<MessageId, Bytes>, StoreError> {
-    let may_fail = |report: &Report| match &report.what {
-        What::Expired => true,
-        What::Outcomes(outcomes) => outcomes.iter().any(|(_, outcome)| !outcome.is_delivered()),
-        What::Removed { .. } => false,
-    };
-    let mut headers = HashMap::new();
-    if !reports.iter().any(may_fail) {
-        return Ok(headers);
-    }
-    let suspects: HashSet<DeliveryId> = reports.iter().filter(|report| may_fail(report)).map(|r| r.delivery).collect();
-    for row in session.fetch(wanted).await? {
-        if row.sender.is_empty() || !suspects.contains(&row.id) || headers.contains_key(&row.message) {
-            continue;
-        }
-        let encoding = mailtier_api::decode_options(&row.options).map_or(BodyEncoding::Identity, |o| o.encoding);
-        let chunk = session.body_chunk(row.message, 0).await?.unwrap_or_default();
-        headers.insert(row.message, header_section(&chunk, encoding));
-    }
-    Ok(headers)
 }
 
 /// The header section at the beginning of a first chunk; empty where that cannot be read.

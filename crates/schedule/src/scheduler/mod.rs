@@ -92,10 +92,17 @@ impl Scheduler {
         if let Some(entry) = self.next_expired(now) {
             return Some(Ready::Expired(entry));
         }
+        self.next_attempt(now).map(Ready::Attempt)
+    }
+
+    /// The next attempt: for when enough is being given up already.
+    pub fn next_attempt(&mut self, now: Timestamp) -> Option<Entry> {
+        self.observe(now);
+        self.fire();
         let queue = self.begin_turn()?;
         let key = self.dispatch_from(queue);
         self.end_turn(queue);
-        key.and_then(|key| self.at(key)).map(Ready::Attempt)
+        key.and_then(|key| self.at(key))
     }
 
     /// The next delivery to give up: for when no attempt can be begun at all.

@@ -88,6 +88,19 @@ fn a_place_in_the_round_that_is_not_used_goes_to_the_next_tenant() {
 }
 
 #[test]
+fn attempts_and_what_is_given_up_can_be_asked_for_apart() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    let late = NOW.after(HOUR);
+    scheduler.insert("a.example", Entry { expires_at: late, ..entry("a.example", 1, NOW) }, NOW);
+    scheduler.insert("b.example", Entry { expires_at: late.after(HOUR), ..entry("b.example", 2, NOW) }, NOW);
+    assert_eq!(scheduler.next_expired(NOW), None);
+    assert_eq!(scheduler.next_attempt(late).map(|entry| entry.id), Some(id(2)));
+    assert_eq!(scheduler.next_attempt(late), None, "nothing is attempted after its time");
+    assert_eq!(scheduler.next_expired(late).map(|entry| entry.id), Some(id(1)));
+    assert_eq!(scheduler.next_expired(late), None);
+}
+
+#[test]
 fn what_stands_behind_the_limit_expires_on_time() {
     let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
     for number in 1..=3 {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use mailtier_store::StoreError;
+use mailtier_store::{StoreError, TakenShard};
 use mailtier_types::{Epoch, ReplicaId, SHARD_COUNT, ShardId};
 use uuid::Uuid;
 
@@ -18,23 +18,30 @@ async fn a_shard_has_one_owner_until_it_is_released_or_its_lease_runs_out() {
     let mut other = store.session().await.unwrap();
     let (a, b) = (ReplicaId::random(), ReplicaId::random());
     assert_eq!(session.take_shards(a, "a:1", 200, LEASE).await.unwrap().len(), 200);
-    assert_eq!(other.take_shards(b, "b:1", ALL, LEASE).await.unwrap().len(), 56);
+    let rest = other.take_shards(b, "b:1", ALL, LEASE).await.unwrap();
+    assert!(rest.len() == 56 && rest.iter().all(|taken| taken.clean && taken.epoch == Epoch(1)));
     assert!(other.take_shards(b, "b:1", ALL, LEASE).await.unwrap().is_empty());
     let mine = session.renew(a, LEASE).await.unwrap();
     assert_eq!(mine.len(), 200);
     assert!(mine.iter().all(|(_, epoch)| *epoch == Epoch(1)));
 
-    // Released: the other has it at once, one epoch later.
-    session.release(a, &[mine[0].0]).await.unwrap();
-    assert_eq!(other.take_shards(b, "b:1", ALL, LEASE).await.unwrap(), [(mine[0].0, Epoch(2))]);
-    session.release(a, &[mine[0].0]).await.unwrap();
-    assert_eq!(other.renew(b, LEASE).await.unwrap().len(), 57, "only the owner releases");
+    // Released: the other has it at once, one epoch later, and learns whether anything was in flight.
+    for (epoch, clean) in [(2, true), (3, false)] {
+        let shard = mine[0].0;
+        let (from, to) = if clean { (a, b) } else { (b, a) };
+        session.release(from, &[shard], clean).await.unwrap();
+        let taken = other.take_shards(to, "b:1", ALL, LEASE).await.unwrap();
+        assert_eq!(taken, [TakenShard { shard, epoch: Epoch(epoch), clean }]);
+    }
+    session.release(b, &[mine[0].0], true).await.unwrap();
+    assert_eq!(other.renew(b, LEASE).await.unwrap().len(), 56, "only the owner releases");
 
     // Run out and not taken: the owner goes on in the same epoch. Run out and taken: it is lost to it.
     database.sql("UPDATE shard SET lease_until = now() - interval '1 second'").await.unwrap();
-    assert_eq!(session.renew(a, LEASE).await.unwrap().len(), 199);
+    assert_eq!(session.renew(a, LEASE).await.unwrap().len(), 200);
     database.sql("UPDATE shard SET lease_until = now() - interval '1 second'").await.unwrap();
-    assert_eq!(other.take_shards(b, "b:1", ALL, LEASE).await.unwrap().len(), usize::from(ALL));
+    let taken = other.take_shards(b, "b:1", ALL, LEASE).await.unwrap();
+    assert!(taken.len() == usize::from(ALL) && taken.iter().all(|taken| !taken.clean));
     assert!(session.renew(a, LEASE).await.unwrap().is_empty());
     let map = session.shard_map().await.unwrap();
     assert_eq!(map.len(), usize::from(ALL));
@@ -58,7 +65,7 @@ async fn replicas_that_take_at_once_share_without_overlap() {
         .collect();
     let mut taken: Vec<ShardId> = Vec::new();
     for task in tasks {
-        taken.extend(task.await.unwrap().iter().map(|(shard, _)| *shard));
+        taken.extend(task.await.unwrap().iter().map(|taken| taken.shard));
     }
     let distinct: HashSet<_> = taken.iter().collect();
     assert_eq!(distinct.len(), taken.len(), "no shard twice");
