@@ -1,0 +1,81 @@
+//! What operators ask and want.
+
+use std::time::Duration;
+
+use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
+use mailtier_config::Secret;
+use mailtier_types::EventKind;
+
+use crate::submitter::{CONTENT, Submitter};
+use crate::system::{Replica, config, usual};
+use crate::worker::{Worker, all};
+
+fn of(messages: Vec<mailtier_types::MessageId>) -> Selection {
+    Selection { messages, all: false, destination: None, operator: "tests".into() }
+}
+
+#[tokio::test]
+async fn the_queue_can_be_read() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    worker.report(all(&dispatch, 451)).await;
+    let admin = replica.admin().await;
+    let request = ListRequest { limit: 10, deferred_only: true, ..ListRequest::default() };
+    let list = admin.list(request.clone()).await.unwrap();
+    assert_eq!(list.deliveries.len(), 1);
+    assert_eq!((list.deliveries[0].message, list.deliveries[0].attempts), (id, 1));
+    assert!(list.deliveries[0].last_outcome.as_ref().unwrap().to_string().contains("451"));
+    let none = ListRequest { destination: Some("c.example".into()), ..request };
+    assert!(admin.list(none).await.unwrap().deliveries.is_empty());
+    let shown = admin.show(id, true).await.unwrap();
+    assert_eq!((shown.content.as_ref(), shown.events.len()), (CONTENT, 2));
+    let by = TraceBy::Address("x@b.example".into());
+    let told = admin.trace(TraceRequest { by, limit: 10, since: None }).await.unwrap();
+    assert_eq!(told.len(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_does_not_wait_for_its_time() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    worker.is_left_alone().await;
+    assert_eq!(replica.admin().await.retry_now(of(vec![id])).await.unwrap(), 1);
+    assert_eq!(worker.dispatch().await.attempt, 2);
+}
+
+/// Whichever replica is asked: the owner forgets it, too.
+#[tokio::test]
+async fn what_an_operator_takes_out_is_not_attempted_any_more() {
+    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_secs(2);
+    let (database, replica) = usual(soon).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    let mut other = config(&database);
+    soon(&mut other);
+    let other = Replica::start(other).await;
+    let mut elsewhere = Worker::connect(&other).await;
+    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 1);
+    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 0);
+    tokio::join!(worker.is_left_alone(), elsewhere.is_left_alone());
+    let shown = replica.admin().await.show(id, false).await.unwrap();
+    assert!(shown.deliveries.is_empty());
+    assert_eq!(shown.events.last().unwrap().kind, EventKind::RecipientRemoved);
+    assert_eq!(database.sql("SELECT count(*) FROM body").await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn only_operators_are_answered() {
+    let (_database, replica) = usual(|_| {}).await;
+    for token in [None, Some(Secret::new("guessed".into()))] {
+        let admin = AdminClient::connect(&replica.url(), token.as_ref()).await.unwrap();
+        let refused = admin.list(ListRequest { limit: 1, ..ListRequest::default() }).await.unwrap_err();
+        assert!(matches!(refused, mailtier_api::ApiError::Unauthenticated(_)), "{refused}");
+    }
+}

@@ -1,0 +1,164 @@
+//! What results come to.
+
+use std::time::{Duration, SystemTime};
+
+use mailtier_types::{EventKind, MessageId, ReversePath, Timestamp};
+
+use crate::submitter::{CONTENT, Submitter};
+use crate::system::{LIMIT, Replica, usual};
+use crate::worker::{Worker, all, outcome, result};
+
+/// What history tells of a message, without its acceptance.
+async fn story(replica: &Replica, id: MessageId) -> Vec<(EventKind, Vec<String>)> {
+    let events = replica.admin().await.show(id, false).await.unwrap().events;
+    let told = events.into_iter().filter(|event| event.kind != EventKind::MessageAccepted);
+    told.map(|event| (event.kind, event.recipients.iter().map(ToString::to_string).collect())).collect()
+}
+
+fn to(address: &str) -> Vec<String> {
+    vec![address.to_owned()]
+}
+
+#[tokio::test]
+async fn what_is_delivered_leaves_nothing_but_its_history() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example", "y@B.example", "z@c.example"]).await;
+    let (first, second) = (worker.dispatch().await, worker.dispatch().await);
+    assert_eq!((first.message, second.message), (id, id));
+    let (b, c) = if first.destination == "b.example" { (first, second) } else { (second, first) };
+    assert_eq!((b.recipients.len(), c.recipients.len(), b.attempt), (2, 1, 1));
+    assert_eq!(b.body.clone().unwrap().concat(), CONTENT);
+    worker.report(all(&b, 250)).await;
+    assert_eq!(database.sql("SELECT count(*) FROM body").await.unwrap(), "1", "the other delivery needs it");
+    worker.report(all(&c, 250)).await;
+    for table in ["delivery", "retry", "body"] {
+        assert_eq!(database.sql(&format!("SELECT count(*) FROM {table}")).await.unwrap(), "0", "{table}");
+    }
+    assert_eq!(story(&replica, id).await.len(), 2);
+    let mut session = database.store().await.unwrap().session().await.unwrap();
+    let all_time = (Timestamp::EPOCH, Timestamp::from_system(SystemTime::now()));
+    assert_eq!(session.audit(all_time.0, all_time.1, 10).await.unwrap(), [], "each recipient is in one state");
+    worker.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn what_is_deferred_is_attempted_again_later() {
+    let (_database, replica) = usual(|config| config.queue.retry_first = Duration::from_secs(1)).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    worker.is_left_alone().await;
+    let second = worker.dispatch().await;
+    assert_eq!((second.delivery, second.attempt), (first.delivery, 2));
+    assert_eq!(second.body.clone().unwrap().concat(), CONTENT, "read again");
+    worker.report(all(&second, 250)).await;
+    let deferred = (EventKind::AttemptDeferred, to("x@b.example"));
+    assert_eq!(story(&replica, id).await, [deferred, (EventKind::RecipientDelivered, to("x@b.example"))]);
+}
+
+#[tokio::test]
+async fn each_recipient_fares_on_its_own() {
+    let (_database, replica) = usual(|config| config.queue.retry_first = Duration::from_millis(100)).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example", "y@b.example", "z@b.example"]).await;
+    let first = worker.dispatch().await;
+    let outcomes = [250, 451, 550].into_iter().zip(&first.recipients);
+    let outcomes = outcomes.map(|(code, recipient)| (vec![recipient.clone()], outcome(code))).collect();
+    worker.report(result(&first, outcomes)).await;
+    let (one, other) = (worker.dispatch().await, worker.dispatch().await);
+    let (notification, again) = if one.sender.is_null() { (one, other) } else { (other, one) };
+    assert_eq!(again.recipients, [first.recipients[1].clone()]);
+    assert_eq!(notification.sender, ReversePath::Null);
+    let text = String::from_utf8(notification.body.clone().unwrap().concat()).unwrap();
+    assert!(
+        text.contains("Final-Recipient: rfc822; z@b.example") && text.contains("Message-ID: <1@a.example>"),
+        "{text}"
+    );
+    assert!(!text.contains("y@b.example") && !text.contains("x@b.example"), "{text}");
+
+    // The notification comes back as well: nobody is told.
+    worker.report(all(&notification, 550)).await;
+    worker.report(all(&again, 250)).await;
+    worker.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn a_result_reported_twice_counts_once() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.send(all(&first, 550)).await;
+    worker.send(all(&first, 550)).await;
+    worker.report(all(&first, 550)).await;
+    let notification = worker.dispatch().await;
+    assert_eq!(notification.recipients[0].as_str(), "s@a.example");
+    worker.report(all(&notification, 250)).await;
+    worker.is_left_alone().await;
+    assert_eq!(story(&replica, id).await, [(EventKind::RecipientFailed, to("x@b.example"))]);
+    assert_eq!(database.sql("SELECT count(*) FROM event WHERE kind = 1").await.unwrap(), "2");
+}
+
+#[tokio::test]
+async fn what_was_not_attempted_is_handed_out_again_uncounted() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(result(&first, Vec::new())).await;
+    let again = worker.dispatch().await;
+    assert_eq!((again.delivery, again.attempt), (first.delivery, 1));
+}
+
+#[tokio::test]
+async fn what_waits_too_long_is_returned() {
+    let change = |config: &mut mailtier_config::Config| {
+        config.queue.lifetime = Duration::from_secs(2);
+        config.queue.retry_first = Duration::from_secs(3600);
+        config.queue.retry_max = Duration::from_secs(3600);
+    };
+    let (_database, replica) = usual(change).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    let notification = worker.dispatch().await;
+    assert!(notification.sender.is_null());
+    let story = story(&replica, id).await;
+    assert_eq!(story.last(), Some(&(EventKind::RecipientExpired, to("x@b.example"))));
+}
+
+/// A result that the database refuses stops nobody else's.
+#[tokio::test]
+async fn what_cannot_be_settled_is_set_aside() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    database
+        .sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$BEGIN IF 'poison@b.example' = ANY (NEW.recipients) AND NEW.kind <> 1 THEN \
+             RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END$$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    for recipient in ["w@b.example", "x@b.example", "poison@b.example", "y@b.example", "z@b.example"] {
+        submitter.accepted("s@a.example", &[recipient]).await;
+    }
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        let dispatch = worker.dispatch().await;
+        worker.send(all(&dispatch, 250)).await;
+        if dispatch.recipients[0].as_str() != "poison@b.example" {
+            others.push(mailtier_api::work::Settled { delivery: dispatch.delivery, attempt: 1 });
+        }
+    }
+    for settled in others {
+        worker.until_settled(settled).await;
+    }
+    let left = database.sql("SELECT recipients[1] FROM delivery").await.unwrap();
+    assert_eq!(left, "poison@b.example", "kept, within {LIMIT:?}");
+    worker.is_left_alone().await;
+}

@@ -1,0 +1,17 @@
+//! The queue as its submitters, its workers, other replicas and operators meet it: a real PostgreSQL, real gRPC.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what helps a test may fail loudly"
+)]
+
+mod accept;
+mod admin;
+mod delivery;
+mod ownership;
+mod submitter;
+mod system;
+mod worker;

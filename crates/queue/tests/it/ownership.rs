@@ -1,0 +1,156 @@
+//! Who dispatches what, whatever happens to workers and replicas.
+
+use std::time::Duration;
+
+use mailtier_api::work::{Holding, WorkerFrame};
+use mailtier_types::WorkerId;
+
+use crate::submitter::Submitter;
+use crate::system::{Replica, config, usual};
+use crate::worker::{Manner, Worker, all, in_flight};
+
+#[tokio::test]
+async fn what_a_lost_worker_had_is_given_to_another_and_its_late_result_is_still_a_fact() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut first) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let (id, dispatch) = (first.id, first.dispatch().await);
+    first.vanish();
+    let mut second = Worker::connect(&replica).await;
+    let again = second.dispatch().await;
+    assert_eq!((again.delivery, again.attempt), (dispatch.delivery, 1));
+    let mut first = Worker::connect_as(id, &replica, Manner::default()).await;
+    first.report(all(&dispatch, 250)).await;
+    second.report(all(&again, 451)).await;
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
+    second.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_with_its_deliveries_keeps_them() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let (id, dispatch) = (worker.id, worker.dispatch().await);
+    worker.vanish();
+    let manner = Manner { holds: vec![in_flight(&dispatch)], ..Manner::default() };
+    let mut worker = Worker::connect_as(id, &replica, manner).await;
+    worker.grant(100).await;
+    worker.is_left_alone().await;
+    worker.report(all(&dispatch, 250)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_without_its_deliveries_gets_them_again() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let (id, dispatch) = (worker.id, worker.dispatch().await);
+    worker.vanish();
+    let mut worker = Worker::connect_as(id, &replica, Manner::default()).await;
+    worker.grant(100).await;
+    assert_eq!(worker.dispatch().await.delivery, dispatch.delivery);
+}
+
+/// The answer to a question says nothing of what was sent after it was asked.
+#[tokio::test]
+async fn a_slow_answer_loses_nothing() {
+    let (_database, replica) = usual(|_| {}).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let manner = Manner { is_mute: true, ..Manner::default() };
+    let mut worker = Worker::connect_as(WorkerId::random(), &replica, manner).await;
+    worker.grant(100).await;
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    let holding = Holding { shards: vec![(dispatch.shard, dispatch.epoch)], in_flight: Vec::new() };
+    worker.say(WorkerFrame { holding: Some(holding), ..WorkerFrame::default() }).await;
+    worker.is_left_alone().await;
+    worker.report(all(&dispatch, 250)).await;
+}
+
+#[tokio::test]
+async fn the_heir_of_a_killed_replica_attempts_what_nobody_has() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let held = worker.dispatch().await;
+    let id = worker.id;
+    worker.vanish();
+    // Nobody takes these before the replica is killed.
+    let waiting = submitter.accepted("s@a.example", &["y@b.example"]).await;
+    replica.kill();
+    let heir = Replica::start(config(&database)).await;
+    let manner = Manner { holds: vec![in_flight(&held)], ..Manner::default() };
+    let mut worker = Worker::connect_as(id, &heir, manner).await;
+    worker.grant(100).await;
+    let next = worker.dispatch().await;
+    assert_eq!((next.message, next.epoch > held.epoch), (waiting, true));
+    worker.is_left_alone().await;
+    worker.report(all(&held, 250)).await;
+    worker.report(all(&next, 250)).await;
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
+}
+
+/// A clean end leaves nothing to be asked for: the heir need not wait for workers that may be somewhere.
+#[tokio::test]
+async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
+    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
+    let (database, replica) = usual(hour).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    replica.stop().await;
+    let mut config = config(&database);
+    hour(&mut config);
+    let heir = Replica::start(config).await;
+    let mut worker = Worker::connect(&heir).await;
+    worker.dispatch().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_leaves_settles_what_is_in_flight() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    let (_, ()) = tokio::join!(worker.report(all(&dispatch, 250)), replica.stop());
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
+    assert_eq!(database.sql("SELECT count(*) FROM shard WHERE owner IS NOT NULL").await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn owners_are_told_of_what_others_accept() {
+    let never = |config: &mut mailtier_config::Config| config.queue.catch_up_every = Duration::from_secs(3600);
+    let (database, replica) = usual(never).await;
+    let mut other = config(&database);
+    never(&mut other);
+    let other = Replica::start(other).await;
+    let (mut here, mut there) = (Worker::connect(&replica).await, Worker::connect(&other).await);
+    let mut submitter = Submitter::connect(&replica).await;
+    until_shared(&database).await;
+    for number in 0..20 {
+        submitter.accepted("s@a.example", &[&format!("x@d{number}.example")]).await;
+    }
+    let (mut at_home, mut abroad) = (0, 0);
+    while at_home + abroad < 20 {
+        tokio::select! {
+            _ = here.dispatch() => at_home += 1,
+            _ = there.dispatch() => abroad += 1,
+        }
+    }
+    assert!(at_home > 0 && abroad > 0, "{at_home} and {abroad}");
+}
+
+/// Until both replicas have their share, and each knows of the other's.
+async fn until_shared(database: &mailtier_testkit::postgres::TestDatabase) {
+    let shares = "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM shard GROUP BY owner) s";
+    let mut rounds = tokio::time::interval(Duration::from_millis(200));
+    let mut even = 0;
+    for _ in 0..100 {
+        rounds.tick().await;
+        even = if database.sql(shares).await.unwrap() == "128 128" { even + 1 } else { 0 };
+        if even == 6 {
+            return;
+        }
+    }
+    panic!("never shared");
+}

@@ -1,0 +1,93 @@
+//! Queue replicas with their configuration, running in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_api::admin::AdminClient;
+use mailtier_config::{Config, Secret};
+use mailtier_service::Context;
+use mailtier_testkit::postgres::TestDatabase;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The longest wait for anything that should happen.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// For how long nothing is to happen where nothing should.
+pub(crate) const QUIET: Duration = Duration::from_millis(700);
+/// What operators show.
+const ADMIN: &str = "operators only";
+
+/// A running replica, on a runtime of its own so that it can be killed.
+pub(crate) struct Replica {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    finished: JoinHandle<anyhow::Result<()>>,
+    runtime: Option<Runtime>,
+}
+
+/// One that looks at everything often, so that tests are short.
+pub(crate) fn config(database: &TestDatabase) -> Config {
+    let mut config = Config { database: database.config(), ..Config::default() };
+    config.cluster.admin_secret = Some(Secret::new(ADMIN.to_owned()));
+    let queue = &mut config.queue;
+    queue.listen = "127.0.0.1:0".parse().unwrap();
+    queue.hostname = Some("mx.example.org".into());
+    queue.lease = Duration::from_millis(1500);
+    queue.renew_every = Duration::from_millis(100);
+    queue.worker_grace = Duration::from_millis(600);
+    queue.catch_up_every = Duration::from_millis(300);
+    queue.drain_timeout = Duration::from_secs(5);
+    queue.retry_jitter = 0.0;
+    config
+}
+
+impl Replica {
+    /// Started, and ready.
+    pub(crate) async fn start(config: Config) -> Self {
+        let context = Context::new(Arc::new(config));
+        let (mut health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let running = runtime.spawn(mailtier_queue::start(context)).await.unwrap().unwrap();
+        let ready = health.wait_for(Option::is_none);
+        tokio::time::timeout(LIMIT, ready).await.expect("waited in vain for readiness").unwrap();
+        Self { address: running.addresses[0], shutdown, finished: running.finished, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Drains and ends, as after a signal.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(LIMIT, &mut self.finished).await.expect("does not end").unwrap().unwrap();
+    }
+
+    /// Ends in the middle of everything, as after a kill.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    pub(crate) async fn admin(&self) -> AdminClient {
+        AdminClient::connect(&self.url(), Some(&Secret::new(ADMIN.to_owned()))).await.unwrap()
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A database and one replica.
+pub(crate) async fn usual(change: impl FnOnce(&mut Config)) -> (TestDatabase, Replica) {
+    let database = TestDatabase::migrated().await.unwrap();
+    let mut config = config(&database);
+    change(&mut config);
+    let replica = Replica::start(config).await;
+    (database, replica)
+}
