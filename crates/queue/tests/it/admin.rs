@@ -1,13 +1,11 @@
 //! What operators ask and want.
 
-use std::time::Duration;
-
 use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
 use mailtier_config::Secret;
 use mailtier_types::EventKind;
 
 use crate::submitter::{CONTENT, Submitter};
-use crate::system::{Replica, config, usual};
+use crate::system::{Replica, config, until_shared, usual};
 use crate::worker::{Worker, all};
 
 fn of(messages: Vec<mailtier_types::MessageId>) -> Selection {
@@ -48,21 +46,19 @@ async fn a_retry_does_not_wait_for_its_time() {
     assert_eq!(worker.dispatch().await.attempt, 2);
 }
 
-/// Whichever replica is asked: the owner forgets it, too.
+/// Whichever replica is asked: the owner forgets it, too, and what it kept for the first attempt.
 #[tokio::test]
 async fn what_an_operator_takes_out_is_not_attempted_any_more() {
-    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_secs(2);
-    let (database, replica) = usual(soon).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let first = worker.dispatch().await;
-    worker.report(all(&first, 451)).await;
-    let mut other = config(&database);
-    soon(&mut other);
-    let other = Replica::start(other).await;
-    let mut elsewhere = Worker::connect(&other).await;
-    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 1);
+    let (database, replica) = usual(|_| {}).await;
+    let other = Replica::start(config(&database)).await;
+    until_shared(&database).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let recipients: Vec<String> = (0..16).map(|number| format!("x@d{number}.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let id = submitter.accepted("s@a.example", &recipients).await;
+    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 16);
     assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 0);
+    let (mut worker, mut elsewhere) = (Worker::connect(&replica).await, Worker::connect(&other).await);
     tokio::join!(worker.is_left_alone(), elsewhere.is_left_alone());
     let shown = replica.admin().await.show(id, false).await.unwrap();
     assert!(shown.deliveries.is_empty());

@@ -6,7 +6,7 @@ use mailtier_api::work::{Holding, WorkerFrame};
 use mailtier_types::WorkerId;
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, usual};
+use crate::system::{Replica, config, until_shared, usual};
 use crate::worker::{Manner, Worker, all, in_flight};
 
 #[tokio::test]
@@ -138,19 +138,4 @@ async fn owners_are_told_of_what_others_accept() {
         }
     }
     assert!(at_home > 0 && abroad > 0, "{at_home} and {abroad}");
-}
-
-/// Until both replicas have their share, and each knows of the other's.
-async fn until_shared(database: &mailtier_testkit::postgres::TestDatabase) {
-    let shares = "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM shard GROUP BY owner) s";
-    let mut rounds = tokio::time::interval(Duration::from_millis(200));
-    let mut even = 0;
-    for _ in 0..100 {
-        rounds.tick().await;
-        even = if database.sql(shares).await.unwrap() == "128 128" { even + 1 } else { 0 };
-        if even == 6 {
-            return;
-        }
-    }
-    panic!("never shared");
 }

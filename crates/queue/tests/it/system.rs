@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest wait for anything that should happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// For how long nothing is to happen where nothing should.
-pub(crate) const QUIET: Duration = Duration::from_millis(700);
+/// For how long nothing is to happen where nothing should: longer than workers are waited for.
+pub(crate) const QUIET: Duration = Duration::from_millis(1500);
 /// What operators show.
 const ADMIN: &str = "operators only";
 
@@ -90,4 +90,19 @@ pub(crate) async fn usual(change: impl FnOnce(&mut Config)) -> (TestDatabase, Re
     change(&mut config);
     let replica = Replica::start(config).await;
     (database, replica)
+}
+
+/// Until both replicas have their share, and each knows of the other's.
+pub(crate) async fn until_shared(database: &TestDatabase) {
+    let shares = "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM shard GROUP BY owner) s";
+    let mut rounds = tokio::time::interval(Duration::from_millis(200));
+    let mut even = 0;
+    for _ in 0..100 {
+        rounds.tick().await;
+        even = if database.sql(shares).await.unwrap() == "128 128" { even + 1 } else { 0 };
+        if even == 6 {
+            return;
+        }
+    }
+    panic!("never shared");
 }
