@@ -53,7 +53,7 @@ section! {
         url: Option<Secret> = None, "text";
         /// The file with that URL.
         url_file: Option<PathBuf> = None, "path";
-        /// Connections for questions; four more serve the hot paths.
+        /// Connections for questions and large bodies; eight more serve the loops of the queue.
         max_connections: u32 = 8, "number";
         /// Longest time a statement may take.
         #[serde(with = "humantime_serde")]

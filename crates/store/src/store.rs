@@ -26,8 +26,8 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("work_mem", "16MB"),
 ];
 
-/// Sessions beyond `database.max_connections`: those of the hot paths.
-const HOT_SESSIONS: u32 = 4;
+/// Sessions beyond `database.max_connections`: those that the loops of the queue keep.
+const HOT_SESSIONS: u32 = 8;
 /// How long a session waits for another to end, and for the server to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Event partitions are made this many days ahead when the schema is.
