@@ -126,6 +126,10 @@ impl Failure {
     pub(crate) const NO_PERMISSION: u8 = 77;
     /// sysexits.h: input data was wrong.
     pub(crate) const BAD_DATA: u8 = 65;
+    /// sysexits.h: a file cannot be read.
+    pub(crate) const NO_INPUT: u8 = 66;
+    /// sysexits.h: something is misconfigured.
+    pub(crate) const MISCONFIGURED: u8 = 78;
 
     /// An error with this code.
     pub(crate) fn error(code: u8, message: impl Into<String>) -> anyhow::Error {

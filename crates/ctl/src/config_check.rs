@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-/// sysexits.h: something is misconfigured.
-const EX_CONFIG: u8 = 78;
+use mailtier_config::ConfigError;
+
+use crate::cli::Failure;
 
 /// Prints the verdict.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
@@ -15,8 +16,12 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{name}: {error}");
-            ExitCode::from(EX_CONFIG)
+            match &error {
+                // It names the file itself.
+                ConfigError::Unreadable(text) => eprintln!("{text}"),
+                error => eprintln!("{name}: {error}"),
+            }
+            ExitCode::from(Failure::MISCONFIGURED)
         }
     }
 }

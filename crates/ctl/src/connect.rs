@@ -1,6 +1,5 @@
 //! The way to the admin API: which replica, which token. Not responsible for what is asked.
 
-use anyhow::Context as _;
 use mailtier_api::ApiError;
 use mailtier_api::admin::AdminClient;
 use mailtier_config::Secret;
@@ -15,8 +14,9 @@ pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClien
         .clone()
         .or_else(|| options.data.as_ref().map(|data| data.join("secrets").join("admin")))
         .unwrap_or_else(default_admin_secret);
-    let token = std::fs::read_to_string(&path).with_context(|| {
-        format!("cannot read the admin token {} (--secret-file or --data names another)", path.display())
+    let token = std::fs::read_to_string(&path).map_err(|error| {
+        let hint = "--secret-file or --data names another";
+        Failure::error(Failure::NO_INPUT, format!("cannot read the admin token {} ({hint}): {error}", path.display()))
     })?;
     let token = Secret::new(token.trim().to_owned());
     AdminClient::connect(&options.server, Some(&token)).await.map_err(|error| failure(&options.server, error))

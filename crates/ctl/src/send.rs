@@ -89,13 +89,11 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
     for address in addresses {
         match Connection::open(address, &connect).await {
             Ok(connection) => return Ok(connection),
-            Err(failure) => {
-                last = Some(format!("{address}: {} ({})", cause_text(&failure.cause), failure.stage.name()))
-            }
+            Err(failure) => last = Some(format!("no session with {address}: {}", cause_text(&failure.cause))),
         }
     }
-    let reason = last.unwrap_or_else(|| "the name has no address".to_owned());
-    Err(Failure::error(Failure::UNAVAILABLE, format!("no connection to {}: {reason}", options.server)))
+    let reason = last.unwrap_or_else(|| format!("{} has no address", options.server));
+    Err(Failure::error(Failure::UNAVAILABLE, reason))
 }
 
 fn content(options: &Options) -> anyhow::Result<Vec<u8>> {

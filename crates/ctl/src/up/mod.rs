@@ -25,6 +25,8 @@ use leftovers::Held;
 use postgres::Postgres;
 use supervisor::{Notice, Supervised};
 
+use crate::cli::Failure;
+
 /// How long each part may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often readiness is asked for.
@@ -49,7 +51,8 @@ pub(crate) struct Options {
 
 /// Runs until a signal asks to stop.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let config = mailtier_config::Config::load(options.config.as_deref()).context("the configuration is not usable")?;
+    let config = mailtier_config::Config::load(options.config.as_deref())
+        .map_err(|error| Failure::error(Failure::MISCONFIGURED, error.to_string()))?;
     let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
     let held = Held::take(&layout.root)?;
     let secrets = layout.secrets()?;
