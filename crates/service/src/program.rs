@@ -187,19 +187,19 @@ async fn serve_until_drained(
         started = (program.start)(context.clone()) => started?,
         () = either(&mut interrupt, &mut terminate) => return Ok(ExitCode::SUCCESS),
     };
-    tracing::info!(addresses = ?running.addresses, http = %bound, "started");
+    tracing::info!(program = program.name, addresses = ?running.addresses, http = %bound, "started");
     tokio::select! {
         ended = &mut running.finished => return ended.map_err(anyhow::Error::from)?.map(|()| ExitCode::SUCCESS),
         () = either(&mut interrupt, &mut terminate) => {}
     }
-    tracing::info!("draining");
+    tracing::info!(program = program.name, "draining");
     context.health.set_not_ready("draining");
     context.shutdown.cancel();
     tokio::select! {
         ended = &mut running.finished => ended.map_err(anyhow::Error::from)??,
         () = either(&mut interrupt, &mut terminate) => return Ok(ExitCode::from(exit::INTERRUPTED)),
     }
-    tracing::info!("stopped");
+    tracing::info!(program = program.name, "stopped");
     Ok(ExitCode::SUCCESS)
 }
 

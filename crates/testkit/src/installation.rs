@@ -10,14 +10,19 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
+use mailtier_config::DatabaseConfig;
+use mailtier_store::{Store, Unaccounted};
+use mailtier_types::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How long an installation may take to start, and a program to come back.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Findings of one audit.
+const AUDITED_AT_MOST: u32 = 20;
 /// How long a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -141,6 +146,20 @@ impl Installation {
     pub fn kill(&self, name: &str) -> anyhow::Result<()> {
         let pid = self.pid_of(name).with_context(|| format!("{name} does not run"))?;
         kill(Pid::from_raw(pid), Signal::SIGKILL).with_context(|| format!("cannot kill {name}"))
+    }
+
+    /// Recipients that break the second invariant of docs/architecture.md, as the database has them now.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn audit(&self) -> anyhow::Result<Vec<Unaccounted>> {
+        let url_file = Some(self.path("secrets/database-url"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = Store::connect(&DatabaseConfig { url_file, ..DatabaseConfig::default() }).await?;
+            let all_time = Timestamp::EPOCH..Timestamp::from_system(SystemTime::now());
+            Ok(store.session().await?.audit(all_time.start, all_time.end, AUDITED_AT_MOST).await?)
+        })
     }
 
     /// The process of a supervised program.

@@ -38,6 +38,7 @@ fn campaign(names: &[&str]) -> Balance {
     assert_eq!(balance.missing, 0, "promised and lost: {:?}\n{balance:?}", ledger.missing());
     assert!(balance.promised > 100, "{balance:?}");
     assert!(balance.bounced > 0, "mail to never.example is returned: {balance:?}");
+    assert_eq!(installation.audit().unwrap(), [], "each recipient is in one state");
     installation.stop().unwrap();
     balance
 }
@@ -100,5 +101,6 @@ fn of_two_queue_replicas_one_is_killed() {
     println!("two replicas: {balance:?}");
     assert_eq!(balance.missing, 0, "promised and lost: {:?}", ledger.missing());
     assert_eq!((balance.duplicates, balance.duplicate_bounces), (0, 0));
+    assert_eq!(installation.audit().unwrap(), [], "each recipient is in one state");
     installation.stop().unwrap();
 }
