@@ -8,5 +8,6 @@
 )]
 
 mod chaos;
+mod cluster;
 mod mail;
 mod telemetry;
