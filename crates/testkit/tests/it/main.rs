@@ -1,6 +1,7 @@
 //! What users see, on the real programs: one binary, so that it links once.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
