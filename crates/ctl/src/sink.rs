@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use mailtier_smtp::{MailParameters, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
 use mailtier_tls::ServerTls;
-use mailtier_transport::server::{Handler, serve};
+use mailtier_transport::server::{Handler, listen, serve};
 use mailtier_types::{Mailbox, ReversePath, reply};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,8 +75,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     config.max_message_bytes = options.max_message_bytes;
     config.starttls = tls.is_some();
     let config = Arc::new(config);
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     eprintln!("sink: listening on {}", listener.local_addr()?);
     let stop = CancellationToken::new();
     let sink = Arc::new(Sink {

@@ -8,6 +8,7 @@ use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
 use mailtier_service::{Context, Running};
 use mailtier_smtp::ServerConfig;
 use mailtier_tls::{ServerTls, TlsError};
+use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = Arc::clone(&context.config);
     let endpoints = Endpoints::new(Instant::now());
     let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
-    let (listeners, addresses) = bind(&config.inbound.listen).await?;
+    let (listeners, addresses) = bind(&config.inbound.listen)?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
     let room = Arc::new(Semaphore::new(config.inbound.max_sessions.min(Semaphore::MAX_PERMITS)));
     background.spawn(&context, &shared, &endpoints, &room)?;
@@ -87,11 +88,11 @@ async fn finish(acceptor: Acceptor, background: Background, drain_timeout: Durat
     let _ = tokio::time::timeout(LEAVE_TIMEOUT, background.tasks.wait()).await;
 }
 
-async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
     let (mut listeners, mut bound) = (Vec::new(), Vec::new());
     for address in addresses {
         let failed = |source| StartError::Listen { address: *address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen(*address).map_err(failed)?;
         bound.push(listener.local_addr().map_err(failed)?);
         listeners.push(listener);
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use mailtier_types::id::lower_bound_at;
 use mailtier_types::{MessageId, Timestamp};
 
 use crate::columns::chunk_number;
@@ -68,7 +67,7 @@ impl Session {
     /// # Errors
     /// Those removed before the error are gone.
     pub async fn sweep_orphan_bodies(&mut self, made_before: Timestamp) -> Result<u64, StoreError> {
-        let end = lower_bound_at(made_before);
+        let end = MessageId::first_at(made_before);
         let mut removed = 0;
         let mut after = Some(0);
         while let Some(start) = after {

@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`server`] | serving one accepted connection |
+//! | [`server`] | listening, and serving one accepted connection |
 //! | [`client`] | a connection to a remote that carries transactions |
 //! | `link` | a stream with its timer, driven by either engine |
 //! | `stream` | a TCP stream, in clear or in TLS |

@@ -1,18 +1,36 @@
-//! Serving one accepted connection. Not responsible for listening, nor for any answer: a [`Handler`] gives those.
+//! Listening, and serving one accepted connection. Not responsible for which are accepted, nor for any answer: a
+//! [`Handler`] gives those.
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use bytes::Bytes;
 use mailtier_smtp::{Question, ServerAction, ServerSession, TlsInfo, Verdict};
 use mailtier_tls::{ServerTls, describe};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{Link, Waited, now};
 use crate::stream::Stream;
+
+/// Connections that wait to be accepted, where the system's own limit (`net.core.somaxconn`) is not lower. A burst that
+/// does not fit is told nothing and tries again after a second.
+const BACKLOG: u32 = 4096;
+
+/// Listens for connections to [`serve`].
+///
+/// # Errors
+/// The address is not ours, is in use, or needs more rights.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port whose last connections are still closing is not in use.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Answers the questions of one session and takes its content.
 pub trait Handler: Send {

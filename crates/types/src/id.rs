@@ -111,7 +111,7 @@ impl MessageId {
     #[must_use]
     pub const fn first_at(at: Timestamp) -> i64 {
         let ms = at.as_millis().saturating_sub(EPOCH_MS);
-        if ms <= 0 { 1 } else { ms << (NODE_BITS + SEQUENCE_BITS) }
+        if ms <= 0 { 1 } else { ms.saturating_mul(1 << (NODE_BITS + SEQUENCE_BITS)) }
     }
 
     /// The id of the message's delivery number `ordinal`, counted from 0.
@@ -119,13 +119,6 @@ impl MessageId {
     pub const fn delivery(self, ordinal: u16) -> DeliveryId {
         DeliveryId(self.0.saturating_add(ordinal as i64))
     }
-}
-
-/// The smallest stored form that ids made at `at` or later have; a place to read from, no id itself.
-#[must_use]
-pub const fn lower_bound_at(at: Timestamp) -> i64 {
-    let ms = at.as_millis().saturating_sub(EPOCH_MS);
-    if ms <= 0 { 0 } else { ms.saturating_mul(1 << (NODE_BITS + SEQUENCE_BITS)) }
 }
 
 /// A number that one live process at a time makes ids with, 0 to 1023.
@@ -292,11 +285,11 @@ mod tests {
         let id = source(0).take(1, now);
         assert_eq!(id.made_at(), now);
         assert!(
-            lower_bound_at(now) <= id.as_i64()
-                && id.as_i64() < lower_bound_at(Timestamp::from_millis(1_800_000_000_124))
+            MessageId::first_at(now) <= id.as_i64()
+                && id.as_i64() < MessageId::first_at(Timestamp::from_millis(1_800_000_000_124))
         );
-        assert_eq!(lower_bound_at(Timestamp::EPOCH), 0);
-        assert_eq!(lower_bound_at(Timestamp::from_micros(i64::MAX)), i64::MAX);
+        assert_eq!(MessageId::first_at(Timestamp::EPOCH), 1);
+        assert_eq!(MessageId::first_at(Timestamp::from_micros(i64::MAX)), i64::MAX);
     }
 
     proptest::proptest! {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 
 /// An enhanced mail system status code, `class.subject.detail` (RFC 3463 §2).
@@ -154,9 +155,10 @@ impl Reply {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            wire.extend_from_slice(format!("{}{separator}", self.code).as_bytes());
+            // Writing to a vector cannot fail.
+            let _ = write!(wire, "{}{separator}", self.code);
             if let Some(enhanced) = self.enhanced {
-                wire.extend_from_slice(format!("{enhanced} ").as_bytes());
+                let _ = write!(wire, "{enhanced} ");
             }
             wire.extend(line.bytes().map(|byte| if byte < b' ' || byte == 0x7f { b' ' } else { byte }));
             wire.extend_from_slice(b"\r\n");

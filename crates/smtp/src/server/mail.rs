@@ -14,14 +14,24 @@ impl ServerSession {
                 let smtputf8 = parameters.smtputf8;
                 self.ask(Question::Mail(parameters), Asked::Mail { smtputf8 });
             }
-            Err(reply) => self.refuse(reply),
+            Err(reply) => {
+                self.refuse(reply);
+                self.excuse_what_follows();
+            }
         }
     }
 
     pub(super) fn mail_answered(&mut self, smtputf8: bool, verdict: Verdict) {
         if self.heed(verdict, &reply::SENDER_OK) {
             self.transaction = Some(Transaction { recipients: 0, smtputf8 });
+        } else {
+            self.excuse_what_follows();
         }
+    }
+
+    /// A client that pipelines has sent RCPT and DATA before it could know that MAIL is refused (RFC 2920 §3.1).
+    fn excuse_what_follows(&mut self) {
+        self.excused = self.config.max_recipients.saturating_add(1);
     }
 }
 

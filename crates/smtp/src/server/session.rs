@@ -67,6 +67,8 @@ pub struct ServerSession {
     pub(super) tls: bool,
     pub(super) transaction: Option<Transaction>,
     pub(super) errors: u32,
+    /// So many commands more may be out of sequence for no fault of their own: MAIL, before them, was refused.
+    pub(super) excused: usize,
     pub(super) input: BytesMut,
     pub(super) output: Vec<u8>,
     /// The output must not wait for further commands.
@@ -101,6 +103,7 @@ impl ServerSession {
             tls: false,
             transaction: None,
             errors: 0,
+            excused: 0,
             input: BytesMut::new(),
             output: Vec::new(),
             flush: false,
@@ -333,8 +336,16 @@ impl ServerSession {
         let (verb, arguments) = command::split(line);
         self.at_once = verb.is_answered_at_once();
         let tls_missing = self.config.tls_required && !self.tls;
+        let is_of_transaction = matches!(verb, Verb::Rcpt | Verb::Data);
         if let Err(reply) = sequence::admit(self.place(), tls_missing, verb) {
+            if is_of_transaction && self.excused > 0 {
+                self.excused -= 1;
+                return self.say(&reply);
+            }
             return self.refuse(reply);
+        }
+        if !is_of_transaction {
+            self.excused = 0;
         }
         match verb {
             Verb::Ehlo => self.hello(arguments, true),
