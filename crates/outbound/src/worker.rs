@@ -132,9 +132,9 @@ impl Duty {
         spans::record_attempt(&tracing::Span::current(), result, &all);
     }
 
-    /// One line with the fields that Postfix's have.
+    /// What the remote said, at once; the queue's line follows when it is durable.
     fn log(&self, recipients: &[Mailbox], outcome: &Outcome) {
-        tracing::info!(
+        tracing::debug!(
             message = %self.dispatch.message,
             delivery = %self.dispatch.delivery,
             attempt = self.dispatch.attempt,

@@ -9,6 +9,10 @@ use mailtier_types::{Cause, EventKind, MessageId, Outcome, Timestamp};
 pub(super) struct Line {
     /// Of which message.
     pub(super) message: MessageId,
+    /// Which attempt.
+    pub(super) attempt: u16,
+    /// From whom.
+    pub(super) sender: String,
     /// What happened.
     pub(super) kind: EventKind,
     /// To whom.
@@ -22,10 +26,14 @@ pub(super) struct Line {
 impl Line {
     /// Writes it.
     pub(super) fn log(&self) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        let Self { message, attempt, sender, .. } = self;
         let to = self.recipients.join(",");
         let status = self.kind.name();
         let Some(outcome) = &self.outcome else {
-            tracing::info!(id = %self.message, to, relay = "none", status, "{status}");
+            tracing::info!(%message, from = sender, to, relay = "none", attempt, status, "{status}");
             return;
         };
         let relay = outcome.remote.as_ref().map_or_else(
@@ -48,8 +56,20 @@ impl Line {
             Cause::Reply(reply) => reply.to_string(),
             Cause::Trouble(trouble) => trouble.text.clone(),
         };
-        let dsn = outcome.status();
-        tracing::info!(id = %self.message, to, relay, delay = seconds(delay), delays, %dsn, status, "{said}");
+        let tls = outcome.tls.as_deref().unwrap_or("none");
+        tracing::info!(
+            %message,
+            from = sender,
+            to,
+            relay,
+            tls,
+            attempt,
+            delay = seconds(delay),
+            delays,
+            dsn = %outcome.status(),
+            status,
+            "{said}"
+        );
     }
 }
 

@@ -128,6 +128,8 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
         };
         planned.lines.push(Line {
             message: stored.message,
+            attempt: report.attempt,
+            sender: stored.sender.clone(),
             kind,
             recipients: recipients.clone(),
             outcome: outcome.clone(),

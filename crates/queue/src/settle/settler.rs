@@ -239,7 +239,7 @@ async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Plann
                 recipients: recipients.clone(),
                 detail: mailtier_api::encode_detail(&detail),
             });
-            lines.push((report.delivery, line(content, recipients, outcome)));
+            lines.push((report.delivery, line(content, report.attempt, recipients, outcome)));
         }
     }
     let removed: HashSet<DeliveryId> = session.finish_delivered(&finished, &events).await?.into_iter().collect();
@@ -250,9 +250,11 @@ async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Plann
     })
 }
 
-fn line(content: &Content, recipients: Vec<String>, outcome: &mailtier_types::Outcome) -> Line {
+fn line(content: &Content, attempt: u16, recipients: Vec<String>, outcome: &mailtier_types::Outcome) -> Line {
     Line {
         message: content.message,
+        attempt,
+        sender: content.sender.as_str().to_owned(),
         kind: EventKind::RecipientDelivered,
         recipients,
         outcome: Some(outcome.clone()),
