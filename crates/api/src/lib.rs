@@ -14,6 +14,8 @@ pub mod peer;
 pub mod server;
 mod stream;
 pub mod submit;
+#[cfg(test)]
+mod tests;
 mod wire;
 pub mod work;
 
