@@ -50,18 +50,35 @@ enum ConfigCommand {
 /// Where the admin API is, and what shows that one may use it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AdminOptions {
-    /// A queue replica
-    #[arg(long, env = "MAILTIER_ADMIN_SERVER", default_value = "http://127.0.0.1:7070")]
-    pub(crate) server: String,
+    /// A queue replica; by default that of the data directory, else http://127.0.0.1:7070
+    #[arg(long, env = "MAILTIER_ADMIN_SERVER")]
+    server: Option<String>,
     /// The file with the admin token; by default that of the data directory
     #[arg(long, env = "MAILTIER_ADMIN_SECRET_FILE")]
-    pub(crate) secret_file: Option<PathBuf>,
-    /// The data directory of `mailtier up`, for its admin token
+    secret_file: Option<PathBuf>,
+    /// The data directory of `mailtier up`: where its queue answers, and its admin token
     #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Prints JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl AdminOptions {
+    fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(up::default_data_directory)
+    }
+
+    /// Which replica to ask.
+    pub(crate) fn server(&self) -> String {
+        let noted = || up::queue_address(&self.data());
+        self.server.clone().or_else(noted).unwrap_or_else(|| "http://127.0.0.1:7070".to_owned())
+    }
+
+    /// The file with the token to show it.
+    pub(crate) fn secret_file(&self) -> PathBuf {
+        self.secret_file.clone().unwrap_or_else(|| up::admin_secret(&self.data()))
+    }
 }
 
 /// Parses the command line, runs what it says, and turns the result into an exit code of sysexits.h.
@@ -126,6 +143,10 @@ impl Failure {
     pub(crate) const NO_PERMISSION: u8 = 77;
     /// sysexits.h: input data was wrong.
     pub(crate) const BAD_DATA: u8 = 65;
+    /// sysexits.h: the command was used incorrectly.
+    pub(crate) const USAGE: u8 = EX_USAGE;
+    /// sysexits.h: a file cannot be made.
+    pub(crate) const CANNOT_CREATE: u8 = 73;
     /// sysexits.h: a file cannot be read.
     pub(crate) const NO_INPUT: u8 = 66;
     /// sysexits.h: something is misconfigured.

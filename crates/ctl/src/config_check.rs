@@ -3,18 +3,26 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use mailtier_config::ConfigError;
+use mailtier_config::{Config, ConfigError};
+use mailtier_route::{RouteRule, RouteTable};
+use mailtier_tls::ServerTls;
 
 use crate::cli::Failure;
 
 /// Prints the verdict.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     let name = path.map_or_else(|| "the defaults and the environment".to_owned(), |path| path.display().to_string());
-    match mailtier_config::Config::load(path) {
-        Ok(_) => {
-            println!("{name}: valid");
-            ExitCode::SUCCESS
-        }
+    match Config::load(path) {
+        Ok(config) => match unusable(&config) {
+            None => {
+                println!("{name}: valid");
+                ExitCode::SUCCESS
+            }
+            Some(problem) => {
+                eprintln!("{name}: {problem}");
+                ExitCode::from(Failure::MISCONFIGURED)
+            }
+        },
         Err(error) => {
             match &error {
                 // It names the file itself.
@@ -24,4 +32,22 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
             ExitCode::from(Failure::MISCONFIGURED)
         }
     }
+}
+
+/// What a program would only find when it starts: files, routes, filters.
+fn unusable(config: &Config) -> Option<String> {
+    let rules = config.outbound.routes.iter().map(|route| RouteRule {
+        domain: route.domain.clone(),
+        hosts: route.hosts.clone(),
+        tls: None,
+    });
+    if let Err(error) = RouteTable::new(rules) {
+        return Some(format!("`outbound.routes`: {error}"));
+    }
+    if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
+        return Some(format!("`telemetry`: {error}"));
+    }
+    let (certificate, key) = config.inbound.tls_certificate.as_deref().zip(config.inbound.tls_key.as_deref())?;
+    let error = ServerTls::load(certificate, key).err()?;
+    Some(format!("`inbound.tls_certificate` or `inbound.tls_key`: {:#}", anyhow::Error::new(error)))
 }

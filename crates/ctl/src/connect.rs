@@ -5,21 +5,16 @@ use mailtier_api::admin::AdminClient;
 use mailtier_config::Secret;
 
 use crate::cli::{AdminOptions, Failure};
-use crate::up::default_admin_secret;
 
 /// Connects, showing the operator's token.
 pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClient> {
-    let path = options
-        .secret_file
-        .clone()
-        .or_else(|| options.data.as_ref().map(|data| data.join("secrets").join("admin")))
-        .unwrap_or_else(default_admin_secret);
+    let (path, server) = (options.secret_file(), options.server());
     let token = std::fs::read_to_string(&path).map_err(|error| {
         let hint = "--secret-file or --data names another";
         Failure::error(Failure::NO_INPUT, format!("cannot read the admin token {} ({hint}): {error}", path.display()))
     })?;
     let token = Secret::new(token.trim().to_owned());
-    AdminClient::connect(&options.server, Some(&token)).await.map_err(|error| failure(&options.server, error))
+    AdminClient::connect(&server, Some(&token)).await.map_err(|error| failure(&server, error))
 }
 
 /// An answer of the API as a failure of the command.

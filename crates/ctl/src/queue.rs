@@ -45,8 +45,8 @@ pub(crate) struct ListOptions {
     #[arg(long)]
     deferred: bool,
     /// At the most
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
 }
 
 /// Which message to show.
@@ -83,40 +83,48 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::List(options) => list(options).await,
         Command::Show(options) => show_message(options).await,
         Command::Retry(options) => {
+            let is_named = !options.ids.is_empty();
             let (client, selection, server) = select(options).await?;
             let changed = client.retry_now(selection).await.map_err(|error| failure(&server, error))?;
             println!("{changed} due now");
-            Ok(ExitCode::SUCCESS)
+            Ok(verdict(changed, is_named))
         }
         Command::Delete(options) => {
+            let is_named = !options.ids.is_empty();
             let (client, selection, server) = select(options).await?;
             let changed = client.delete(selection).await.map_err(|error| failure(&server, error))?;
-            println!("{changed} removed");
-            Ok(ExitCode::SUCCESS)
+            println!("{changed} removed; what a worker is sending at this moment may still arrive");
+            Ok(verdict(changed, is_named))
         }
     }
+}
+
+/// Messages that were named and are not there are no success.
+fn verdict(changed: u64, is_named: bool) -> ExitCode {
+    if changed == 0 && is_named { ExitCode::from(Failure::BAD_DATA) } else { ExitCode::SUCCESS }
 }
 
 async fn select(options: SelectOptions) -> anyhow::Result<(AdminClient, Selection, String)> {
     let client = connect(&options.admin).await?;
     let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned());
     let selection = Selection { messages: options.ids, all: options.all, destination: options.destination, operator };
-    Ok((client, selection, options.admin.server))
+    Ok((client, selection, options.admin.server()))
 }
 
 async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
     let (mut after, mut shown) = (0, 0);
-    while shown < options.limit {
+    let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    while shown < limit {
         let request = ListRequest {
             after,
-            limit: u32::try_from(options.limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS),
+            limit: u32::try_from(limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS),
             destination: options.destination.clone(),
             sender: options.sender.clone(),
             recipient: options.recipient.clone(),
             deferred_only: options.deferred,
         };
-        let page = client.list(request).await.map_err(|error| failure(&options.admin.server, error))?;
+        let page = client.list(request).await.map_err(|error| failure(&options.admin.server(), error))?;
         for view in &page.deliveries {
             if options.admin.json {
                 println!("{}", delivery_json(view));
@@ -131,7 +139,11 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         }
     }
     if shown == 0 && !options.admin.json {
-        println!("the queue is empty");
+        let is_filtered = options.destination.is_some() || options.sender.is_some() || options.recipient.is_some();
+        println!(
+            "{}",
+            if is_filtered || options.deferred { "nothing like that is queued" } else { "the queue is empty" }
+        );
     } else if after != 0 && !options.admin.json {
         println!("… and more: --limit shows it");
     }
@@ -185,7 +197,7 @@ fn delivery_json(view: &DeliveryView) -> serde_json::Value {
 async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
     let reply = client.show(options.id, options.content).await;
-    let reply = reply.map_err(|error| failure(&options.admin.server, error))?;
+    let reply = reply.map_err(|error| failure(&options.admin.server(), error))?;
     if options.content && reply.content.is_empty() {
         eprintln!("the content is gone: it is kept until the last delivery is over");
     }

@@ -14,7 +14,7 @@ use mailtier_message::date;
 use mailtier_smtp::{ClientConfig, Transaction, TransactionReport};
 use mailtier_tls::ClientTls;
 use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
-use mailtier_types::{Cause, Mailbox, ReplicaId, ReversePath, Timestamp};
+use mailtier_types::{Cause, Domain, Mailbox, MessageId, ReplicaId, ReversePath, Timestamp};
 
 use crate::cli::Failure;
 
@@ -55,7 +55,11 @@ pub(crate) struct Options {
 
 /// Sends, and prints a line for each recipient.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let sender = ReversePath::parse(&options.from).with_context(|| format!("--from {}", options.from))?;
+    let sender = ReversePath::parse(&options.from)
+        .map_err(|error| Failure::error(Failure::USAGE, format!("--from {}: {error}", options.from)))?;
+    if let Err(error) = Domain::parse(&options.helo) {
+        return Err(Failure::error(Failure::USAGE, format!("--helo {}: {error}", options.helo)));
+    }
     let content = crlf(&content(&options)?);
     let mut connection = connect(&options).await?;
     let capabilities = connection.capabilities().clone();
@@ -75,7 +79,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 async fn connect(options: &Options) -> anyhow::Result<Connection> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&options.server)
         .await
-        .with_context(|| format!("--server {}: expected host:port", options.server))?
+        .map_err(|error| {
+            let text = format!("--server {}: {error} (expected host:port)", options.server);
+            let is_syntax = error.kind() == std::io::ErrorKind::InvalidInput;
+            Failure::error(if is_syntax { Failure::USAGE } else { Failure::UNAVAILABLE }, text)
+        })?
         .collect();
     let server_name = options.server.rsplit_once(':').map_or(options.server.as_str(), |(host, _)| host).to_owned();
     let connect = ConnectOptions {
@@ -98,7 +106,8 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
 
 fn content(options: &Options) -> anyhow::Result<Vec<u8>> {
     if let Some(path) = &options.file {
-        return std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        return std::fs::read(path)
+            .map_err(|error| Failure::error(Failure::NO_INPUT, format!("cannot read {}: {error}", path.display())));
     }
     if let Some(text) = &options.text {
         return Ok(compose(options, text).into_bytes());
@@ -142,7 +151,7 @@ fn crlf(content: &[u8]) -> Vec<u8> {
 }
 
 fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<ExitCode> {
-    let mut worst = None;
+    let (mut worst, mut id) = (None, None);
     for (recipient, result) in options.to.iter().zip(&report.recipients) {
         let said = cause_text(&result.cause);
         let code = match &result.cause {
@@ -151,16 +160,23 @@ fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<Exi
         };
         if (200..300).contains(&code) {
             if options.print_id {
-                println!("{}", said.rsplit(' ').next().unwrap_or_default());
-                return Ok(ExitCode::SUCCESS);
+                // One of ours ends the reply; what another server says may end in anything.
+                id = said.rsplit(' ').next().and_then(|word| word.parse::<MessageId>().ok());
+            } else {
+                println!("<{recipient}>: {said}");
             }
-            println!("<{recipient}>: {said}");
         } else {
             worst = worst.max(Some(code));
             eprintln!("<{recipient}>: {said} (in reply to {})", result.stage.name());
         }
     }
+    if let Some(id) = id {
+        println!("{id}");
+    }
     match worst {
+        None if options.print_id && id.is_none() => {
+            Err(Failure::error(Failure::UNAVAILABLE, "accepted, but the reply gives no id"))
+        }
         None => Ok(ExitCode::SUCCESS),
         Some(code) if code < 500 => {
             Err(Failure::error(Failure::TRY_AGAIN, "not accepted for every recipient, for now"))

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// RFC 3339 in UTC, to the millisecond.
+/// RFC 3339 in UTC, with three digits of a second always: as text they sort as they are.
 pub(crate) fn time(at: Timestamp) -> String {
-    let nanos = i128::from(at.as_millis()) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos)
+    OffsetDateTime::from_unix_timestamp(at.as_millis().div_euclid(1000))
         .ok()
         .and_then(|moment| moment.format(&Rfc3339).ok())
+        .and_then(|text| Some(format!("{}.{:03}Z", text.strip_suffix('Z')?, at.as_millis().rem_euclid(1000))))
         .unwrap_or_else(|| at.as_micros().to_string())
 }
 
@@ -132,6 +132,7 @@ mod tests {
     #[test]
     fn times_and_spans_are_for_people() {
         assert_eq!(time(Timestamp::from_millis(1_800_000_000_123)), "2027-01-15T08:00:00.123Z");
+        assert_eq!(time(Timestamp::from_millis(1_800_000_000_100)), "2027-01-15T08:00:00.100Z");
         for (seconds, text) in [(5, "5s"), (65, "1m5s"), (3 * 3600 + 120, "3h2m"), (2 * 86_400 + 7200, "2d2h")] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }

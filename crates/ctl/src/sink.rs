@@ -21,6 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cli::Failure;
+
 /// After a signal, sessions have this long to finish their transaction.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait after `accept` failed, for want of descriptors for instance.
@@ -75,7 +77,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     config.max_message_bytes = options.max_message_bytes;
     config.starttls = tls.is_some();
     let config = Arc::new(config);
-    let listener = listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).map_err(|error| {
+        Failure::error(Failure::UNAVAILABLE, format!("cannot listen on {}: {error}", options.listen))
+    })?;
     eprintln!("sink: listening on {}", listener.local_addr()?);
     let stop = CancellationToken::new();
     let sink = Arc::new(Sink {

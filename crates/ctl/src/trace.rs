@@ -26,8 +26,8 @@ pub(crate) struct Options {
     /// How far back to look for an address, such as 12h or 7d; two days without
     #[arg(long, value_parser = duration)]
     since: Option<Duration>,
-    /// Waits until an event of this kind is there (delivered, deferred, failed, expired), a minute at the most
-    #[arg(long)]
+    /// Waits until an event of this kind is there, a minute at the most
+    #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed"])]
     wait: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let request = TraceRequest { by, limit: MAX_ROWS, since: options.since.map(|reach| now.before(reach)) };
     let started = Instant::now();
     let events = loop {
-        let events = client.trace(request.clone()).await.map_err(|error| failure(&options.admin.server, error))?;
+        let events = client.trace(request.clone()).await.map_err(|error| failure(&options.admin.server(), error))?;
         let Some(kind) = &options.wait else { break events };
         if events.iter().any(|event| event.kind.name() == kind) || started.elapsed() > WAIT_LIMIT {
             break events;

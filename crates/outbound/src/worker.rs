@@ -154,7 +154,11 @@ impl Duty {
 impl Drop for Duty {
     fn drop(&mut self) {
         if !self.done {
-            tracing::error!(message = %self.dispatch.message, "an attempt crashed");
+            if std::thread::panicking() {
+                tracing::error!(message = %self.dispatch.message, "an attempt crashed");
+            } else {
+                tracing::warn!(message = %self.dispatch.message, "an attempt was broken off");
+            }
             self.worker.desk.finish(self.link, self.result(crashed(&self.dispatch)));
         }
     }

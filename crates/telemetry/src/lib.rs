@@ -12,6 +12,7 @@ mod setup;
 pub mod spans;
 
 pub use context::traceparent_of;
+pub use logs::check;
 pub use meters::Meters;
 pub use metric::{Kind, Metric, reference_markdown};
 pub use setup::{Telemetry, TelemetryError, init};

@@ -8,14 +8,25 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::setup::TelemetryError;
 
+/// Whether the filter of log lines can be used.
+///
+/// # Errors
+/// It cannot; the message says why.
+pub fn check(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    filter(config).map(|_| ())
+}
+
+fn filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(&config.log_filter)
+        .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })
+}
+
 /// The layer that writes lines to standard output.
 pub(crate) fn layer<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, TelemetryError>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let filter = EnvFilter::try_new(&config.log_filter)
-        .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })?;
-    let filter = filter.and(filter_fn(|metadata| !metadata.is_span()));
+    let filter = filter(config)?.and(filter_fn(|metadata| !metadata.is_span()));
     let layer = tracing_subscriber::fmt::layer();
     Ok(match config.log_format {
         LogFormat::Json => {

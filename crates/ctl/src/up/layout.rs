@@ -3,14 +3,20 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use mailtier_types::ReplicaId;
 
+use crate::cli::Failure;
+
 /// The longest path of a Unix socket's directory: `sun_path` has 108 octets, PostgreSQL appends `/.s.PGSQL.5432.lock`.
 const MAX_SOCKET_DIRECTORY_OCTETS: usize = 80;
+
+/// The file with the address of the queue.
+const QUEUE_ADDRESS: &str = "queue-address";
 
 /// Everything below the data directory.
 #[derive(Debug, Clone)]
@@ -42,7 +48,10 @@ impl Layout {
     /// # Errors
     /// A directory cannot be made, or the path is too long for a Unix socket.
     pub(crate) fn prepare(root: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("cannot make the data directory {}", root.display()))?;
+        fs::create_dir_all(root).map_err(|error| {
+            let text = format!("cannot make the data directory {}: {error}", root.display());
+            Failure::error(Failure::CANNOT_CREATE, text)
+        })?;
         let root = root.canonicalize().with_context(|| format!("cannot find {}", root.display()))?;
         let layout =
             Self { cluster: root.join("postgres"), socket: root.join("run"), secrets: root.join("secrets"), root };
@@ -81,6 +90,18 @@ impl Layout {
         Ok(secrets)
     }
 
+    /// Notes where the queue answers, for the commands that are given the data directory.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn note_queue(&self, mut listen: SocketAddr) -> anyhow::Result<()> {
+        if listen.ip().is_unspecified() {
+            listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let path = self.root.join(QUEUE_ADDRESS);
+        fs::write(&path, format!("http://{listen}\n")).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// The URL of the private database. The password goes to the programs in a file, see [`Layout::database_url_file`].
     ///
     /// # Errors
@@ -96,10 +117,16 @@ impl Layout {
     }
 }
 
-/// The token for operators: of the given file, or of the data directory that `mailtier up` uses by default.
+/// The token for operators of a data directory.
 #[must_use]
-pub(crate) fn default_admin_secret() -> PathBuf {
-    default_data_directory().join("secrets").join("admin")
+pub(crate) fn admin_secret(data: &Path) -> PathBuf {
+    data.join("secrets").join("admin")
+}
+
+/// Where the queue of a data directory answers, if it ever ran.
+#[must_use]
+pub(crate) fn queue_address(data: &Path) -> Option<String> {
+    Some(fs::read_to_string(data.join(QUEUE_ADDRESS)).ok()?.trim().to_owned())
 }
 
 /// `/var/lib/mailtier` for root, else below the user's home.

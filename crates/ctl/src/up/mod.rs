@@ -8,6 +8,7 @@ mod postgres;
 mod supervisor;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -18,12 +19,13 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-pub(crate) use layout::default_admin_secret;
-use layout::{Layout, Secrets, default_data_directory, program};
+use layout::{Layout, Secrets, program};
+pub(crate) use layout::{admin_secret, default_data_directory, queue_address};
 use leftovers::Held;
 use postgres::Postgres;
-use supervisor::{Notice, Supervised};
+use supervisor::{Notice, Stop, Supervised};
 
 use crate::cli::Failure;
 
@@ -56,15 +58,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
     let held = Held::take(&layout.root)?;
     let secrets = layout.secrets()?;
+    layout.note_queue(config.queue.listen)?;
     let environment = Environment::new(&options, &layout, &secrets)?;
     let postgres = Postgres::prepare(&layout, &secrets)?;
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (sender, notices) = mpsc::unbounded_channel();
+    let hurry = CancellationToken::new();
     let mut running = Vec::new();
+    let parts = Parts { config: &config, held: &held, notices: &sender, hurry: &hurry };
     let started = tokio::select! {
-        started = start_all(postgres, environment, &config, &held, &sender, &mut running) => started,
+        started = start_all(postgres, environment, parts, &mut running) => started,
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before everything was ready")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated before everything was ready")),
     };
@@ -81,51 +86,86 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if let Some(path) = &options.ready_file {
         let _ = std::fs::remove_file(path);
     }
-    // The last started is stopped first: no new mail, then no new attempts, then the queue, then its database.
+    let mut stopping = pin!(stop_all(running));
+    tokio::select! {
+        () = &mut stopping => {}
+        () = asked_again(&mut interrupt, &mut terminate) => {
+            println!("stopping at once");
+            hurry.cancel();
+            stopping.await;
+        }
+    }
+    started.map(|()| ExitCode::SUCCESS)
+}
+
+async fn asked_again(interrupt: &mut tokio::signal::unix::Signal, terminate: &mut tokio::signal::unix::Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// The last started is stopped first: no new mail, then no new attempts, then the queue, then its database.
+async fn stop_all(mut running: Vec<Supervised>) {
     while let Some(program) = running.pop() {
         let name = program.name();
         program.stop().await;
         println!("{name} stopped");
     }
-    started.map(|()| ExitCode::SUCCESS)
+}
+
+/// What starting needs.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    config: &'a mailtier_config::Config,
+    held: &'a Held,
+    notices: &'a mpsc::UnboundedSender<Notice>,
+    hurry: &'a CancellationToken,
+}
+
+impl Parts<'_> {
+    fn start(
+        &self,
+        name: &'static str,
+        make: impl Fn() -> Command + Send + 'static,
+        signal: Signal,
+    ) -> anyhow::Result<Supervised> {
+        let how = Stop { signal, hurry: self.hurry.clone() };
+        Supervised::start(name, self.held.pid_file(name), make, how, self.notices.clone())
+    }
 }
 
 async fn start_all(
     postgres: Postgres,
     environment: Environment,
-    config: &mailtier_config::Config,
-    held: &Held,
-    notices: &mpsc::UnboundedSender<Notice>,
+    parts: Parts<'_>,
     running: &mut Vec<Supervised>,
 ) -> anyhow::Result<()> {
     let postgres = std::sync::Arc::new(postgres);
     let server = std::sync::Arc::clone(&postgres);
     // SIGINT is PostgreSQL's fast shutdown: sessions end, everything committed is kept.
-    running.push(Supervised::start(
-        "postgres",
-        held.pid_file("postgres"),
-        move || server.server(),
-        Signal::SIGINT,
-        notices.clone(),
-    )?);
-    wait_until("PostgreSQL", || {
+    let database = parts.start("postgres", move || server.server(), Signal::SIGINT)?;
+    let hopeless = database.hopeless();
+    running.push(database);
+    let is_up = || {
         let postgres = std::sync::Arc::clone(&postgres);
         async move { tokio::task::spawn_blocking(move || postgres.is_ready()).await.unwrap_or(false) }
-    })
-    .await?;
+    };
+    wait_until("PostgreSQL", is_up, hopeless).await?;
     let migrated = tokio::process::Command::from(environment.command("mailtier-queue", &["migrate"])).status().await;
     if !migrated.context("cannot start mailtier-queue")?.success() {
         bail!("mailtier-queue migrate failed");
     }
     for (name, health) in [
-        ("mailtier-queue", config.queue.http_listen),
-        ("mailtier-outbound", config.outbound.http_listen),
-        ("mailtier-inbound", config.inbound.http_listen),
+        ("mailtier-queue", parts.config.queue.http_listen),
+        ("mailtier-outbound", parts.config.outbound.http_listen),
+        ("mailtier-inbound", parts.config.inbound.http_listen),
     ] {
         let environment = environment.clone();
-        let make = move || environment.command(name, &[]);
-        running.push(Supervised::start(name, held.pid_file(name), make, Signal::SIGTERM, notices.clone())?);
-        wait_until(name, || is_ready(health)).await?;
+        let program = parts.start(name, move || environment.command(name, &[]), Signal::SIGTERM)?;
+        let hopeless = program.hopeless();
+        running.push(program);
+        wait_until(name, || is_ready(health), hopeless).await?;
     }
     Ok(())
 }
@@ -156,15 +196,29 @@ impl Environment {
     }
 }
 
-async fn wait_until<F: Future<Output = bool>>(what: &str, mut ready: impl FnMut() -> F) -> anyhow::Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < READY_TIMEOUT {
-        if ready().await {
-            return Ok(());
+/// Waits until a program is ready, or will never be.
+async fn wait_until<F: Future<Output = bool>>(
+    what: &str,
+    mut ready: impl FnMut() -> F,
+    hopeless: impl Future<Output = Option<i32>>,
+) -> anyhow::Result<()> {
+    let until_ready = async {
+        let started = Instant::now();
+        while started.elapsed() < READY_TIMEOUT {
+            if ready().await {
+                return Ok(());
+            }
+            sleep(READY_POLL).await;
         }
-        sleep(READY_POLL).await;
+        bail!("{what} is not ready after {READY_TIMEOUT:?}; its log says why")
+    };
+    tokio::select! {
+        ready = until_ready => ready,
+        code = hopeless => {
+            let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Failure::UNAVAILABLE);
+            Err(Failure::error(code, format!("{what} cannot start; it says why above")))
+        }
     }
-    bail!("{what} is not ready after {READY_TIMEOUT:?}; its log says why")
 }
 
 /// Asks `/healthz/ready`.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,13 +22,37 @@ const RESTART_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Durati
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// After this a program that was asked to stop is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same after a second signal.
+const HURRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// sysexits.h: something is misconfigured. Starting again does not help.
+const EX_CONFIG: i32 = 78;
+/// A program that ended so often before it was ready will not become it.
+const TRIES: u32 = 3;
 
 /// One running program.
 #[derive(Debug)]
 pub(crate) struct Supervised {
     name: &'static str,
     stop: CancellationToken,
+    ends: watch::Receiver<Ends>,
     task: JoinHandle<()>,
+}
+
+/// How often a program has ended by itself, and how it did last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    count: u32,
+    code: Option<i32>,
+}
+
+/// How a program is asked to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// The signal.
+    pub(crate) signal: Signal,
+    /// Cancelled when there is no more time: the signal is sent a second time.
+    pub(crate) hurry: CancellationToken,
 }
 
 /// What became of a program, for the people who watch.
@@ -41,7 +65,7 @@ pub(crate) struct Notice {
 }
 
 impl Supervised {
-    /// Starts a program and keeps it running. `stop_signal` asks it to end.
+    /// Starts a program and keeps it running until it is to stop.
     ///
     /// # Errors
     /// It cannot be started the first time.
@@ -49,7 +73,7 @@ impl Supervised {
         name: &'static str,
         pid_file: PathBuf,
         make: impl Fn() -> std::process::Command + Send + 'static,
-        stop_signal: Signal,
+        how: Stop,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> anyhow::Result<Self> {
         let start = move || {
@@ -59,8 +83,22 @@ impl Supervised {
         };
         let first = start().with_context(|| format!("cannot start {name}"))?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep_running(name, first, start, stop_signal, stop.clone(), notices));
-        Ok(Self { name, stop, task })
+        let (ended, ends) = watch::channel(Ends::default());
+        let watched = Watched { name, how, stop: stop.clone(), notices, ended };
+        let task = tokio::spawn(watched.keep_running(first, start));
+        Ok(Self { name, stop, ends, task })
+    }
+
+    /// Resolves when the program will never be ready, with its last exit code.
+    pub(crate) fn hopeless(&self) -> impl Future<Output = Option<i32>> + use<> {
+        let mut ends = self.ends.clone();
+        async move {
+            let is_hopeless = |ends: &Ends| ends.code == Some(EX_CONFIG) || ends.count >= TRIES;
+            match ends.wait_for(is_hopeless).await {
+                Ok(ends) => ends.code,
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// The program's name.
@@ -81,46 +119,65 @@ fn spawn(command: std::process::Command) -> std::io::Result<Child> {
     Command::from(command).stdin(Stdio::null()).process_group(0).kill_on_drop(true).spawn()
 }
 
-async fn keep_running(
+/// What the task of a program knows.
+struct Watched {
     name: &'static str,
-    mut child: Child,
-    start: impl Fn() -> std::io::Result<Child>,
-    stop_signal: Signal,
+    how: Stop,
     stop: CancellationToken,
     notices: mpsc::UnboundedSender<Notice>,
-) {
-    let mut delay = RESTART_DELAYS.0;
-    loop {
-        let started = Instant::now();
-        let ended = tokio::select! {
-            ended = child.wait() => ended,
-            () = stop.cancelled() => return end(child, stop_signal).await,
-        };
-        if started.elapsed() > STEADY_AFTER {
-            delay = RESTART_DELAYS.0;
-        }
-        let _ = notices.send(Notice { name, text: describe(ended) });
-        child = loop {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return,
+    ended: watch::Sender<Ends>,
+}
+
+impl Watched {
+    async fn keep_running(self, mut child: Child, start: impl Fn() -> std::io::Result<Child>) {
+        let mut delay = RESTART_DELAYS.0;
+        loop {
+            let started = Instant::now();
+            let ended = tokio::select! {
+                ended = child.wait() => ended,
+                () = self.stop.cancelled() => return end(child, &self.how).await,
+            };
+            if started.elapsed() > STEADY_AFTER {
+                delay = RESTART_DELAYS.0;
             }
-            delay = (delay * 2).min(RESTART_DELAYS.1);
-            match start() {
-                Ok(child) => break child,
-                Err(error) => {
-                    let _ = notices.send(Notice { name, text: format!("cannot be started again: {error}") });
+            let code = ended.as_ref().ok().and_then(ExitStatus::code);
+            self.ended.send_modify(|ends| *ends = Ends { count: ends.count + 1, code });
+            self.say(describe(ended));
+            child = loop {
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = self.stop.cancelled() => return,
                 }
-            }
-        };
+                delay = (delay * 2).min(RESTART_DELAYS.1);
+                match start() {
+                    Ok(child) => break child,
+                    Err(error) => self.say(format!("cannot be started again: {error}")),
+                }
+            };
+        }
+    }
+
+    fn say(&self, text: String) {
+        let _ = self.notices.send(Notice { name: self.name, text });
     }
 }
 
-async fn end(mut child: Child, stop_signal: Signal) {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), stop_signal);
-    }
-    if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
+async fn end(mut child: Child, how: &Stop) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let ask = || {
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), how.signal);
+        }
+    };
+    ask();
+    let ended = tokio::select! {
+        ended = timeout(STOP_TIMEOUT, child.wait()) => ended.is_ok(),
+        () = how.hurry.cancelled() => {
+            ask();
+            timeout(HURRY_TIMEOUT, child.wait()).await.is_ok()
+        }
+    };
+    if !ended {
         let _ = child.kill().await;
     }
 }
@@ -135,6 +192,10 @@ fn describe(ended: std::io::Result<ExitStatus>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn how() -> Stop {
+        Stop { signal: Signal::SIGTERM, hurry: CancellationToken::new() }
+    }
 
     fn shell(script: &str) -> impl Fn() -> std::process::Command + Send + 'static {
         let script = script.to_owned();
@@ -151,12 +212,11 @@ mod tests {
         let log = folder.path().join("log");
         let script = format!(
             "echo started >> {0}; trap 'echo stopped >> {0}; exit 0' TERM; \
-                              [ $(wc -l < {0}) -gt 1 ] || exit 3; while :; do read _ < /dev/zero & wait $!; done",
+                              [ $(wc -l < {0}) -gt 1 ] || exit 3; while :; do sleep 30 > /dev/null 2>&1 & wait $!; done",
             log.display()
         );
         let (sender, mut notices) = mpsc::unbounded_channel();
-        let program =
-            Supervised::start("test", folder.path().join("pid"), shell(&script), Signal::SIGTERM, sender).unwrap();
+        let program = Supervised::start("test", folder.path().join("pid"), shell(&script), how(), sender).unwrap();
         let notice = notices.recv().await.unwrap();
         assert!(notice.text.contains("exit status: 3"), "{}", notice.text);
         while std::fs::read_to_string(&log).unwrap().lines().count() < 2 {
@@ -172,6 +232,48 @@ mod tests {
     async fn a_program_that_does_not_exist_is_an_error() {
         let (sender, _notices) = mpsc::unbounded_channel();
         let make = || std::process::Command::new("/nonexistent/program");
-        assert!(Supervised::start("ghost", PathBuf::from("/nonexistent/pid"), make, Signal::SIGTERM, sender).is_err());
+        assert!(Supervised::start("ghost", PathBuf::from("/nonexistent/pid"), make, how(), sender).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_start_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        for (script, code) in [("exit 78", 78), ("exit 69", 69)] {
+            let (sender, mut notices) = mpsc::unbounded_channel();
+            let program = Supervised::start("test", folder.path().join("pid"), shell(script), how(), sender).unwrap();
+            assert_eq!(program.hopeless().await, Some(code));
+            program.stop().await;
+            let mut ends = 0;
+            while notices.recv().await.is_some() {
+                ends += 1;
+            }
+            assert_eq!(ends, if code == EX_CONFIG { 1 } else { TRIES });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_takes_its_time_is_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let script = format!(
+            "trap 'echo asked >> {0}; [ $(wc -l < {0}) -gt 1 ] && exit 0' TERM; echo up > {0}.up; \
+             while :; do sleep 30 > /dev/null 2>&1 & wait $!; done",
+            log.display()
+        );
+        let (sender, _notices) = mpsc::unbounded_channel();
+        let (how, up) = (how(), folder.path().join("log.up"));
+        let program =
+            Supervised::start("test", folder.path().join("pid"), shell(&script), how.clone(), sender).unwrap();
+        while !up.exists() {
+            tokio::task::yield_now().await;
+        }
+        let hurry = async {
+            while !log.exists() {
+                tokio::task::yield_now().await;
+            }
+            how.hurry.cancel();
+        };
+        tokio::join!(program.stop(), hurry);
+        assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 2);
     }
 }
