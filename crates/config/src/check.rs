@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mailtier_types::{Domain, Mailbox};
+
 use crate::load::secret;
 use crate::{ClusterConfig, Config, ConfigError, DatabaseConfig, Secret};
 
@@ -34,12 +36,14 @@ impl DatabaseConfig {
     /// # Errors
     /// Neither way is used, or both, or the file cannot be read.
     pub fn resolved_url(&self) -> Result<Secret, ConfigError> {
-        secret("database.url", self.url.as_ref(), "database.url_file", self.url_file.as_ref())?.ok_or_else(|| {
-            ConfigError::bad(
-                "database.url",
-                "is not set; give it or `database.url_file`: postgres://user@host/database",
-            )
-        })
+        let form = "postgres://user@host/database";
+        let url = secret("database.url", self.url.as_ref(), "database.url_file", self.url_file.as_ref())?
+            .ok_or_else(|| ConfigError::bad("database.url", format!("is not set; give it or `url_file`: {form}")))?;
+        if ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+            Ok(url)
+        } else {
+            Err(ConfigError::bad("database.url", format!("is no URL of PostgreSQL; expected {form}")))
+        }
     }
 }
 
@@ -52,6 +56,10 @@ impl Config {
         if !(0.0..=1.0).contains(&self.telemetry.trace_sample_ratio) {
             return Err(ConfigError::bad("telemetry.trace_sample_ratio", "must lie between 0 and 1"));
         }
+        // A program that has no use for it has it not set.
+        if self.database.url.is_some() || self.database.url_file.is_some() {
+            self.database.resolved_url()?;
+        }
         self.cluster.service_token().map(|_| ())?;
         self.cluster.admin_token().map(|_| ())
     }
@@ -62,8 +70,14 @@ impl Config {
         if inbound.listen.is_empty() {
             return Err(ConfigError::bad("inbound.listen", "is empty; name at least one address, such as 0.0.0.0:25"));
         }
-        if inbound.queue.is_empty() {
-            return Err(ConfigError::bad("inbound.queue", "is empty; name at least one replica, http://host:port"));
+        replicas("inbound.queue", &inbound.queue)?;
+        for name in &inbound.relay_domains {
+            Domain::parse(name.strip_prefix('.').unwrap_or(name))
+                .map_err(|error| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
+        }
+        if let Some(address) = &inbound.postmaster {
+            Mailbox::parse(address)
+                .map_err(|error| ConfigError::bad("inbound.postmaster", format!("is `{address}`: {error}")))?;
         }
         // RFC 5321 §4.5.3.1.8.
         if !(100..=4096).contains(&inbound.max_recipients) {
@@ -124,9 +138,7 @@ impl Config {
     fn check_outbound(&self) -> Result<(), ConfigError> {
         let outbound = &self.outbound;
         host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
-        if outbound.queue.is_empty() {
-            return Err(ConfigError::bad("outbound.queue", "is empty; name at least one replica, http://host:port"));
-        }
+        replicas("outbound.queue", &outbound.queue)?;
         if outbound.max_in_flight == 0 {
             return Err(ConfigError::bad("outbound.max_in_flight", "must be at least 1"));
         }
@@ -147,6 +159,24 @@ impl Config {
     /// A value has no form in TOML.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self).map_err(|error| ConfigError::Unreadable(error.to_string()))
+    }
+}
+
+/// Replicas of the queue: at least one, each `http://host:port`.
+fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
+    if urls.is_empty() {
+        return Err(ConfigError::bad(key, "is empty; name at least one replica, http://host:port"));
+    }
+    let is_usable = |url: &&String| {
+        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let parts = authority.and_then(|authority| authority.rsplit_once(':'));
+        parts.is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains(['/', '@']) && port.parse::<u16>().is_ok_and(|port| port != 0)
+        })
+    };
+    match urls.iter().find(|url| !is_usable(url)) {
+        Some(url) => Err(ConfigError::bad(key, format!("holds `{url}`; expected http://host:port"))),
+        None => Ok(()),
     }
 }
 

@@ -104,6 +104,10 @@ section! {
         relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
         /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
         relay_domains: Vec<String> = Vec::new(), "list of domains";
+        /// Who reads what is sent to the postmaster of this host: mail to `<postmaster>` and to `postmaster` at
+        /// `hostname` is accepted from anyone and goes there (RFC 5321 §4.5.1). Without it that mail is refused to
+        /// strangers, unless `hostname` is among `relay_domains`.
+        postmaster: Option<String> = None, "address";
         /// Largest message (RFC 1870).
         max_message_size: ByteSize = ByteSize::mib(50), "size";
         /// Recipients of one transaction; RFC 5321 asks for at least 100.

@@ -14,6 +14,8 @@ pub(crate) struct RelayPolicy {
     exact: HashSet<Box<str>>,
     /// Names below which every domain is ours, without their leading dot.
     below: HashSet<Box<str>>,
+    /// Postmaster of this host, and who reads that.
+    postmaster: Option<(Mailbox, Mailbox)>,
 }
 
 /// Why a recipient is not relayed to.
@@ -51,7 +53,22 @@ impl RelayPolicy {
             let domain = Domain::parse(bare).map_err(|error| (name.clone(), error))?;
             set.insert(domain.as_str().into());
         }
-        Ok(Self { networks: networks.to_vec(), exact, below })
+        Ok(Self { networks: networks.to_vec(), exact, below, postmaster: None })
+    }
+
+    /// With somebody who reads what is sent to the postmaster of this host (RFC 5321 §4.5.1). What is no address means
+    /// nobody: the configuration was checked.
+    pub(crate) fn with_postmaster(mut self, hostname: &str, reader: Option<&str>) -> Self {
+        let here = Mailbox::parse(&format!("postmaster@{hostname}")).ok();
+        self.postmaster = here.zip(reader.and_then(|reader| Mailbox::parse(reader).ok()));
+        self
+    }
+
+    /// Who gets what is sent to the postmaster of this host, when that is the recipient; anyone may write to them.
+    pub(crate) fn reader_of(&self, recipient: &Mailbox) -> Option<&Mailbox> {
+        let (here, reader) = self.postmaster.as_ref()?;
+        let is_here = recipient.domain_str() == here.domain_str();
+        (is_here && recipient.local_part().eq_ignore_ascii_case("postmaster")).then_some(reader)
     }
 
     /// Whether the client may send to any recipient. An IPv4 address within IPv6 counts as what it is.
@@ -134,6 +151,17 @@ mod tests {
             assert_eq!(policy().trusts(address.parse().unwrap()), trusted, "{address}");
         }
         assert_eq!(policy().admit(true, &Mailbox::parse("a@anywhere.example").unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn the_postmaster_of_this_host_is_read_by_somebody() {
+        let policy = policy().with_postmaster("MX.example.com", Some("admin@example.org"));
+        let reader = |text: &str| policy.reader_of(&Mailbox::parse(text).unwrap()).map(Mailbox::as_str);
+        assert_eq!(reader("Postmaster@mx.example.com"), Some("admin@example.org"));
+        assert_eq!(reader("postmaster@example.com"), None);
+        assert_eq!(reader("root@mx.example.com"), None);
+        let nobody = RelayPolicy::new(&[], &[]).unwrap().with_postmaster("mx.example.com", None);
+        assert_eq!(nobody.reader_of(&Mailbox::parse("postmaster@mx.example.com").unwrap()), None);
     }
 
     #[test]

@@ -63,6 +63,10 @@ impl Session {
 
     fn rcpt(&mut self, recipient: Mailbox) -> Verdict {
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
+        if let Some(reader) = self.shared.policy.reader_of(&recipient) {
+            transaction.recipients.push(reader.clone());
+            return Verdict::Accept;
+        }
         match self.shared.policy.admit(self.peer.trusted, &recipient) {
             Ok(()) => {
                 transaction.recipients.push(recipient);

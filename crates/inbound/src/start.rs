@@ -1,13 +1,15 @@
 //! Puts the program together from its configuration, and takes it down again. Not responsible for any of its parts.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
 use mailtier_service::{Context, Running};
 use mailtier_smtp::ServerConfig;
-use mailtier_tls::{ServerTls, TlsError};
+use mailtier_tls::ServerTls;
 use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -31,9 +33,6 @@ pub enum StartError {
     /// A value of the configuration.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
-    /// The certificate or its key.
-    #[error("STARTTLS cannot be offered")]
-    Tls(#[from] TlsError),
     /// An address of `inbound.listen`.
     #[error("cannot listen on {address}")]
     Listen {
@@ -102,14 +101,16 @@ fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>),
 fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
     let config = &context.config.inbound;
     let tls = match (&config.tls_certificate, &config.tls_key) {
-        (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(load(certificate, key)?),
         _ => None,
     };
     let policy = RelayPolicy::new(&config.relay_networks, &config.relay_domains).map_err(|(name, error)| {
         ConfigError::BadValue { key: "inbound.relay_domains", problem: format!("holds `{name}`: {error}") }
     })?;
+    let smtp = smtp(config, tls.is_some())?;
+    let policy = policy.with_postmaster(&smtp.hostname, config.postmaster.as_deref());
     Ok(Shared {
-        smtp: Arc::new(smtp(config, tls.is_some())?),
+        smtp: Arc::new(smtp),
         tls,
         policy,
         budget: Budget::new(config.memory_budget.as_u64()),
@@ -118,6 +119,14 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
         meters: Arc::clone(&context.meters),
         max_hops: usize::try_from(config.max_received_hops).unwrap_or(usize::MAX),
         patience: config.submit_timeout,
+    })
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerTls>, ConfigError> {
+    ServerTls::load(certificate, key).map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let problem = format!("or `inbound.tls_key` cannot be used: {error}{cause}");
+        ConfigError::BadValue { key: "inbound.tls_certificate", problem }
     })
 }
 

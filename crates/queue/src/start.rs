@@ -71,6 +71,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config.queue;
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
+    context.config.database.resolved_url()?;
     let store = Store::connect(&context.config.database).await?;
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

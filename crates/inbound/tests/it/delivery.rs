@@ -51,6 +51,20 @@ async fn a_message_reaches_the_queue_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn anyone_may_write_to_the_postmaster_of_this_host() {
+    let (queue, _replica, system) =
+        usual(|config| config.inbound.postmaster = Some("admin@elsewhere.example".into())).await;
+    let mut client = system.client().await;
+    let id = queued_as(&client.mail(&["Postmaster", "postmaster@MX.example.org"], CONTENT).await);
+    queue.read(|stored| {
+        let recipients = &stored.messages[&id].envelope.recipients;
+        assert_eq!(recipients.iter().map(|r| r.as_str()).collect::<Vec<_>>(), ["admin@elsewhere.example"]);
+    });
+    client.say("MAIL FROM:<sender@example.com>").await;
+    assert_eq!(client.say("RCPT TO:<admin@elsewhere.example>").await, "550 5.7.1 Relaying denied");
+}
+
+#[tokio::test]
 async fn eight_bit_content_stays_byte_for_byte_and_asks_for_what_it_needs() {
     let (queue, _replica, system) = usual(|_| {}).await;
     let mut client = system.client().await;

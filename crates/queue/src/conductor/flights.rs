@@ -58,6 +58,11 @@ impl Flights {
         self.flights.len()
     }
 
+    /// How many a worker has.
+    pub(super) fn held_by(&self, worker: WorkerId) -> usize {
+        self.flights.values().filter(|flight| flight.worker == worker).count()
+    }
+
     pub(super) fn drop_shard(&mut self, shard: ShardId) {
         self.flights.retain(|_, flight| flight.shard != Some(shard));
     }

@@ -100,7 +100,10 @@ impl ConductorTask {
     pub(super) fn worker_lost(&mut self, worker: WorkerId, connection: u64) {
         let name = self.workers.name(worker).to_owned();
         if self.workers.disconnect(worker, connection) {
-            tracing::warn!(%worker, name, "worker lost");
+            match self.flights.held_by(worker) {
+                0 => tracing::info!(%worker, name, "worker gone"),
+                deliveries => tracing::warn!(%worker, name, deliveries, "worker lost"),
+            }
             let until = Instant::now() + self.settings.worker_grace;
             self.flights.worker_lost(worker, until);
             // It may come back with deliveries of a shard that becomes ours meanwhile.
