@@ -75,11 +75,17 @@ fn values_that_cannot_be_used_are_refused_by_name() {
         ("[queue]\nrenew_every = \"10s\"", "queue.renew_every"),
         ("[queue]\nlisten = \"0.0.0.0:7070\"", "cluster.secret_file"),
         ("[outbound]\nroutes = [{ domain = \"\", hosts = [\"a\"] }]", "outbound.routes"),
+        ("[inbound]\nrelay_domains = [\"*\"]", "inbound.relay_domains"),
+        ("[inbound]\npostmaster = \"admin\"", "inbound.postmaster"),
+        ("[inbound]\nqueue = [\"127.0.0.1:7070\"]", "inbound.queue"),
+        ("[outbound]\nqueue = [\"http://queue\"]", "outbound.queue"),
+        ("[database]\nurl = \"mysql://me:hidden@host/db\"", "database.url"),
         ("[queue]\nlease = \"soon\"", "lease"),
         ("[telemetry]\nlog_format = \"xml\"", "log_format"),
     ] {
         let message = problem(text);
         assert!(message.contains(key), "{text}: {message}");
+        assert!(!message.contains("hidden"), "{message}");
     }
 }
 

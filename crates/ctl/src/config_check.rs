@@ -51,3 +51,27 @@ fn unusable(config: &Config) -> Option<String> {
     let error = ServerTls::load(certificate, key).err()?;
     Some(format!("`inbound.tls_certificate` or `inbound.tls_key`: {:#}", anyhow::Error::new(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use mailtier_config::RouteConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_only_a_start_would_find_is_found() {
+        let mut config = Config::default();
+        assert_eq!(unusable(&config), None);
+        let route = |host: &str| RouteConfig { domain: "*".into(), hosts: vec![host.into()], tls: None };
+        config.outbound.routes = vec![route("h:99999")];
+        assert!(unusable(&config).is_some_and(|text| text.contains("h:99999")));
+        config.outbound.routes = vec![route("a.example"), route("b.example")];
+        assert!(unusable(&config).is_some_and(|text| text.contains("two routes")));
+        config.outbound.routes.clear();
+        config.telemetry.log_filter = "===,,".into();
+        assert!(unusable(&config).is_some_and(|text| text.contains("===")));
+        config.telemetry.log_filter = "info".into();
+        (config.inbound.tls_certificate, config.inbound.tls_key) = (Some("/nonexistent/c".into()), Some("/k".into()));
+        assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/c")));
+    }
+}
