@@ -93,7 +93,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let is_named = !options.ids.is_empty();
             let (client, selection, server) = select(options).await?;
             let changed = client.delete(selection).await.map_err(|error| failure(&server, error))?;
-            println!("{changed} removed; what a worker is sending at this moment may still arrive");
+            let caution = if changed > 0 { "; what a worker is sending at this moment may still arrive" } else { "" };
+            println!("{changed} removed{caution}");
             Ok(verdict(changed, is_named))
         }
     }

@@ -22,7 +22,9 @@ const RESTART_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Durati
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// After this a program that was asked to stop is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(75);
-/// The same after a second signal.
+/// After a second signal, how often a program is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// The same as [`STOP_TIMEOUT`] after a second signal.
 const HURRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// sysexits.h: something is misconfigured. Starting again does not help.
@@ -173,8 +175,13 @@ async fn end(mut child: Child, how: &Stop) {
     let ended = tokio::select! {
         ended = timeout(STOP_TIMEOUT, child.wait()) => ended.is_ok(),
         () = how.hurry.cancelled() => {
-            ask();
-            timeout(HURRY_TIMEOUT, child.wait()).await.is_ok()
+            // Two signals at the same instant are one: it is asked until it has heard the second.
+            let until_ended = async {
+                while timeout(ASK_AGAIN, child.wait()).await.is_err() {
+                    ask();
+                }
+            };
+            timeout(HURRY_TIMEOUT, until_ended).await.is_ok()
         }
     };
     if !ended {
