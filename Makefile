@@ -10,7 +10,8 @@ BIN := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Where `make run` keeps its data.
 DATA ?= /var/tmp/mailtier-run
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PROGRAMS := -p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl
+# What the tests have built serves the demo as well: fewer packages would have other features, and be built anew.
+PROGRAMS := $(if $(filter dev,$(PROFILE)),--workspace --bins,-p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl)
 
 .PHONY: help
 help: ## Lists the targets
