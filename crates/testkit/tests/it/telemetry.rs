@@ -230,8 +230,8 @@ fn does_not_slow_mail(endpoint: &str) {
         send_to(&observed, &format!("{sent}@sink.example"));
         sent += 1;
         let took = begun.elapsed();
-        assert!(took < EXPORT_TIMEOUT / 2, "message {sent} took {took:?}");
-        let arrived = counterpart.wait_for_letters(sent, EXPORT_TIMEOUT / 2);
+        assert!(took < EXPORT_TIMEOUT, "message {sent} took {took:?}");
+        let arrived = counterpart.wait_for_letters(sent, EXPORT_TIMEOUT);
         assert_eq!(arrived.len(), sent, "delivered at once");
     }
     assert!(observed.metrics("mailtier-outbound").contains(&Metric::OutboundAttempts.prometheus_name()));
