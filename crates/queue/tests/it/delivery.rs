@@ -44,7 +44,7 @@ async fn what_is_delivered_leaves_nothing_but_its_history() {
 
 #[tokio::test]
 async fn what_is_deferred_is_attempted_again_later() {
-    let (_database, replica) = usual(|config| config.queue.retry_first = Duration::from_secs(3)).await;
+    let (_database, replica) = usual(|config| config.queue.retry_first = Duration::from_secs(6)).await;
     let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
     let id = submitter.accepted("s@a.example", &["x@b.example"]).await;
     let first = worker.dispatch().await;
