@@ -127,6 +127,10 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
+    pub(crate) fn wire(&self) -> wire::admin_client::AdminClient<Authenticated> {
+        self.inner.clone()
+    }
+
     /// Connects to `http://host:port`.
     ///
     /// # Errors

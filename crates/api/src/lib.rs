@@ -4,6 +4,7 @@
 //! tokens, and for the limits and timeouts of the connections. Not responsible for what is done with any of it. The
 //! reference is in the comments of `proto/mailtier/v1`.
 
+pub mod accounts;
 pub mod admin;
 mod auth;
 mod channel;
@@ -16,6 +17,7 @@ mod stream;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod users;
 mod wire;
 pub mod work;
 

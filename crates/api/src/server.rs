@@ -17,7 +17,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::admin::{ListReply, ListRequest, Selection, ShowReply, TraceRequest};
+use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
+use crate::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceRequest};
 use crate::auth::Guard;
 use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
@@ -27,6 +28,7 @@ use crate::error::ApiError;
 use crate::peer::Hint;
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
+use crate::users::{UserChange, UserView};
 use crate::wire;
 use crate::work::{QueueFrame, WorkerFrame};
 
@@ -82,8 +84,41 @@ pub trait AdminHandler: Send + Sync + 'static {
     fn retry_now(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
     /// Removes deliveries.
     fn delete(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Makes or changes a user.
+    fn put_user(&self, change: UserChange) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// A page of users.
+    fn list_users(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<UserView>, ApiError>> + Send;
+    /// Removes a user.
+    fn delete_user(&self, name: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// Makes a recipient known, or changes who gets its mail.
+    fn put_address(&self, address: Address) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// A page of recipients.
+    fn list_addresses(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<Address>, ApiError>> + Send;
+    /// Forgets a recipient.
+    fn delete_address(&self, pattern: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
     /// History.
     fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
+}
+
+/// Answers inbound about users and recipients.
+pub trait AccountsHandler: Send + Sync + 'static {
+    /// Whether a password is a user's.
+    fn check_password(
+        &self,
+        name: String,
+        password: Secret,
+        client: String,
+    ) -> impl Future<Output = Result<Login, ApiError>> + Send;
+    /// What a SCRAM login begins with.
+    fn begin_scram(&self, name: String, client: String) -> impl Future<Output = Result<ScramSalt, ApiError>> + Send;
+    /// Whether a proof is a user's.
+    fn finish_scram(&self, proof: ScramProof) -> impl Future<Output = Result<ScramVerdict, ApiError>> + Send;
+    /// The user of a login that was proved otherwise.
+    fn find_account(&self, name: String) -> impl Future<Output = Result<Login, ApiError>> + Send;
+    /// Which of some patterns are known.
+    fn find_addresses(&self, patterns: Vec<String>) -> impl Future<Output = Result<Vec<Address>, ApiError>> + Send;
+    /// Attempts what waits for a destination now, and says how much that is.
+    fn start_queue(&self, destination: String) -> impl Future<Output = Result<u64, ApiError>> + Send;
 }
 
 /// A server being put together.
@@ -131,6 +166,15 @@ impl Server {
         let service = wire::work_server::WorkServer::new(Adaptor(Arc::new(handler)))
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
+        let guard = self.guard();
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    /// Serves inbound's questions about users and recipients.
+    #[must_use]
+    pub fn accounts(mut self, handler: impl AccountsHandler) -> Self {
+        let service = wire::accounts_server::AccountsServer::new(Adaptor(Arc::new(handler)));
         let guard = self.guard();
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
@@ -311,8 +355,109 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
+    async fn put_user(&self, request: Request<wire::PutUserRequest>) -> Result<Response<wire::ChangeReply>, Status> {
+        self.0.put_user(request.into_inner().into()).await?;
+        Ok(Response::new(wire::ChangeReply { changed: 1 }))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<wire::ListUsersRequest>,
+    ) -> Result<Response<wire::ListUsersReply>, Status> {
+        let request = request.into_inner();
+        let users = self.0.list_users(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
+        Ok(Response::new(wire::ListUsersReply { users: users.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<wire::DeleteUserRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let changed = u64::from(self.0.delete_user(request.into_inner().name).await?);
+        Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
+    async fn put_address(&self, request: Request<wire::Address>) -> Result<Response<wire::ChangeReply>, Status> {
+        self.0.put_address(request.into_inner().into()).await?;
+        Ok(Response::new(wire::ChangeReply { changed: 1 }))
+    }
+
+    async fn list_addresses(
+        &self,
+        request: Request<wire::ListAddressesRequest>,
+    ) -> Result<Response<wire::ListAddressesReply>, Status> {
+        let request = request.into_inner();
+        let addresses = self.0.list_addresses(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
+        Ok(Response::new(wire::ListAddressesReply { addresses: addresses.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn delete_address(
+        &self,
+        request: Request<wire::DeleteAddressRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let changed = u64::from(self.0.delete_address(request.into_inner().pattern).await?);
+        Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
     async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {
         let events = self.0.trace(request.into_inner().try_into()?).await?;
         Ok(Response::new(wire::TraceReply { events: events.iter().map(Into::into).collect() }))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: AccountsHandler> wire::accounts_server::Accounts for Adaptor<H> {
+    async fn check_password(
+        &self,
+        request: Request<wire::CheckPasswordRequest>,
+    ) -> Result<Response<wire::LoginReply>, Status> {
+        let request = request.into_inner();
+        let login = self.0.check_password(request.name, Secret::new(request.password), request.client).await?;
+        Ok(Response::new(login.into()))
+    }
+
+    async fn begin_scram(
+        &self,
+        request: Request<wire::BeginScramRequest>,
+    ) -> Result<Response<wire::BeginScramReply>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(match self.0.begin_scram(request.name, request.client).await? {
+            ScramSalt::Limited => wire::BeginScramReply { limited: true, ..Default::default() },
+            ScramSalt::Salt { salt, iterations } => {
+                wire::BeginScramReply { limited: false, salt: salt.into(), iterations }
+            }
+        }))
+    }
+
+    async fn finish_scram(
+        &self,
+        request: Request<wire::FinishScramRequest>,
+    ) -> Result<Response<wire::LoginReply>, Status> {
+        let verdict = self.0.finish_scram(request.into_inner().try_into()?).await?;
+        let server_signature = Bytes::copy_from_slice(&verdict.server_signature);
+        Ok(Response::new(wire::LoginReply { server_signature, ..verdict.login.into() }))
+    }
+
+    async fn find_account(
+        &self,
+        request: Request<wire::FindAccountRequest>,
+    ) -> Result<Response<wire::LoginReply>, Status> {
+        Ok(Response::new(self.0.find_account(request.into_inner().name).await?.into()))
+    }
+
+    async fn find_addresses(
+        &self,
+        request: Request<wire::FindAddressesRequest>,
+    ) -> Result<Response<wire::FindAddressesReply>, Status> {
+        let addresses = self.0.find_addresses(request.into_inner().patterns).await?;
+        Ok(Response::new(wire::FindAddressesReply { addresses: addresses.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn start_queue(
+        &self,
+        request: Request<wire::StartQueueRequest>,
+    ) -> Result<Response<wire::StartQueueReply>, Status> {
+        let started = self.0.start_queue(request.into_inner().destination).await?;
+        Ok(Response::new(wire::StartQueueReply { started }))
     }
 }

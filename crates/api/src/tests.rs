@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_types::{
-    BodyEncoding, Cause, DeliveryId, EnhancedCode, Envelope, Epoch, EventDetail, Mailbox, MessageId, Options, Outcome,
-    RemoteHost, ReplicaId, Reply, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
+    BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
+    Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId, Reply,
+    Return, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -86,7 +87,38 @@ fn options() -> impl Strategy<Value = Options> {
                 encoding: if is_zstd { BodyEncoding::Zstd } else { BodyEncoding::Identity },
                 chunks,
                 fanout,
+                ..Options::default()
             }
+        },
+    )
+}
+
+/// What a sender may ask for.
+fn asked() -> impl Strategy<Value = Options> {
+    let original = ("[a-z0-9-]{1,8}", "[!-~äß]{1,30}")
+        .prop_map(|(kind, address)| OriginalRecipient::new(&kind, &address).unwrap());
+    let notify = any::<(bool, bool, bool)>().prop_map(|(success, failure, delay)| Notify { success, failure, delay });
+    let requests = (mailboxes(), proptest::option::of(notify), proptest::option::of(original))
+        .prop_map(|(recipient, notify, original)| RecipientRequest { recipient, notify, original });
+    let by = (times(), any::<bool>(), any::<bool>()).prop_map(|(at, is_returned, trace)| DeliverBy {
+        at,
+        mode: if is_returned { ByMode::Return } else { ByMode::Notify },
+        trace,
+    });
+    let ret = proptest::option::of(proptest::sample::select(vec![Return::Full, Return::Headers]));
+    let id = proptest::option::of("[ -~]{1,30}".prop_map(|text| EnvelopeId::new(&text).unwrap()));
+    let extras = (ret, id, proptest::collection::vec(requests, 0..3), proptest::option::of(by));
+    (options(), extras, any::<(bool, bool)>(), proptest::option::of(ids()), texts()).prop_map(
+        |(options, (ret, envelope_id, requests, deliver_by), (binary, require_tls), release_at, user)| Options {
+            ret,
+            envelope_id,
+            requests,
+            deliver_by,
+            binary,
+            require_tls,
+            release_at: release_at.map(Timestamp::from_micros),
+            user,
+            ..options
         },
     )
 }
@@ -139,7 +171,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         |(stage, cause, remote, tls, (waiting, connecting, sending), at)| {
             let micros = |micros: u32| Duration::from_micros(micros.into());
             let (waiting, connecting, sending) = (micros(waiting), micros(connecting), micros(sending));
-            Outcome { stage, cause, remote, tls, waiting, connecting, sending, at }
+            Outcome { stage, cause, remote, tls, waiting, connecting, sending, at, notifies: false }
         },
     )
 }
@@ -157,6 +189,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
             body,
         )| {
             Dispatch {
+                priority: -3,
                 delivery,
                 message,
                 shard: ShardId::new(shard),
@@ -232,7 +265,7 @@ proptest! {
     fn a_submitter_is_understood(
         (id, resubmission, parts) in (messages(), any::<bool>(), any::<u32>()),
         (sender, recipients) in (senders(), proptest::collection::vec(mailboxes(), 1..4)),
-        (tenant, priority, options) in (any::<i32>(), any::<i16>(), options()),
+        (tenant, priority, options) in (any::<i32>(), any::<i16>(), asked()),
         (body, data, seq) in (bytes(), bytes(), any::<u32>()),
     ) {
         let envelope = Envelope { sender, recipients, tenant: TenantId(tenant), priority, options };
@@ -254,7 +287,7 @@ proptest! {
 
     #[test]
     fn what_is_stored_is_read_again(
-        options in options(),
+        options in asked(),
         outcome in outcomes(),
         (next, about, operator) in (times(), messages(), "[a-z]{1,8}"),
     ) {

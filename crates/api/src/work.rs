@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{
-    attempt, delivery_id, epoch, mailboxes, message_id, replica_id, sender, shard_epochs, shard_id, strings,
+    attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, sender, shard_epochs, shard_id, strings,
     wire_shard_epochs, worker_id,
 };
 use crate::error::ApiError;
@@ -80,6 +80,8 @@ pub struct Dispatch {
     pub attempt: u16,
     /// Whose.
     pub tenant: TenantId,
+    /// Of the envelope.
+    pub priority: i16,
     /// What limits apply to.
     pub destination: String,
     /// The reverse-path.
@@ -298,6 +300,7 @@ impl From<Dispatch> for wire::Dispatch {
             epoch: dispatch.epoch.0,
             attempt: u32::from(dispatch.attempt),
             tenant: dispatch.tenant.0,
+            priority: i32::from(dispatch.priority),
             destination: dispatch.destination,
             sender: dispatch.sender.as_str().to_owned(),
             recipients: strings(&dispatch.recipients),
@@ -320,6 +323,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             epoch: epoch(dispatch.epoch),
             attempt: attempt(dispatch.attempt)?,
             tenant: TenantId(dispatch.tenant),
+            priority: priority(dispatch.priority)?,
             destination: dispatch.destination,
             sender: sender(&dispatch.sender)?,
             recipients: mailboxes(&dispatch.recipients)?,

@@ -2,14 +2,8 @@
 
 use std::time::Duration;
 
-use mailtier_types::{Domain, Mailbox};
-
 use crate::load::secret;
 use crate::{ClusterConfig, Config, ConfigError, DatabaseConfig, Secret};
-
-/// Received fields a message may have before it is a loop; RFC 5321 §6.3 asks for at least 100 to be safe with chains,
-/// practice (Postfix's `hopcount_limit`) takes 50.
-const LEAST_HOPS: u32 = 10;
 
 impl ClusterConfig {
     /// The token of services.
@@ -62,42 +56,6 @@ impl Config {
         }
         self.cluster.service_token().map(|_| ())?;
         self.cluster.admin_token().map(|_| ())
-    }
-
-    fn check_inbound(&self) -> Result<(), ConfigError> {
-        let inbound = &self.inbound;
-        host_name("inbound.hostname", inbound.hostname.as_deref())?;
-        if inbound.listen.is_empty() {
-            return Err(ConfigError::bad("inbound.listen", "is empty; name at least one address, such as 0.0.0.0:25"));
-        }
-        replicas("inbound.queue", &inbound.queue)?;
-        for name in &inbound.relay_domains {
-            Domain::parse(name.strip_prefix('.').unwrap_or(name))
-                .map_err(|error| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
-        }
-        if let Some(address) = &inbound.postmaster {
-            Mailbox::parse(address)
-                .map_err(|error| ConfigError::bad("inbound.postmaster", format!("is `{address}`: {error}")))?;
-        }
-        // RFC 5321 §4.5.3.1.8.
-        if !(100..=4096).contains(&inbound.max_recipients) {
-            return Err(ConfigError::bad("inbound.max_recipients", "must lie between 100 (RFC 5321) and 4096"));
-        }
-        // RFC 5321 §4.5.3.1.7.
-        if inbound.max_message_size.as_u64() < 65_536 {
-            return Err(ConfigError::bad("inbound.max_message_size", "must be at least 64KiB (RFC 5321)"));
-        }
-        if inbound.max_received_hops < LEAST_HOPS {
-            return Err(ConfigError::bad("inbound.max_received_hops", format!("must be at least {LEAST_HOPS}")));
-        }
-        if inbound.relay_networks.iter().any(|network| network.prefix_len() == 0) {
-            return Err(ConfigError::bad("inbound.relay_networks", "holds every address: that is an open relay"));
-        }
-        match (&inbound.tls_certificate, &inbound.tls_key) {
-            (Some(_), None) => Err(ConfigError::bad("inbound.tls_key", "is missing for `inbound.tls_certificate`")),
-            (None, Some(_)) => Err(ConfigError::bad("inbound.tls_certificate", "is missing for `inbound.tls_key`")),
-            _ => Ok(()),
-        }
     }
 
     fn check_queue(&self) -> Result<(), ConfigError> {
@@ -163,7 +121,7 @@ impl Config {
 }
 
 /// Replicas of the queue: at least one, each `http://host:port`.
-fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
+pub(crate) fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
     if urls.is_empty() {
         return Err(ConfigError::bad(key, "is empty; name at least one replica, http://host:port"));
     }
@@ -181,7 +139,7 @@ fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
 }
 
 /// A name others will see must say where we are: one with a dot (RFC 5321 §2.3.5), never a container's.
-fn host_name(key: &'static str, name: Option<&str>) -> Result<(), ConfigError> {
+pub(crate) fn host_name(key: &'static str, name: Option<&str>) -> Result<(), ConfigError> {
     match name {
         Some(name) if !name.contains('.') || !name.is_ascii() || name.contains(char::is_whitespace) => {
             Err(ConfigError::bad(key, format!("is `{name}`; give a full host name such as mx.example.com")))

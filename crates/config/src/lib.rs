@@ -5,7 +5,9 @@
 //! secrets from files and for the reference in docs/configuration.md. Not responsible for acting on any value.
 
 mod check;
+mod check_inbound;
 mod error;
+mod inbound;
 mod load;
 mod reference;
 mod secret;
@@ -14,12 +16,16 @@ mod sections;
 
 pub use check::{resolve_host_name, system_name};
 pub use error::ConfigError;
+pub use inbound::{
+    CallAheadConfig, ContentLines, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy,
+    NetworkConfig, OauthConfig, TenantConfig,
+};
 pub use reference::reference_markdown;
 pub use secret::Secret;
 pub use section::Key;
 pub use sections::{
-    ClusterConfig, DatabaseConfig, InboundConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig,
-    TelemetryConfig, TlsPolicy,
+    ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig, TelemetryConfig,
+    TlsPolicy,
 };
 
 /// The whole configuration.
@@ -49,5 +55,14 @@ impl Config {
         ("queue", QueueConfig::ABOUT, QueueConfig::KEYS),
         ("outbound", OutboundConfig::ABOUT, OutboundConfig::KEYS),
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
+    ];
+
+    /// The tables within sections, each as many times as wanted but for `oauth`.
+    pub const TABLES: &'static [(&'static str, &'static [&'static str], &'static [Key])] = &[
+        ("[[inbound.listeners]]", ListenerConfig::ABOUT, ListenerConfig::KEYS),
+        ("[[inbound.networks]]", NetworkConfig::ABOUT, NetworkConfig::KEYS),
+        ("[[inbound.tenants]]", TenantConfig::ABOUT, TenantConfig::KEYS),
+        ("[[inbound.call_ahead]]", CallAheadConfig::ABOUT, CallAheadConfig::KEYS),
+        ("[inbound.oauth]", OauthConfig::ABOUT, OauthConfig::KEYS),
     ];
 }

@@ -25,12 +25,18 @@ pub fn reference_markdown() -> String {
             let _ = writeln!(text, "| `{}` | {} | {default} | {} |", key.name, key.kind, join(key.lines));
         }
     }
+    for (name, about, keys) in Config::TABLES {
+        let _ = write!(text, "\n## `{name}`\n\n{}\n\n| key | kind | meaning |\n|---|---|---|\n", join(about));
+        for key in *keys {
+            let _ = writeln!(text, "| `{}` | {} | {} |", key.name, key.kind, join(key.lines));
+        }
+    }
     text.push_str(
         "\n## `[[outbound.routes]]`\n\n\
          | key | kind | default | meaning |\n|---|---|---|---|\n\
          | `domain` | text | required | `example.com`, `.example.com` for all below it, or `*`. |\n\
          | `hosts` | list of `host`, `host:port`, `[address]:port` | required | Tried in this order. Empty: the domain’s own MX records, as an exception to a wider route. |\n\
-         | `tls` | word | `outbound.tls` | `opportunistic`, `required` or `off`. |\n",
+         | `tls` | word | `outbound.tls` | `opportunistic`, `required`, `verified` or `off`. |\n",
     );
     text
 }

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::secret::Secret;
 use crate::section::section;
 
-const fn loopback(port: u16) -> SocketAddr {
+pub(crate) const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-const fn anywhere(port: u16) -> SocketAddr {
+pub(crate) const fn anywhere(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
 }
 
-fn loopback_networks() -> Vec<IpNet> {
+pub(crate) fn loopback_networks() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }
 
@@ -53,7 +53,7 @@ section! {
         url: Option<Secret> = None, "text";
         /// The file with that URL.
         url_file: Option<PathBuf> = None, "path";
-        /// Connections for questions and large bodies; eight more serve the loops of the queue.
+        /// Connections for questions and large bodies; nine more serve the loops of the queue.
         max_connections: u32 = 8, "number";
         /// Longest time a statement may take.
         #[serde(with = "humantime_serde")]
@@ -86,52 +86,6 @@ section! {
         otlp_endpoint: Option<String> = None, "URL";
         /// The share of receptions whose trace is recorded, 0 to 1. Without a collector none is.
         trace_sample_ratio: f64 = 1.0, "number";
-    }
-}
-
-section! {
-    /// mailtier-inbound: reception.
-    InboundConfig {
-        /// Where SMTP is served.
-        listen: Vec<SocketAddr> = vec![anywhere(2525)], "list of addresses";
-        /// Where health and metrics are served.
-        http_listen: SocketAddr = loopback(9101), "address";
-        /// The name in greetings and Received fields; the system's name when that has a dot.
-        hostname: Option<String> = None, "host name";
-        /// Queue replicas, `http://host:port`; every address of a name is used.
-        queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs";
-        /// Networks whose clients may send to any recipient.
-        relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
-        /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
-        relay_domains: Vec<String> = Vec::new(), "list of domains";
-        /// Who reads what is sent to the postmaster of this host: mail to `<postmaster>` and to `postmaster` at
-        /// `hostname` is accepted from anyone and goes there (RFC 5321 §4.5.1). Without it that mail is refused to
-        /// strangers, unless `hostname` is among `relay_domains`.
-        postmaster: Option<String> = None, "address";
-        /// Largest message (RFC 1870).
-        max_message_size: ByteSize = ByteSize::mib(50), "size";
-        /// Recipients of one transaction; RFC 5321 asks for at least 100.
-        max_recipients: usize = 1000, "number";
-        /// Sessions at a time; more are answered with 421.
-        max_sessions: usize = 10_000, "number";
-        /// Errors after which a session is closed.
-        max_errors: u32 = 20, "number";
-        /// Received fields after which a message is taken for a loop.
-        max_received_hops: u32 = 50, "number";
-        /// Memory for messages on their way; more are answered with 452. 0: a quarter of what the machine or its cgroup has.
-        memory_budget: ByteSize = ByteSize::b(0), "size";
-        /// How long the queue may take to store a message before the client is told to try again.
-        #[serde(with = "humantime_serde")]
-        submit_timeout: Duration = Duration::from_secs(30), "duration";
-        /// After a signal, how long transactions may take to finish.
-        #[serde(with = "humantime_serde")]
-        drain_timeout: Duration = Duration::from_secs(30), "duration";
-        /// The certificate chain for STARTTLS (PEM).
-        tls_certificate: Option<PathBuf> = None, "path";
-        /// Its key (PEM).
-        tls_key: Option<PathBuf> = None, "path";
-        /// Worker threads; 0: one for each core.
-        threads: usize = 0, "number";
     }
 }
 
@@ -171,6 +125,9 @@ section! {
         /// The same for notifications, which are then dropped.
         #[serde(with = "humantime_serde")]
         bounce_lifetime: Duration = days(5), "duration";
+        /// When a sender is told that a message is not delivered yet (RFC 3461 NOTIFY=DELAY).
+        #[serde(with = "humantime_serde")]
+        delay_warning: Duration = Duration::from_secs(4 * 3600), "duration";
         /// Deliveries to one destination at a time.
         destination_concurrency: u32 = 20, "number";
         /// Deliveries kept in memory; the rest waits in PostgreSQL.
@@ -184,6 +141,13 @@ section! {
         /// How long history is kept, in whole days.
         #[serde(with = "humantime_serde")]
         event_retention: Duration = days(14), "duration";
+        /// Failed logins of one account in a window, after which none are checked until it is over.
+        login_failures_per_account: u32 = 50, "number";
+        /// The same of one client (an IPv4 address, or an IPv6 /64).
+        login_failures_per_client: u32 = 20, "number";
+        /// How long failed logins count.
+        #[serde(with = "humantime_serde")]
+        login_failure_window: Duration = minutes(15), "duration";
         /// How often an owner looks for deliveries it was not told of.
         #[serde(with = "humantime_serde")]
         catch_up_every: Duration = Duration::from_secs(10), "duration";
@@ -220,6 +184,8 @@ pub enum TlsPolicy {
     Opportunistic,
     /// Always, with any certificate; a host without it is not used.
     Required,
+    /// Always, with a certificate for the host's name by a root of this system.
+    Verified,
     /// Never.
     Off,
 }
@@ -269,7 +235,7 @@ section! {
         deliveries_per_connection: u32 = 1000, "number";
         /// `both`, `ipv4` or `ipv6`.
         ip_preference: IpPreference = IpPreference::Both, "word";
-        /// `opportunistic`, `required` or `off`.
+        /// `opportunistic`, `required`, `verified` or `off`.
         tls: TlsPolicy = TlsPolicy::Opportunistic, "word";
         /// Longest wait for a connection to one address.
         #[serde(with = "humantime_serde")]

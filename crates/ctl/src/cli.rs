@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{config_check, queue, send, sink, trace, up};
+use crate::{address, config_check, queue, send, sink, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -30,6 +30,12 @@ enum Command {
     /// Shows and changes what is queued
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Manages who may log in
+    #[command(subcommand)]
+    User(user::Command),
+    /// Manages which recipients there are, and who gets mail for whom
+    #[command(subcommand)]
+    Address(address::Command),
     /// Shows what happened to a message, or to the mail of an address
     Trace(trace::Options),
     /// Checks a configuration
@@ -115,6 +121,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sink(options) => sink::run(options).await,
         Command::Send(options) => send::run(options).await,
         Command::Queue(command) => queue::run(command).await,
+        Command::User(command) => user::run(command).await,
+        Command::Address(command) => address::run(command).await,
         Command::Trace(options) => trace::run(options).await,
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use mailtier_config::{Config, ConfigError};
 use mailtier_route::{RouteRule, RouteTable};
-use mailtier_tls::ServerTls;
+use mailtier_tls::{CertificateFiles, ServerTls};
 
 use crate::cli::Failure;
 
@@ -47,9 +47,13 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
-    let (certificate, key) = config.inbound.tls_certificate.as_deref().zip(config.inbound.tls_key.as_deref())?;
-    let error = ServerTls::load(certificate, key).err()?;
-    Some(format!("`inbound.tls_certificate` or `inbound.tls_key`: {:#}", anyhow::Error::new(error)))
+    let files: Vec<_> = config.inbound.certificates();
+    let files: Vec<_> = files.into_iter().map(|(certificate, key)| CertificateFiles { certificate, key }).collect();
+    if files.is_empty() {
+        return None;
+    }
+    let error = ServerTls::load(&files, config.inbound.tls_client_ca.as_deref()).err()?;
+    Some(format!("`inbound.tls_certificate` or another key of TLS: {:#}", anyhow::Error::new(error)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! about mail: what an operator asks for is done by the queue.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
+mod address;
 mod cli;
 mod config_check;
 mod connect;
@@ -14,5 +15,6 @@ mod show;
 mod sink;
 mod trace;
 mod up;
+mod user;
 
 pub use cli::main;

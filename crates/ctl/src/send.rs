@@ -70,6 +70,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         eight_bit: !content.is_ascii() && capabilities.eight_bit,
         smtputf8,
         size_bytes: content.len() as u64,
+        wishes: mailtier_smtp::Wishes::default(),
     };
     let report = connection.deliver(transaction, &[Bytes::from(content)]).await;
     connection.quit().await;

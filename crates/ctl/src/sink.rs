@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use mailtier_smtp::{MailParameters, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
-use mailtier_tls::ServerTls;
-use mailtier_transport::server::{Handler, listen, serve};
+use mailtier_smtp::{Connection, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
+use mailtier_tls::{CertificateFiles, ServerTls};
+use mailtier_transport::server::{Accepted, Handler, listen, serve};
 use mailtier_types::{Mailbox, ReversePath, reply};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
@@ -70,7 +70,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
     let tls = match (&options.tls_certificate, &options.tls_key) {
-        (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
+        (Some(certificate), Some(key)) => {
+            Some(ServerTls::load(&[CertificateFiles { certificate: certificate.clone(), key: key.clone() }], None)?)
+        }
         _ => None,
     };
     let mut config = ServerConfig::new(options.hostname.clone());
@@ -136,7 +138,7 @@ fn stored_before(directory: &Path) -> u64 {
 }
 
 async fn session(stream: TcpStream, config: Arc<ServerConfig>, tls: Option<Arc<ServerTls>>, sink: Arc<Sink>) {
-    let session = ServerSession::new(config, Instant::now());
+    let session = ServerSession::new(config, Connection::default(), Instant::now());
     let mut receiver = Receiver {
         stop: sink.stop.clone(),
         sink,
@@ -147,7 +149,7 @@ async fn session(stream: TcpStream, config: Arc<ServerConfig>, tls: Option<Arc<S
         failed: false,
     };
     let stop = receiver.stop.clone();
-    let _ = serve(stream, session, tls.as_deref(), &mut receiver, stop).await;
+    let _ = serve(Accepted::plain(stream), session, tls.as_deref(), &mut receiver, stop).await;
 }
 
 /// One session's transaction.
@@ -164,18 +166,18 @@ struct Receiver {
 impl Handler for Receiver {
     async fn ask(&mut self, question: Question) -> Verdict {
         match question {
-            Question::Connect | Question::Hello { .. } => Verdict::Accept,
-            Question::Mail(MailParameters { sender, .. }) => {
+            Question::Mail(parameters) => {
                 self.reset();
-                self.sender = sender;
+                self.sender = parameters.sender;
                 Verdict::Accept
             }
             Question::Rcpt(recipient) => {
-                self.recipients.push(recipient);
+                self.recipients.push(recipient.mailbox);
                 Verdict::Accept
             }
             Question::Data => self.open().await,
             Question::EndOfData { size_bytes } => self.close(size_bytes).await,
+            _ => Verdict::Accept,
         }
     }
 

@@ -71,7 +71,7 @@ impl Drop for Share {
 }
 
 /// What this process can have: the control group's limit where there is one, else the machine's memory.
-fn memory_octets() -> u64 {
+pub(crate) fn memory_octets() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let group = read("/sys/fs/cgroup/memory.max").trim().parse().ok();
     let machine = total_octets(&read("/proc/meminfo")).unwrap_or(FALLBACK_OCTETS);

@@ -9,10 +9,14 @@
 //! | module | holds |
 //! |---|---|
 //! | `start` | the program put together and taken down |
-//! | `listener` | connections, and how many |
+//! | `listeners`, `listener` | what each listener offers to whom; connections, and how many |
+//! | `limits`, `pressure` | how much a client, a user, a tenant, and all together may have |
+//! | `peer` | what is known of a client |
+//! | `accounts`, `oauth` | what is asked about users; tokens |
 //! | `session` | the answers to one session's questions |
 //! | `transaction` | one message while it is received |
-//! | `policy` | for whom mail is relayed |
+//! | `recipients` | which recipients there are, and who gets mail for whom |
+//! | `relay` | for whom mail is relayed |
 //! | `body`, `budget` | chunks, compression, memory |
 //! | `ids` | message ids while a node number is leased |
 //! | `submit` | the way to a verdict over any replica |
@@ -39,13 +43,19 @@
 //! of 3 needs every replica to stay away for the whole of `submit_timeout`. RFC 5321 §4.5.3.2.6 has clients wait ten
 //! minutes for the reply, so `submit_timeout` is far below that.
 
+mod accounts;
 mod body;
 mod budget;
 mod ids;
+mod limits;
 mod listener;
+mod listeners;
+mod oauth;
 mod peer;
-mod policy;
+mod pressure;
+mod recipients;
 mod record;
+mod relay;
 mod session;
 mod shared;
 mod start;

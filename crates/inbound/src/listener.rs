@@ -4,17 +4,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use mailtier_smtp::ServerSession;
+use mailtier_config::ListenerTls;
+use mailtier_smtp::{Connection, ServerSession};
 use mailtier_telemetry::Meters;
-use mailtier_transport::server::serve;
-use mailtier_types::reply;
+use mailtier_transport::proxy::{self, Proxied};
+use mailtier_transport::server::{Accepted, serve};
+use mailtier_types::{Timestamp, reply};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::listeners::{Listener, holds};
 use crate::peer::Peer;
 use crate::record;
 use crate::session::Session;
@@ -22,11 +25,15 @@ use crate::shared::Shared;
 
 /// The wait after the system had no descriptor or memory for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
+/// How long a load balancer may take to say who is behind it, and a client for its handshake.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What accepts connections on one address.
 #[derive(Debug, Clone)]
 pub(crate) struct Acceptor {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: Arc<Listener>,
     /// A permit for each session there may be, on all addresses together.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) sessions: TaskTracker,
@@ -57,34 +64,93 @@ impl Acceptor {
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         match Arc::clone(&self.room).try_acquire_owned() {
             Ok(permit) => {
-                self.sessions.spawn(self.clone().converse(stream, address, permit));
+                self.sessions.spawn(self.clone().begin(stream, address, permit));
             }
             Err(_) => self.shed(&stream, address),
         }
     }
 
-    async fn converse(self, stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+    /// From the connection to its session, unless everything is broken off.
+    async fn begin(self, stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        let abort = self.abort.clone();
+        tokio::select! {
+            () = self.converse(stream, address) => {}
+            () = abort.cancelled() => {}
+        }
+        drop(permit);
+    }
+
+    async fn converse(self, stream: TcpStream, address: SocketAddr) {
         let begun = Instant::now();
-        let trusted = self.shared.policy.trusts(address.ip());
-        let engine = ServerSession::new(Arc::clone(&self.shared.smtp), begun);
-        let mut session = Session::new(Arc::clone(&self.shared), Peer::new(address, trusted));
-        let served = serve(stream, engine, self.shared.tls.as_deref(), &mut session, self.drain.clone());
-        let end = tokio::select! {
-            end = served => end,
-            () = self.abort.cancelled() => return,
+        // Both are rare and their state is large: a session in clear does not make room for it.
+        let Some((stream, address)) = Box::pin(self.behind_proxy(stream, address)).await else { return };
+        let Some(connection) = Box::pin(self.secured(stream, address)).await else { return };
+        let peer = Peer::new(Arc::clone(&self.listener), address, connection.tls().cloned());
+        let facts = Connection {
+            opened_at: Timestamp::from_system(SystemTime::now()),
+            xclient: holds(&self.shared.proxies.xclient, address.ip()),
+            xforward: holds(&self.shared.proxies.xforward, address.ip()),
         };
+        let engine = ServerSession::new(Arc::clone(&peer.settings.smtp), facts, begun);
+        let engine = match connection.tls() {
+            Some(info) => engine.within_tls(info),
+            None => engine,
+        };
+        let mut session = Session::new(Arc::clone(&self.shared), peer);
+        let end = serve(connection, engine, self.shared.tls.as_deref(), &mut session, self.drain.clone()).await;
         let (peer, tally) = session.summary();
         record::disconnected(peer, tally, &end, begun.elapsed());
-        drop(permit);
+    }
+
+    /// The client, where a load balancer stands before us. Nobody else may: a header that anyone could send would make
+    /// him anyone he likes, and without one the balancer's address would stand for all its clients.
+    async fn behind_proxy(&self, mut stream: TcpStream, address: SocketAddr) -> Option<(TcpStream, SocketAddr)> {
+        if self.listener.proxies.is_empty() {
+            return Some((stream, address));
+        }
+        if !holds(&self.listener.proxies, address.ip()) {
+            self.turn_away(address, "not from a listed proxy");
+            return None;
+        }
+        match proxy::read_header(&mut stream, PROXY_TIMEOUT).await {
+            Ok(Proxied::Client { source, .. }) => Some((stream, source)),
+            // It looks whether we live: it is served as itself.
+            Ok(Proxied::Proxy) => Some((stream, address)),
+            Err(error) => {
+                self.turn_away(address, &error.to_string());
+                None
+            }
+        }
+    }
+
+    async fn secured(&self, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
+        let Some(tls) = self.shared.tls.as_deref().filter(|_| self.listener.tls == ListenerTls::Implicit) else {
+            return Some(Accepted::plain(stream));
+        };
+        match Accepted::in_tls(stream, tls, HANDSHAKE_TIMEOUT).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                self.turn_away(address, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn turn_away(&self, address: SocketAddr, reason: &str) {
+        self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "refused"));
+        tracing::info!(client = %address.ip(), listener = %self.listener.name, reason, status = "refused");
     }
 
     /// One reply, as far as the socket takes it at once: shedding must cost less than serving.
     fn shed(&self, stream: &TcpStream, address: SocketAddr) {
         self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "shed"));
         tracing::debug!(client = %address.ip(), "too many sessions");
-        let mut wire = Vec::new();
-        reply::TOO_MANY_SESSIONS.write_to(&mut wire);
-        let _ = stream.try_write(&wire);
+        // Who expects a handshake, or a header first, has no use for a reply.
+        if self.listener.tls != ListenerTls::Implicit {
+            let mut wire = Vec::new();
+            reply::TOO_MANY_SESSIONS.write_to(&mut wire);
+            let _ = stream.try_write(&wire);
+        }
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use mailtier_telemetry::Meters;
 use mailtier_transport::server::SessionEnd;
-use mailtier_types::{Mailbox, MessageId, Reply, ReversePath};
+use mailtier_types::{Mailbox, MessageId, Reply, ReversePath, SaslMechanism};
 
 use crate::peer::Peer;
-use crate::policy::Denial;
 use crate::shared::Shared;
 use crate::submit::Message;
 
@@ -21,6 +20,17 @@ pub(crate) struct Tally {
     pub(crate) deferred: u32,
     /// Messages and recipients answered with 5xx.
     pub(crate) rejected: u32,
+}
+
+impl Tally {
+    /// Counts a refusal.
+    pub(crate) const fn count(&mut self, reply: &Reply) {
+        if reply.is_permanent() {
+            self.rejected += 1;
+        } else {
+            self.deferred += 1;
+        }
+    }
 }
 
 /// What is said of an accepted message.
@@ -70,7 +80,10 @@ pub(crate) fn message_accepted(
         stored = facts.stored_bytes,
         message_id = %facts.header_message_id,
         proto = %facts.protocol,
-        tls = peer.tls.as_deref(),
+        tls = peer.tls_text(),
+        user = peer.user.as_ref().map(|user| &*user.name),
+        orig_client = peer.origin.as_ref().and_then(|origin| origin.address).map(tracing::field::display),
+        orig_id = peer.origin.as_ref().and_then(|origin| origin.ident.as_deref()),
         delay_ms = u64::try_from(submitting.as_millis()).unwrap_or(u64::MAX),
         status = "accepted",
     );
@@ -89,21 +102,46 @@ pub(crate) fn message_refused(shared: &Shared, peer: &Peer, sender: &ReversePath
     );
 }
 
+/// A client was not served.
+pub(crate) fn session_refused(shared: &Shared, peer: &Peer, reason: &'static str) {
+    shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "refused"));
+    tracing::info!(client = %peer.address.ip(), listener = %peer.listener.name, reason, status = "refused");
+}
+
+/// A login is over.
+pub(crate) fn login(shared: &Shared, peer: &Peer, mechanism: SaslMechanism, name: &str, result: &'static str) {
+    shared.meters.inbound_logins.add(1, &Meters::attribute("result", result));
+    tracing::info!(client = %peer.address.ip(), sasl_method = %mechanism, sasl_username = name, result, "login");
+}
+
+/// A sender was not taken.
+pub(crate) fn sender_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, reason: &'static str) {
+    shared.meters.inbound_senders_rejected.add(1, &Meters::attribute("reason", reason));
+    tracing::info!(
+        client = %peer.address.ip(),
+        helo = %peer.helo,
+        user = peer.user.as_ref().map(|user| &*user.name),
+        from = %sender,
+        reason,
+        status = "rejected",
+    );
+}
+
 /// A recipient was not taken.
 pub(crate) fn recipient_rejected(
     shared: &Shared,
     peer: &Peer,
     sender: &ReversePath,
     recipient: &Mailbox,
-    denial: Denial,
+    reason: &'static str,
 ) {
-    shared.meters.inbound_recipients_rejected.add(1, &Meters::attribute("reason", denial.name()));
+    shared.meters.inbound_recipients_rejected.add(1, &Meters::attribute("reason", reason));
     tracing::info!(
         client = %peer.address.ip(),
         helo = %peer.helo,
         from = %sender,
         to = %recipient,
-        reason = denial.name(),
+        reason,
         status = "rejected",
     );
 }

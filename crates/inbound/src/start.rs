@@ -2,30 +2,36 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
 use mailtier_service::{Context, Running};
-use mailtier_smtp::ServerConfig;
-use mailtier_tls::ServerTls;
+use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budget;
+use crate::accounts::Accounts;
+use crate::budget::{Budget, memory_octets};
 use crate::ids::Ids;
+use crate::limits::Limits;
 use crate::listener::Acceptor;
-use crate::policy::RelayPolicy;
-use crate::shared::Shared;
+use crate::listeners::{Listener, tenants};
+use crate::oauth::TokenJudge;
+use crate::pressure::Pressure;
+use crate::recipients::Recipients;
+use crate::relay::RelayPolicy;
+use crate::shared::{Shared, TrustedProxies};
 use crate::submit::{EndpointKeeper, Endpoints, LeaseKeeper, Submitter};
 use crate::watch::{CertificateKeeper, ReadinessKeeper};
 
 /// How long the replicas may take to be left in order, once no session is left.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Descriptors for listeners, replicas, files and whatever else is not a session.
+const RESERVED_DESCRIPTORS: u64 = 200;
 
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -50,93 +56,128 @@ pub enum StartError {
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = Arc::clone(&context.config);
     let endpoints = Endpoints::new(Instant::now());
+    let listeners = Listener::all(&config.inbound)?;
     let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
-    let (listeners, addresses) = bind(&config.inbound.listen)?;
+    let (bound, addresses) = bind(&listeners)?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
-    let room = Arc::new(Semaphore::new(config.inbound.max_sessions.min(Semaphore::MAX_PERMITS)));
+    let room = Arc::new(Semaphore::new(max_sessions(config.inbound.max_sessions)));
     background.spawn(&context, &shared, &endpoints, &room)?;
-    let acceptor = Acceptor {
-        shared,
-        room,
-        sessions: TaskTracker::new(),
-        drain: context.shutdown.clone(),
-        abort: CancellationToken::new(),
-    };
-    for listener in listeners {
-        acceptor.sessions.spawn(acceptor.clone().run(listener));
+    let (sessions, abort) = (TaskTracker::new(), CancellationToken::new());
+    for (listener, socket) in bound {
+        let acceptor = Acceptor {
+            shared: Arc::clone(&shared),
+            listener,
+            room: Arc::clone(&room),
+            sessions: sessions.clone(),
+            drain: context.shutdown.clone(),
+            abort: abort.clone(),
+        };
+        sessions.spawn(acceptor.run(socket));
     }
     let drain_timeout = config.inbound.drain_timeout;
+    let ending = Ending { sessions, drain: context.shutdown.clone(), abort, background };
     let finished = tokio::spawn(async move {
-        finish(acceptor, background, drain_timeout).await;
+        ending.run(drain_timeout).await;
         Ok(())
     });
     Ok(Running { addresses, finished })
 }
 
-/// Waits for the signal, then for the sessions, then for the replicas to be left.
-async fn finish(acceptor: Acceptor, background: Background, drain_timeout: Duration) {
-    acceptor.drain.cancelled().await;
-    acceptor.sessions.close();
-    if tokio::time::timeout(drain_timeout, acceptor.sessions.wait()).await.is_err() {
-        tracing::warn!(sessions = acceptor.sessions.len(), "the drain takes too long, sessions are broken off");
-        acceptor.abort.cancel();
-        acceptor.sessions.wait().await;
-    }
-    background.end.cancel();
-    background.tasks.close();
-    let _ = tokio::time::timeout(LEAVE_TIMEOUT, background.tasks.wait()).await;
+/// What is taken down, in this order.
+struct Ending {
+    sessions: TaskTracker,
+    drain: CancellationToken,
+    abort: CancellationToken,
+    background: Background,
 }
 
-fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
-    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
-    for address in addresses {
-        let failed = |source| StartError::Listen { address: *address, source };
-        let listener = listen(*address).map_err(failed)?;
-        bound.push(listener.local_addr().map_err(failed)?);
-        listeners.push(listener);
+impl Ending {
+    /// Waits for the signal, then for the sessions, then for the replicas to be left.
+    async fn run(self, drain_timeout: Duration) {
+        self.drain.cancelled().await;
+        self.sessions.close();
+        if tokio::time::timeout(drain_timeout, self.sessions.wait()).await.is_err() {
+            tracing::warn!(sessions = self.sessions.len(), "the drain takes too long, sessions are broken off");
+            self.abort.cancel();
+            self.sessions.wait().await;
+        }
+        self.background.end.cancel();
+        self.background.tasks.close();
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.background.tasks.wait()).await;
     }
-    Ok((listeners, bound))
+}
+
+/// The most sessions there may be: each has a descriptor, and some are needed for other things. The system is asked for
+/// as many as it gives.
+fn max_sessions(configured: usize) -> usize {
+    let wanted = u64::try_from(configured).unwrap_or(u64::MAX).saturating_add(RESERVED_DESCRIPTORS);
+    let given = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    let possible = usize::try_from(given.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
+    if possible < configured {
+        tracing::warn!(possible, configured, "the system's limit of open files allows fewer sessions (`ulimit -n`)");
+    }
+    configured.min(possible.max(1)).min(Semaphore::MAX_PERMITS)
+}
+
+type Bound = (Vec<(Arc<Listener>, TcpListener)>, Vec<SocketAddr>);
+
+fn bind(listeners: &[Arc<Listener>]) -> Result<Bound, StartError> {
+    let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
+    for listener in listeners {
+        for address in &listener.addresses {
+            let failed = |source| StartError::Listen { address: *address, source };
+            let socket = listen(*address).map_err(failed)?;
+            let bound = socket.local_addr().map_err(failed)?;
+            tracing::info!(listener = %listener.name, address = %bound, "listening");
+            addresses.push(bound);
+            sockets.push((Arc::clone(listener), socket));
+        }
+    }
+    Ok((sockets, addresses))
 }
 
 fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
     let config = &context.config.inbound;
-    let tls = match (&config.tls_certificate, &config.tls_key) {
-        (Some(certificate), Some(key)) => Some(load(certificate, key)?),
-        _ => None,
-    };
-    let policy = RelayPolicy::new(&config.relay_networks, &config.relay_domains).map_err(|(name, error)| {
-        ConfigError::BadValue { key: "inbound.relay_domains", problem: format!("holds `{name}`: {error}") }
+    let relay = RelayPolicy::new(&config.relay_domains).map_err(|(name, error)| ConfigError::BadValue {
+        key: "inbound.relay_domains",
+        problem: format!("holds `{name}`: {error}"),
     })?;
-    let smtp = smtp(config, tls.is_some())?;
-    let policy = policy.with_postmaster(&smtp.hostname, config.postmaster.as_deref());
+    let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
     Ok(Shared {
-        smtp: Arc::new(smtp),
-        tls,
-        policy,
+        relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
+        tls: load_tls(config)?,
+        accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
+        tokens: config.oauth.clone().map(TokenJudge::new),
+        recipients: Arc::new(Recipients::new(config, &hostname)?),
+        limits: Limits::new(config),
+        tenants: tenants(config),
+        pressure: Pressure::new(memory_octets()),
         budget: Budget::new(config.memory_budget.as_u64()),
         ids: Arc::new(Ids::default()),
         submitter: Submitter { endpoints, timeout: config.submit_timeout, meters: Arc::clone(&context.meters) },
         meters: Arc::clone(&context.meters),
         max_hops: usize::try_from(config.max_received_hops).unwrap_or(usize::MAX),
         patience: config.submit_timeout,
+        etrn_networks: config.etrn_networks.clone(),
+        proxies: TrustedProxies {
+            xclient: config.xclient_networks.clone(),
+            xforward: config.xforward_networks.clone(),
+        },
+        hostname,
     })
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerTls>, ConfigError> {
-    ServerTls::load(certificate, key).map_err(|error| {
+fn load_tls(config: &InboundConfig) -> Result<Option<Arc<ServerTls>>, ConfigError> {
+    let pairs = config.certificates().into_iter();
+    let files: Vec<_> = pairs.map(|(certificate, key)| CertificateFiles { certificate, key }).collect();
+    if files.is_empty() {
+        return Ok(None);
+    }
+    ServerTls::load(&files, config.tls_client_ca.as_deref()).map(Some).map_err(|error| {
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let problem = format!("or `inbound.tls_key` cannot be used: {error}{cause}");
+        let problem = format!("or another key of TLS cannot be used: {error}{cause}");
         ConfigError::BadValue { key: "inbound.tls_certificate", problem }
     })
-}
-
-fn smtp(config: &InboundConfig, starttls: bool) -> Result<ServerConfig, ConfigError> {
-    let mut smtp = ServerConfig::new(resolve_host_name("inbound.hostname", config.hostname.as_deref())?);
-    smtp.max_message_bytes = config.max_message_size.as_u64();
-    smtp.max_recipients = config.max_recipients;
-    smtp.starttls = starttls;
-    smtp.limits.errors = config.max_errors;
-    Ok(smtp)
 }
 
 /// What runs beside the sessions, and outlives them.
@@ -180,6 +221,10 @@ impl Background {
         self.tasks.spawn(keeper.run());
         self.tasks.spawn(lease.run());
         self.tasks.spawn(readiness.run());
+        self.tasks.spawn(Arc::clone(&shared.recipients).run(self.end.clone()));
+        if let Some(tokens) = &shared.tokens {
+            self.tasks.spawn(Arc::clone(tokens).run(self.end.clone()));
+        }
         if let Some(tls) = &shared.tls {
             self.tasks.spawn(CertificateKeeper { tls: Arc::clone(tls), end: self.end.clone() }.run());
         }

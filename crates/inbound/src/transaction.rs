@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use mailtier_message::{HeaderScan, ReceivedFacts, original_headers, received_field, with_keyword};
-use mailtier_smtp::MailParameters;
-use mailtier_types::{Envelope, Mailbox, MessageId, Options, Reply, ReversePath, TenantId, Timestamp, reply};
+use mailtier_config::ListenerProtocol;
+use mailtier_message::{
+    HeaderScan, ReceivedFacts, Transmission, complete, original_headers, received_field, with_keyword,
+};
+use mailtier_smtp::{BodyType, MailParameters};
+use mailtier_types::{Envelope, Mailbox, MessageId, Options, RecipientRequest, Reply, ReversePath, Timestamp, reply};
 use tracing::Span;
 
 use crate::body::BodyChunks;
@@ -24,6 +27,8 @@ const MAX_HEADER_OCTETS: usize = 256 << 10;
 pub(crate) struct Transaction {
     pub(crate) parameters: MailParameters,
     pub(crate) recipients: Vec<Mailbox>,
+    /// What was asked for some of them.
+    pub(crate) requests: Vec<RecipientRequest>,
     pub(crate) content: Option<Content>,
 }
 
@@ -42,6 +47,8 @@ pub(crate) struct Content {
     upload: Option<Upload>,
     eight_bit: bool,
     header_is_ascii: bool,
+    /// The Message-ID that the message lacked.
+    added_message_id: Option<String>,
     failure: Option<Reply>,
 }
 
@@ -58,6 +65,7 @@ impl Content {
             upload: None,
             eight_bit: false,
             header_is_ascii: true,
+            added_message_id: None,
             failure: None,
         }
     }
@@ -94,7 +102,7 @@ pub(crate) struct Ready {
 
 impl Transaction {
     pub(crate) const fn new(parameters: MailParameters) -> Self {
-        Self { parameters, recipients: Vec::new(), content: None }
+        Self { parameters, recipients: Vec::new(), requests: Vec::new(), content: None }
     }
 
     /// Takes content. After a failure nothing is kept.
@@ -157,18 +165,26 @@ impl Transaction {
                     [single] => Some(single),
                     _ => None,
                 };
+                let tls = peer.tls_text();
                 let facts = ReceivedFacts {
                     helo: &peer.helo,
-                    client_name: None,
+                    client_name: peer.name.as_deref(),
                     client_address: peer.address.ip().to_canonical(),
-                    by: &shared.smtp.hostname,
+                    by: &shared.hostname,
                     with: protocol(&self.parameters, peer),
-                    tls: peer.tls.as_deref(),
+                    tls: tls.as_deref(),
                     id,
                     recipient,
                     at: now,
                 };
-                (id, received_field(&facts))
+                let mut prefix = received_field(&facts);
+                if peer.listener.is_submission() || peer.user.is_some() {
+                    // RFC 6409 §8: and only for submission.
+                    let added = complete(header, content.body.gathered(), id, &shared.hostname, now);
+                    prefix.extend_from_slice(&added.fields);
+                    content.added_message_id = added.message_id;
+                }
+                (id, prefix)
             }
         };
         let chunk = content.body.seal(&prefix).map_err(|error| {
@@ -199,17 +215,25 @@ impl Transaction {
             client_address: peer.address.ip().to_canonical().to_string(),
             client_helo: peer.helo.clone(),
             protocol: with.to_owned(),
-            header_message_id: content.scan.message_id().to_owned(),
+            header_message_id: content.added_message_id.unwrap_or_else(|| content.scan.message_id().to_owned()),
             size_bytes: content.body.size_bytes(),
             encoding: content.body.encoding(),
             chunks: u32::try_from(content.parts.len()).unwrap_or(u32::MAX).saturating_add(1),
             fanout,
+            binary: self.parameters.body == BodyType::Binary,
+            require_tls: self.parameters.require_tls,
+            ret: self.parameters.ret,
+            envelope_id: self.parameters.envelope_id,
+            requests: self.requests,
+            deliver_by: self.parameters.deliver_by,
+            release_at: self.parameters.release_at,
+            user: peer.user.as_ref().map(|user| user.name.to_string()).unwrap_or_default(),
         };
         let envelope = Envelope {
             sender: self.parameters.sender,
             recipients: each_once(self.recipients),
-            tenant: TenantId::default(),
-            priority: 0,
+            tenant: peer.tenant(),
+            priority: self.parameters.priority.unwrap_or(0).into(),
             options,
         };
         let message = Message { id, envelope, parts: content.parts, body };
@@ -239,8 +263,14 @@ impl Transaction {
     }
 }
 
-const fn protocol(parameters: &MailParameters, peer: &Peer) -> &'static str {
-    with_keyword(peer.extended, peer.tls.is_some(), false, parameters.smtputf8)
+fn protocol(parameters: &MailParameters, peer: &Peer) -> &'static str {
+    with_keyword(Transmission {
+        lmtp: peer.listener.protocol == ListenerProtocol::Lmtp,
+        extended: peer.extended,
+        tls: peer.tls.is_some(),
+        authenticated: peer.user.is_some(),
+        smtputf8: parameters.smtputf8,
+    })
 }
 
 /// A recipient given twice gets one copy (RFC 5321 §4.1.1.3 leaves that to us).

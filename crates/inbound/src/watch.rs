@@ -13,6 +13,8 @@ use crate::shared::Shared;
 
 /// How often readiness and gauges follow the state.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often clients that are gone are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// How often the certificate's files are read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
@@ -28,8 +30,13 @@ pub(crate) struct ReadinessKeeper {
 
 impl ReadinessKeeper {
     pub(crate) async fn run(self) {
+        let mut tidied = Instant::now();
         while !self.end.is_cancelled() {
             self.look(Instant::now());
+            if tidied.elapsed() > TIDY_EVERY {
+                self.shared.limits.tidy();
+                tidied = Instant::now();
+            }
             tokio::select! {
                 () = self.shared.submitter.endpoints.changed(LOOK_EVERY) => {}
                 () = self.end.cancelled() => {}
@@ -48,6 +55,7 @@ impl ReadinessKeeper {
         }
         let sessions = self.max_sessions.saturating_sub(self.room.available_permits());
         self.shared.meters.inbound_sessions_active.record(sessions as u64, &[]);
+        self.shared.pressure.look();
         self.shared.meters.inbound_memory.record(self.shared.budget.used_octets() as u64, &[]);
     }
 }

@@ -11,7 +11,9 @@ pub mod date;
 pub mod dsn;
 mod header;
 mod received;
+mod submission;
 mod text;
 
 pub use header::{HeaderScan, HeaderTooLarge, original_headers};
-pub use received::{ReceivedFacts, received_field, with_keyword};
+pub use received::{ReceivedFacts, Transmission, received_field, with_keyword};
+pub use submission::{Completion, complete};

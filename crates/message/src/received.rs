@@ -34,19 +34,43 @@ pub struct ReceivedFacts<'a> {
     pub at: Timestamp,
 }
 
+/// How a message came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transmission {
+    /// By LMTP.
+    pub lmtp: bool,
+    /// The client said EHLO.
+    pub extended: bool,
+    /// In TLS.
+    pub tls: bool,
+    /// Somebody had logged in.
+    pub authenticated: bool,
+    /// SMTPUTF8 was asked for.
+    pub smtputf8: bool,
+}
+
 /// The keyword of the `with` clause (RFC 3848; RFC 6531 §4.3 for SMTPUTF8, which needs EHLO).
 #[must_use]
-pub const fn with_keyword(extended: bool, tls: bool, authenticated: bool, smtputf8: bool) -> &'static str {
-    match (extended, smtputf8, tls, authenticated) {
-        (false, ..) => "SMTP",
-        (true, false, false, false) => "ESMTP",
-        (true, false, false, true) => "ESMTPA",
-        (true, false, true, false) => "ESMTPS",
-        (true, false, true, true) => "ESMTPSA",
-        (true, true, false, false) => "UTF8SMTP",
-        (true, true, false, true) => "UTF8SMTPA",
-        (true, true, true, false) => "UTF8SMTPS",
-        (true, true, true, true) => "UTF8SMTPSA",
+pub const fn with_keyword(how: Transmission) -> &'static str {
+    let Transmission { lmtp, extended, tls, authenticated, smtputf8 } = how;
+    match (lmtp, smtputf8, tls, authenticated) {
+        (false, ..) if !extended => "SMTP",
+        (false, false, false, false) => "ESMTP",
+        (false, false, false, true) => "ESMTPA",
+        (false, false, true, false) => "ESMTPS",
+        (false, false, true, true) => "ESMTPSA",
+        (false, true, false, false) => "UTF8SMTP",
+        (false, true, false, true) => "UTF8SMTPA",
+        (false, true, true, false) => "UTF8SMTPS",
+        (false, true, true, true) => "UTF8SMTPSA",
+        (true, false, false, false) => "LMTP",
+        (true, false, false, true) => "LMTPA",
+        (true, false, true, false) => "LMTPS",
+        (true, false, true, true) => "LMTPSA",
+        (true, true, false, false) => "UTF8LMTP",
+        (true, true, false, true) => "UTF8LMTPA",
+        (true, true, true, false) => "UTF8LMTPS",
+        (true, true, true, true) => "UTF8LMTPSA",
     }
 }
 
@@ -119,7 +143,7 @@ mod tests {
             client_name: Some("client.example.org"),
             client_address: IpAddr::from([192, 0, 2, 7]),
             by: "mx.example.net",
-            with: with_keyword(true, false, false, false),
+            with: with_keyword(Transmission { extended: true, ..Transmission::default() }),
             tls: None,
             id: MessageId::from_i64(123_456_789_012_345).unwrap(),
             recipient: None,
@@ -156,9 +180,13 @@ mod tests {
 
     #[test]
     fn keywords_of_the_registry() {
-        assert_eq!(with_keyword(false, true, false, true), "SMTP");
-        assert_eq!(with_keyword(true, true, true, false), "ESMTPSA");
-        assert_eq!(with_keyword(true, true, false, true), "UTF8SMTPS");
+        let plain = Transmission::default();
+        assert_eq!(with_keyword(Transmission { tls: true, smtputf8: true, ..plain }), "SMTP");
+        assert_eq!(with_keyword(Transmission { extended: true, tls: true, authenticated: true, ..plain }), "ESMTPSA");
+        let utf8 = Transmission { extended: true, tls: true, smtputf8: true, ..plain };
+        assert_eq!(with_keyword(utf8), "UTF8SMTPS");
+        assert_eq!(with_keyword(Transmission { lmtp: true, authenticated: true, ..utf8 }), "UTF8LMTPSA");
+        assert_eq!(with_keyword(Transmission { lmtp: true, extended: true, ..plain }), "LMTP");
     }
 
     proptest! {

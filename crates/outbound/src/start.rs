@@ -122,6 +122,9 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
             smtp: Arc::new(ClientConfig::new(ehlo_name.clone())),
             connect_timeout: outbound.connect_timeout,
             tls: ClientTls::opportunistic()?,
+            verified: ClientTls::verified()
+                .inspect_err(|error| tracing::warn!(%error, "no certificate of a remote host can be verified"))
+                .ok(),
             meters: Arc::clone(&context.meters),
         },
         resolver: Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?,
@@ -174,6 +177,7 @@ const fn tls_policy(policy: mailtier_config::TlsPolicy) -> TlsPolicy {
     match policy {
         mailtier_config::TlsPolicy::Opportunistic => TlsPolicy::Opportunistic,
         mailtier_config::TlsPolicy::Required => TlsPolicy::Required,
+        mailtier_config::TlsPolicy::Verified => TlsPolicy::Verified,
         mailtier_config::TlsPolicy::Off => TlsPolicy::Off,
     }
 }

@@ -19,6 +19,7 @@
 //! goes to `settle` → after its commit the `conductor` forgets or defers it.
 
 mod accept;
+mod accounts;
 mod admin;
 mod clock;
 mod conductor;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
+use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::AdminService;
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
@@ -129,15 +130,16 @@ impl Parts {
             SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), self.context.shutdown.clone());
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
+        let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
+        let (store, managed) = (self.store.clone(), Managed::new(desk.clone()));
+        let admin = AdminService { store, conductor: conductor.clone(), hints, removals, managed };
         let mut server = Server::new(listener, service_token)
             .submit(submit)
+            .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
             .peer(PeerService { conductor: conductor.clone() });
         match admin_token {
-            Some(token) => {
-                let (store, conductor) = (self.store.clone(), conductor.clone());
-                server = server.admin(AdminService { store, conductor, hints, removals }, token);
-            }
+            Some(token) => server = server.admin(admin, token),
             None => tracing::warn!("the admin API is off: set cluster.admin_secret_file to switch it on"),
         }
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
@@ -174,6 +176,15 @@ impl Parts {
         AcceptLimits { lifetime: config.lifetime, bounce_lifetime: config.bounce_lifetime }
     }
 
+    fn login_limits(&self) -> LoginLimits {
+        let config = &self.context.config.queue;
+        LoginLimits {
+            per_account: config.login_failures_per_account,
+            per_client: config.login_failures_per_client,
+            window: config.login_failure_window,
+        }
+    }
+
     fn settler(
         &self,
         reports: mpsc::UnboundedReceiver<crate::settle::Report>,
@@ -189,7 +200,7 @@ impl Parts {
             store: self.store.clone(),
             conductor: conductor.clone(),
             ids: Arc::clone(ids),
-            policy: Settling::new(retry, self.hostname.clone(), self.limits()),
+            policy: Settling::new(retry, self.hostname.clone(), self.limits(), config.delay_warning),
             meters: Arc::clone(&self.context.meters),
         })
     }
@@ -217,6 +228,7 @@ impl Parts {
         Sweeper {
             store: self.store.clone(),
             retention: self.context.config.queue.event_retention,
+            login_window: self.context.config.queue.login_failure_window,
             meters: Arc::clone(&self.context.meters),
             shutdown: self.context.shutdown.clone(),
         }

@@ -18,6 +18,8 @@ pub enum TlsPolicy {
     Opportunistic,
     /// Never a message in clear.
     Required,
+    /// Only to a host that shows a certificate for its name, by a root that the system trusts.
+    Verified,
 }
 
 /// A host as an operator names it.

@@ -81,7 +81,17 @@ mod tests {
 
     fn outcome(stage: Stage, cause: Cause) -> Outcome {
         let zero = Duration::ZERO;
-        Outcome { stage, cause, remote: None, tls: None, waiting: zero, connecting: zero, sending: zero, at: NOW }
+        Outcome {
+            stage,
+            cause,
+            remote: None,
+            tls: None,
+            waiting: zero,
+            connecting: zero,
+            sending: zero,
+            at: NOW,
+            notifies: false,
+        }
     }
 
     fn replied(stage: Stage, code: u16, enhanced: &str) -> Next {

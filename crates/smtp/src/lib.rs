@@ -20,10 +20,12 @@ mod syntax;
 mod tls;
 
 pub use client::{
-    Capabilities, ClientAction, ClientConfig, ClientSession, ClientTimeouts, RecipientReport, SessionFailure,
-    Transaction, TransactionReport,
+    Capabilities, ClientAction, ClientConfig, ClientSession, ClientTimeouts, RecipientReport, RemainingTime,
+    SessionFailure, Transaction, TransactionReport, Wishes,
 };
 pub use server::{
-    MailParameters, Question, ServerAction, ServerConfig, ServerLimits, ServerSession, ServerTimeouts, Verdict,
+    BodyType, ClientAttribute, Connection, Extension, Extensions, LinePolicy, MailParameters, Protocol, Question,
+    RcptParameters, SaslData, SaslOffer, ServerAction, ServerConfig, ServerLimits, ServerSession, ServerTimeouts,
+    Verdict,
 };
-pub use tls::TlsInfo;
+pub use tls::{ChannelBindings, ClientCertificate, TlsInfo};

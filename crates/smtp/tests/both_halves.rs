@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mailtier_smtp::{
-    ClientAction, ClientConfig, ClientSession, MailParameters, Question, ServerAction, ServerConfig, ServerLimits,
-    ServerSession, TlsInfo, Transaction, TransactionReport, Verdict,
+    BodyType, ClientAction, ClientConfig, ClientSession, Connection, MailParameters, Question, RcptParameters,
+    ServerAction, ServerConfig, ServerLimits, ServerSession, TlsInfo, Transaction, TransactionReport, Verdict,
 };
 use mailtier_types::{Cause, Mailbox, Reply, ReversePath, Stage, reply};
 use proptest::prelude::*;
@@ -73,7 +73,7 @@ impl Pair {
         let server = ServerConfig { starttls: true, max_recipients: 6, limits, ..ServerConfig::new("mx.example.org") };
         Self {
             client: ClientSession::new(Arc::new(ClientConfig::new("client.example")), now),
-            server: ServerSession::new(Arc::new(server), now),
+            server: ServerSession::new(Arc::new(server), Connection::default(), now),
             now,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -111,7 +111,7 @@ impl Pair {
                     assert!(server_moved || !self.to_server.is_empty(), "both sides wait for the other");
                 }
                 ClientAction::UpgradeTls if self.in_tls => {
-                    self.client.handle_tls(TlsInfo { version: "TLSv1.3".into(), cipher: "X".into() }, self.now);
+                    self.client.handle_tls(TlsInfo::default(), self.now);
                 }
                 ClientAction::UpgradeTls => assert!(server_moved, "the server does not come to the handshake"),
                 ClientAction::Ready => return Rest::Ready,
@@ -146,7 +146,7 @@ impl Pair {
             ServerAction::UpgradeTls => {
                 assert!(self.to_server.is_empty(), "nothing in clear follows STARTTLS");
                 self.in_tls = true;
-                self.server.handle_tls(TlsInfo { version: "TLSv1.3".into(), cipher: "X".into() }, self.now);
+                self.server.handle_tls(&TlsInfo::default(), self.now);
             }
             ServerAction::Close => {
                 let was_open = !self.server_is_closed;
@@ -159,7 +159,9 @@ impl Pair {
 
     fn answer(&mut self, question: Question) -> Verdict {
         match question {
-            Question::Mail(MailParameters { sender, eight_bit, smtputf8, .. }) => {
+            Question::Mail(parameters) => {
+                let MailParameters { sender, body, smtputf8, .. } = *parameters;
+                let eight_bit = body == BodyType::EightBit;
                 let verdict = verdict_on(sender.mailbox().map_or("", Mailbox::local_part));
                 if verdict == Verdict::Accept {
                     let (recipients, content, in_tls) = (Vec::new(), Vec::new(), self.in_tls);
@@ -167,7 +169,7 @@ impl Pair {
                 }
                 verdict
             }
-            Question::Rcpt(mailbox) => {
+            Question::Rcpt(RcptParameters { mailbox, .. }) => {
                 let verdict = verdict_on(mailbox.local_part());
                 if verdict == Verdict::Accept {
                     self.open.as_mut().expect("a transaction").recipients.push(mailbox);
@@ -183,7 +185,7 @@ impl Pair {
                 }
                 if refused { Verdict::Reject(reply::POLICY) } else { Verdict::Accept }
             }
-            Question::Connect | Question::Hello { .. } | Question::Data => Verdict::Accept,
+            _ => Verdict::Accept,
         }
     }
 
@@ -282,7 +284,7 @@ proptest! {
                     recipients: message.recipients.clone(),
                     eight_bit: message.eight_bit,
                     smtputf8: false,
-                    size_bytes: message.content.len() as u64,
+                    size_bytes: message.content.len() as u64, wishes: mailtier_smtp::Wishes::default(),
                 },
                 message.content.as_bytes(),
             );
@@ -322,7 +324,7 @@ proptest! {
             .map(|number| Mailbox::parse(&format!("{}-{number}@example.org", if number == place { "goodbye" } else { "ok" })).unwrap())
             .collect();
         let report = pair.deliver(
-            Transaction { sender: ReversePath::Null, recipients, eight_bit: false, smtputf8: false, size_bytes: 0 },
+            Transaction { sender: ReversePath::Null, recipients, eight_bit: false, smtputf8: false, size_bytes: 0 , wishes: mailtier_smtp::Wishes::default(),},
             b"",
         );
         prop_assert!(!report.reusable);

@@ -45,7 +45,8 @@ impl Session {
         if batch.iter().any(|message| message.resubmission) {
             batch = self.without_known(batch, &mut accepted).await?;
         }
-        let (uploaded, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|message| has_parts(message));
+        let (uploaded, batch): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|message| has_parts(message) || message.hold_until.is_some());
         for message in uploaded {
             self.accept_uploaded(message, &mut accepted).await?;
         }
@@ -81,7 +82,8 @@ impl Session {
         Ok(())
     }
 
-    /// A message with chunks before its last: they are locked against the sweeper while it is accepted.
+    /// A message with chunks before its last, which are locked against the sweeper while it is accepted; or one that is
+    /// held, whose time is written with it.
     async fn accept_uploaded(&mut self, message: &NewMessage, accepted: &mut Accepted) -> Result<(), StoreError> {
         let parts = message.body.as_ref().map_or(0, |(seq, _)| *seq);
         let mut transaction = self.begin().await?;
@@ -91,7 +93,11 @@ impl Session {
             transaction.rollback().await?;
             return self.refuse_unless_known(message, Refusal::PartsMissing, accepted).await;
         }
-        match transaction.session().insert(&[message]).await {
+        let written = match transaction.session().insert(&[message]).await {
+            Ok(()) => transaction.session().hold(message).await,
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(()) => transaction.commit().await,
             Err(error) if error.is_duplicate_key() || error.is_data_error() => {
                 transaction.rollback().await?;
@@ -106,6 +112,14 @@ impl Session {
             return Ok(());
         }
         self.write(bind_messages(sqlx::query(sql::ACCEPT), messages)).await.map(|_| ())
+    }
+
+    /// Writes until when a message is held.
+    async fn hold(&mut self, message: &NewMessage) -> Result<(), StoreError> {
+        let Some(until) = message.hold_until else { return Ok(()) };
+        let ids: Vec<i64> = message.deliveries.iter().map(|delivery| delivery.id.as_i64()).collect();
+        let recipients: Vec<String> = message.deliveries.iter().map(|delivery| joined(&delivery.recipients)).collect();
+        self.write(sqlx::query(sql::HOLD).bind(ids).bind(recipients).bind(Time(until))).await.map(|_| ())
     }
 
     /// Why a message on its own was refused.

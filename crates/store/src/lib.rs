@@ -17,6 +17,7 @@ pub mod model;
 pub mod ownership;
 
 mod accept;
+mod accounts;
 mod admin;
 mod body;
 mod columns;
@@ -31,6 +32,7 @@ mod sql;
 mod store;
 mod wire;
 
+pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
 pub use admin::{DeliveryFilter, DeliveryPage, Selected, SelectedPage, Selector, TraceBy, Unaccounted};
 pub use error::StoreError;
 pub use model::{

@@ -43,6 +43,8 @@ pub struct NewMessage {
     /// Its `MessageAccepted` event. Its time is stored as that of the id ([`MessageId::made_at`]), so that the same
     /// message always makes the same event.
     pub accepted: NewEvent,
+    /// Not to be delivered before (RFC 4865).
+    pub hold_until: Option<Timestamp>,
 }
 
 /// Something that happened, to be stored.

@@ -22,15 +22,23 @@ struct Migration {
     oldest_program: i32,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "0001_queue",
-    text: include_str!("../../../migrations/0001_queue.sql"),
-    oldest_program: 1,
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "0001_queue",
+        text: include_str!("../../../migrations/0001_queue.sql"),
+        oldest_program: 1,
+    },
+    Migration {
+        version: 2,
+        name: "0002_accounts",
+        text: include_str!("../../../migrations/0002_accounts.sql"),
+        oldest_program: 1,
+    },
+];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 1;
+const KNOWN: i32 = 2;
 
 /// A migration as the database remembers it.
 struct Applied {

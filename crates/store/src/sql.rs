@@ -14,15 +14,23 @@ macro_rules! statements {
 statements! {
     ACCEPT = "accept";
     ACCEPTED_BEFORE = "accepted_before";
+    ACCOUNT = "account";
+    ACCOUNTS = "accounts";
+    ADDRESSES = "addresses";
     ALLOW_SCANS = "allow_scans";
     AUDIT = "audit";
     BODIES = "bodies";
     BODY_CHUNK = "body_chunk";
+    DELETE_ACCOUNT = "delete_account";
+    DELETE_ADDRESS = "delete_address";
     DELETE_ORPHANS = "delete_orphans";
     DURABILITY = "durability";
     FETCH = "fetch";
+    FIND_ADDRESSES = "find_addresses";
     FINISH_DELIVERED = "finish_delivered";
+    FORGET_LOGIN_FAILURES = "forget_login_failures";
     HEARTBEAT = "heartbeat";
+    HOLD = "hold";
     LEASE_NODE = "lease_node";
     LEAVE = "leave";
     LIST = "list";
@@ -30,10 +38,13 @@ statements! {
     LOCK_BODIES = "lock_bodies";
     LOCK_DELIVERIES = "lock_deliveries";
     LOCK_PARTS = "lock_parts";
+    LOGIN_FAILED = "login_failed";
     MISSING_PARTITIONS = "missing_partitions";
     OLD_PARTITIONS = "old_partitions";
     ORPHAN_BODIES = "orphan_bodies";
     PARTITION_LOCK = "partition_lock";
+    PUT_ACCOUNT = "put_account";
+    PUT_ADDRESS = "put_address";
     PUT_PARTS = "put_parts";
     RELEASE = "release";
     RENEW = "renew";
@@ -43,6 +54,7 @@ statements! {
     SCHEMA_LOCK = "schema_lock";
     SCHEMA_RECORD = "schema_record";
     SCHEMA_ROWS = "schema_rows";
+    SECRET = "secret";
     SELECT = "select";
     SELECT_OF_MESSAGES = "select_of_messages";
     SETTLE = "settle";
@@ -51,6 +63,7 @@ statements! {
     TAKE_SHARDS = "take_shards";
     TRACE_ADDRESS = "trace_address";
     TRACE_MESSAGE = "trace_message";
+    UNLOCK_LOGIN = "unlock_login";
     DDL_DROP_PARTITION = "ddl/drop_partition";
     DDL_MAKE_PARTITION = "ddl/make_partition";
     DDL_SCHEMA_VERSION = "ddl/schema_version";

@@ -27,7 +27,7 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Sessions beyond `database.max_connections`: those that the loops of the queue keep.
-const HOT_SESSIONS: u32 = 8;
+const HOT_SESSIONS: u32 = 9;
 /// How long a session waits for another to end, and for the server to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Event partitions are made this many days ahead when the schema is.

@@ -49,6 +49,8 @@ meters! {
     counters {
         inbound_sessions = InboundSessions;
         inbound_messages = InboundMessages;
+        inbound_logins = InboundLogins;
+        inbound_senders_rejected = InboundSendersRejected;
         inbound_recipients_rejected = InboundRecipientsRejected;
         inbound_resubmissions = InboundResubmissions;
         queue_accepted = QueueAccepted;

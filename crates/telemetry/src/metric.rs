@@ -59,9 +59,11 @@ macro_rules! metrics {
 }
 
 metrics! {
-    InboundSessions = "mailtier.inbound.sessions", Counter, "{session}", "result", "SMTP sessions begun: accepted or shed";
+    InboundSessions = "mailtier.inbound.sessions", Counter, "{session}", "result", "SMTP sessions begun: accepted, refused (by policy, limits, proxy rules or a failed handshake) or shed (for lack of room)";
     InboundSessionsActive = "mailtier.inbound.sessions.active", Gauge, "{session}", "", "SMTP sessions now";
     InboundMessages = "mailtier.inbound.messages", Counter, "{message}", "result", "Messages at the end of data: accepted, deferred (4xx) or rejected (5xx)";
+    InboundLogins = "mailtier.inbound.logins", Counter, "{login}", "result", "Logins: succeeded, failed, or deferred (too many failures or sessions, or nobody to ask)";
+    InboundSendersRejected = "mailtier.inbound.senders.rejected", Counter, "{sender}", "reason", "Senders refused by policy";
     InboundRecipientsRejected = "mailtier.inbound.recipients.rejected", Counter, "{recipient}", "reason", "Recipients refused by policy";
     InboundBytes = "mailtier.inbound.message.size", Histogram, "By", "", "Size of accepted messages";
     InboundSubmitDuration = "mailtier.inbound.submit.duration", Histogram, "s", "", "From the end of data to the queue's verdict";

@@ -199,6 +199,8 @@ const fn trouble_name(kind: TroubleKind) -> &'static str {
         TroubleKind::Protocol => "protocol",
         TroubleKind::Conversion => "conversion",
         TroubleKind::Smtputf8 => "smtputf8",
+        TroubleKind::NotCapable => "not_capable",
+        TroubleKind::RequireTls => "require_tls",
         TroubleKind::Loop => "loop",
         TroubleKind::Local => "local",
     }

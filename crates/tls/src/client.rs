@@ -96,6 +96,14 @@ fn configure(provider: Arc<CryptoProvider>, roots: Option<&Arc<RootCertStore>>) 
     Ok(builder.with_no_client_auth())
 }
 
+#[cfg(test)]
+impl ClientTls {
+    /// For clients that tests put together themselves.
+    pub(crate) fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+        Arc::new(AnyCertificate(provider()))
+    }
+}
+
 /// Whether a handshake failed since the server's certificate was refused: it will be again.
 #[must_use]
 pub fn is_certificate_refused(error: &io::Error) -> bool {

@@ -16,5 +16,5 @@ pub fn describe(connection: &CommonState) -> TlsInfo {
         // rustls says TLS13_…, the IANA registry says TLS_… for the same suites (RFC 8446 appendix B.4).
         name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |rest| format!("TLS_{rest}"))
     });
-    TlsInfo { version: version.to_owned(), cipher: cipher.unwrap_or_default() }
+    TlsInfo { version: version.to_owned(), cipher: cipher.unwrap_or_default(), ..TlsInfo::default() }
 }

@@ -37,6 +37,14 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
+    /// The issuers of client certificates cannot be used.
+    #[error("cannot verify client certificates by {path}")]
+    Verifier {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::server::VerifierBuilderError,
+    },
     /// The system has no trusted roots that can be read.
     #[error("no trusted root certificates found: {reasons}")]
     NoRoots {

@@ -4,7 +4,9 @@
 //! explicitly, so that no global default matters), and how much a client trusts a server. Not responsible for when TLS
 //! is used or what a failed handshake leads to.
 
+mod certificate;
 mod client;
+mod client_certificate;
 mod describe;
 mod error;
 mod provider;
@@ -16,4 +18,4 @@ mod tests;
 pub use client::{ClientTls, KeyExchange, is_certificate_refused};
 pub use describe::describe;
 pub use error::TlsError;
-pub use server::ServerTls;
+pub use server::{CertificateFiles, ServerTls};

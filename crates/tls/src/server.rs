@@ -1,43 +1,66 @@
-//! The server's certificate and key, replaceable while it runs. Not responsible for watching files.
+//! The server's certificates and keys, replaceable while it runs, and what it makes of a client's. Not responsible for
+//! watching files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use mailtier_smtp::{ChannelBindings, TlsInfo};
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
 
 use crate::TlsError;
+use crate::certificate::{end_point, holder, host_names};
+use crate::client_certificate::Lenient;
+use crate::describe::describe;
 use crate::provider::provider;
+
+/// Octets of the exported binding (RFC 9266 §2).
+const EXPORTER_OCTETS: usize = 32;
+
+/// A certificate chain and its key, as files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The key of the first certificate.
+    pub key: PathBuf,
+}
 
 /// What a server needs to accept TLS.
 #[derive(Debug)]
 pub struct ServerTls {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: Vec<CertificateFiles>,
     current: Arc<Current>,
     config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ServerTls {
-    /// Reads a PEM chain, the server's own certificate first, and its PEM key.
+    /// Reads the chains and keys. A client that names a host (SNI, RFC 6066 §3) is shown the first certificate for that
+    /// name, any other the first of all. With `client_ca`, PEM, clients may show certificates, and those issued by it
+    /// say who they are; others are let in, but are nobody.
     ///
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
-        let current = Arc::new(Current(ArcSwap::from_pointee(read(certificate, key)?)));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Current>::clone(&current));
+    pub fn load(files: &[CertificateFiles], client_ca: Option<&Path>) -> Result<Arc<Self>, TlsError> {
+        let current = Arc::new(Current(ArcSwap::from_pointee(Certificates::read(files)?)));
+        let clients = client_ca.map(client_verifier).transpose()?;
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let builder = match &clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::new(Lenient::new(Arc::clone(clients)))),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::<Current>::clone(&current));
         // Tickets keep the state of resumable sessions with the clients: no memory is held for them here.
         config.ticketer = Ticketer::new()?;
-        Ok(Arc::new(Self { certificate: certificate.into(), key: key.into(), current, config: Arc::new(config) }))
+        Ok(Arc::new(Self { files: files.to_vec(), current, config: Arc::new(config), clients }))
     }
 
     /// Reads the files again. Established connections keep what they have; on an error so do new ones.
@@ -45,7 +68,7 @@ impl ServerTls {
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.0.store(Arc::new(read(&self.certificate, &self.key)?));
+        self.current.0.store(Arc::new(Certificates::read(&self.files)?));
         Ok(())
     }
 
@@ -54,31 +77,89 @@ impl ServerTls {
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
+
+    /// The facts of a connection this accepted, what a login can be bound to and who the client is among them.
+    #[must_use]
+    pub fn describe(&self, connection: &ServerConnection) -> TlsInfo {
+        let shown = self.current.0.load().certificate_for(connection.server_name());
+        let end_point = shown.and_then(|key| key.cert.first().and_then(end_point));
+        // Only there the exported value is bound to the whole handshake by itself (RFC 9266 §4).
+        let has_exporter = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let export = || {
+            let empty = vec![0; EXPORTER_OCTETS];
+            connection.export_keying_material(empty, b"EXPORTER-Channel-Binding", None).ok()
+        };
+        let bindings = ChannelBindings { exporter: has_exporter.then(export).flatten(), end_point };
+        TlsInfo { bindings, client: self.client(connection), ..describe(connection) }
+    }
+
+    /// Who the client's certificate says it is, where that was issued by whom we trust for it.
+    fn client(&self, connection: &ServerConnection) -> Option<mailtier_smtp::ClientCertificate> {
+        let (own, issuers) = connection.peer_certificates()?.split_first()?;
+        self.clients.as_ref()?.verify_client_cert(own, issuers, UnixTime::now()).ok()?;
+        holder(own)
+    }
 }
 
-/// The certificate of the moment.
+/// The certificates of the moment.
 #[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+struct Current(ArcSwap<Certificates>);
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().certificate_for(client_hello.server_name())
     }
+}
+
+/// Each with the names it is for, lower case.
+#[derive(Debug)]
+struct Certificates(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+
+impl Certificates {
+    fn read(files: &[CertificateFiles]) -> Result<Self, TlsError> {
+        let read = |files: &CertificateFiles| {
+            let key = read(&files.certificate, &files.key)?;
+            Ok((key.cert.first().map(host_names).unwrap_or_default(), Arc::new(key)))
+        };
+        files.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn certificate_for(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let name = name.map(str::to_ascii_lowercase);
+        let named = self.0.iter().find(|(names, _)| name.as_ref().is_some_and(|name| is_among(name, names)));
+        named.or_else(|| self.0.first()).map(|(_, key)| Arc::clone(key))
+    }
+}
+
+/// Exactly, or by a wildcard for one label (RFC 6125 §6.4.3).
+fn is_among(name: &str, names: &[String]) -> bool {
+    let parent = name.split_once('.').map(|(_, parent)| parent);
+    names.iter().any(|known| known == name || (parent.is_some() && known.strip_prefix("*.") == parent))
+}
+
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in read_chain(path)? {
+        roots.add(root)?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|source| TlsError::Verifier { path: path.into(), source })
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |source| TlsError::Certificates { path: certificate.into(), source };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .map_err(unreadable)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate { path: certificate.into() });
-    }
+    let chain = read_chain(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Key { path: key.into(), source })?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|source| TlsError::Mismatch {
         certificate: certificate.into(),
         key: key.into(),
         source,
     })
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::Certificates { path: path.into(), source };
+    let chain =
+        CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if chain.is_empty() { Err(TlsError::NoCertificate { path: path.into() }) } else { Ok(chain) }
 }

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | [`server`] | listening, and serving one accepted connection |
 //! | [`client`] | a connection to a remote that carries transactions |
+//! | [`proxy`] | who a proxy says is behind it |
 //! | `link` | a stream with its timer, driven by either engine |
 //! | `stream` | a TCP stream, in clear or in TLS |
 
 pub mod client;
 mod link;
+pub mod proxy;
 pub mod server;
 mod stream;

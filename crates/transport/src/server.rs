@@ -5,10 +5,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_smtp::{Question, ServerAction, ServerSession, TlsInfo, Verdict};
-use mailtier_tls::{ServerTls, describe};
+use mailtier_tls::ServerTls;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -55,20 +56,52 @@ pub enum SessionEnd {
     TlsFailed(io::Error),
 }
 
+/// A connection that was accepted and can be served.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: Stream,
+    tls: Option<TlsInfo>,
+}
+
+impl Accepted {
+    /// In clear, till the client asks for TLS.
+    #[must_use]
+    pub const fn plain(stream: TcpStream) -> Self {
+        Self { stream: Stream::Plain(stream), tls: None }
+    }
+
+    /// In TLS from the first octet (RFC 8314 §3.3).
+    ///
+    /// # Errors
+    /// The handshake failed, or took longer than `within`.
+    pub async fn in_tls(stream: TcpStream, tls: &ServerTls, within: Duration) -> io::Result<Self> {
+        let accepted = tokio::time::timeout(within, Box::pin(tls.acceptor().accept(stream))).await;
+        let stream = accepted.map_err(|_| io::ErrorKind::TimedOut)??;
+        let info = tls.describe(stream.get_ref().1);
+        Ok(Self { stream: Stream::Tls(Box::new(TlsStream::Server(stream))), tls: Some(info) })
+    }
+
+    /// The facts of TLS, where it is active already.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+}
+
 /// Serves a session to its end. `tls` is needed where the session offers STARTTLS. When `drain` is cancelled, the
 /// session ends with 421 as soon as no transaction is open.
 pub async fn serve<H: Handler>(
-    stream: TcpStream,
+    connection: Accepted,
     mut session: ServerSession,
     tls: Option<&ServerTls>,
     handler: &mut H,
     drain: CancellationToken,
 ) -> SessionEnd {
     // Replies are written whole: waiting for more to fill a segment can only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = connection.stream.set_nodelay() {
         return SessionEnd::Lost(error);
     }
-    let mut link = Link::new(Stream::Plain(stream));
+    let mut link = Link::new(connection.stream);
     let end = drive(&mut link, &mut session, tls, handler, &drain).await;
     match end {
         SessionEnd::Finished => link.close().await,
@@ -106,7 +139,7 @@ async fn drive<H: Handler>(
             ServerAction::UpgradeTls => match Box::pin(upgrade(link, session, tls)).await {
                 Ok(info) => {
                     handler.tls(&info);
-                    session.handle_tls(info, now());
+                    session.handle_tls(&info, now());
                     Ok(())
                 }
                 Err(error) => return SessionEnd::TlsFailed(error),
@@ -147,7 +180,7 @@ async fn upgrade(link: &mut Link, session: &ServerSession, tls: Option<&ServerTl
         return Err(io::ErrorKind::TimedOut.into());
     };
     let stream = accepted?;
-    let info = describe(stream.get_ref().1);
+    let info = tls.describe(stream.get_ref().1);
     link.stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
     Ok(info)
 }

@@ -69,6 +69,15 @@ impl Stream {
         }
     }
 
+    /// Segments leave as they are written.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.set_nodelay(true),
+            Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
+            Self::Gone => Ok(()),
+        }
+    }
+
     /// Whether it is in TLS.
     pub(crate) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

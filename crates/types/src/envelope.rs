@@ -3,6 +3,7 @@
 
 use crate::address::{Mailbox, ReversePath};
 use crate::id::{MessageId, TenantId};
+use crate::request::{DeliverBy, EnvelopeId, Notify, OriginalRecipient, RecipientRequest, Return};
 use crate::timestamp::Timestamp;
 
 /// How the stored chunks of a body are encoded.
@@ -35,8 +36,24 @@ pub struct Envelope {
 pub struct Options {
     /// BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,
+    /// BODY=BINARYMIME (RFC 3030): lines mean nothing, and only BDAT can carry it on.
+    pub binary: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+    /// RET (RFC 3461 §4.3).
+    pub ret: Option<Return>,
+    /// ENVID (RFC 3461 §4.4).
+    pub envelope_id: Option<EnvelopeId>,
+    /// NOTIFY and ORCPT of the recipients that had any (RFC 3461 §4.1, §4.2).
+    pub requests: Vec<RecipientRequest>,
+    /// BY (RFC 2852).
+    pub deliver_by: Option<DeliverBy>,
+    /// Not to be delivered before (RFC 4865).
+    pub release_at: Option<Timestamp>,
+    /// Who was authenticated, as known here; empty where nobody was (RFC 4954).
+    pub user: String,
     /// W3C `traceparent` of the reception, when a trace was recorded.
     pub traceparent: Option<String>,
     /// When the end of data was seen.
@@ -60,6 +77,24 @@ pub struct Options {
 }
 
 impl Options {
+    /// What was asked for a recipient, where anything was.
+    #[must_use]
+    pub fn request(&self, recipient: &Mailbox) -> Option<&RecipientRequest> {
+        self.requests.iter().find(|request| request.recipient == *recipient)
+    }
+
+    /// Of what the sender wants to hear for a recipient.
+    #[must_use]
+    pub fn notify(&self, recipient: &Mailbox) -> Notify {
+        self.request(recipient).and_then(|request| request.notify).unwrap_or(Notify::DEFAULT)
+    }
+
+    /// The recipient as the sender wrote it, where that was said.
+    #[must_use]
+    pub fn original(&self, recipient: &Mailbox) -> Option<&OriginalRecipient> {
+        self.request(recipient)?.original.as_ref()
+    }
+
     /// The ids this message's deliveries can have.
     #[must_use]
     pub fn delivery_ids(&self, message: MessageId) -> std::ops::Range<i64> {

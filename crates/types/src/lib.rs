@@ -9,6 +9,8 @@
 //! | [`id`] | typed ids and the source of message ids |
 //! | [`shard`] | what a destination hashes to, and who owned it when |
 //! | [`reply`] | SMTP replies with enhanced codes; every reply literal of the project |
+//! | [`request`] | what a sender asks for beside delivery (RFC 3461, RFC 2852) |
+//! | [`sasl`] | the names of SASL mechanisms |
 //! | [`envelope`] | what travels beside the content of a message |
 //! | [`outcome`] | what an attempt meant for a recipient |
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
@@ -22,6 +24,8 @@ pub mod id;
 pub mod lifecycle;
 pub mod outcome;
 pub mod reply;
+pub mod request;
+pub mod sasl;
 pub mod shard;
 pub mod timestamp;
 
@@ -32,5 +36,7 @@ pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, W
 pub use lifecycle::{Change, IllegalChange, State};
 pub use outcome::{Cause, Outcome, RemoteHost, Stage, Trouble, TroubleKind};
 pub use reply::{EnhancedCode, Reply};
+pub use request::{ByMode, DeliverBy, EnvelopeId, Notify, OriginalRecipient, RecipientRequest, Return};
+pub use sasl::SaslMechanism;
 pub use shard::{Epoch, SHARD_COUNT, ShardId};
 pub use timestamp::Timestamp;

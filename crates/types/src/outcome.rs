@@ -74,6 +74,10 @@ pub enum TroubleKind {
     Smtputf8,
     /// The best exchanger is this system itself.
     Loop,
+    /// The remote lacks an extension that the sender asked for.
+    NotCapable,
+    /// The sender asked for REQUIRETLS, and no way to the remote is secure enough (RFC 8689).
+    RequireTls,
     /// Trouble on our side.
     Local,
 }
@@ -82,7 +86,16 @@ impl TroubleKind {
     /// Whether trying again can help.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
-        !matches!(self, Self::NoSuchDomain | Self::NullMx | Self::Conversion | Self::Smtputf8 | Self::Loop)
+        !matches!(
+            self,
+            Self::NoSuchDomain
+                | Self::NullMx
+                | Self::Conversion
+                | Self::Smtputf8
+                | Self::Loop
+                | Self::NotCapable
+                | Self::RequireTls
+        )
     }
 
     /// The status a DSN gives it (RFC 3463), before it is known whether the failure is final.
@@ -99,6 +112,8 @@ impl TroubleKind {
             Self::Conversion => EnhancedCode::new(5, 6, 3),
             Self::Smtputf8 => EnhancedCode::new(5, 6, 7),
             Self::Loop => EnhancedCode::new(5, 4, 6),
+            Self::NotCapable => EnhancedCode::new(5, 3, 3),
+            Self::RequireTls => EnhancedCode::new(5, 7, 30),
             Self::Local => EnhancedCode::new(4, 3, 0),
         }
     }
@@ -150,6 +165,8 @@ pub struct Outcome {
     pub sending: Duration,
     /// When it was decided.
     pub at: Timestamp,
+    /// The remote was told whom to notify of what, and will (RFC 3461 §5.2.1).
+    pub notifies: bool,
 }
 
 impl Outcome {

@@ -210,6 +210,20 @@ literals! {
     CANNOT_VRFY = Reply::new(252, 2, 5, 2, "Cannot VRFY user, but will accept message and attempt delivery");
     /// HELP.
     HELP = Reply::new(214, 2, 0, 0, "See RFC 5321");
+    /// A login that succeeded (RFC 4954 §6).
+    AUTHENTICATED = Reply::new(235, 2, 7, 0, "Authentication successful");
+    /// The next step of a login; the text is a challenge in base64 (RFC 4954 §4).
+    CHALLENGE = Reply::plain(334, "");
+    /// A chunk that is not the last (RFC 3030 §2).
+    CHUNK_TAKEN = Reply::new(250, 2, 0, 0, "Chunk received");
+    /// MT-PRIORITY where the client may not have what it asked for (RFC 6710 §6; X.3.6 there).
+    PRIORITY_CHANGED = Reply::new(250, 2, 3, 6, "Sender OK, priority changed");
+    /// VRFY of a recipient that is known; the text is the address (RFC 5321 §3.5.2).
+    VERIFIED = Reply::new(250, 2, 1, 5, "");
+    /// ETRN (RFC 1985 §5.3).
+    QUEUE_STARTED = Reply::new(250, 2, 0, 0, "Queuing started");
+    /// ETRN (RFC 1985 §5.3).
+    NOTHING_QUEUED = Reply::new(251, 2, 0, 0, "No messages waiting");
     /// DATA.
     START_DATA = Reply::plain(354, "End data with <CR><LF>.<CR><LF>");
 
@@ -225,6 +239,18 @@ literals! {
     QUEUE_UNAVAILABLE = Reply::new(451, 4, 3, 0, "Message not stored, try again");
     /// The handshake could not be begun (RFC 3207 §4).
     TLS_UNAVAILABLE = Reply::new(454, 4, 7, 0, "TLS not available");
+    /// The login could not be checked just now (RFC 4954 §6).
+    LOGIN_UNAVAILABLE = Reply::new(454, 4, 7, 0, "Temporary authentication failure");
+    /// Too many failed logins from here or for this account; the password was not looked at.
+    LOGINS_LIMITED = Reply::new(454, 4, 7, 0, "Too many failed logins, try again later");
+    /// ETRN could not be carried out (RFC 1985 §5.3).
+    QUEUE_NOT_STARTED = Reply::new(458, 4, 3, 0, "Unable to queue messages for this node");
+    /// ETRN for a domain that is not to be asked for here (RFC 1985 §5.3).
+    NODE_NOT_ALLOWED = Reply::new(459, 4, 7, 1, "Node not allowed");
+    /// A client or user has sent as much as it may for now.
+    RATE_LIMITED = Reply::new(450, 4, 7, 1, "Rate limit exceeded, try again later");
+    /// A recipient whose existence could not be checked just now.
+    RECIPIENT_UNVERIFIED = Reply::new(450, 4, 4, 0, "Recipient cannot be verified now, try again later");
     /// The byte budget or the disk is used up.
     INSUFFICIENT_STORAGE = Reply::new(452, 4, 3, 1, "Insufficient system storage, try again later");
     /// More recipients than a transaction may have (RFC 5321 §4.5.3.1.10).
@@ -248,12 +274,32 @@ literals! {
     BAD_SENDER = Reply::new(501, 5, 1, 7, "Bad sender address syntax");
     /// The forward-path does not parse.
     BAD_RECIPIENT = Reply::new(501, 5, 1, 3, "Bad recipient address syntax");
+    /// A response in a login that is not base64, or not what the mechanism says (RFC 4954 §4).
+    BAD_SASL_RESPONSE = Reply::new(501, 5, 5, 2, "Invalid authentication response");
+    /// The client gave up a login (RFC 4954 §4).
+    LOGIN_CANCELLED = Reply::new(501, 5, 7, 0, "Authentication cancelled");
+    /// A time beyond what EHLO offered (RFC 4865 §4), or a time that has passed (RFC 2852 §4).
+    TIME_OUT_OF_RANGE = Reply::new(501, 5, 5, 4, "Time is out of range");
     /// A command this server knows and does not offer.
     NOT_IMPLEMENTED = Reply::new(502, 5, 5, 1, "Command not implemented");
     /// The command does not fit here; the text says what must come first.
     BAD_SEQUENCE = Reply::new(503, 5, 5, 1, "Bad sequence of commands");
     /// No recipient was accepted (RFC 5321 §3.3).
     NO_VALID_RECIPIENTS = Reply::new(554, 5, 5, 1, "No valid recipients");
+    /// AUTH after a login (RFC 4954 §4).
+    ALREADY_AUTHENTICATED = Reply::new(503, 5, 5, 1, "Already authenticated");
+    /// BINARYMIME needs BDAT (RFC 3030 §3).
+    BINARY_NEEDS_BDAT = Reply::new(503, 5, 5, 1, "BINARYMIME content needs BDAT");
+    /// A mechanism that is not offered (RFC 4954 §4).
+    UNKNOWN_MECHANISM = Reply::new(504, 5, 5, 4, "Authentication mechanism not available");
+    /// The listener asks for a login first (RFC 4954 §6).
+    LOGIN_REQUIRED = Reply::new(530, 5, 7, 0, "Authentication required");
+    /// Name or password is wrong; which is not said (RFC 4954 §6).
+    LOGIN_FAILED = Reply::new(535, 5, 7, 8, "Authentication credentials invalid");
+    /// A mechanism that would show its password to anyone (RFC 4954 §6).
+    LOGIN_NEEDS_TLS = Reply::new(538, 5, 7, 11, "Encryption required for authentication");
+    /// XCLIENT or XFORWARD from somebody who is not trusted with it.
+    NOT_AUTHORISED = Reply::new(550, 5, 7, 0, "Insufficient authorization");
     /// STARTTLS where TLS is already active.
     TLS_ACTIVE = Reply::new(503, 5, 5, 1, "TLS is already active");
     /// Plaintext followed STARTTLS in the same segment: an injection (RFC 3207 §4.2, CVE-2011-0411).
@@ -270,6 +316,10 @@ literals! {
     MESSAGE_TOO_BIG = Reply::new(552, 5, 3, 4, "Message exceeds the size limit");
     /// Non-ASCII address without SMTPUTF8 (RFC 6531 §3.5).
     SMTPUTF8_NEEDED = Reply::new(553, 5, 6, 7, "Address needs SMTPUTF8");
+    /// A recipient that does not exist.
+    NO_SUCH_RECIPIENT = Reply::new(550, 5, 1, 1, "No such recipient");
+    /// The user may not use this sender address.
+    SENDER_NOT_OWNED = Reply::new(553, 5, 7, 1, "Sender address is not owned by the user");
     /// Neither the recipient's domain nor the client's network is ours to relay for.
     RELAY_DENIED = Reply::new(550, 5, 7, 1, "Relaying denied");
     /// More Received fields than a way through the world has (RFC 5321 §6.3).

@@ -29,6 +29,7 @@ impl From<&Outcome> for wire::Outcome {
             connecting_us: micros(outcome.connecting),
             sending_us: micros(outcome.sending),
             at_us: outcome.at.as_micros(),
+            notifies: outcome.notifies,
         }
     }
 }
@@ -57,6 +58,7 @@ impl TryFrom<wire::Outcome> for Outcome {
             connecting: Duration::from_micros(u64::from(outcome.connecting_us)),
             sending: Duration::from_micros(u64::from(outcome.sending_us)),
             at: Timestamp::from_micros(outcome.at_us),
+            notifies: outcome.notifies,
         })
     }
 }
@@ -133,6 +135,8 @@ const fn wire_trouble(kind: TroubleKind) -> wire::TroubleKind {
         TroubleKind::Protocol => wire::TroubleKind::Protocol,
         TroubleKind::Conversion => wire::TroubleKind::Conversion,
         TroubleKind::Smtputf8 => wire::TroubleKind::Smtputf8,
+        TroubleKind::NotCapable => wire::TroubleKind::NotCapable,
+        TroubleKind::RequireTls => wire::TroubleKind::RequireTls,
         TroubleKind::Loop => wire::TroubleKind::Loop,
         TroubleKind::Local => wire::TroubleKind::Local,
     }
@@ -150,6 +154,8 @@ fn trouble_kind(value: i32) -> Result<TroubleKind, ApiError> {
         Ok(wire::TroubleKind::Protocol) => Ok(TroubleKind::Protocol),
         Ok(wire::TroubleKind::Conversion) => Ok(TroubleKind::Conversion),
         Ok(wire::TroubleKind::Smtputf8) => Ok(TroubleKind::Smtputf8),
+        Ok(wire::TroubleKind::NotCapable) => Ok(TroubleKind::NotCapable),
+        Ok(wire::TroubleKind::RequireTls) => Ok(TroubleKind::RequireTls),
         Ok(wire::TroubleKind::Loop) => Ok(TroubleKind::Loop),
         Ok(wire::TroubleKind::Local) => Ok(TroubleKind::Local),
         // A newer neighbour may know more: what cannot be told apart here may pass.

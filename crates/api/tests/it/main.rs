@@ -12,15 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Selection, ShowReply, TraceRequest};
 use mailtier_api::peer::{Hint, PeerClient};
-use mailtier_api::server::{AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
+use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::users::{UserChange, UserView};
 use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
 use mailtier_config::Secret;
 use mailtier_types::{
-    Envelope, Event, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, TenantId, WorkerId,
+    Envelope, Event, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, TenantId, Timestamp, WorkerId,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -82,8 +84,52 @@ impl AdminHandler for Replica {
     async fn delete(&self, _: Selection) -> Result<u64, ApiError> {
         Err(ApiError::Unavailable("the database is away".into()))
     }
+    async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
+        let said = (change.password.as_ref().map(Secret::expose), change.tenant, change.enabled, change.senders);
+        let expected = (Some("sesame"), Some(TenantId(3)), None, Some(vec!["*".to_owned()]));
+        if said == expected { Ok(()) } else { Err(ApiError::Invalid("something was lost on the way".into())) }
+    }
+    async fn list_users(&self, after: String, limit: u32) -> Result<Vec<UserView>, ApiError> {
+        let changed_at = Timestamp::from_secs(limit.into());
+        Ok(vec![UserView { name: after, tenant: TenantId(3), senders: vec!["*".into()], enabled: true, changed_at }])
+    }
+    async fn delete_user(&self, name: String) -> Result<bool, ApiError> {
+        Ok(name == "user")
+    }
+    async fn put_address(&self, address: Address) -> Result<(), ApiError> {
+        if address.targets.len() == 2 { Ok(()) } else { Err(ApiError::Invalid("a target was lost".into())) }
+    }
+    async fn list_addresses(&self, after: String, _: u32) -> Result<Vec<Address>, ApiError> {
+        Ok(vec![Address { pattern: after, targets: vec!["a@b.example".into()] }])
+    }
+    async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
+        Ok(pattern == "@b.example")
+    }
     async fn trace(&self, _: TraceRequest) -> Result<Vec<Event>, ApiError> {
         Ok(Vec::new())
+    }
+}
+
+impl AccountsHandler for Replica {
+    async fn check_password(&self, name: String, password: Secret, _: String) -> Result<Login, ApiError> {
+        let user = Account { name, tenant: TenantId(3), senders: vec!["@example.org".into()] };
+        Ok(if password.expose() == "secret" { Login::User(user) } else { Login::Invalid })
+    }
+    async fn begin_scram(&self, name: String, _: String) -> Result<ScramSalt, ApiError> {
+        Ok(if name == "user" { ScramSalt::Salt { salt: vec![1, 2], iterations: 9 } } else { ScramSalt::Limited })
+    }
+    async fn finish_scram(&self, proof: ScramProof) -> Result<ScramVerdict, ApiError> {
+        let login = if proof.auth_message == b"m" { Login::Limited } else { Login::Invalid };
+        Ok(ScramVerdict { login, server_signature: proof.proof })
+    }
+    async fn find_account(&self, _: String) -> Result<Login, ApiError> {
+        Err(ApiError::Unavailable("the database is away".into()))
+    }
+    async fn find_addresses(&self, patterns: Vec<String>) -> Result<Vec<Address>, ApiError> {
+        Ok(patterns.into_iter().map(|pattern| Address { pattern, targets: Vec::new() }).collect())
+    }
+    async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
+        Ok(destination.len() as u64)
     }
 }
 
@@ -108,6 +154,7 @@ async fn serve() -> Running {
         .submit(replica.clone())
         .work(replica.clone())
         .peer(replica.clone())
+        .accounts(replica.clone())
         .admin(replica, secret("operator"));
     let served = tokio::spawn(server.serve(not_ready, end.clone()));
     Running { url, end, served, _ready: ready }
@@ -207,4 +254,43 @@ async fn the_end_of_a_server_ends_its_streams() {
     in_time(served).await.unwrap().unwrap();
     drop(frames);
     assert!(!matches!(in_time(verdicts.next()).await, Some(Ok(_))));
+}
+
+#[tokio::test]
+async fn users_and_recipients_are_carried_whole() {
+    let running = serve().await;
+    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let change = UserChange {
+        name: "user".into(),
+        password: Some(secret("sesame")),
+        tenant: Some(TenantId(3)),
+        senders: Some(vec!["*".into()]),
+        ..UserChange::default()
+    };
+    assert!(!format!("{change:?}").contains("sesame"), "a password is not shown");
+    admin.put_user(change).await.unwrap();
+    let user = admin.list_users("user", 7).await.unwrap().remove(0);
+    assert_eq!((user.name.as_str(), user.tenant, user.changed_at), ("user", TenantId(3), Timestamp::from_secs(7)));
+    assert!(admin.delete_user("user").await.unwrap() && !admin.delete_user("other").await.unwrap());
+    let targets = vec!["x@b.example".to_owned(), "y@b.example".to_owned()];
+    admin.put_address(Address { pattern: "@b.example".into(), targets }).await.unwrap();
+    assert_eq!(admin.list_addresses("@b.example", 1).await.unwrap()[0].targets, ["a@b.example"]);
+    assert!(admin.delete_address("@b.example").await.unwrap());
+
+    let accounts = AccountsClient::connect(&running.url, Some(&secret("service"))).await.unwrap();
+    let login = accounts.check_password("user", &secret("secret"), "192.0.2.1").await.unwrap();
+    let expected = Account { name: "user".into(), tenant: TenantId(3), senders: vec!["@example.org".into()] };
+    assert_eq!(login, Login::User(expected));
+    assert_eq!(accounts.check_password("user", &secret("other"), "").await.unwrap(), Login::Invalid);
+    let salt = ScramSalt::Salt { salt: vec![1, 2], iterations: 9 };
+    assert_eq!(accounts.begin_scram("user", "").await.unwrap(), salt);
+    assert_eq!(accounts.begin_scram("other", "").await.unwrap(), ScramSalt::Limited);
+    let proof = ScramProof { name: "user".into(), client: String::new(), auth_message: b"m".to_vec(), proof: [7; 32] };
+    let verdict = accounts.finish_scram(proof).await.unwrap();
+    assert_eq!(verdict, ScramVerdict { login: Login::Limited, server_signature: [7; 32] });
+    assert!(matches!(accounts.find_account("user").await, Err(ApiError::Unavailable(_))));
+    assert_eq!(accounts.find_addresses(vec!["@a".into()]).await.unwrap()[0].pattern, "@a");
+    assert_eq!(accounts.start_queue("example.org").await.unwrap(), 11);
+    let stranger = AccountsClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    assert!(matches!(stranger.start_queue("x").await, Err(ApiError::Unauthenticated(_))));
 }

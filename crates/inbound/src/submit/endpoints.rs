@@ -51,7 +51,7 @@ impl Endpoints {
     }
 
     /// Every endpoint's URL, healthy ones first.
-    pub(super) fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         let mut current = self.current.read().clone();
         current.sort_by_key(|endpoint| !endpoint.is_healthy());
         current.iter().map(|endpoint| endpoint.url().to_owned()).collect()

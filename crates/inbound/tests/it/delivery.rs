@@ -153,13 +153,13 @@ async fn starttls_is_offered_with_a_certificate_and_shown_in_the_received_field(
     assert!(received.contains("TLSv1.3"), "{received}");
 }
 
-fn write_certificate(certificate: &Path, key: &Path) {
+pub(crate) fn write_certificate(certificate: &Path, key: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["mx.example.org".to_owned()]).unwrap();
     std::fs::write(certificate, made.cert.pem()).unwrap();
     std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
 }
 
-async fn tls_client(system: &System) -> Client {
+pub(crate) async fn tls_client(system: &System) -> Client {
     let mut client = system.client().await;
     assert_eq!(client.say("STARTTLS").await, "220 2.0.0 Ready to start TLS");
     let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();

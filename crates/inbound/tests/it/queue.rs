@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailtier_api::accounts::{Account, Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::{ApiError, Incoming, server};
-use mailtier_types::{BodyEncoding, MessageId, NodeNumber, ReplicaId, Reply, reply};
+use mailtier_config::Secret;
+use mailtier_sasl::ScramKeys;
+use mailtier_types::{BodyEncoding, MessageId, NodeNumber, ReplicaId, Reply, TenantId, reply};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +76,8 @@ impl Queue {
         let end = CancellationToken::new();
         let handler = Handler { number, queue: self.clone(), mode: modes, end: end.clone() };
         let (_ready, health) = watch::channel(None);
-        tokio::spawn(server::Server::new(listener, None).submit(handler).serve(health, end.clone()));
+        let server = server::Server::new(listener, None).submit(handler).accounts(Accounts::new());
+        tokio::spawn(server.serve(health, end.clone()));
         Replica { url, mode, end }
     }
 
@@ -170,6 +174,70 @@ impl server::SubmitHandler for Handler {
                 _ => return,
             }
         }
+    }
+}
+
+/// The only user.
+pub(crate) const USER: &str = "user@example.org";
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Knows one user, and no client that has failed too often but the one called so.
+struct Accounts {
+    keys: ScramKeys,
+}
+
+impl Accounts {
+    fn new() -> Self {
+        Self { keys: ScramKeys::derive(PASSWORD, b"salt".to_vec(), std::num::NonZeroU32::new(4096).unwrap()) }
+    }
+
+    fn user(name: &str, good: bool) -> Login {
+        let account = Account { name: USER.into(), tenant: TenantId(3), senders: vec![USER.into()] };
+        if name == USER && good { Login::User(account) } else { Login::Invalid }
+    }
+}
+
+impl server::AccountsHandler for Accounts {
+    async fn check_password(&self, name: String, password: Secret, client: String) -> Result<Login, ApiError> {
+        assert_eq!(client, "127.0.0.1");
+        match name.as_str() {
+            "guesser@example.org" => Ok(Login::Limited),
+            "away@example.org" => Err(ApiError::Unavailable("the database is away".into())),
+            name => Ok(Self::user(name, password.expose() == PASSWORD)),
+        }
+    }
+
+    async fn begin_scram(&self, _: String, _: String) -> Result<ScramSalt, ApiError> {
+        Ok(ScramSalt::Salt { salt: self.keys.salt.clone(), iterations: self.keys.iterations })
+    }
+
+    async fn finish_scram(&self, proof: ScramProof) -> Result<ScramVerdict, ApiError> {
+        let keys = &self.keys;
+        let signature =
+            mailtier_sasl::check_proof(&keys.stored_key, &keys.server_key, &proof.auth_message, &proof.proof);
+        let login = Self::user(&proof.name, signature.is_some());
+        Ok(ScramVerdict { login, server_signature: signature.unwrap_or([0; 32]) })
+    }
+
+    async fn find_account(&self, name: String) -> Result<Login, ApiError> {
+        Ok(Self::user(&name, true))
+    }
+
+    async fn find_addresses(&self, patterns: Vec<String>) -> Result<Vec<Address>, ApiError> {
+        if patterns.iter().any(|pattern| pattern.starts_with("away@")) {
+            return Err(ApiError::Unavailable("the database is away".into()));
+        }
+        let known = |pattern: &str, targets: &[&str]| Address {
+            pattern: pattern.into(),
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+        };
+        let all =
+            [known("stored@example.org", &[]), known("list@example.org", &["a@example.net", "stored@example.org"])];
+        Ok(all.into_iter().filter(|address| patterns.contains(&address.pattern)).collect())
+    }
+
+    async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
+        Ok(u64::from(destination == "example.org"))
     }
 }
 

@@ -42,6 +42,14 @@ const fn for_trouble(kind: TroubleKind) -> Advice {
             "The receiving server takes no addresses with letters beyond a to z.",
             "Ask the recipient for another address, or use another one of your own.",
         ),
+        TroubleKind::NotCapable => advice(
+            "The receiving server cannot do what you asked for with the message.",
+            "Send it again without a time limit for its delivery.",
+        ),
+        TroubleKind::RequireTls => advice(
+            "You asked for the message to travel in encrypted form only, and the way to the recipient is not secure enough.",
+            "Send it again without that, or ask the administrators of the recipient's domain.",
+        ),
         TroubleKind::Loop => advice(
             "The servers that are named for the domain lead back to this system, so the mail would go in a circle.",
             "Tell the administrators of the domain; they can correct it.",

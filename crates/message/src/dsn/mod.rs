@@ -1,7 +1,7 @@
-//! Delivery status notifications: what a sender is told about recipients that were given up (RFC 3461 §6, RFC 3464).
+//! Delivery status notifications: what a sender is told about recipients (RFC 3461 §6, RFC 3464).
 //!
-//! A notification has three parts (RFC 6522): one for people, one for programs, and the header section of the message
-//! it is about. With addresses beyond ASCII the second and third have the forms of RFC 6533. Not responsible for who
+//! A notification has three parts (RFC 6522): one for people, one for programs, and the header section or all of the
+//! message it is about. With addresses beyond ASCII the second and third have the forms of RFC 6533. Not responsible for who
 //! gets one: nobody does for a message with a null reverse-path (RFC 5321 §4.5.5).
 
 mod advice;
@@ -9,14 +9,30 @@ mod original;
 mod people;
 mod programs;
 
-use mailtier_types::{EnhancedCode, Mailbox, MessageId, Outcome, Timestamp};
+use mailtier_types::{EnhancedCode, Mailbox, MessageId, Outcome, RecipientRequest, Timestamp};
 
 use crate::text::{self, Charset};
 use crate::{date, header};
 
+/// What has happened (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It was given up.
+    Failed,
+    /// It is still tried, until then.
+    Delayed {
+        /// When it is given up.
+        until: Timestamp,
+    },
+    /// It was handed to a server that does not notify.
+    Relayed,
+}
+
 /// What a notification says.
 #[derive(Clone, Copy, Debug)]
 pub struct DsnFacts<'a> {
+    /// What has happened to all it names.
+    pub action: Action,
     /// The name of the system that reports.
     pub reporting_mta: &'a str,
     /// The domain of the notification's From field, and of the postmaster it points to.
@@ -34,19 +50,27 @@ pub struct DsnFacts<'a> {
     /// The beginning of that one's content, at least as much of its header section as is to be returned. What follows
     /// the header section is passed over.
     pub original_headers: &'a [u8],
-    /// Whom it did not reach, and why. At least one.
-    pub failures: &'a [DsnFailure],
+    /// `original_headers` is all of that one's content, and all of it is returned (RFC 3461 §4.3).
+    pub is_whole: bool,
+    /// What the sender called it (RFC 3461 §4.4).
+    pub envelope_id: Option<&'a str>,
+    /// What was asked for its recipients: who they were originally (RFC 3461 §4.2).
+    pub requests: &'a [RecipientRequest],
+    /// Whom it is about, and why. At least one.
+    pub failures: &'a [DsnGroup],
 }
 
-/// Recipients that were given up for the same reason.
+/// Recipients to whom the same has happened, for the same reason.
 #[derive(Clone, Debug)]
-pub struct DsnFailure {
+pub struct DsnGroup {
     /// At least one.
     pub recipients: Vec<Mailbox>,
     /// The last attempt's; absent where none was made.
     pub outcome: Option<Outcome>,
     /// Given up for the message's age, not for a permanent failure.
     pub expired: bool,
+    /// That age was limited by the sender (RFC 2852).
+    pub deadline: bool,
 }
 
 /// A notification, ready to be queued with a null reverse-path.
@@ -60,10 +84,19 @@ pub struct DsnMessage {
     pub smtputf8: bool,
 }
 
-impl DsnFailure {
+impl DsnGroup {
     /// The status of the report: the outcome's, in the class that fits what was decided. What expired failed for a
     /// temporary reason (RFC 3463 §2), and where there is none, for its age: 4.4.7, delivery time expired (§3.5).
-    fn status(&self) -> EnhancedCode {
+    fn status(&self, action: Action) -> EnhancedCode {
+        match action {
+            Action::Failed if self.deadline => return EnhancedCode::new(5, 4, 7),
+            Action::Failed => {}
+            Action::Delayed { .. } => {
+                let delayed = EnhancedCode::new(4, 4, 7);
+                return self.outcome.as_ref().map_or(delayed, |outcome| outcome.status().with_class(4));
+            }
+            Action::Relayed => return EnhancedCode::new(2, 0, 0),
+        }
         match (&self.outcome, self.expired) {
             (None, true) => EnhancedCode::new(4, 4, 7),
             (None, false) => EnhancedCode::new(5, 0, 0),
@@ -73,7 +106,7 @@ impl DsnFailure {
     }
 }
 
-/// Writes a notification of failure.
+/// Writes a notification.
 #[must_use]
 pub fn write(facts: &DsnFacts<'_>) -> DsnMessage {
     let mut recipients = facts.failures.iter().flat_map(|failure| &failure.recipients);
@@ -115,12 +148,17 @@ fn header_section(facts: &DsnFacts<'_>, boundary: &str) -> String {
 /// Names the recipient where there is one and its name is short and ASCII.
 fn subject(facts: &DsnFacts<'_>) -> String {
     let mut recipients = facts.failures.iter().flat_map(|failure| &failure.recipients);
+    let what = match facts.action {
+        Action::Failed => "Not delivered",
+        Action::Delayed { .. } => "Not delivered yet",
+        Action::Relayed => "Passed on",
+    };
     match (recipients.next(), recipients.count()) {
         (Some(only), 0) if only.as_str().len() <= 60 && !only.needs_smtputf8() => {
-            format!("Not delivered: your message to {only}")
+            format!("{what}: your message to {only}")
         }
-        (_, 0) => "Not delivered: your message to one recipient".to_owned(),
-        (_, others) => format!("Not delivered: your message to {} recipients", others + 1),
+        (_, 0) => format!("{what}: your message to one recipient"),
+        (_, others) => format!("{what}: your message to {} recipients", others + 1),
     }
 }
 

@@ -12,6 +12,9 @@ const ENCODED_LINE: usize = 75;
 
 /// The part with its own header section.
 pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
+    if facts.is_whole {
+        return whole(facts.original_headers, charset);
+    }
     let section = header::original_headers(facts.original_headers, MAX_RETURNED_OCTETS);
     let form = Form::of(section, charset);
     let mut out = b"Content-Description: Header of the undelivered message\r\n".to_vec();
@@ -21,6 +24,21 @@ pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
         Form::Encoded => quoted_printable(&mut out, section),
         Form::Plain | Form::Global => out.extend_from_slice(section),
     }
+    out
+}
+
+/// All of the message (RFC 3461 §6.2). Its lines are legal: it was taken.
+fn whole(content: &[u8], charset: Charset) -> Vec<u8> {
+    let mut out = b"Content-Description: The message\r\n".to_vec();
+    out.extend_from_slice(match charset {
+        Charset::Ascii => b"Content-Type: message/rfc822\r\n".as_slice(),
+        Charset::Utf8 => b"Content-Type: message/global\r\n",
+    });
+    if !content.is_ascii() {
+        out.extend_from_slice(b"Content-Transfer-Encoding: 8bit\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(content);
     out
 }
 

@@ -5,7 +5,7 @@ use mailtier_types::{Cause, Outcome, Stage};
 
 use crate::date;
 use crate::dsn::advice::{self, Advice};
-use crate::dsn::{DsnFacts, DsnFailure};
+use crate::dsn::{Action, DsnFacts, DsnGroup};
 use crate::header;
 use crate::text::{self, Charset};
 
@@ -40,7 +40,19 @@ fn opening(out: &mut String, facts: &DsnFacts<'_>) {
     out.push_str("\r\n");
     let count: usize = facts.failures.iter().map(|failure| failure.recipients.len()).sum();
     let whom = if count == 1 { "the recipient below".to_owned() } else { format!("the {count} recipients below") };
-    let sentence = format!("I am sorry: your message could not be delivered to {whom}. It will not be tried again.");
+    let sentence = match facts.action {
+        Action::Failed => {
+            format!("I am sorry: your message could not be delivered to {whom}. It will not be tried again.")
+        }
+        Action::Delayed { until } => format!(
+            "Your message could not be delivered yet to {whom}. It will be tried until {}; you need not send it again.",
+            date::rfc5322(until)
+        ),
+        Action::Relayed => format!(
+            "Your message to {whom} was passed on to a server that sends no notifications of delivery. If nothing else \
+             is heard of it, it has most likely arrived."
+        ),
+    };
     text::paragraph(out, 0, WIDTH, &sentence);
     out.push_str("\r\n");
     if let Some(subject) = plain_subject(facts) {
@@ -58,13 +70,16 @@ fn plain_subject(facts: &DsnFacts<'_>) -> Option<String> {
     is_plain.then(|| text::one_line(&subject, Charset::Ascii, MAX_SUBJECT_OCTETS))
 }
 
-fn explain(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnFailure, charset: Charset) {
+fn explain(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, charset: Charset) {
     for recipient in &failure.recipients {
         out.push_str(&format!("<{recipient}>\r\n"));
     }
     if failure.expired {
         let tried = date::in_words(facts.now.since(facts.arrival));
         text::paragraph(out, 4, WIDTH, &format!("It could not be delivered for {tried}, and its time is up."));
+    }
+    if facts.action == Action::Relayed {
+        return;
     }
     let outcome = failure.outcome.as_ref();
     let Advice { what_happened, what_to_do } = advice::on(outcome);
@@ -125,9 +140,10 @@ const fn step(stage: Stage) -> &'static str {
 fn closing(out: &mut String, facts: &DsnFacts<'_>) {
     out.push_str("\r\n");
     let postmaster = format!("<postmaster@{}>", text::host(facts.from_domain));
+    let returned = if facts.is_whole { "your message" } else { "the header of your message" };
     let sentence = format!(
         "If you need help, write to {postmaster} and quote the id above. What follows is a report for programs, and \
-         the header of your message."
+         {returned}."
     );
     text::paragraph(out, 0, WIDTH, &sentence);
 }

@@ -4,7 +4,7 @@
 use mailtier_types::{Cause, Mailbox};
 
 use crate::date;
-use crate::dsn::{DsnFacts, DsnFailure};
+use crate::dsn::{Action, DsnFacts, DsnGroup};
 use crate::text::{self, Charset};
 
 /// What is quoted of a reply or of trouble, in octets.
@@ -20,6 +20,9 @@ pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
     });
     out.push_str("\r\n");
     // RFC 3464 §2.2: fields about the message.
+    if let Some(id) = facts.envelope_id {
+        text::field(&mut out, "Original-Envelope-Id", &text::one_line(id, charset, MAX_DIAGNOSTIC_OCTETS));
+    }
     text::field(&mut out, "Reporting-MTA", &format!("dns; {}", text::host(facts.reporting_mta)));
     text::field(&mut out, "X-Mailtier-Queue-Id", &facts.about.to_string());
     address(&mut out, "X-Mailtier-Sender", facts.to);
@@ -27,17 +30,31 @@ pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
     for failure in facts.failures {
         for recipient in &failure.recipients {
             out.push_str("\r\n");
-            status(&mut out, failure, recipient, charset);
+            status(&mut out, facts, failure, recipient, charset);
         }
     }
     out.into_bytes()
 }
 
 /// RFC 3464 §2.3: fields about one recipient.
-fn status(out: &mut String, failure: &DsnFailure, recipient: &Mailbox, charset: Charset) {
+fn status(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, recipient: &Mailbox, charset: Charset) {
+    let request = facts.requests.iter().find(|request| request.recipient == *recipient);
+    if let Some(original) = request.and_then(|request| request.original.as_ref()) {
+        // RFC 3464 §2.3.1, as it was said; beyond ASCII it needs the form of RFC 6533 §4.
+        let address = text::one_line(original.address(), charset, MAX_DIAGNOSTIC_OCTETS);
+        out.push_str(&format!("Original-Recipient: {}; {address}\r\n", original.kind()));
+    }
     address(out, "Final-Recipient", recipient);
-    text::field(out, "Action", "failed");
-    text::field(out, "Status", &failure.status().to_string());
+    let action = match facts.action {
+        Action::Failed => "failed",
+        Action::Delayed { .. } => "delayed",
+        Action::Relayed => "relayed",
+    };
+    text::field(out, "Action", action);
+    text::field(out, "Status", &failure.status(facts.action).to_string());
+    if let Action::Delayed { until } = facts.action {
+        text::field(out, "Will-Retry-Until", &date::rfc5322(until));
+    }
     let Some(outcome) = &failure.outcome else { return };
     if let Some(remote) = &outcome.remote {
         text::field(out, "Remote-MTA", &format!("dns; {}", text::host(&remote.name)));

@@ -6,4 +6,4 @@ mod section;
 
 pub use scan::{HeaderScan, HeaderTooLarge};
 pub use section::original_headers;
-pub(crate) use section::value_of;
+pub(crate) use section::{has_field, value_of};

@@ -31,6 +31,14 @@ fn is_field(line: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }
 
+/// Whether a header section has a field with this name.
+pub(crate) fn has_field(section: &[u8], name: &str) -> bool {
+    section.split_inclusive(|&octet| octet == b'\n').any(|line| {
+        let given = line.get(..memchr::memchr(b':', line).unwrap_or(0)).unwrap_or_default();
+        given.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
+    })
+}
+
 /// The value of the first field with this name in a header section, unfolded, where it is plain ASCII.
 pub(crate) fn value_of(section: &[u8], name: &str) -> Option<String> {
     let mut value: Option<String> = None;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
-use mailtier_message::dsn::{self, DsnFacts, DsnFailure, DsnMessage};
+use mailtier_message::dsn::{self, Action, DsnFacts, DsnGroup, DsnMessage};
 use mailtier_types::{Cause, Mailbox, MessageId, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
 
 pub(crate) const ARRIVAL: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -25,7 +25,17 @@ pub(crate) fn remote(name: &str, address: [u8; 4]) -> Option<RemoteHost> {
 
 pub(crate) fn outcome(stage: Stage, cause: Cause, remote: Option<RemoteHost>, at: Timestamp) -> Option<Outcome> {
     let zero = Duration::ZERO;
-    Some(Outcome { stage, cause, remote, tls: None, waiting: zero, connecting: zero, sending: zero, at })
+    Some(Outcome {
+        stage,
+        cause,
+        remote,
+        tls: None,
+        waiting: zero,
+        connecting: zero,
+        sending: zero,
+        at,
+        notifies: false,
+    })
 }
 
 pub(crate) fn reply(code: u16, enhanced: &str, text: &str) -> Cause {
@@ -36,19 +46,19 @@ pub(crate) fn trouble(kind: TroubleKind, text: &str) -> Cause {
     Cause::Trouble(Trouble { kind, text: text.to_owned() })
 }
 
-pub(crate) fn failure(recipients: &[&str], outcome: Option<Outcome>, expired: bool) -> DsnFailure {
-    DsnFailure { recipients: recipients.iter().map(|text| mailbox(text)).collect(), outcome, expired }
+pub(crate) fn failure(recipients: &[&str], outcome: Option<Outcome>, expired: bool) -> DsnGroup {
+    DsnGroup { recipients: recipients.iter().map(|text| mailbox(text)).collect(), outcome, expired, deadline: false }
 }
 
 /// Bob does not exist, as most notifications say.
-pub(crate) fn no_such_user() -> DsnFailure {
+pub(crate) fn no_such_user() -> DsnGroup {
     let said =
         reply(550, "5.1.1", "<bob@example.org>: Recipient address rejected: User unknown in virtual mailbox table");
     let at = ARRIVAL.after(Duration::from_secs(2));
     failure(&["bob@example.org"], outcome(Stage::Rcpt, said, remote("mx1.example.org", [192, 0, 2, 7]), at), false)
 }
 
-pub(crate) fn write(to: &str, headers: &[u8], failures: &[DsnFailure], age: Duration) -> DsnMessage {
+pub(crate) fn write(to: &str, headers: &[u8], failures: &[DsnGroup], age: Duration) -> DsnMessage {
     let message = dsn::write(&DsnFacts {
         reporting_mta: "mx.example.net",
         from_domain: "example.net",
@@ -58,6 +68,10 @@ pub(crate) fn write(to: &str, headers: &[u8], failures: &[DsnFailure], age: Dura
         about: MessageId::from_i64(123_456_789_012_345).unwrap(),
         arrival: ARRIVAL,
         original_headers: headers,
+        action: Action::Failed,
+        is_whole: false,
+        envelope_id: None,
+        requests: &[],
         failures,
     });
     check_lines(&message);

@@ -2,9 +2,9 @@
 //! Not responsible for the connection's beginning or end.
 
 use bytes::Bytes;
-use mailtier_smtp::{RecipientReport, Transaction, TransactionReport};
+use mailtier_smtp::{RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
 use mailtier_transport::client::Connection;
-use mailtier_types::{Cause, Mailbox, Options, ReversePath, Stage, TroubleKind};
+use mailtier_types::{Cause, DeliverBy, Mailbox, Options, ReversePath, Stage, Timestamp, TroubleKind};
 
 /// What is sent.
 pub(crate) struct Letter<'a> {
@@ -12,6 +12,10 @@ pub(crate) struct Letter<'a> {
     pub(crate) sender: &'a ReversePath,
     /// What came with it.
     pub(crate) options: &'a Options,
+    /// MT-PRIORITY.
+    pub(crate) priority: i16,
+    /// The time at which the attempt is made.
+    pub(crate) now: Timestamp,
     /// The octets.
     pub(crate) content: &'a [Bytes],
 }
@@ -57,8 +61,29 @@ async fn one_transaction(
         eight_bit: letter.options.eight_bit,
         smtputf8: letter.options.smtputf8,
         size_bytes: letter.options.size_bytes,
+        wishes: wishes(letter),
     };
     connection.deliver(transaction, letter.content).await
+}
+
+/// What the sender asked for beside delivery.
+fn wishes(letter: &Letter<'_>) -> Wishes {
+    let Letter { options, now, .. } = letter;
+    let left = |by: DeliverBy| RemainingTime {
+        seconds: (by.at.as_micros() - now.as_micros()).div_euclid(1_000_000),
+        mode: by.mode,
+        trace: by.trace,
+    };
+    Wishes {
+        binary: options.binary,
+        require_tls: options.require_tls,
+        ret: options.ret,
+        envelope_id: options.envelope_id.clone(),
+        requests: options.requests.clone(),
+        deliver_by: options.deliver_by.map(left),
+        priority: i8::try_from(letter.priority.clamp(-9, 9)).unwrap_or(0),
+        probe: false,
+    }
 }
 
 /// 452 to RCPT, not about this one mailbox: RFC 5321 §4.5.3.1.10, and RFC 3463 §3.6 for its enhanced code. A 552 there

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
-use mailtier_route::{Plan, Target};
+use mailtier_route::{Plan, Target, TlsPolicy};
 use mailtier_transport::client::ConnectFailure;
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
@@ -76,6 +76,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         return local_trouble(dispatch, "the delivery names no recipient".to_owned());
     };
     let route = worker.routes.find(&domain).map(std::convert::AsRef::as_ref);
+    let routed = route.is_some_and(|route| !route.hosts.is_empty());
     let mut plan = Plan::new(worker.policy.clone(), domain, route, rand::random());
     let attempt = Attempt {
         worker,
@@ -88,15 +89,24 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         record: Record::default(),
         failures: Vec::new(),
     };
-    attempt.follow(&mut plan).await
+    attempt.follow(&mut plan, routed).await
 }
 
 impl Attempt<'_> {
     /// Tries what the plan names until every recipient has an outcome or nothing is left.
-    async fn follow(mut self, plan: &mut Plan) -> Ended {
+    async fn follow(mut self, plan: &mut Plan, routed: bool) -> Ended {
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
             match lookup::next(plan, &self.worker.resolver).await {
-                Next::Try(target) => {
+                Next::Try(mut target) => {
+                    if self.options.require_tls {
+                        // RFC 8689 §4.2.1: the name must be certain as well. One that the operator gave is; one that
+                        // DNS gave would need DNSSEC or MTA-STS.
+                        if !routed {
+                            self.not_secure();
+                            break;
+                        }
+                        target.tls = TlsPolicy::Verified;
+                    }
                     if let Tried::Stop(ended) = self.try_target(&target).await {
                         return ended;
                     }
@@ -153,8 +163,15 @@ impl Attempt<'_> {
     async fn transact(&mut self, target: &Target, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
         let content = self.content.as_ref()?;
         let mut place = Place::of(target);
+        place.notifies = leased.connection.capabilities().dsn;
         place.tls = leased.connection.tls().map(|tls| format!("{} {}", tls.version, tls.cipher));
-        let letter = Letter { sender: &self.dispatch.sender, options: &self.options, content };
+        let letter = Letter {
+            sender: &self.dispatch.sender,
+            options: &self.options,
+            priority: self.dispatch.priority,
+            now: now(),
+            content,
+        };
         let began_at = Instant::now();
         let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
         if leased.reused && was_dead(&told.reports) {
@@ -186,6 +203,14 @@ impl Attempt<'_> {
         let failure = outcome(failure.stage, failure.cause, &Place::of(target), delays, now());
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
+    }
+
+    /// RFC 8689 §4.2.1, with the status of its §5.
+    fn not_secure(&mut self) {
+        let text = "REQUIRETLS is asked for, and the host was found by DNS without DNSSEC or MTA-STS".to_owned();
+        let trouble = Trouble { kind: TroubleKind::RequireTls, text };
+        let delays = Delays { waiting: self.taken_at.elapsed(), ..Delays::default() };
+        self.failures.push(outcome(Stage::Resolve, Cause::Trouble(trouble), &Place::default(), delays, now()));
     }
 
     /// The plan ended; trouble that it names speaks as well.

@@ -24,6 +24,8 @@ pub(crate) struct Opener {
     pub(crate) connect_timeout: Duration,
     /// Encryption without authentication.
     pub(crate) tls: Arc<ClientTls>,
+    /// Encryption with authentication; absent where the system trusts nobody.
+    pub(crate) verified: Option<Arc<ClientTls>>,
     pub(crate) meters: Arc<Meters>,
 }
 
@@ -52,10 +54,10 @@ impl Opener {
     /// How far opening came.
     pub(crate) async fn fresh(&self, target: &Target, slot: Slot) -> Result<Leased, ConnectFailure> {
         let address = SocketAddr::new(target.address, target.port);
-        let opened = match Connection::open(address, &self.options(target, target.tls)).await {
+        let opened = match Connection::open(address, &self.options(target, target.tls)?).await {
             Err(failure) if failure.tls_failed && target.tls == TlsPolicy::Opportunistic => {
                 tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
-                Connection::open(address, &self.options(target, TlsPolicy::Off)).await
+                Connection::open(address, &self.options(target, TlsPolicy::Off)?).await
             }
             other => other,
         };
@@ -70,8 +72,8 @@ impl Opener {
         self.meters.outbound_connections.add(1, &Meters::attribute("result", result));
     }
 
-    fn options(&self, target: &Target, policy: TlsPolicy) -> ConnectOptions {
-        ConnectOptions {
+    fn options(&self, target: &Target, policy: TlsPolicy) -> Result<ConnectOptions, ConnectFailure> {
+        Ok(ConnectOptions {
             smtp: Arc::clone(&self.smtp),
             connect_timeout: self.connect_timeout,
             source: None,
@@ -79,9 +81,22 @@ impl Opener {
                 TlsPolicy::Off => TlsMode::Off,
                 TlsPolicy::Opportunistic => TlsMode::Opportunistic(Arc::clone(&self.tls)),
                 TlsPolicy::Required => TlsMode::Required(Arc::clone(&self.tls)),
+                TlsPolicy::Verified => {
+                    TlsMode::Required(Arc::clone(self.verified.as_ref().ok_or_else(nobody_is_trusted)?))
+                }
             },
             server_name: target.host.clone(),
-        }
+        })
+    }
+}
+
+/// The system has no roots.
+fn nobody_is_trusted() -> ConnectFailure {
+    let text = "no certificate can be verified: this system has no trusted roots (package ca-certificates)".to_owned();
+    ConnectFailure {
+        stage: Stage::StartTls,
+        cause: Cause::Trouble(Trouble { kind: TroubleKind::Local, text }),
+        tls_failed: false,
     }
 }
 

@@ -23,13 +23,15 @@ pub(crate) struct Place {
     pub(crate) remote: Option<RemoteHost>,
     /// Version and cipher.
     pub(crate) tls: Option<String>,
+    /// The host was told whom to notify of what.
+    pub(crate) notifies: bool,
 }
 
 impl Place {
     /// A host, before or without TLS.
     pub(crate) fn of(target: &Target) -> Self {
         let remote = RemoteHost { name: target.host.clone(), address: Some(target.address) };
-        Self { remote: Some(remote), tls: None }
+        Self { remote: Some(remote), tls: None, notifies: false }
     }
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays,
         connecting: delays.connecting,
         sending: delays.sending,
         at,
+        notifies: place.notifies,
     }
 }
 

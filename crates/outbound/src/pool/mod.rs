@@ -35,7 +35,7 @@ pub(crate) struct Key {
 impl Key {
     /// Connections to this target.
     pub(crate) fn of(target: &Target) -> Self {
-        let host = (target.tls == TlsPolicy::Required).then(|| target.host.clone());
+        let host = matches!(target.tls, TlsPolicy::Required | TlsPolicy::Verified).then(|| target.host.clone());
         Self { address: SocketAddr::new(target.address, target.port), tls: target.tls, host }
     }
 }

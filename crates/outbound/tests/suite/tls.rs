@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mailtier_config::TlsPolicy;
-use mailtier_tls::ServerTls;
+use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_types::{Cause, Stage, TroubleKind};
 
 use crate::peer::{Peer, Script};
@@ -16,7 +16,7 @@ fn server_tls() -> Arc<ServerTls> {
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
     std::fs::write(&certificate, issued.cert.pem()).unwrap();
     std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    ServerTls::load(&certificate, &key).unwrap()
+    ServerTls::load(&[CertificateFiles { certificate, key }], None).unwrap()
 }
 
 #[tokio::test]

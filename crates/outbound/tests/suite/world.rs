@@ -96,6 +96,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
     let recipients: Vec<_> = recipients.iter().map(|text| Mailbox::parse(text).unwrap()).collect();
     let message = next_id();
     Dispatch {
+        priority: 0,
         delivery: message.delivery(0),
         message,
         shard: SHARD,

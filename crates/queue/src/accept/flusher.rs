@@ -103,7 +103,14 @@ impl Flusher {
 /// The rows move into one place for the statement; the job keeps the id for its verdict.
 fn take_message(job: &mut Job) -> NewMessage {
     let accepted = job.message.accepted.clone();
-    let empty = NewMessage { id: job.message.id, resubmission: false, deliveries: Vec::new(), body: None, accepted };
+    let empty = NewMessage {
+        id: job.message.id,
+        resubmission: false,
+        deliveries: Vec::new(),
+        body: None,
+        accepted,
+        hold_until: None,
+    };
     std::mem::replace(&mut job.message, empty)
 }
 

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use mailtier_api::submit::Submission;
 use mailtier_schedule::Entry;
 use mailtier_store::{NewDelivery, NewEvent, NewMessage};
-use mailtier_types::{Envelope, EventDetail, EventKind, Mailbox, MessageId, Options, ReversePath, ShardId, Timestamp};
+use mailtier_types::{
+    ByMode, Envelope, EventDetail, EventKind, Mailbox, MessageId, Options, RecipientRequest, ReversePath, ShardId,
+    Timestamp,
+};
 
 use crate::conductor::{Committed, Content};
 
@@ -27,7 +30,12 @@ pub(crate) fn new_message(submission: Submission, lifetimes: Lifetimes) -> (NewM
     let detail = accepted_detail(&envelope.options, None);
     let lifetime = if envelope.sender.is_null() { lifetimes.notification } else { lifetimes.ordinary };
     let all: Vec<String> = envelope.recipients.iter().map(|recipient| recipient.as_str().to_owned()).collect();
-    let (deliveries, committed) = deliveries(id, &envelope, parts, id.made_at().after(lifetime), &body);
+    let options = &envelope.options;
+    let released = options.release_at.unwrap_or_else(|| id.made_at()).max(id.made_at());
+    let limit = options.deliver_by.filter(|by| by.mode == ByMode::Return).map(|by| by.at);
+    let expires_at = released.after(lifetime).min(limit.unwrap_or(released.after(lifetime)));
+    let hold_until = options.release_at.filter(|at| *at > id.made_at());
+    let (deliveries, committed) = deliveries(id, &envelope, parts, (released, expires_at), &body);
     let accepted = NewEvent {
         at: id.made_at(),
         kind: EventKind::MessageAccepted,
@@ -39,14 +47,14 @@ pub(crate) fn new_message(submission: Submission, lifetimes: Lifetimes) -> (NewM
         recipients: all,
         detail,
     };
-    (NewMessage { id, resubmission, deliveries, body: Some((parts, body)), accepted }, committed)
+    (NewMessage { id, resubmission, deliveries, body: Some((parts, body)), accepted, hold_until }, committed)
 }
 
 fn deliveries(
     id: MessageId,
     envelope: &Envelope,
     parts: u32,
-    expires_at: Timestamp,
+    (released, expires_at): (Timestamp, Timestamp),
     body: &Bytes,
 ) -> (Vec<NewDelivery>, Vec<Committed>) {
     let groups = group(&envelope.recipients);
@@ -78,6 +86,7 @@ fn deliveries(
                 options: encoded.clone(),
                 traceparent: options.traceparent.clone(),
                 received_at: options.received_at,
+                reports_success: reports_success(&options),
                 body: inline.clone(),
             };
             let entry = Entry {
@@ -86,7 +95,7 @@ fn deliveries(
                 tenant: envelope.tenant,
                 priority: envelope.priority,
                 attempts: 0,
-                due: id.made_at(),
+                due: released,
                 expires_at,
             };
             (
@@ -114,6 +123,12 @@ fn group(recipients: &[Mailbox]) -> Vec<(&str, Vec<Mailbox>)> {
     groups
 }
 
+/// Whether a sender wants to hear of success.
+fn reports_success(options: &Options) -> bool {
+    let asked = |request: &RecipientRequest| request.notify.is_some_and(|notify| notify.success);
+    options.requests.iter().any(asked) || options.deliver_by.is_some_and(|by| by.trace)
+}
+
 /// The detail of an accepted event.
 pub(crate) fn accepted_detail(options: &Options, about: Option<MessageId>) -> Bytes {
     let detail = EventDetail { options: Some(options.clone()), dsn_about: about, ..EventDetail::default() };
@@ -134,8 +149,9 @@ pub(crate) fn content_of(
         sender: ReversePath::parse(&stored.sender).map_err(invalid)?,
         recipients: recipients.map_err(invalid)?,
         options: stored.options.clone(),
-        traceparent: options.traceparent,
+        traceparent: options.traceparent.clone(),
         received_at: options.received_at,
+        reports_success: reports_success(&options),
         body,
     })
 }

@@ -5,13 +5,16 @@ mod views;
 
 use bytes::Bytes;
 use mailtier_api::ApiError;
+use mailtier_api::accounts::Address;
 use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
 use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
+use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError, StoredDelivery};
 use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::accounts::Managed;
 use crate::clock;
 use crate::conductor::{Command, Conductor};
 use crate::database::Chain;
@@ -35,6 +38,8 @@ pub(crate) struct AdminService {
     pub(crate) hints: mpsc::Sender<Vec<Hint>>,
     /// Removes.
     pub(crate) removals: mpsc::Sender<Removal>,
+    /// Users and recipients.
+    pub(crate) managed: Managed,
 }
 
 fn trouble(error: &StoreError) -> ApiError {
@@ -154,6 +159,30 @@ impl AdminHandler for AdminService {
     async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
         tracing::info!(operator = selection.operator, ?selection, "delete");
         self.work(move |this, session| this.delete_all(session, selection)).await
+    }
+
+    async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
+        self.managed.put_user(change).await
+    }
+
+    async fn list_users(&self, after: String, limit: u32) -> Result<Vec<UserView>, ApiError> {
+        self.managed.list_users(after, limit).await
+    }
+
+    async fn delete_user(&self, name: String) -> Result<bool, ApiError> {
+        self.managed.delete_user(name).await
+    }
+
+    async fn put_address(&self, address: Address) -> Result<(), ApiError> {
+        self.managed.put_address(address).await
+    }
+
+    async fn list_addresses(&self, after: String, limit: u32) -> Result<Vec<Address>, ApiError> {
+        self.managed.list_addresses(after, limit).await
+    }
+
+    async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
+        self.managed.delete_address(pattern).await
     }
 
     async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {

@@ -69,6 +69,7 @@ mod tests {
 
     fn content(bytes: usize) -> Arc<Content> {
         Arc::new(Content {
+            reports_success: false,
             message: MessageId::from_i64(1).unwrap(),
             fanout: 1,
             sender: ReversePath::Null,

@@ -130,6 +130,7 @@ impl ConductorTask {
             epoch,
             attempt: entry.attempts.saturating_add(1),
             tenant: entry.tenant,
+            priority: entry.priority,
             destination,
             sender: content.sender.clone(),
             recipients: content.recipients.clone(),

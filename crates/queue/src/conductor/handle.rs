@@ -48,6 +48,8 @@ pub(crate) struct Content {
     pub(crate) traceparent: Option<String>,
     /// For the delays in log lines.
     pub(crate) received_at: Timestamp,
+    /// Somebody wants to hear of its delivery.
+    pub(crate) reports_success: bool,
     /// All stored chunks, where they are small enough to travel along.
     pub(crate) body: Option<Vec<Bytes>>,
 }

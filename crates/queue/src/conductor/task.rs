@@ -196,7 +196,12 @@ impl ConductorTask {
         let now = clock::now();
         let mut others = Vec::new();
         for Committed { entry, destination, content, room: _ } in committed {
+            let is_held = entry.due > now;
             if !self.shards.is_owned(entry.shard) {
+                // A hint says "now": what is held is found by its owner in the table, with its time.
+                if is_held {
+                    continue;
+                }
                 others.push(Hint {
                     delivery: entry.id,
                     destination,
@@ -207,7 +212,7 @@ impl ConductorTask {
                 continue;
             }
             if self.schedule(&destination, entry, now) == Some(Insert::Scheduled)
-                && let Some(content) = content
+                && let Some(content) = content.filter(|_| !is_held)
             {
                 self.cache.insert(entry.id, content);
             }

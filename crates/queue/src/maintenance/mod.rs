@@ -1,4 +1,5 @@
-//! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery needs.
+//! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
+//! needs, failed logins that count no more.
 //! Every replica does it; doing it twice does no harm.
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Sweeper {
     pub(crate) store: Store,
     /// How long history is kept.
     pub(crate) retention: Duration,
+    /// How long failed logins count.
+    pub(crate) login_window: Duration,
     /// Metrics.
     pub(crate) meters: Arc<Meters>,
     /// When to end.
@@ -51,6 +54,7 @@ impl Sweeper {
         let now = clock::now();
         let made = connector.session().await?.ensure_event_partitions(now, PARTITIONS_AHEAD).await?;
         let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
+        connector.session().await?.forget_login_failures(now.before(self.login_window)).await?;
         // Last, because a reader of old history may hold it up.
         let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         if !made.is_empty() || !dropped.is_empty() || swept > 0 {

@@ -3,15 +3,19 @@
 
 use bytes::Bytes;
 use mailtier_api::submit::Submission;
-use mailtier_message::dsn::{DsnFacts, DsnFailure, write};
+use mailtier_message::dsn::{Action, DsnFacts, DsnGroup, write};
 use mailtier_store::NewMessage;
-use mailtier_types::{BodyEncoding, Envelope, Mailbox, MessageId, Options, ReversePath, TenantId, Timestamp};
+use mailtier_types::{
+    BodyEncoding, Envelope, EnvelopeId, Mailbox, MessageId, Options, ReversePath, TenantId, Timestamp,
+};
 
 use crate::accept::{AcceptLimits, Lifetimes, accepted_detail, new_message};
 use crate::conductor::Committed;
 
 /// Octets of the original's header section that are returned.
 pub(super) const RETURNED_HEADER_BYTES: usize = 16 << 10;
+/// A larger message is not returned whole, though its sender asked for that (Postfix's `bounce_size_limit`).
+pub(super) const RETURNED_MESSAGE_BYTES: u64 = 50_000;
 
 /// Writes notifications.
 #[derive(Debug, Clone)]
@@ -34,8 +38,12 @@ pub(super) struct BounceFacts<'a> {
     pub(super) options: &'a Options,
     /// The original's header section.
     pub(super) headers: Bytes,
-    /// Whom it could not be delivered to, and why.
-    pub(super) failures: &'a [DsnFailure],
+    /// What has happened.
+    pub(super) action: Action,
+    /// `headers` is all of the original.
+    pub(super) is_whole: bool,
+    /// Whom it is about, and why.
+    pub(super) failures: &'a [DsnGroup],
     /// The time.
     pub(super) now: Timestamp,
 }
@@ -53,6 +61,10 @@ impl BounceWriter {
             from_domain: &self.hostname,
             message: facts.id,
             now: facts.now,
+            action: facts.action,
+            is_whole: facts.is_whole,
+            envelope_id: facts.options.envelope_id.as_ref().map(EnvelopeId::as_str),
+            requests: &facts.options.requests,
             to: &facts.to,
             about: facts.about,
             arrival: facts.options.received_at,

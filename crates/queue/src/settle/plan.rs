@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_message::dsn::DsnFailure;
+use mailtier_message::dsn::{Action, DsnGroup};
 use mailtier_schedule::{Next, RetryPolicy, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
 use mailtier_types::id::MAX_FANOUT;
-use mailtier_types::{EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp};
+use mailtier_types::{
+    ByMode, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp,
+};
 
 use super::bounce::{BounceFacts, BounceWriter};
 use super::line::Line;
@@ -23,12 +25,19 @@ pub(crate) struct Policy {
     pub(crate) retry: RetryPolicy,
     /// Notifications.
     pub(crate) bounces: BounceWriter,
+    /// When a sender is told that a message is late.
+    pub(crate) delay_warning: Duration,
 }
 
 impl Policy {
     /// With this back-off, and notifications of this host.
-    pub(crate) const fn new(retry: RetryPolicy, hostname: String, limits: AcceptLimits) -> Self {
-        Self { retry, bounces: BounceWriter::new(hostname, limits) }
+    pub(crate) const fn new(
+        retry: RetryPolicy,
+        hostname: String,
+        limits: AcceptLimits,
+        delay_warning: Duration,
+    ) -> Self {
+        Self { retry, bounces: BounceWriter::new(hostname, limits), delay_warning }
     }
 }
 
@@ -49,17 +58,20 @@ impl Case<'_> {
         classify(outcome, self.report.attempt, &policy.retry, self.stored.expires_at, now, self.chance)
     }
 
-    /// Whether it ends for some recipient without delivery and the sender is to be told: not the null sender
-    /// (RFC 5321 §4.5.5), and not what an operator takes out.
-    pub(super) fn is_returned(&self, policy: &Policy, now: Timestamp) -> bool {
-        let fails = |outcome: &Outcome| matches!(self.next(outcome, policy, now), Next::Fail | Next::Expire);
-        !self.stored.sender.is_empty()
-            && match &self.report.what {
-                What::Expired => true,
-                What::Removed { .. } => false,
-                What::Outcomes(outcomes) => outcomes.iter().any(|(_, outcome)| fails(outcome)),
-            }
+    /// How many notifications it leads to: none for the null sender (RFC 5321 §4.5.5).
+    pub(super) fn notifications(&self, policy: &Policy, now: Timestamp) -> usize {
+        if self.stored.sender.is_empty() {
+            return 0;
+        }
+        let verdicts = verdicts(self, policy, now, &options_of(self.stored));
+        [&verdicts.failures, &verdicts.delays, &verdicts.successes].iter().filter(|groups| !groups.is_empty()).count()
     }
+}
+
+/// Of options that cannot be read nothing is believed, least of all that the body has no other delivery.
+fn options_of(stored: &StoredDelivery) -> Options {
+    mailtier_api::decode_options(&stored.options)
+        .unwrap_or_else(|_| Options { fanout: MAX_FANOUT, ..Options::default() })
 }
 
 /// What a settlement comes to.
@@ -81,10 +93,19 @@ pub(super) struct Surroundings<'a> {
     pub(super) policy: &'a Policy,
     /// The time.
     pub(super) now: Timestamp,
-    /// Header sections of messages that may be returned.
-    pub(super) headers: &'a HashMap<MessageId, Bytes>,
-    /// Ids for notifications, as many as there are cases that are returned.
+    /// What may be returned of messages.
+    pub(super) returned: &'a HashMap<MessageId, Returned>,
+    /// Ids for notifications, as many as [`Case::notifications`] says.
     pub(super) ids: Vec<MessageId>,
+}
+
+/// What may be returned of a message.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Returned {
+    /// Its header section, or all of it.
+    pub(super) octets: Bytes,
+    /// All of it.
+    pub(super) is_whole: bool,
 }
 
 /// Plans a settlement.
@@ -97,9 +118,13 @@ pub(super) fn plan(cases: &[Case<'_>], mut surroundings: Surroundings<'_>) -> Pl
 }
 
 /// What one delivery comes to, recipient by recipient.
+#[derive(Default)]
 struct Verdicts {
     events: Vec<(EventKind, Vec<String>, Option<Outcome>)>,
-    failures: Vec<DsnFailure>,
+    /// Whom the sender is told of: given up, not delivered for long, handed to a host that tells nothing.
+    failures: Vec<DsnGroup>,
+    delays: Vec<DsnGroup>,
+    successes: Vec<DsnGroup>,
     /// Recipients that are over.
     resolved: Vec<String>,
     /// The last outcome that asks for another attempt, and when.
@@ -108,14 +133,12 @@ struct Verdicts {
 
 fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
     let Case { report, stored, .. } = case;
-    let verdicts = verdicts(case, surroundings);
-    // Of options that cannot be read nothing is believed, least of all that the body has no other delivery.
-    let options = mailtier_api::decode_options(&stored.options)
-        .unwrap_or_else(|_| Options { fanout: MAX_FANOUT, ..Options::default() });
+    let options = options_of(stored);
+    let verdicts = verdicts(case, surroundings.policy, surroundings.now, &options);
     let remaining: Vec<String> =
         stored.recipients.iter().filter(|recipient| !verdicts.resolved.contains(recipient)).cloned().collect();
     let after = after(case, &verdicts, &remaining, surroundings, &options, planned);
-    let dsn = write_bounce(case, &verdicts, &options, surroundings, planned);
+    let dsn = write_notifications(case, &verdicts, &options, surroundings, planned);
     for (kind, recipients, outcome) in verdicts.events {
         let next_attempt_at = match (kind, after) {
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
@@ -168,9 +191,9 @@ pub(super) fn disposition(report: &Report, after: After) -> Disposition {
     }
 }
 
-fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
+fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options) -> Verdicts {
     let stored = case.stored;
-    let mut verdicts = Verdicts { events: Vec::new(), failures: Vec::new(), resolved: Vec::new(), deferral: None };
+    let mut verdicts = Verdicts::default();
     match &case.report.what {
         What::Removed { .. } => {
             verdicts.resolved = stored.recipients.clone();
@@ -179,7 +202,7 @@ fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
         What::Expired => {
             let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
             let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
-            verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), outcome);
+            verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), outcome, options, now);
         }
         What::Outcomes(outcomes) => {
             // A recipient that is over already takes no further change (invariant 2), and each is named once.
@@ -192,7 +215,7 @@ fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
                     .map(str::to_owned)
                     .collect();
                 if !named.is_empty() {
-                    verdicts.classify(case, surroundings, named, outcome);
+                    verdicts.classify(case, policy, now, options, named, outcome);
                 }
             }
         }
@@ -201,29 +224,88 @@ fn verdicts(case: &Case<'_>, surroundings: &Surroundings<'_>) -> Verdicts {
 }
 
 impl Verdicts {
-    fn classify(&mut self, case: &Case<'_>, surroundings: &Surroundings<'_>, named: Vec<String>, outcome: &Outcome) {
-        match case.next(outcome, surroundings.policy, surroundings.now) {
+    fn classify(
+        &mut self,
+        case: &Case<'_>,
+        policy: &Policy,
+        now: Timestamp,
+        options: &Options,
+        named: Vec<String>,
+        outcome: &Outcome,
+    ) {
+        match case.next(outcome, policy, now) {
             Next::Delivered => {
+                let traced = options.deliver_by.is_some_and(|by| by.trace);
+                // RFC 3461 §5.2.2: a host that notifies is told whom of what, and then it is its duty.
+                let wanted = |recipient: &Mailbox| traced || (options.notify(recipient).success && !outcome.notifies);
+                add_group(&mut self.successes, &named, Some(outcome), wanted);
                 self.resolved.extend(named.iter().cloned());
                 self.events.push((EventKind::RecipientDelivered, named, Some(outcome.clone())));
             }
-            Next::Fail => self.give_up(EventKind::RecipientFailed, named, Some(outcome.clone())),
-            Next::Expire => self.give_up(EventKind::RecipientExpired, named, Some(outcome.clone())),
+            Next::Fail => self.give_up(EventKind::RecipientFailed, named, Some(outcome.clone()), options, now),
+            Next::Expire => self.give_up(EventKind::RecipientExpired, named, Some(outcome.clone()), options, now),
             // An opinion loses to a newer attempt (invariant 4), and is recorded once.
             Next::Retry(_) if case.report.attempt <= case.stored.attempts => {}
             Next::Retry(due) => {
+                if case.is_first_after(policy.warning(options), options, now) {
+                    add_group(&mut self.delays, &named, Some(outcome), |recipient| options.notify(recipient).delay);
+                }
                 self.deferral = Some((outcome.clone(), due));
                 self.events.push((EventKind::AttemptDeferred, named, Some(outcome.clone())));
             }
         }
     }
 
-    fn give_up(&mut self, kind: EventKind, named: Vec<String>, outcome: Option<Outcome>) {
-        let recipients = named.iter().filter_map(|recipient| Mailbox::parse(recipient).ok()).collect();
+    fn give_up(
+        &mut self,
+        kind: EventKind,
+        named: Vec<String>,
+        outcome: Option<Outcome>,
+        options: &Options,
+        now: Timestamp,
+    ) {
+        let before = self.failures.len();
+        add_group(&mut self.failures, &named, outcome.as_ref(), |recipient| options.notify(recipient).failure);
         let expired = kind == EventKind::RecipientExpired;
-        self.failures.push(DsnFailure { recipients, outcome: outcome.clone(), expired });
+        let over = |by: DeliverBy| by.mode == ByMode::Return && by.at <= now;
+        for group in self.failures.iter_mut().skip(before) {
+            group.expired = expired;
+            group.deadline = expired && options.deliver_by.is_some_and(over);
+        }
         self.resolved.extend(named.iter().cloned());
         self.events.push((kind, named, outcome));
+    }
+}
+
+/// Adds those recipients that the sender wants to hear of.
+fn add_group(
+    groups: &mut Vec<DsnGroup>,
+    named: &[String],
+    outcome: Option<&Outcome>,
+    wanted: impl Fn(&Mailbox) -> bool,
+) {
+    let parsed = named.iter().filter_map(|recipient| Mailbox::parse(recipient).ok());
+    let recipients: Vec<Mailbox> = parsed.filter(|recipient| wanted(recipient)).collect();
+    if !recipients.is_empty() {
+        groups.push(DsnGroup { recipients, outcome: outcome.cloned(), expired: false, deadline: false });
+    }
+}
+
+impl Case<'_> {
+    /// Whether a time lies between the attempt before and now: then this is the first to know that it is over.
+    fn is_first_after(&self, time: Timestamp, options: &Options, now: Timestamp) -> bool {
+        let last = Some(&self.stored.last_outcome).filter(|last| !last.is_empty());
+        let last = last.and_then(|last| mailtier_api::decode_outcome(last).ok()).map(|outcome| outcome.at);
+        last.unwrap_or(options.received_at) < time && time <= now
+    }
+}
+
+impl Policy {
+    /// When the sender is told that a message is late: after a time of its own (RFC 2852 §4, by-mode N), else after ours.
+    fn warning(&self, options: &Options) -> Timestamp {
+        let ours = options.release_at.unwrap_or(options.received_at).after(self.delay_warning);
+        let theirs = options.deliver_by.filter(|by| by.mode == ByMode::Notify).map(|by| by.at);
+        theirs.map_or(ours, |theirs| theirs.min(ours))
     }
 }
 
@@ -264,8 +346,9 @@ fn after(
     After::Later { attempts, due }
 }
 
-/// One notification for all that this settlement gives up of a delivery; none for the null sender (RFC 5321 §4.5.5).
-fn write_bounce(
+/// The notifications of this settlement about a delivery, one for each thing that has happened; none for the null sender
+/// (RFC 5321 §4.5.5). The id is that of the one about failures.
+fn write_notifications(
     case: &Case<'_>,
     verdicts: &Verdicts,
     options: &Options,
@@ -273,31 +356,47 @@ fn write_bounce(
     planned: &mut Planned,
 ) -> Option<MessageId> {
     let ReversePath::Mailbox(to) = ReversePath::parse(&case.stored.sender).ok()? else { return None };
-    if verdicts.failures.is_empty() {
-        return None;
+    let returned = surroundings.returned.get(&case.stored.message).cloned().unwrap_or_default();
+    let all = [
+        (Action::Failed, &verdicts.failures),
+        (Action::Delayed { until: case.stored.expires_at }, &verdicts.delays),
+        (Action::Relayed, &verdicts.successes),
+    ];
+    let mut of_failure = None;
+    for (action, failures) in all.into_iter().filter(|(_, groups)| !groups.is_empty()) {
+        let id = surroundings.ids.pop()?;
+        // RFC 3461 §4.3: only what failed is returned whole.
+        let is_whole = returned.is_whole && action == Action::Failed;
+        let facts = BounceFacts {
+            id,
+            to: to.clone(),
+            about: case.stored.message,
+            tenant: case.stored.tenant,
+            options,
+            headers: returned.octets.clone(),
+            action,
+            is_whole,
+            failures,
+            now: surroundings.now,
+        };
+        let (message, committed) = surroundings.policy.bounces.write(facts);
+        planned.plan.dsns.push(message);
+        planned.committed.extend(committed);
+        if action == Action::Failed {
+            of_failure = Some(id);
+        }
     }
-    let id = surroundings.ids.pop()?;
-    let facts = BounceFacts {
-        id,
-        to,
-        about: case.stored.message,
-        tenant: case.stored.tenant,
-        options,
-        headers: surroundings.headers.get(&case.stored.message).cloned().unwrap_or_default(),
-        failures: &verdicts.failures,
-        now: surroundings.now,
-    };
-    let (message, committed) = surroundings.policy.bounces.write(facts);
-    planned.plan.dsns.push(message);
-    planned.committed.extend(committed);
-    Some(id)
+    of_failure
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use mailtier_types::{Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, Reply, ShardId, Stage, TenantId};
+    use mailtier_types::{
+        Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, ShardId,
+        Stage, TenantId,
+    };
 
     use super::*;
 
@@ -306,7 +405,7 @@ mod tests {
     fn policy() -> Policy {
         let hour = Duration::from_secs(3600);
         let limits = AcceptLimits { lifetime: hour, bounce_lifetime: hour };
-        Policy::new(RetryPolicy::default(), "mx.example.com".to_owned(), limits)
+        Policy::new(RetryPolicy::default(), "mx.example.com".to_owned(), limits, hour)
     }
 
     fn stored(sender: &str, recipients: &[&str], attempts: u16) -> StoredDelivery {
@@ -339,6 +438,7 @@ mod tests {
             connecting: Duration::ZERO,
             sending: Duration::ZERO,
             at: NOW,
+            notifies: false,
         }
     }
 
@@ -356,10 +456,112 @@ mod tests {
     }
 
     fn planned(stored: &StoredDelivery, report: &Report) -> Planned {
-        let ids = vec![IdSource::new(NodeNumber::new(1).unwrap()).take(1, NOW)];
+        planned_at(NOW, stored, report)
+    }
+
+    fn planned_at(now: Timestamp, stored: &StoredDelivery, report: &Report) -> Planned {
         let case = Case { report, stored, chance: 0.5 };
-        let headers = HashMap::new();
-        plan(&[case], Surroundings { policy: &policy(), now: NOW, headers: &headers, ids })
+        let mut source = IdSource::new(NodeNumber::new(1).unwrap());
+        let ids = (0..case.notifications(&policy(), now)).map(|_| source.take(1, now)).collect();
+        let returned = HashMap::new();
+        let planned = plan(&[case], Surroundings { policy: &policy(), now, returned: &returned, ids });
+        assert!(planned.plan.dsns.len() <= 3);
+        planned
+    }
+
+    /// What notifications say: action and recipient.
+    fn told(planned: &Planned) -> Vec<String> {
+        let contents =
+            planned.plan.dsns.iter().map(|dsn| String::from_utf8_lossy(&dsn.body.as_ref().unwrap().1).into_owned());
+        let mut told = Vec::new();
+        for content in contents {
+            let (mut recipient, mut original) = (String::new(), String::new());
+            for line in content.lines() {
+                if let Some(named) = line.strip_prefix("Original-Recipient: ") {
+                    original = format!(" was {named}");
+                } else if let Some(named) = line.strip_prefix("Final-Recipient: rfc822; ") {
+                    recipient = named.to_owned();
+                } else if let Some(action) = line.strip_prefix("Action: ") {
+                    told.push(format!("{action} {recipient}{original}"));
+                    original.clear();
+                }
+            }
+        }
+        told
+    }
+
+    fn asked(notify: &str) -> Options {
+        let recipient = Mailbox::parse("x@b.example").unwrap();
+        let request = RecipientRequest {
+            recipient,
+            notify: Some(notify.parse().unwrap()),
+            original: Some(OriginalRecipient::new("rfc822", "list@a.example").unwrap()),
+        };
+        Options { fanout: 1, received_at: NOW, requests: vec![request], ..Options::default() }
+    }
+
+    fn stored_with(options: &Options) -> StoredDelivery {
+        StoredDelivery {
+            options: mailtier_api::encode_options(options),
+            ..stored("s@a.example", &["x@b.example", "y@b.example"], 0)
+        }
+    }
+
+    #[test]
+    fn senders_hear_of_what_they_asked_for() {
+        let (bad, good) = ([("x@b.example", 550), ("y@b.example", 550)], [("x@b.example", 250), ("y@b.example", 250)]);
+        let hear = |notify: &str, result: &[(&str, u16)]| {
+            told(&planned(&stored_with(&asked(notify)), &report(1, outcomes(result))))
+        };
+        let x = "failed x@b.example was rfc822; list@a.example".to_owned();
+        assert_eq!(hear("FAILURE", &bad), [x, "failed y@b.example".to_owned()]);
+        assert_eq!(hear("NEVER", &bad), ["failed y@b.example"]);
+        assert_eq!(hear("SUCCESS,DELAY", &bad), ["failed y@b.example"]);
+        assert_eq!(hear("FAILURE", &good), Vec::<String>::new());
+        assert_eq!(hear("SUCCESS", &good), ["relayed x@b.example was rfc822; list@a.example"]);
+        let mut notifying = outcomes(&good);
+        if let What::Outcomes(all) = &mut notifying {
+            all.iter_mut().for_each(|(_, outcome)| outcome.notifies = true);
+        }
+        assert_eq!(told(&planned(&stored_with(&asked("SUCCESS")), &report(1, notifying))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn senders_hear_once_that_a_message_is_late() {
+        let hour = Duration::from_secs(3600);
+        let late = |options: &Options, now: Timestamp, attempted_before: Option<Timestamp>| {
+            let mut stored = stored_with(options);
+            stored.expires_at = NOW.after(hour * 24);
+            if let Some(at) = attempted_before {
+                stored.attempts = 1;
+                stored.last_outcome = mailtier_api::encode_outcome(&Outcome { at, ..outcome(Stage::Rcpt, 450) });
+            }
+            let deferred = outcomes(&[("x@b.example", 450), ("y@b.example", 450)]);
+            told(&planned_at(now, &stored, &report(stored.attempts + 1, deferred)))
+        };
+        let delayed = ["delayed x@b.example was rfc822; list@a.example", "delayed y@b.example"];
+        let minute = Duration::from_secs(60);
+        assert_eq!(late(&asked("DELAY"), NOW.after(hour), None), delayed);
+        assert!(late(&asked("DELAY"), NOW.after(hour - minute), None).is_empty(), "not late yet");
+        assert!(late(&asked("DELAY"), NOW.after(hour * 2), Some(NOW.after(hour))).is_empty(), "told before");
+        assert_eq!(late(&asked("FAILURE"), NOW.after(hour), None), ["delayed y@b.example"]);
+        // RFC 2852 section 4: a time of the sender's own.
+        let by = DeliverBy { at: NOW.after(minute), mode: ByMode::Notify, trace: false };
+        assert_eq!(late(&Options { deliver_by: Some(by), ..asked("DELAY") }, NOW.after(minute), None), delayed);
+    }
+
+    #[test]
+    fn a_deadline_of_the_sender_is_said_to_be_one() {
+        let by = |mode| Some(DeliverBy { at: NOW, mode, trace: true });
+        let options = Options { deliver_by: by(ByMode::Return), ..asked("FAILURE") };
+        let result = planned(&stored_with(&options), &report(1, What::Expired));
+        let content = String::from_utf8_lossy(&result.plan.dsns[0].body.as_ref().unwrap().1).into_owned();
+        assert_eq!(content.matches("Status: 5.4.7").count(), 2, "{content}");
+        // And each relay is reported where that was asked for, whatever the next host says.
+        let options = Options { deliver_by: by(ByMode::Notify), ..Options::default() };
+        let delivered = outcomes(&[("x@b.example", 250), ("y@b.example", 250)]);
+        let result = planned(&stored_with(&options), &report(1, delivered));
+        assert_eq!(told(&result), ["relayed x@b.example", "relayed y@b.example"]);
     }
 
     #[test]
@@ -445,7 +647,7 @@ mod tests {
     fn only_what_is_given_up_is_returned() {
         let returned = |sender, what| {
             let (stored, report) = (stored(sender, &["x@b.example"], 0), report(1, what));
-            Case { report: &report, stored: &stored, chance: 0.5 }.is_returned(&policy(), NOW)
+            Case { report: &report, stored: &stored, chance: 0.5 }.notifications(&policy(), NOW) > 0
         };
         assert!(returned("s@a.example", What::Expired) && returned("s@a.example", outcomes(&[("x@b.example", 550)])));
         assert!(!returned("s@a.example", outcomes(&[("x@b.example", 450)])));

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mailtier_store::{Finished, NewEvent, Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind};
+use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Options, Return};
 use tokio::sync::{mpsc, oneshot};
 
-use super::bounce::RETURNED_HEADER_BYTES;
+use super::bounce::{RETURNED_HEADER_BYTES, RETURNED_MESSAGE_BYTES};
 use super::line::Line;
-use super::plan::{Case, Planned, Policy, Surroundings, disposition, plan};
+use super::plan::{Case, Planned, Policy, Returned, Surroundings, disposition, plan};
 use super::{After, Report, What};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
@@ -212,6 +212,7 @@ enum Way {
 fn is_plain_delivery(report: &Report) -> bool {
     let (What::Outcomes(outcomes), Some(content)) = (&report.what, &report.content) else { return false };
     report.attempt == 1
+        && !content.reports_success
         && outcomes.iter().all(|(_, outcome)| outcome.is_delivered())
         && outcomes.iter().flat_map(|(recipients, _)| recipients).eq(&content.recipients)
 }
@@ -279,16 +280,22 @@ async fn settle_decided(
         .filter_map(|report| Some(Case { report, stored: rows.get(&report.delivery)?, chance: rand::random() }))
         .collect();
     let (mut headers, mut dsn_ids) = (HashMap::new(), Vec::new());
-    for Case { stored, .. } in cases.iter().filter(|case| case.is_returned(policy, now)) {
+    for case in &cases {
+        let (stored, count) = (case.stored, case.notifications(policy, now));
         // Without an id a failure could not be returned to its sender.
-        dsn_ids.push(ids.take(now).ok_or(StoreError::NoNodeNumber)?);
+        for _ in 0..count {
+            dsn_ids.push(ids.take(now).ok_or(StoreError::NoNodeNumber)?);
+        }
+        if count == 0 {
+            continue;
+        }
         if let Entry::Vacant(place) = headers.entry(stored.message) {
             let chunk = transaction.first_chunk(stored.message).await?.unwrap_or_default();
-            let encoding = mailtier_api::decode_options(&stored.options).map_or(BodyEncoding::Identity, |o| o.encoding);
-            place.insert(header_section(&chunk, encoding));
+            let options = mailtier_api::decode_options(&stored.options).unwrap_or_default();
+            place.insert(returned(&chunk, &options));
         }
     }
-    let mut planned = plan(&cases, Surroundings { policy, now, headers: &headers, ids: dsn_ids });
+    let mut planned = plan(&cases, Surroundings { policy, now, returned: &headers, ids: dsn_ids });
     transaction.apply(&planned.plan).await?;
     transaction.commit().await?;
     // What is not there any more is over, whoever settled it.
@@ -297,14 +304,23 @@ async fn settle_decided(
     Ok(planned)
 }
 
-/// The header section at the beginning of a first chunk; empty where that cannot be read.
-fn header_section(chunk: &Bytes, encoding: BodyEncoding) -> Bytes {
-    let text = match encoding {
+/// What a notification returns of a message: its header section, or all of it where its sender asked for that and it is
+/// not too large (RFC 3461 §4.3). Nothing where the first chunk cannot be read.
+fn returned(chunk: &Bytes, options: &Options) -> Returned {
+    let text = match options.encoding {
         BodyEncoding::Identity => chunk.clone(),
         BodyEncoding::Zstd => {
             let decoded = zstd::bulk::decompress(chunk, FIRST_CHUNK_BYTES).unwrap_or_default();
             Bytes::from(decoded)
         }
     };
-    Bytes::copy_from_slice(mailtier_message::original_headers(&text, RETURNED_HEADER_BYTES))
+    let is_whole = options.ret == Some(Return::Full)
+        && !options.binary
+        && options.size_bytes <= RETURNED_MESSAGE_BYTES
+        && options.size_bytes == text.len() as u64;
+    let octets = match is_whole {
+        true => text,
+        false => Bytes::copy_from_slice(mailtier_message::original_headers(&text, RETURNED_HEADER_BYTES)),
+    };
+    Returned { octets, is_whole }
 }

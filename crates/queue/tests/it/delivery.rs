@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use mailtier_types::{EventKind, MessageId, ReversePath, Timestamp};
+use mailtier_types::{
+    ByMode, DeliverBy, EnvelopeId, EventKind, Mailbox, MessageId, OriginalRecipient, RecipientRequest, Return,
+    ReversePath, Timestamp,
+};
 
-use crate::submitter::{CONTENT, Submitter};
+use crate::submitter::{CONTENT, Submitter, submission};
 use crate::system::{LIMIT, Replica, usual};
 use crate::worker::{Worker, all, outcome, result};
 
@@ -161,4 +164,70 @@ async fn what_cannot_be_settled_is_set_aside() {
     let left = database.sql("SELECT recipients[1] FROM delivery").await.unwrap();
     assert_eq!(left, "poison@b.example", "kept, within {LIMIT:?}");
     worker.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn what_is_held_is_not_attempted_before_its_time() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let now = Timestamp::from_system(SystemTime::now());
+    let mut held = submission("s@a.example", &["x@b.example", "y@c.example"]);
+    held.envelope.options.release_at = Some(now.after(Duration::from_secs(6)));
+    let id = held.id;
+    assert_eq!(submitter.submit(held).await.result, Ok(()));
+    assert_eq!(database.sql("SELECT count(*) FROM retry WHERE attempts = 0").await.unwrap(), "2", "known to the table");
+    worker.is_left_alone().await;
+    let (first, second) = (worker.dispatch().await, worker.dispatch().await);
+    assert_eq!((first.message, first.attempt, second.attempt), (id, 1, 1));
+    assert!(Timestamp::from_system(SystemTime::now()) >= now.after(Duration::from_secs(6)));
+    assert_eq!(first.body.clone().unwrap().concat(), CONTENT);
+    worker.report(all(&first, 250)).await;
+    worker.report(all(&second, 250)).await;
+    for table in ["delivery", "retry", "body"] {
+        assert_eq!(database.sql(&format!("SELECT count(*) FROM {table}")).await.unwrap(), "0", "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_limit_of_the_sender_ends_a_delivery_and_success_is_told_where_it_was_asked_for() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let now = Timestamp::from_system(SystemTime::now());
+    let mut limited = submission("s@a.example", &["x@b.example"]);
+    let by = DeliverBy { at: now.after(Duration::from_secs(3)), mode: ByMode::Return, trace: false };
+    limited.envelope.options.deliver_by = Some(by);
+    assert_eq!(submitter.submit(limited).await.result, Ok(()));
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    let notice = worker.dispatch().await;
+    assert_eq!((notice.destination.as_str(), &notice.sender), ("a.example", &ReversePath::Null));
+    let content = String::from_utf8(notice.body.clone().unwrap().concat()).unwrap();
+    assert!(content.contains("Action: failed\r\nStatus: 5.4.7\r\n"), "{content}");
+    worker.report(all(&notice, 250)).await;
+
+    let mut asked = submission("s@a.example", &["x@b.example"]);
+    asked.envelope.options.envelope_id = Some(EnvelopeId::new("QQ+1").unwrap());
+    asked.envelope.options.ret = Some(Return::Full);
+    let recipient = Mailbox::parse("x@b.example").unwrap();
+    let notify = Some("SUCCESS,FAILURE".parse().unwrap());
+    let original = Some(OriginalRecipient::new("rfc822", "list@a.example").unwrap());
+    asked.envelope.options.requests = vec![RecipientRequest { recipient, notify, original }];
+    let mut failing = asked.clone();
+    failing.id = submission("s@a.example", &["x@b.example"]).id;
+    assert_eq!(submitter.submit(asked).await.result, Ok(()));
+    let delivery = worker.dispatch().await;
+    worker.report(all(&delivery, 250)).await;
+    let notice = worker.dispatch().await;
+    let content = String::from_utf8(notice.body.clone().unwrap().concat()).unwrap();
+    for line in ["Original-Envelope-Id: QQ+1", "Original-Recipient: rfc822; list@a.example", "Action: relayed"] {
+        assert!(content.contains(&format!("{line}\r\n")), "{line}: {content}");
+    }
+    worker.report(all(&notice, 250)).await;
+    assert_eq!(submitter.submit(failing).await.result, Ok(()));
+    let delivery = worker.dispatch().await;
+    worker.report(all(&delivery, 550)).await;
+    let notice = worker.dispatch().await;
+    let content = notice.body.clone().unwrap().concat();
+    let whole = [b"Content-Type: message/rfc822\r\n\r\n", CONTENT].concat();
+    assert!(content.windows(whole.len()).any(|window| window == whole), "{}", String::from_utf8_lossy(&content));
 }

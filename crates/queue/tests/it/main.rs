@@ -9,6 +9,7 @@
 )]
 
 mod accept;
+mod accounts;
 mod admin;
 mod delivery;
 mod ownership;

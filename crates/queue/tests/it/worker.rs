@@ -155,5 +155,6 @@ pub(crate) fn outcome(code: u16) -> Outcome {
         connecting: Duration::ZERO,
         sending: Duration::ZERO,
         at: Timestamp::from_system(SystemTime::now()),
+        notifies: false,
     }
 }

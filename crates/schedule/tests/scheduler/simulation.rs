@@ -17,7 +17,17 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 fn outcome(cause: Cause, at: Timestamp) -> Outcome {
     let zero = Duration::ZERO;
     let stage = if matches!(cause, Cause::Reply(_)) { Stage::Final } else { Stage::Connect };
-    Outcome { stage, cause, remote: None, tls: None, waiting: zero, connecting: zero, sending: zero, at }
+    Outcome {
+        stage,
+        cause,
+        remote: None,
+        tls: None,
+        waiting: zero,
+        connecting: zero,
+        sending: zero,
+        at,
+        notifies: false,
+    }
 }
 
 fn refused(at: Timestamp) -> Outcome {

@@ -14,12 +14,19 @@ pub(super) struct BodyEncoder {
     at_line_start: bool,
     /// A CR ended the last piece: whether an LF follows it is not known yet, and it is not written yet.
     after_cr: bool,
+    /// The content goes as it is, counted (RFC 3030 §2).
+    raw: bool,
 }
 
 impl BodyEncoder {
     /// At the beginning of the content, which is the beginning of a line.
     pub(super) const fn new() -> Self {
-        Self { at_line_start: true, after_cr: false }
+        Self { at_line_start: true, after_cr: false, raw: false }
+    }
+
+    /// For content after BDAT.
+    pub(super) const fn raw() -> Self {
+        Self { raw: true, ..Self::new() }
     }
 
     /// Appends a piece to `wire`. Runs of proper lines are copied as they are.
@@ -28,6 +35,10 @@ impl BodyEncoder {
             return;
         }
         wire.reserve(piece.len() + ROOM_OCTETS);
+        if self.raw {
+            wire.extend_from_slice(piece);
+            return;
+        }
         let mut rest = piece;
         if self.after_cr {
             self.end_line(wire);
@@ -71,6 +82,9 @@ impl BodyEncoder {
 
     /// Appends the end of data, with the line end that the last line may lack (RFC 5321 §4.1.1.4).
     pub(super) fn finish(&mut self, wire: &mut Vec<u8>) {
+        if std::mem::take(&mut self.raw) {
+            return;
+        }
         if self.after_cr || !self.at_line_start {
             self.end_line(wire);
         }

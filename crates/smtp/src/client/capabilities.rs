@@ -15,6 +15,18 @@ pub struct Capabilities {
     pub starttls: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhanced_codes: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// CHUNKING (RFC 3030 §2).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030 §3).
+    pub binary: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+    /// DELIVERBY (RFC 2852).
+    pub deliver_by: bool,
+    /// MT-PRIORITY (RFC 6710).
+    pub priority: bool,
     /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
     pub size: Option<Option<u64>>,
 }
@@ -44,6 +56,18 @@ impl Capabilities {
             self.starttls = true;
         } else if is("ENHANCEDSTATUSCODES") {
             self.enhanced_codes = true;
+        } else if is("DSN") {
+            self.dsn = true;
+        } else if is("CHUNKING") {
+            self.chunking = true;
+        } else if is("BINARYMIME") {
+            self.binary = true;
+        } else if is("REQUIRETLS") {
+            self.require_tls = true;
+        } else if is("DELIVERBY") {
+            self.deliver_by = true;
+        } else if is("MT-PRIORITY") {
+            self.priority = true;
         } else if is("SIZE") {
             // RFC 1870 §4: 0, or no number at all, means that there is no fixed limit.
             self.size = Some(words.next().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0));
@@ -70,6 +94,7 @@ mod tests {
                 starttls: true,
                 enhanced_codes: true,
                 size: Some(Some(1000)),
+                ..Capabilities::default()
             }
         );
     }

@@ -9,6 +9,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct ClientConfig {
     /// What EHLO says: a dotted host name or an address literal (RFC 5321 §4.1.1.1).
     pub ehlo_name: String,
+    /// LMTP is spoken (RFC 2033): LHLO, and a reply to the end of data for each recipient.
+    pub lmtp: bool,
     /// How long each reply may take.
     pub timeouts: ClientTimeouts,
 }
@@ -17,7 +19,14 @@ impl ClientConfig {
     /// The timeouts of RFC 5321 and the given name.
     #[must_use]
     pub fn new(ehlo_name: impl Into<String>) -> Self {
-        Self { ehlo_name: ehlo_name.into(), timeouts: ClientTimeouts::default() }
+        Self { ehlo_name: ehlo_name.into(), lmtp: false, timeouts: ClientTimeouts::default() }
+    }
+}
+
+impl ClientConfig {
+    /// The command that begins a session.
+    pub(super) const fn hello(&self) -> &'static str {
+        if self.lmtp { "LHLO" } else { "EHLO" }
     }
 }
 

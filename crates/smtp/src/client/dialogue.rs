@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use mailtier_types::{Cause, Reply, Stage, TroubleKind};
+use mailtier_types::{Cause, Reply, TroubleKind};
 
 use super::Capabilities;
 use super::body::BodyEncoder;
@@ -42,7 +42,7 @@ impl ClientSession {
     /// RFC 5321 §3.1, §4.3.1: 220 is the only positive greeting.
     fn handle_banner(&mut self, reply: Reply, now: Instant) {
         if reply.code == 220 {
-            self.send_hello("EHLO", Phase::Ehlo, now);
+            self.send_hello(self.config.hello(), Phase::Ehlo, now);
         } else if reply.is_positive() || reply.is_intermediate() {
             self.fail_protocol("the remote greeted with something else than 220");
         } else {
@@ -54,7 +54,7 @@ impl ClientSession {
         if reply.is_positive() {
             self.capabilities = Capabilities::parse(&reply.text);
             self.become_ready();
-        } else if reply.is_permanent() {
+        } else if reply.is_permanent() && !self.config.lmtp {
             // RFC 5321 §3.2: a server that does not know EHLO is told HELO.
             self.send_hello("HELO", Phase::Helo, now);
         } else {
@@ -73,6 +73,10 @@ impl ClientSession {
             Progress::Continues => {
                 if !exchange.is_waiting() {
                     exchange.write_commands(self.capabilities.pipelining, &mut self.output);
+                }
+                if exchange.has_begun_chunk() {
+                    self.phase = Phase::Body;
+                    self.encoder = BodyEncoder::raw();
                 }
                 self.expect_reply(now);
             }
@@ -102,10 +106,10 @@ impl ClientSession {
         } else if reply.is_intermediate() {
             self.fail_protocol("the remote answered the end of data with 3xx");
         } else {
-            if let Some(exchange) = self.exchange.as_mut() {
-                exchange.decide(Stage::Final, &Cause::Reply(bounded(reply)));
+            let Some(exchange) = self.exchange.as_mut() else { return };
+            if exchange.take_final_reply(&Cause::Reply(bounded(reply)), self.config.lmtp) {
+                self.finish();
             }
-            self.finish();
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use mailtier_types::{Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
+use mailtier_types::request::{utf8_addr_xtext, xtext};
+use mailtier_types::{ByMode, Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
 
 use super::{Capabilities, RecipientReport, Transaction, TransactionReport};
 
@@ -50,11 +51,12 @@ pub(super) enum Progress {
 pub(super) struct Exchange {
     transaction: Transaction,
     recipients: Vec<Recipient>,
-    smtputf8: bool,
-    eight_bit: bool,
-    size: bool,
+    /// What the remote offers that MAIL and RCPT have parameters for.
+    offered: Capabilities,
     /// The command to be written next; nothing after DATA.
     next: Option<Step>,
+    /// BDAT was written.
+    chunk_begun: bool,
     /// Commands written, without replies yet.
     awaited: VecDeque<Step>,
     /// The remote holds a transaction that neither its refusal nor an end of data has ended.
@@ -66,14 +68,7 @@ impl Exchange {
     /// decided here.
     pub(super) fn new(transaction: Transaction, offered: &Capabilities, reset: bool) -> Self {
         let mut recipients = vec![Recipient::Undecided; transaction.recipients.len()];
-        let for_all = if transaction.eight_bit && !offered.eight_bit {
-            // RFC 6152 §3: content with octets above 127 needs the extension, or a conversion first.
-            Some(trouble(TroubleKind::Conversion, "the content is 8-bit and the remote does not offer 8BITMIME"))
-        } else if !offered.smtputf8 && (transaction.smtputf8 || needs_smtputf8(transaction.sender.mailbox())) {
-            Some(smtputf8_missing())
-        } else {
-            None
-        };
+        let for_all = obstacle(&transaction, offered);
         for (mailbox, recipient) in transaction.recipients.iter().zip(&mut recipients) {
             let cause = if mailbox.needs_smtputf8() && !offered.smtputf8 {
                 // RFC 6531 §3.2: an address beyond ASCII is never sent to a server without the extension.
@@ -86,10 +81,9 @@ impl Exchange {
             }
         }
         Self {
-            smtputf8: offered.smtputf8 && transaction.needs_smtputf8(),
-            eight_bit: offered.eight_bit && transaction.eight_bit,
-            size: offered.size.is_some(),
+            offered: offered.clone(),
             next: Some(if reset { Step::Reset } else { Step::Mail }),
+            chunk_begun: false,
             awaited: VecDeque::new(),
             open: reset,
             recipients,
@@ -122,6 +116,10 @@ impl Exchange {
         let most = if pipelining { MAX_GROUP_COMMANDS } else { 1 };
         while self.awaited.len() < most {
             let Some(step) = self.next else { return };
+            // RFC 3030 §2: what follows BDAT is content, so it is known before whether somebody takes it.
+            if step == Step::Data && self.transaction.wishes.binary && self.is_waiting() {
+                return;
+            }
             let is_worthwhile = match step {
                 Step::Reset | Step::Mail => self.recipients.contains(&Recipient::Undecided),
                 Step::Rcpt(place) => self.recipients.get(place) == Some(&Recipient::Undecided),
@@ -130,9 +128,19 @@ impl Exchange {
             self.next = self.step_after(step, is_worthwhile);
             if is_worthwhile {
                 self.write_command(step, wire);
+                // RFC 3030 §2: nothing is said between BDAT and its content.
+                if step == Step::Data && self.transaction.wishes.binary {
+                    self.chunk_begun = true;
+                    return;
+                }
                 self.awaited.push_back(step);
             }
         }
+    }
+
+    /// Whether BDAT was written: the content comes next, as it is.
+    pub(super) const fn has_begun_chunk(&self) -> bool {
+        self.chunk_begun
     }
 
     fn step_after(&self, step: Step, was_written: bool) -> Option<Step> {
@@ -148,7 +156,9 @@ impl Exchange {
 
     /// Whether a recipient is accepted, or may yet be by a reply that is awaited.
     fn may_have_accepted(&self) -> bool {
-        self.recipients.iter().any(|recipient| !matches!(recipient, Recipient::Decided(_)))
+        // A probe's recipients are all decided by their own replies, and the transaction is still to be given up.
+        self.transaction.wishes.probe && self.open
+            || self.recipients.iter().any(|recipient| !matches!(recipient, Recipient::Decided(_)))
     }
 
     fn write_command(&self, step: Step, wire: &mut Vec<u8>) {
@@ -160,6 +170,12 @@ impl Exchange {
                 for part in ["RCPT TO:<", mailbox, ">"] {
                     wire.extend_from_slice(part.as_bytes());
                 }
+                self.write_requests(place, wire);
+            }
+            // A probe ends where its transaction would begin to deliver.
+            Step::Data if self.transaction.wishes.probe => wire.extend_from_slice(b"RSET"),
+            Step::Data if self.transaction.wishes.binary => {
+                wire.extend_from_slice(format!("BDAT {} LAST", self.transaction.size_bytes).as_bytes());
             }
             Step::Data => wire.extend_from_slice(b"DATA"),
         }
@@ -171,15 +187,57 @@ impl Exchange {
         for part in ["MAIL FROM:<", sender.as_str(), ">"] {
             wire.extend_from_slice(part.as_bytes());
         }
-        if self.size {
-            wire.extend_from_slice(b" SIZE=");
-            wire.extend_from_slice(self.transaction.size_bytes.to_string().as_bytes());
+        let (offered, transaction) = (&self.offered, &self.transaction);
+        let wishes = &transaction.wishes;
+        let mut add = |text: &str| wire.extend_from_slice(text.as_bytes());
+        if offered.size.is_some() {
+            add(&format!(" SIZE={}", transaction.size_bytes));
         }
-        if self.eight_bit {
-            wire.extend_from_slice(b" BODY=8BITMIME");
+        if wishes.binary {
+            add(" BODY=BINARYMIME");
+        } else if offered.eight_bit && transaction.eight_bit {
+            add(" BODY=8BITMIME");
         }
-        if self.smtputf8 {
-            wire.extend_from_slice(b" SMTPUTF8");
+        if offered.smtputf8 && transaction.needs_smtputf8() {
+            add(" SMTPUTF8");
+        }
+        if wishes.require_tls {
+            add(" REQUIRETLS");
+        }
+        if offered.dsn {
+            if let Some(ret) = wishes.ret {
+                add(&format!(" RET={}", ret.keyword()));
+            }
+            if let Some(id) = &wishes.envelope_id {
+                add(&format!(" ENVID={}", xtext(id.as_str())));
+            }
+        }
+        if let Some(by) = wishes.deliver_by.filter(|_| offered.deliver_by) {
+            let trace = if by.trace { "T" } else { "" };
+            // RFC 2852 §4: nine digits.
+            add(&format!(" BY={};{}{trace}", by.seconds.clamp(-999_999_999, 999_999_999), by.mode.letter()));
+        }
+        if offered.priority && wishes.priority != 0 {
+            add(&format!(" MT-PRIORITY={}", wishes.priority));
+        }
+    }
+
+    /// NOTIFY and ORCPT (RFC 3461 §4.1, §4.2; RFC 6533 §3).
+    fn write_requests(&self, place: usize, wire: &mut Vec<u8>) {
+        let Some(mailbox) = self.transaction.recipients.get(place).filter(|_| self.offered.dsn) else { return };
+        let requests = &self.transaction.wishes.requests;
+        let Some(request) = requests.iter().find(|request| request.recipient == *mailbox) else { return };
+        if let Some(notify) = request.notify {
+            wire.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
+        }
+        if let Some(original) = &request.original {
+            let address = original.address();
+            let encoded = match original.kind().eq_ignore_ascii_case("utf-8") {
+                true if self.offered.smtputf8 && self.transaction.needs_smtputf8() => address.to_owned(),
+                true => utf8_addr_xtext(address),
+                false => xtext(address),
+            };
+            wire.extend_from_slice(format!(" ORCPT={};{encoded}", original.kind()).as_bytes());
         }
     }
 
@@ -188,6 +246,10 @@ impl Exchange {
         match self.awaited.pop_front() {
             None => Progress::OutOfStep("the remote replied to nothing"),
             Some(Step::Reset) if !reply.is_positive() => Progress::OutOfStep("the remote refused RSET"),
+            Some(Step::Data) if self.transaction.wishes.probe => {
+                self.open = !reply.is_positive();
+                Progress::Over
+            }
             Some(Step::Data) => self.take_data_reply(reply),
             Some(_) if reply.is_intermediate() => Progress::OutOfStep("the remote answered MAIL or RCPT with 3xx"),
             Some(Step::Reset) => {
@@ -216,7 +278,7 @@ impl Exchange {
     fn take_rcpt_reply(&mut self, place: usize, reply: Reply) {
         let Some(recipient @ Recipient::Undecided) = self.recipients.get_mut(place) else { return };
         // RFC 5321 §3.4, §3.5.3: 251 and 252 accept as 250 does.
-        *recipient = if reply.is_positive() {
+        *recipient = if reply.is_positive() && !self.transaction.wishes.probe {
             Recipient::Accepted
         } else {
             Recipient::Decided(RecipientReport { stage: Stage::Rcpt, cause: Cause::Reply(reply) })
@@ -246,6 +308,19 @@ impl Exchange {
         self.open = false;
     }
 
+    /// The reply to the end of data: for all recipients, or in LMTP for the next that was accepted (RFC 2033 §4.2).
+    /// Whether it was the last.
+    pub(super) fn take_final_reply(&mut self, cause: &Cause, lmtp: bool) -> bool {
+        if !lmtp {
+            self.decide(Stage::Final, cause);
+            return true;
+        }
+        if let Some(next) = self.recipients.iter_mut().find(|recipient| **recipient == Recipient::Accepted) {
+            *next = Recipient::Decided(RecipientReport { stage: Stage::Final, cause: cause.clone() });
+        }
+        !self.recipients.contains(&Recipient::Accepted)
+    }
+
     /// Gives every recipient that has nothing yet this for its report.
     pub(super) fn decide(&mut self, stage: Stage, cause: &Cause) {
         for recipient in &mut self.recipients {
@@ -266,6 +341,32 @@ impl Exchange {
         });
         TransactionReport { recipients: recipients.collect(), reusable }
     }
+}
+
+/// What keeps the transaction from this remote, whoever the recipient.
+fn obstacle(transaction: &Transaction, offered: &Capabilities) -> Option<Cause> {
+    let wishes = &transaction.wishes;
+    if wishes.require_tls && !offered.require_tls {
+        // RFC 8689 §4.2.1: only a server that will ask the same of the next may have it.
+        return Some(trouble(TroubleKind::RequireTls, "REQUIRETLS is asked for and the remote does not offer it"));
+    }
+    if wishes.deliver_by.is_some_and(|by| by.mode == ByMode::Return) && !offered.deliver_by {
+        // RFC 2852 §4.1: nobody else could say when the time is over.
+        return Some(trouble(TroubleKind::NotCapable, "a time limit is set and the remote does not offer DELIVERBY"));
+    }
+    if wishes.binary && !(offered.binary && offered.chunking) {
+        // RFC 3030 §3: it is converted, which nothing here does, or returned.
+        return Some(trouble(
+            TroubleKind::Conversion,
+            "the content is binary and the remote does not offer BINARYMIME",
+        ));
+    }
+    if transaction.eight_bit && !wishes.binary && !offered.eight_bit {
+        // RFC 6152 §3: content with octets above 127 needs the extension, or a conversion first.
+        return Some(trouble(TroubleKind::Conversion, "the content is 8-bit and the remote does not offer 8BITMIME"));
+    }
+    let needs_utf8 = transaction.smtputf8 || needs_smtputf8(transaction.sender.mailbox());
+    (!offered.smtputf8 && needs_utf8).then(smtputf8_missing)
 }
 
 fn needs_smtputf8(sender: Option<&Mailbox>) -> bool {

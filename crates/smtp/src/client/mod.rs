@@ -22,4 +22,4 @@ mod tests;
 pub use capabilities::Capabilities;
 pub use config::{ClientConfig, ClientTimeouts};
 pub use session::{ClientAction, ClientSession};
-pub use transaction::{RecipientReport, SessionFailure, Transaction, TransactionReport};
+pub use transaction::{RecipientReport, RemainingTime, SessionFailure, Transaction, TransactionReport, Wishes};

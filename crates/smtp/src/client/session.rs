@@ -208,7 +208,7 @@ impl ClientSession {
             self.tls = Some(info);
             self.capabilities = Capabilities::default();
             self.reader = ReplyReader::default();
-            self.send_hello("EHLO", Phase::Ehlo, now);
+            self.send_hello(self.config.hello(), Phase::Ehlo, now);
         }
     }
 

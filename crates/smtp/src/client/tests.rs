@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mailtier_types::{Cause, Mailbox, ReversePath};
 use proptest::prelude::*;
 
-use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, Transaction};
+use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, Transaction, Wishes};
 use crate::TlsInfo;
 
 /// Where the octets of both sides are cut: after as many as the numbers say, in turn.
@@ -93,7 +93,7 @@ impl Play {
             "quit" => self.session.quit(self.now),
             "starttls" => self.session.start_tls(self.now),
             "handshake" => {
-                let info = TlsInfo { version: "TLSv1.3".into(), cipher: "X".into() };
+                let info = TlsInfo::default();
                 self.session.handle_tls(info, self.now);
             }
             "eof" => self.session.handle_eof(),
@@ -121,6 +121,7 @@ impl Play {
             eight_bit,
             smtputf8,
             size_bytes: content.len() as u64,
+            wishes: Wishes::default(),
         };
         self.body = content.chunks(self.cuts.next(content.len().max(1))).map(<[u8]>::to_vec).collect();
         self.session.begin(transaction, self.now);
@@ -1045,6 +1046,7 @@ fn progress_is_what_counts_while_content_is_sent() {
             eight_bit: false,
             smtputf8: false,
             size_bytes: 0,
+            wishes: Wishes::default(),
         },
         play.now,
     );
@@ -1125,7 +1127,7 @@ proptest! {
                         ClientAction::Ready => {
                             begun += 1;
                             let recipients = vec![Mailbox::parse("b@example.org").unwrap(), Mailbox::parse("ü@example.org").unwrap()];
-                            play.session.begin(Transaction { sender: ReversePath::Null, recipients, eight_bit: begun % 2 == 0, smtputf8: false, size_bytes: 1 }, play.now);
+                            play.session.begin(Transaction { sender: ReversePath::Null, recipients, eight_bit: begun % 2 == 0, smtputf8: false, size_bytes: 1 , wishes: Wishes::default(),}, play.now);
                         }
                         ClientAction::NeedBody => {
                             play.session.body(content.as_bytes());

@@ -1,6 +1,6 @@
 //! What goes into a transaction and what comes out of it. Not responsible for carrying it out.
 
-use mailtier_types::{Cause, Mailbox, ReversePath, Stage};
+use mailtier_types::{ByMode, Cause, EnvelopeId, Mailbox, RecipientRequest, Return, ReversePath, Stage};
 
 /// A message and its recipients at one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,41 @@ pub struct Transaction {
     pub smtputf8: bool,
     /// Octets of the content, before dot-stuffing, for SIZE (RFC 1870).
     pub size_bytes: u64,
+    /// What the sender asked for beside delivery.
+    pub wishes: Wishes,
+}
+
+/// What a sender asked for beside delivery; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The content is BINARYMIME (RFC 3030 §3): it goes by BDAT, or not at all.
+    pub binary: bool,
+    /// REQUIRETLS (RFC 8689): only to a server that offers it.
+    pub require_tls: bool,
+    /// RET (RFC 3461 §4.3).
+    pub ret: Option<Return>,
+    /// ENVID (RFC 3461 §4.4).
+    pub envelope_id: Option<EnvelopeId>,
+    /// NOTIFY and ORCPT (RFC 3461 §4.1, §4.2) of the recipients that had any.
+    pub requests: Vec<RecipientRequest>,
+    /// BY (RFC 2852).
+    pub deliver_by: Option<RemainingTime>,
+    /// MT-PRIORITY (RFC 6710); 0 is not said.
+    pub priority: i8,
+    /// Nothing is delivered: after RCPT the transaction is given up. Recipients that were accepted report
+    /// [`Stage::Rcpt`] with the reply.
+    pub probe: bool,
+}
+
+/// How much time is left for delivery (RFC 2852 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemainingTime {
+    /// Seconds; below zero when it is over.
+    pub seconds: i64,
+    /// What happens then.
+    pub mode: ByMode,
+    /// Each relay is reported.
+    pub trace: bool,
 }
 
 impl Transaction {

@@ -5,15 +5,22 @@
 pub(super) enum Verb {
     Ehlo,
     Helo,
+    Lhlo,
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Noop,
     Quit,
     Vrfy,
+    Expn,
     Help,
     StartTls,
+    Auth,
+    Etrn,
+    Xclient,
+    Xforward,
     /// Known to SMTP and not offered here.
     NotOffered,
     /// The beginning of another protocol's conversation: somebody makes a browser talk to us.
@@ -23,26 +30,33 @@ pub(super) enum Verb {
 
 impl Verb {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Ehlo,
         Self::Helo,
+        Self::Lhlo,
         Self::Mail,
         Self::Rcpt,
         Self::Data,
+        Self::Bdat,
         Self::Rset,
         Self::Noop,
         Self::Quit,
         Self::Vrfy,
+        Self::Expn,
         Self::Help,
         Self::StartTls,
+        Self::Auth,
+        Self::Etrn,
+        Self::Xclient,
+        Self::Xforward,
         Self::NotOffered,
         Self::Foreign,
         Self::Unknown,
     ];
 
-    /// Whether its reply must not wait for further commands (RFC 2920 §3.2).
+    /// Whether its reply must not wait for further commands (RFC 2920 §3.2); of BDAT only the last's (RFC 3030 §4.2).
     pub(super) const fn is_answered_at_once(self) -> bool {
-        !matches!(self, Self::Mail | Self::Rcpt | Self::Rset)
+        !matches!(self, Self::Mail | Self::Rcpt | Self::Rset | Self::Bdat)
     }
 }
 
@@ -59,10 +73,13 @@ const NAMES: &[(&str, Verb)] = &[
     ("STARTTLS", Verb::StartTls),
     ("VRFY", Verb::Vrfy),
     ("HELP", Verb::Help),
-    ("EXPN", Verb::NotOffered),
-    ("AUTH", Verb::NotOffered),
-    ("BDAT", Verb::NotOffered),
-    ("ETRN", Verb::NotOffered),
+    ("BDAT", Verb::Bdat),
+    ("AUTH", Verb::Auth),
+    ("LHLO", Verb::Lhlo),
+    ("EXPN", Verb::Expn),
+    ("ETRN", Verb::Etrn),
+    ("XCLIENT", Verb::Xclient),
+    ("XFORWARD", Verb::Xforward),
     ("TURN", Verb::NotOffered),
     ("SEND", Verb::NotOffered),
     ("SOML", Verb::NotOffered),

@@ -1,14 +1,17 @@
 //! The content of a message as it comes off the wire: where it ends, dots, and what must not be in it. Not responsible
 //! for what the content says.
 //!
-//! Content ends with `CRLF.CRLF` and with nothing that resembles it. SMTP smuggling lives on servers that disagree about
-//! that, so the scanner knows one line end only, and refuses content with any other CR or LF, after swallowing it to
-//! its real end.
+//! After DATA, content ends with `CRLF.CRLF` and with nothing that resembles it. SMTP smuggling lives on servers that
+//! disagree about that, so the scanner knows one line end only, whatever is done about others. After BDAT, content ends
+//! where its length says, and a dot means nothing.
 
 use bytes::{Buf, Bytes, BytesMut};
 use mailtier_types::Reply;
 use mailtier_types::reply;
 use memchr::memchr3;
+
+use super::config::LinePolicy;
+use super::normalize::Normalizer;
 
 /// Why content is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,16 @@ enum Place {
     Cr,
 }
 
-/// Looks for the end of data.
+/// What lines must be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// RFC 5321's, or the content is refused or repaired.
+    Text(LinePolicy),
+    /// Anything: there are none (RFC 3030 §3).
+    Binary,
+}
+
+/// Looks for the end of data and for what is wrong with it.
 #[derive(Debug)]
 pub(super) struct Content {
     place: Place,
@@ -71,11 +83,33 @@ pub(super) struct Content {
     line_octets: usize,
     max_bytes: u64,
     max_line_octets: usize,
+    /// Bad lines are refused.
+    strict: bool,
+    /// A dot at the start of a line means something.
+    dotted: bool,
+    normalizer: Option<Normalizer>,
 }
 
 impl Content {
-    pub(super) const fn new(max_bytes: u64, max_line_octets: usize) -> Self {
-        Self { place: Place::LineStart, fault: None, size_bytes: 0, line_octets: 0, max_bytes, max_line_octets }
+    /// For DATA.
+    pub(super) fn dotted(policy: LinePolicy, max_bytes: u64, max_line_octets: usize) -> Self {
+        Self { dotted: true, ..Self::counted(Lines::Text(policy), max_bytes, max_line_octets) }
+    }
+
+    /// For BDAT.
+    pub(super) fn counted(lines: Lines, max_bytes: u64, max_line_octets: usize) -> Self {
+        let normalizer = (lines == Lines::Text(LinePolicy::Normalize)).then(|| Normalizer::new(max_line_octets));
+        Self {
+            place: Place::LineStart,
+            fault: None,
+            size_bytes: 0,
+            line_octets: 0,
+            max_bytes,
+            max_line_octets,
+            strict: lines == Lines::Text(LinePolicy::Strict),
+            dotted: false,
+            normalizer,
+        }
     }
 
     /// What is wrong with the content seen so far.
@@ -83,12 +117,12 @@ impl Content {
         self.fault
     }
 
-    /// Octets of content so far; meaningful while there is no fault.
+    /// Octets of content so far, as they were sent; meaningful while there is no fault.
     pub(super) const fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// Takes content off the input.
+    /// Takes content after DATA off the input.
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step {
         let was_clean = self.fault.is_none();
         loop {
@@ -114,16 +148,63 @@ impl Content {
                 (Place::DotCr, _) => {
                     self.fail(Fault::BareLineEnd);
                     self.place = Place::Line;
+                    // Repaired content keeps the CR that was taken for the beginning of the end, for the next piece.
+                    if let Some(normalizer) = &mut self.normalizer {
+                        normalizer.push(b"\r");
+                    }
                 }
                 (Place::LineStart | Place::Line | Place::Cr, _) => {
-                    let octets = self.scan(self.within_size(input));
-                    self.count(octets);
-                    if self.fault.is_none() {
-                        return Step::Chunk(input.split_to(octets).freeze());
+                    if let Some(chunk) = self.take(input, usize::MAX).filter(|chunk| !chunk.is_empty()) {
+                        return Step::Chunk(chunk);
                     }
-                    input.advance(octets);
                 }
             }
+        }
+    }
+
+    /// Takes at most so many octets of a BDAT chunk off the input, and says how many. With a fault they are swallowed;
+    /// the first one is [`Step::Faulted`].
+    pub(super) fn step_counted(&mut self, input: &mut BytesMut, at_most: u64) -> (Step, u64) {
+        if input.is_empty() {
+            return (Step::NeedInput, 0);
+        }
+        let before = input.len();
+        let was_clean = self.fault.is_none();
+        let chunk = self.take(input, usize::try_from(at_most).unwrap_or(usize::MAX));
+        let taken = (before - input.len()) as u64;
+        match chunk {
+            Some(chunk) => (Step::Chunk(chunk), taken),
+            None if was_clean && self.fault.is_some() => (Step::Faulted, taken),
+            None => (Step::Chunk(Bytes::new()), taken),
+        }
+    }
+
+    /// The last chunk is over: what its end leaves to say. A CR at the very end is on its own.
+    pub(super) fn finish(&mut self) -> Option<Bytes> {
+        if self.place == Place::Cr {
+            self.fail(Fault::BareLineEnd);
+        }
+        let rest = self.normalizer.as_mut().map(Normalizer::finish)?;
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Goes over input up to a dot that means something. Nothing where it is not content or is refused.
+    fn take(&mut self, input: &mut BytesMut, at_most: usize) -> Option<Bytes> {
+        let within = input.get(..at_most).unwrap_or(input);
+        let octets = self.scan(self.within_size(within));
+        self.count(octets);
+        if self.fault.is_some() {
+            input.advance(octets);
+            return None;
+        }
+        let chunk = input.split_to(octets).freeze();
+        Some(self.repaired(chunk))
+    }
+
+    fn repaired(&mut self, chunk: Bytes) -> Bytes {
+        match &mut self.normalizer {
+            Some(normalizer) => normalizer.push(&chunk),
+            None => chunk,
         }
     }
 
@@ -132,7 +213,7 @@ impl Content {
         let mut at = 0;
         while let Some((&first, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) {
             match (self.place, first) {
-                (Place::LineStart, b'.') => return at,
+                (Place::LineStart, b'.') if self.dotted => return at,
                 (Place::Cr, b'\n') => {
                     at += 1;
                     self.end_line();
@@ -191,12 +272,14 @@ impl Content {
     fn count(&mut self, octets: usize) {
         self.size_bytes = self.size_bytes.saturating_add(octets as u64);
         if self.size_bytes > self.max_bytes {
-            self.fail(Fault::TooBig);
+            self.fault.get_or_insert(Fault::TooBig);
         }
     }
 
-    /// The first fault is the one that is reported.
+    /// The first fault is the one that is reported; content that is to be repaired, or has no lines, has none.
     fn fail(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
+        if self.strict {
+            self.fault.get_or_insert(fault);
+        }
     }
 }

@@ -1,13 +1,16 @@
-//! 8BITMIME (RFC 6152): the BODY parameter. Not responsible for what is done with eight-bit content.
+//! 8BITMIME (RFC 6152) and BINARYMIME (RFC 3030 §3): the BODY parameter. Not responsible for what is done with such
+//! content.
 
 use mailtier_types::{Reply, reply};
 
-/// Whether the content is declared as 8BITMIME.
-pub(super) fn parse(value: Option<&str>) -> Result<bool, Reply> {
+use super::action::BodyType;
+
+/// What kind of content is declared; `binary`: BINARYMIME is offered.
+pub(super) fn parse(value: Option<&str>, binary: bool) -> Result<BodyType, Reply> {
     match value {
-        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(true),
-        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(false),
-        // BINARYMIME (RFC 3030) is not offered.
+        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(BodyType::EightBit),
+        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(BodyType::SevenBit),
+        Some(value) if binary && value.eq_ignore_ascii_case("BINARYMIME") => Ok(BodyType::Binary),
         _ => Err(reply::BAD_PARAMETER),
     }
 }

@@ -1,9 +1,11 @@
-//! The commands that are one reply: RSET, NOOP, QUIT, VRFY and HELP (RFC 5321 §4.1.1.5 to §4.1.1.10). Each would be a
-//! file of five lines.
+//! The commands that are one reply or one question: RSET, NOOP, QUIT, VRFY, EXPN, HELP (RFC 5321 §4.1.1.5 to §4.1.1.10)
+//! and ETRN (RFC 1985). Each would be a file of ten lines.
 
 use mailtier_types::reply;
 
-use super::ServerSession;
+use super::extension::Extension;
+use super::session::Asked;
+use super::{Question, ServerSession, Verdict};
 
 impl ServerSession {
     /// RFC 5321 §4.1.1.5.
@@ -29,13 +31,42 @@ impl ServerSession {
         }
     }
 
-    /// RFC 5321 §4.1.1.6, with §3.5.3's and §7.3's way not to give addresses away.
+    /// RFC 5321 §4.1.1.6. Where it is not offered, §3.5.3's and §7.3's way not to give addresses away.
     pub(super) fn vrfy(&mut self, arguments: &str) {
         if arguments.is_empty() {
             self.refuse(reply::SYNTAX);
+        } else if self.offers(Extension::Vrfy) {
+            self.ask(Question::Verify(arguments.to_owned()), Asked::Plain);
         } else {
             self.say(&reply::CANNOT_VRFY);
         }
+    }
+
+    /// RFC 5321 §4.1.1.7.
+    pub(super) fn expn(&mut self, arguments: &str) {
+        if !self.offers(Extension::Expn) {
+            self.refuse(reply::NOT_IMPLEMENTED);
+        } else if arguments.is_empty() {
+            self.refuse(reply::SYNTAX);
+        } else {
+            self.ask(Question::Expand(arguments.to_owned()), Asked::Plain);
+        }
+    }
+
+    /// RFC 1985 §5.1.
+    pub(super) fn etrn(&mut self, arguments: &str) {
+        if !self.offers(Extension::Etrn) {
+            self.refuse(reply::NOT_IMPLEMENTED);
+        } else if arguments.is_empty() || arguments.contains(' ') {
+            self.refuse(reply::SYNTAX);
+        } else {
+            self.ask(Question::StartQueue(arguments.to_owned()), Asked::Plain);
+        }
+    }
+
+    /// A question whose verdict is its reply.
+    pub(super) fn plainly_answered(&mut self, verdict: Verdict) {
+        self.heed(verdict, &reply::OK);
     }
 
     /// RFC 5321 §4.1.1.8.

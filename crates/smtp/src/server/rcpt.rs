@@ -2,19 +2,20 @@
 
 use mailtier_types::{Domain, Mailbox, Reply, reply};
 
+use super::extension::Extension;
 use super::mail::strip_prefix;
 use super::session::Asked;
-use super::{Question, ServerConfig, ServerSession, Verdict, smtputf8};
+use super::{Question, RcptParameters, ServerSession, Verdict, dsn, smtputf8};
 use crate::syntax::{parameter, path};
 
 impl ServerSession {
     pub(super) fn rcpt(&mut self, arguments: &str) {
         let Some(transaction) = &self.transaction else { return self.refuse(reply::BAD_SEQUENCE) };
         let (accepted, smtputf8) = (transaction.recipients, transaction.smtputf8);
-        match parse(arguments, smtputf8, &self.config) {
+        match self.parse_rcpt(arguments, smtputf8) {
             // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
             Ok(_) if accepted >= self.config.max_recipients => self.refuse(reply::TOO_MANY_RECIPIENTS),
-            Ok(mailbox) => self.ask(Question::Rcpt(mailbox), Asked::Rcpt),
+            Ok(parameters) => self.ask(Question::Rcpt(parameters), Asked::Rcpt),
             Err(reply) => self.refuse(reply),
         }
     }
@@ -26,20 +27,31 @@ impl ServerSession {
             transaction.recipients += 1;
         }
     }
-}
 
-/// `TO:<forward-path> [parameters]`; no extension offered here gives RCPT a parameter.
-fn parse(arguments: &str, smtputf8: bool, config: &ServerConfig) -> Result<Mailbox, Reply> {
-    let rest = strip_prefix(arguments, "TO:").ok_or(reply::SYNTAX)?;
-    let path = path::split(rest).ok_or(reply::BAD_RECIPIENT)?;
-    let mailbox = mailbox(path.mailbox, &config.hostname).ok_or(reply::BAD_RECIPIENT)?;
-    match parameter::parse(path.parameters).next() {
-        Some(Ok(_)) => return Err(reply::UNKNOWN_PARAMETER),
-        Some(Err(_)) => return Err(reply::SYNTAX),
-        None => {}
+    /// `TO:<forward-path> [parameters]`.
+    fn parse_rcpt(&self, arguments: &str, smtputf8: bool) -> Result<RcptParameters, Reply> {
+        let rest = strip_prefix(arguments, "TO:").ok_or(reply::SYNTAX)?;
+        let path = path::split(rest).ok_or(reply::BAD_RECIPIENT)?;
+        let mailbox = mailbox(path.mailbox, &self.config.hostname).ok_or(reply::BAD_RECIPIENT)?;
+        let (mut notify, mut original) = (None, None);
+        let has_dsn = self.offers(Extension::Dsn) && self.hello.is_some_and(|hello| hello.extended);
+        for parameter in parameter::parse(path.parameters) {
+            let parameter::Parameter { keyword, value } = parameter.map_err(|_| reply::SYNTAX)?;
+            let again = if has_dsn && keyword.eq_ignore_ascii_case("NOTIFY") {
+                notify.replace(dsn::notify(value)?).is_some()
+            } else if has_dsn && keyword.eq_ignore_ascii_case("ORCPT") {
+                original.replace(dsn::original_recipient(value)?).is_some()
+            } else {
+                // RFC 5321 §4.1.1.11.
+                return Err(reply::UNKNOWN_PARAMETER);
+            };
+            if again {
+                return Err(reply::BAD_PARAMETER);
+            }
+        }
+        smtputf8::check(smtputf8, Some(&mailbox))?;
+        Ok(RcptParameters { mailbox, notify, original })
     }
-    smtputf8::check(smtputf8, Some(&mailbox))?;
-    Ok(mailbox)
 }
 
 /// A mailbox, or `Postmaster` alone, which is this host's (RFC 5321 §4.1.1.3, §4.5.1).

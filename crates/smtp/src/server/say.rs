@@ -36,10 +36,21 @@ impl ServerSession {
         self.deadline = self.now + self.config.timeouts.closing;
     }
 
+    /// A refusal of a command that was sent before the client could know that it is in vain (RFC 2920 §3.1).
+    pub(super) fn refuse_or_excuse(&mut self, reply: Reply) {
+        if self.excused > 0 {
+            self.excused -= 1;
+            self.say(&reply);
+        } else {
+            self.refuse(reply);
+        }
+    }
+
     /// Forgets the transaction, and has the driver told where there was one. Content with a fault was already reported.
     pub(super) fn abandon(&mut self) {
-        let reported = matches!(&self.phase, Phase::Content(content) if content.fault().is_some());
-        if self.transaction.take().is_some() && !reported {
+        let Some(transaction) = self.transaction.take() else { return };
+        let of_phase = if let Phase::Content(content) = &self.phase { Some(content) } else { None };
+        if of_phase.or(transaction.content.as_ref()).is_none_or(|content| content.fault().is_none()) {
             self.reset = true;
         }
     }
@@ -49,7 +60,7 @@ impl ServerSession {
         match verdict {
             Verdict::Accept => self.say(words),
             Verdict::AcceptWith(reply) if reply.is_positive() => self.say(&reply),
-            Verdict::AcceptWith(_) => self.say(words),
+            Verdict::AcceptWith(_) | Verdict::Challenge(_) => self.say(words),
             Verdict::Reject(reply) => {
                 self.refuse(reply);
                 return false;

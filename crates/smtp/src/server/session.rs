@@ -1,14 +1,17 @@
 //! The state of one server session, and what drives it: input, time, verdicts. Not responsible for single commands.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mailtier_types::reply;
+use mailtier_types::{Timestamp, reply};
 
+use super::action::BodyType;
+use super::bdat::Chunk;
 use super::command::{self, Verb};
+use super::config::{Connection, Protocol};
 use super::content::{Content, Step};
-use super::sequence::{self, Place};
+use super::sequence::{self, Missing, Place};
 use super::{Question, ServerAction, ServerConfig, Verdict};
 use crate::TlsInfo;
 use crate::syntax::line::{LineTaker, Taken};
@@ -22,6 +25,10 @@ pub(super) enum Phase {
     Commands,
     /// Content, from 354 to the end of data.
     Content(Content),
+    /// A chunk, from BDAT to its last octet.
+    Chunk(Chunk),
+    /// A login, between a challenge and its response.
+    Authenticating,
     /// STARTTLS was answered; `told` once the driver was told to do the handshake.
     Upgrading {
         /// Whether [`ServerAction::UpgradeTls`] was given.
@@ -37,10 +44,20 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Asked {
     Connect,
-    Hello { extended: bool },
-    Mail { smtputf8: bool },
+    Hello {
+        extended: bool,
+    },
+    Sasl,
+    Impersonate {
+        login: bool,
+    },
+    Forward,
+    Mail(Transaction),
     Rcpt,
+    /// A question whose verdict is its reply.
+    Plain,
     Data,
+    Chunk,
     EndOfData,
 }
 
@@ -55,6 +72,31 @@ pub(super) struct Hello {
 pub(super) struct Transaction {
     pub(super) recipients: usize,
     pub(super) smtputf8: bool,
+    pub(super) body: BodyType,
+    /// What came in chunks so far.
+    pub(super) content: Option<Content>,
+}
+
+impl Transaction {
+    pub(super) const fn new(smtputf8: bool, body: BodyType) -> Self {
+        Self { recipients: 0, smtputf8, body, content: None }
+    }
+}
+
+/// What TLS gives a login to build on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TlsMeans {
+    pub(super) can_bind: bool,
+    pub(super) has_client_certificate: bool,
+}
+
+impl TlsMeans {
+    pub(super) const fn of(info: &TlsInfo) -> Self {
+        Self {
+            can_bind: info.bindings.exporter.is_some() || info.bindings.end_point.is_some(),
+            has_client_certificate: info.client.is_some(),
+        }
+    }
 }
 
 /// One SMTP connection, seen from the server.
@@ -64,8 +106,12 @@ pub struct ServerSession {
     pub(super) phase: Phase,
     pub(super) refused: bool,
     pub(super) hello: Option<Hello>,
-    pub(super) tls: bool,
+    pub(super) tls: Option<TlsMeans>,
+    pub(super) connection: Connection,
+    pub(super) authenticated: bool,
     pub(super) transaction: Option<Transaction>,
+    /// Transactions begun.
+    pub(super) transactions: usize,
     pub(super) errors: u32,
     /// So many commands more may be out of sequence for no fault of their own: MAIL, before them, was refused.
     pub(super) excused: usize,
@@ -77,12 +123,13 @@ pub struct ServerSession {
     pub(super) at_once: bool,
     /// A transaction was abandoned and the driver does not know yet.
     pub(super) reset: bool,
-    lines: LineTaker,
+    pub(super) lines: LineTaker,
     line: Vec<u8>,
     question: Option<Question>,
     asked: Option<Asked>,
     eof: bool,
     draining: bool,
+    begun: Instant,
     pub(super) now: Instant,
     pub(super) deadline: Instant,
     /// A command was taken since the deadline was set.
@@ -92,16 +139,19 @@ pub struct ServerSession {
 impl ServerSession {
     /// A session on a connection that was just opened. Its first action is to ask [`Question::Connect`].
     #[must_use]
-    pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
+    pub fn new(config: Arc<ServerConfig>, connection: Connection, now: Instant) -> Self {
         let deadline = now + config.timeouts.command;
         let lines = LineTaker::new(config.limits.command_line_octets);
-        Self {
+        let mut session = Self {
             config,
             phase: Phase::Connecting,
             refused: false,
             hello: None,
-            tls: false,
+            tls: None,
+            connection,
+            authenticated: false,
             transaction: None,
+            transactions: 0,
             errors: 0,
             excused: 0,
             input: BytesMut::new(),
@@ -115,10 +165,26 @@ impl ServerSession {
             asked: Some(Asked::Connect),
             eof: false,
             draining: false,
+            begun: now,
             now,
             deadline,
             progressed: false,
-        }
+        };
+        session.adjust_line_limit();
+        session
+    }
+
+    /// The same where TLS was active before the first octet (RFC 8314 §3.3).
+    #[must_use]
+    pub fn within_tls(mut self, info: &TlsInfo) -> Self {
+        self.tls = Some(TlsMeans::of(info));
+        self.adjust_line_limit();
+        self
+    }
+
+    /// The time of day.
+    pub(super) fn wall_clock(&self) -> Timestamp {
+        self.connection.opened_at.after(self.now.saturating_duration_since(self.begun))
     }
 
     /// Octets from the client.
@@ -135,8 +201,9 @@ impl ServerSession {
             // socket itself, so a driver that gets here has read too far.
             Phase::Upgrading { .. } => self.phase = Phase::Closed,
             Phase::Closing | Phase::Closed => {}
-            Phase::Commands | Phase::Content(_) => {
+            Phase::Commands | Phase::Content(_) | Phase::Chunk(_) | Phase::Authenticating => {
                 self.extend_deadline();
+                self.credit(data.len());
                 self.input.extend_from_slice(data);
             }
         }
@@ -153,7 +220,7 @@ impl ServerSession {
         if self.asked.is_some() || now < self.deadline {
             return;
         }
-        if self.output.is_empty() && matches!(self.phase, Phase::Commands | Phase::Content(_)) {
+        if self.output.is_empty() && self.takes_input() {
             // RFC 5321 §4.5.3.2.7, §3.8.
             self.close_with(reply::IDLE_TIMEOUT);
         } else {
@@ -178,20 +245,24 @@ impl ServerSession {
         match self.asked.take() {
             Some(Asked::Connect) => self.connect_answered(verdict),
             Some(Asked::Hello { extended }) => self.hello_answered(extended, verdict),
-            Some(Asked::Mail { smtputf8 }) => self.mail_answered(smtputf8, verdict),
+            Some(Asked::Sasl) => self.sasl_answered(verdict),
+            Some(Asked::Impersonate { login }) => self.impersonated(login, verdict),
+            Some(Asked::Forward | Asked::Plain) => self.plainly_answered(verdict),
+            Some(Asked::Mail(transaction)) => self.mail_answered(transaction, verdict),
             Some(Asked::Rcpt) => self.rcpt_answered(verdict),
             Some(Asked::Data) => self.data_answered(verdict),
+            Some(Asked::Chunk) => self.chunk_answered(verdict),
             Some(Asked::EndOfData) => self.end_of_data_answered(verdict),
             None => {}
         }
     }
 
     /// The handshake is done: everything said before is forgotten (RFC 3207 §4.2).
-    pub fn handle_tls(&mut self, _info: TlsInfo, now: Instant) {
+    pub fn handle_tls(&mut self, info: &TlsInfo, now: Instant) {
         self.now = now;
         self.progressed = true;
         self.extend_deadline();
-        self.upgraded();
+        self.upgraded(info);
     }
 
     /// Drain: the session ends with 421 as soon as no transaction is open, at once where none is.
@@ -208,6 +279,7 @@ impl ServerSession {
             }
             let waiting = match self.phase {
                 Phase::Content(_) => self.poll_content(),
+                Phase::Chunk(_) => self.poll_chunk(),
                 _ => self.poll_commands(),
             };
             if let Some(action) = waiting {
@@ -234,15 +306,18 @@ impl ServerSession {
     /// Whether the driver may read from the connection now.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        self.asked.is_none()
-            && self.input.len() < self.config.limits.input_octets
-            && matches!(self.phase, Phase::Commands | Phase::Content(_))
+        self.asked.is_none() && self.input.len() < self.config.limits.input_octets && self.takes_input()
+    }
+
+    const fn takes_input(&self) -> bool {
+        matches!(self.phase, Phase::Commands | Phase::Content(_) | Phase::Chunk(_) | Phase::Authenticating)
     }
 
     /// How far the session has come, for [`sequence`].
     fn place(&self) -> Place {
         match (&self.transaction, self.hello) {
             _ if self.refused => Place::Refused,
+            (Some(transaction), _) if transaction.content.is_some() => Place::Chunks,
             (Some(transaction), _) if transaction.recipients > 0 => Place::Rcpt,
             (Some(_), _) => Place::Mail,
             (None, Some(_)) => Place::Greeted,
@@ -256,15 +331,38 @@ impl ServerSession {
         self.asked = Some(asked);
     }
 
-    /// Content renews the deadline with every octet, commands only as a whole: a line that never ends must not keep a
-    /// session open.
-    fn extend_deadline(&mut self) {
-        match self.phase {
-            Phase::Content(_) => self.deadline = self.now + self.config.timeouts.content,
-            _ if self.progressed => self.deadline = self.now + self.config.timeouts.command,
-            _ => {}
+    /// What the listener asks for before it takes mail.
+    fn missing(&self) -> Missing {
+        let login_required = self.config.sasl.as_ref().is_some_and(|offer| offer.required);
+        match () {
+            () if self.config.tls_required && self.tls.is_none() => Missing::Tls,
+            () if login_required && !self.authenticated => Missing::Login,
+            () => Missing::Nothing,
         }
-        self.progressed = false;
+    }
+
+    /// Commands renew the deadline only as a whole: a line that never ends must not keep a session open.
+    fn extend_deadline(&mut self) {
+        if std::mem::take(&mut self.progressed) {
+            self.deadline = self.now + self.waits();
+        }
+    }
+
+    /// How long the client may be silent.
+    fn waits(&self) -> Duration {
+        match self.phase {
+            Phase::Content(_) | Phase::Chunk(_) => self.config.timeouts.content,
+            _ => self.config.timeouts.command,
+        }
+    }
+
+    /// Content renews the deadline by what the slowest client needs for so many octets, and no more: whoever sends one
+    /// octet now and then does not keep a session open.
+    fn credit(&mut self, octets: usize) {
+        if matches!(self.phase, Phase::Content(_) | Phase::Chunk(_)) {
+            let needed = Duration::from_secs(1).mul_f64(octets as f64 / LEAST_CONTENT_OCTETS_PER_SECOND);
+            self.deadline = (self.deadline + needed).min(self.now + self.waits());
+        }
     }
 
     /// The action that comes before any further input is looked at.
@@ -312,6 +410,7 @@ impl ServerSession {
                 None
             }
             Taken::TooLong => {
+                self.leave_login();
                 self.refuse(reply::LINE_TOO_LONG);
                 None
             }
@@ -325,43 +424,80 @@ impl ServerSession {
         waiting
     }
 
-    /// One command line, without its CRLF.
+    /// One line, without its CRLF.
     fn obey(&mut self, line: &[u8]) {
         if line.iter().any(u8::is_ascii_control) {
             let bare = line.contains(&b'\r');
+            self.leave_login();
             return self.refuse(if bare { reply::BARE_LINE_END } else { reply::CONTROL_OCTET });
+        }
+        if matches!(self.phase, Phase::Authenticating) {
+            return self.sasl_line(line);
         }
         // RFC 6531 §3.3: beyond ASCII there is only UTF-8.
         let Ok(line) = std::str::from_utf8(line) else { return self.refuse(reply::SYNTAX) };
         let (verb, arguments) = command::split(line);
+        let is_login = verb == Verb::Auth;
+        if !is_login && line.len() + 2 > self.config.limits.command_line_octets {
+            return self.refuse(reply::LINE_TOO_LONG);
+        }
         self.at_once = verb.is_answered_at_once();
-        let tls_missing = self.config.tls_required && !self.tls;
-        let is_of_transaction = matches!(verb, Verb::Rcpt | Verb::Data);
-        if let Err(reply) = sequence::admit(self.place(), tls_missing, verb) {
-            if is_of_transaction && self.excused > 0 {
-                self.excused -= 1;
-                return self.say(&reply);
-            }
-            return self.refuse(reply);
+        let is_of_transaction = matches!(verb, Verb::Rcpt | Verb::Data | Verb::Bdat);
+        let admitted =
+            sequence::admit(self.place(), self.missing(), verb).map_err(|reply| match self.config.protocol {
+                // RFC 2033 §4.2.
+                Protocol::Lmtp if reply == reply::NO_VALID_RECIPIENTS => {
+                    reply::BAD_SEQUENCE.with_text("No valid recipients")
+                }
+                _ => reply,
+            });
+        match admitted {
+            // What follows BDAT is not commands, whatever is said of it.
+            _ if verb == Verb::Bdat => return self.bdat(arguments, admitted),
+            Err(reply) if is_of_transaction => return self.refuse_or_excuse(reply),
+            Err(reply) => return self.refuse(reply),
+            Ok(()) => {}
         }
         if !is_of_transaction {
             self.excused = 0;
         }
+        self.carry_out(verb, arguments);
+    }
+
+    /// A command that fits here.
+    fn carry_out(&mut self, verb: Verb, arguments: &str) {
+        let is_lmtp = self.config.protocol == Protocol::Lmtp;
         match verb {
-            Verb::Ehlo => self.hello(arguments, true),
+            // RFC 2033 §4.1: LHLO in LMTP and only there.
+            Verb::Ehlo | Verb::Helo if is_lmtp => self.refuse(reply::UNKNOWN_COMMAND),
+            Verb::Lhlo if !is_lmtp => self.refuse(reply::UNKNOWN_COMMAND),
+            Verb::Ehlo | Verb::Lhlo => self.hello(arguments, true),
             Verb::Helo => self.hello(arguments, false),
             Verb::Mail => self.mail(arguments),
             Verb::Rcpt => self.rcpt(arguments),
             Verb::Data => self.data(arguments),
+            Verb::Bdat => self.bdat(arguments, Ok(())),
             Verb::StartTls => self.starttls(arguments),
+            Verb::Auth => self.auth(arguments),
             Verb::Rset => self.rset(arguments),
             Verb::Noop => self.noop(),
             Verb::Quit => self.quit(arguments),
             Verb::Vrfy => self.vrfy(arguments),
+            Verb::Expn => self.expn(arguments),
+            Verb::Etrn => self.etrn(arguments),
+            Verb::Xclient => self.xclient(arguments),
+            Verb::Xforward => self.xforward(arguments),
             Verb::Help => self.help(),
             Verb::NotOffered => self.refuse(reply::NOT_IMPLEMENTED),
             Verb::Foreign => self.close_with(reply::UNKNOWN_COMMAND),
             Verb::Unknown => self.refuse(reply::UNKNOWN_COMMAND),
+        }
+    }
+
+    /// A line that is no response ends a login.
+    fn leave_login(&mut self) {
+        if matches!(self.phase, Phase::Authenticating) {
+            self.phase = Phase::Commands;
         }
     }
 
@@ -381,7 +517,7 @@ impl ServerSession {
     }
 
     /// Everything the client said so far was looked at.
-    fn out_of_input(&mut self) -> ServerAction {
+    pub(super) fn out_of_input(&mut self) -> ServerAction {
         if !self.output.is_empty() {
             return ServerAction::Send;
         }
@@ -398,5 +534,7 @@ impl ServerSession {
     }
 }
 
+/// The slowest client that is served: below any line in use, and enough that sessions cannot be held for nothing.
+const LEAST_CONTENT_OCTETS_PER_SECOND: f64 = 500.0;
 /// What an idle session keeps for its next reply, in octets.
 const KEPT_OUTPUT_OCTETS: usize = 512;

@@ -2,11 +2,6 @@
 
 use mailtier_types::{Mailbox, Reply, reply};
 
-/// RFC 6531 §3.4: the parameter has no value.
-pub(super) fn parse(value: Option<&str>) -> Result<(), Reply> {
-    if value.is_some() { Err(reply::BAD_PARAMETER) } else { Ok(()) }
-}
-
 /// RFC 6531 §3.5: an address beyond ASCII needs a transaction that asked for SMTPUTF8.
 pub(super) fn check(asked: bool, mailbox: Option<&Mailbox>) -> Result<(), Reply> {
     if !asked && mailbox.is_some_and(Mailbox::needs_smtputf8) { Err(reply::SMTPUTF8_NEEDED) } else { Ok(()) }

@@ -4,19 +4,21 @@ use bytes::BytesMut;
 use mailtier_types::reply;
 
 use super::ServerSession;
-use super::session::Phase;
+use super::extension::Extension;
+use super::session::{Phase, TlsMeans};
+use crate::TlsInfo;
 
 impl ServerSession {
     /// Whether EHLO offers it: it is configured, and TLS is not active yet (RFC 3207 §4.2).
     pub(super) fn offers_tls(&self) -> bool {
-        self.config.starttls && !self.tls
+        self.config.starttls && self.tls.is_none()
     }
 
     pub(super) fn starttls(&mut self, arguments: &str) {
-        if self.tls {
+        if self.tls.is_some() {
             return self.refuse(reply::TLS_ACTIVE);
         }
-        if !self.config.starttls {
+        if !self.config.starttls || !self.config.extensions.contains(Extension::StartTls) {
             return self.refuse(reply::NOT_IMPLEMENTED);
         }
         if !arguments.is_empty() {
@@ -34,12 +36,14 @@ impl ServerSession {
     }
 
     /// RFC 3207 §4.2: the server discards any knowledge obtained from the client.
-    pub(super) fn upgraded(&mut self) {
+    pub(super) fn upgraded(&mut self, info: &TlsInfo) {
         self.abandon();
         self.input = BytesMut::new();
         self.output.clear();
         self.hello = None;
-        self.tls = true;
+        self.authenticated = false;
+        self.tls = Some(TlsMeans::of(info));
         self.phase = Phase::Commands;
+        self.adjust_line_limit();
     }
 }

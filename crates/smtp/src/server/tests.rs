@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ServerAction, ServerConfig, ServerSession, Verdict};
+use super::{Connection, ServerAction, ServerConfig, ServerSession, Verdict};
 
 /// More than a session may ever hold, beyond what it is handed at a time.
 const BOUND_OCTETS: usize = 80 << 10;
@@ -17,7 +17,7 @@ impl ServerSession {
 #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
 fn greeted() -> (ServerSession, Instant) {
     let now = Instant::now();
-    let mut session = ServerSession::new(Arc::new(ServerConfig::new("mx.example.org")), now);
+    let mut session = ServerSession::new(Arc::new(ServerConfig::new("mx.example.org")), Connection::default(), now);
     run(&mut session, now);
     (session, now)
 }

@@ -33,6 +33,11 @@ impl LineTaker {
         Self { limit_octets, overlong: false, dropped_cr: false }
     }
 
+    /// From the next line on.
+    pub(crate) fn set_limit(&mut self, limit_octets: usize) {
+        self.limit_octets = limit_octets;
+    }
+
     /// Takes the next line off `input`. `line` is overwritten when there is one.
     pub(crate) fn take(&mut self, input: &mut BytesMut, line: &mut Vec<u8>) -> Taken {
         let Some(feed) = memchr(b'\n', input) else {

@@ -12,6 +12,23 @@ pub(crate) struct Setting {
     pub max_errors: u32,
     pub starttls: bool,
     pub tls_required: bool,
+    /// TLS gives what logins can be bound to, and the client shows a certificate.
+    pub tls_with_certificate: bool,
+    pub lmtp: bool,
+    pub normalize: bool,
+    pub lenient_hello: bool,
+    pub max_transactions: usize,
+    pub max_hold_seconds: u32,
+    pub least_deliver_by_seconds: u32,
+    /// Extensions offered beside the usual ones.
+    pub offers: Vec<String>,
+    /// Extensions that are not offered.
+    pub withholds: Vec<String>,
+    /// The mechanisms of logins.
+    pub sasl: Vec<String>,
+    pub sasl_in_clear: bool,
+    pub sasl_required: bool,
+    pub trusted_proxy: bool,
     /// The dialogue needs a clock or a switch that only the engine's driver has.
     pub engine_only: bool,
 }
@@ -28,6 +45,19 @@ impl Default for Setting {
             max_errors: 20,
             starttls: false,
             tls_required: false,
+            tls_with_certificate: false,
+            lmtp: false,
+            normalize: false,
+            lenient_hello: false,
+            max_transactions: 0,
+            max_hold_seconds: 0,
+            least_deliver_by_seconds: 0,
+            offers: Vec::new(),
+            withholds: Vec::new(),
+            sasl: Vec::new(),
+            sasl_in_clear: false,
+            sasl_required: false,
+            trusted_proxy: false,
             engine_only: false,
         }
     }
@@ -105,6 +135,19 @@ fn direct(dialogue: &mut Dialogue, directive: &str, whole: &mut bool, place: &st
         "errors" => setting.max_errors = value.parse().unwrap(),
         "starttls" => setting.starttls = true,
         "tls-required" => setting.tls_required = true,
+        "tls-with-certificate" => setting.tls_with_certificate = true,
+        "lmtp" => setting.lmtp = true,
+        "normalize" => setting.normalize = true,
+        "lenient-hello" => setting.lenient_hello = true,
+        "transactions" => setting.max_transactions = value.parse().unwrap(),
+        "hold" => setting.max_hold_seconds = value.parse().unwrap(),
+        "least-by" => setting.least_deliver_by_seconds = value.parse().unwrap(),
+        "offers" => setting.offers = words(value),
+        "withholds" => setting.withholds = words(value),
+        "sasl" => setting.sasl = words(value),
+        "sasl-in-clear" => setting.sasl_in_clear = true,
+        "sasl-required" => setting.sasl_required = true,
+        "trusted-proxy" => setting.trusted_proxy = true,
         "engine-only" => setting.engine_only = true,
         "segment" => *whole = true,
         "tls" => dialogue.steps.push(Step::Tls),
@@ -118,6 +161,10 @@ fn direct(dialogue: &mut Dialogue, directive: &str, whole: &mut bool, place: &st
     if matches!(word, "timeout" | "shut-down") {
         dialogue.setting.engine_only = true;
     }
+}
+
+fn words(value: &str) -> Vec<String> {
+    value.split(' ').map(str::to_owned).collect()
 }
 
 /// Lines without anything between them are sent together: pipelined.

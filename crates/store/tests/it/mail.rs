@@ -43,6 +43,7 @@ pub(crate) fn message_with_id(id: MessageId, destinations: &[&str]) -> NewMessag
         options: Bytes::from_static(b"options"),
     });
     NewMessage {
+        hold_until: None,
         id,
         resubmission: false,
         deliveries: deliveries.collect(),

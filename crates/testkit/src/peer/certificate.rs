@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mailtier_tls::ServerTls;
+use mailtier_tls::{CertificateFiles, ServerTls};
 use tempfile::TempDir;
 
 /// A self-signed certificate and its key, in files that are removed with it.
@@ -44,6 +44,6 @@ impl Certificate {
     /// # Errors
     /// It cannot be used.
     pub fn server(&self) -> anyhow::Result<Arc<ServerTls>> {
-        Ok(ServerTls::load(&self.chain(), &self.key())?)
+        Ok(ServerTls::load(&[CertificateFiles { certificate: self.chain(), key: self.key() }], None)?)
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mailtier_smtp::{MailParameters, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
+use mailtier_smtp::{BodyType, Connection, MailParameters, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
 use mailtier_tls::ServerTls;
-use mailtier_transport::server::{Handler, serve};
+use mailtier_transport::server::{Accepted, Handler, serve};
 use mailtier_types::{Mailbox, ReversePath};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -118,7 +118,7 @@ async fn listen(listener: TcpListener, shared: Shared) {
 }
 
 async fn session(stream: TcpStream, peer: SocketAddr, shared: Shared) {
-    let session = ServerSession::new(Arc::clone(&shared.config), Instant::now());
+    let session = ServerSession::new(Arc::clone(&shared.config), Connection::default(), Instant::now());
     let (tls, stop) = (shared.tls.clone(), shared.stop.clone());
     let mut taker = Taker {
         shared,
@@ -129,7 +129,7 @@ async fn session(stream: TcpStream, peer: SocketAddr, shared: Shared) {
         recipients: Vec::new(),
         content: Vec::new(),
     };
-    serve(stream, session, tls.as_deref(), &mut taker, stop).await;
+    serve(Accepted::plain(stream), session, tls.as_deref(), &mut taker, stop).await;
 }
 
 /// One session.
@@ -149,11 +149,11 @@ impl Taker {
             Question::Hello { name, .. } => self.hello = name,
             Question::Mail(parameters) => {
                 self.reset();
-                self.mail = Some(parameters);
+                self.mail = Some(*parameters);
             }
-            Question::Rcpt(mailbox) => self.recipients.push(mailbox),
+            Question::Rcpt(rcpt) => self.recipients.push(rcpt.mailbox),
             Question::EndOfData { .. } => self.take(),
-            Question::Connect | Question::Data => {}
+            _ => {}
         }
     }
 
@@ -164,7 +164,7 @@ impl Taker {
             hello: self.hello.clone(),
             tls: self.tls.clone(),
             sender: mail.sender,
-            eight_bit: mail.eight_bit,
+            eight_bit: mail.body == BodyType::EightBit,
             smtputf8: mail.smtputf8,
             recipients: std::mem::take(&mut self.recipients),
             content: std::mem::take(&mut self.content),

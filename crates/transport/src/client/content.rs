@@ -44,6 +44,8 @@ impl<'a> Content<'a> {
 /// keeps no message from an old server, and 8-bit content is never sent undeclared.
 pub(super) fn look_at(body: &[Bytes], transaction: &mut Transaction) {
     transaction.eight_bit = body.iter().any(|chunk| !chunk.is_ascii());
+    // What is counted must be counted right, whatever was said before.
+    transaction.size_bytes = body.iter().map(|chunk| chunk.len() as u64).sum();
     // RFC 6531 §3.2: beside addresses, which the engine looks at, it is header fields that need the extension.
     transaction.smtputf8 &= transaction.eight_bit && has_eight_bit_header(body);
 }
@@ -71,8 +73,14 @@ mod tests {
 
     fn needs(chunks: &[&str], smtputf8: bool, eight_bit: bool) -> (bool, bool) {
         let body: Vec<_> = chunks.iter().map(|chunk| Bytes::copy_from_slice(chunk.as_bytes())).collect();
-        let mut transaction =
-            Transaction { sender: ReversePath::Null, recipients: Vec::new(), eight_bit, smtputf8, size_bytes: 0 };
+        let mut transaction = Transaction {
+            sender: ReversePath::Null,
+            recipients: Vec::new(),
+            eight_bit,
+            smtputf8,
+            size_bytes: 0,
+            wishes: mailtier_smtp::Wishes::default(),
+        };
         look_at(&body, &mut transaction);
         (transaction.eight_bit, transaction.smtputf8)
     }

@@ -42,6 +42,7 @@ pub(crate) fn impatient(wait: Duration) -> ConnectOptions {
 
 pub(crate) fn transaction(recipients: &[&str], size: usize) -> Transaction {
     Transaction {
+        wishes: mailtier_smtp::Wishes::default(),
         sender: ReversePath::parse("a@example.com").unwrap(),
         recipients: recipients.iter().map(|recipient| Mailbox::parse(recipient).unwrap()).collect(),
         eight_bit: false,

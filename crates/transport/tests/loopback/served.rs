@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mailtier_smtp::{Question, ServerConfig, ServerSession, TlsInfo, Verdict};
+use mailtier_smtp::{BodyType, Connection, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
 use mailtier_tls::ServerTls;
-use mailtier_transport::server::{Handler, SessionEnd, serve};
+use mailtier_transport::server::{Accepted, Handler, SessionEnd, serve};
 use mailtier_types::{Mailbox, reply};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ pub(crate) enum Seen {
         recipients: Vec<Mailbox>,
         eight_bit: bool,
         content: Vec<u8>,
-        tls: Option<TlsInfo>,
+        tls: Option<Box<TlsInfo>>,
     },
     /// A transaction was abandoned.
     Reset,
@@ -47,11 +47,11 @@ impl Served {
             let drain = drain.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let session = ServerSession::new(Arc::clone(&config), Instant::now());
+                    let session = ServerSession::new(Arc::clone(&config), Connection::default(), Instant::now());
                     let (tls, drain, report) = (tls.clone(), drain.clone(), report.clone());
                     let mut keeper = Keeper::new(report.clone(), opened.clone());
                     tokio::spawn(async move {
-                        let end = serve(stream, session, tls.as_deref(), &mut keeper, drain).await;
+                        let end = serve(Accepted::plain(stream), session, tls.as_deref(), &mut keeper, drain).await;
                         report.send(Seen::End(end)).ok();
                     });
                 }
@@ -95,12 +95,12 @@ impl Handler for Keeper {
             Question::Mail(parameters) => {
                 self.recipients.clear();
                 self.content.clear();
-                self.eight_bit = parameters.eight_bit;
+                self.eight_bit = parameters.body == BodyType::EightBit;
             }
-            Question::Rcpt(mailbox) if mailbox.local_part().starts_with("no") => {
+            Question::Rcpt(rcpt) if rcpt.mailbox.local_part().starts_with("no") => {
                 return Verdict::Reject(reply::RELAY_DENIED);
             }
-            Question::Rcpt(mailbox) => self.recipients.push(mailbox),
+            Question::Rcpt(rcpt) => self.recipients.push(rcpt.mailbox),
             Question::EndOfData { .. } if self.content.windows(6).any(|window| window == b"REFUSE") => {
                 return Verdict::Reject(reply::POLICY);
             }
@@ -110,11 +110,11 @@ impl Handler for Keeper {
                     recipients: std::mem::take(&mut self.recipients),
                     eight_bit: self.eight_bit,
                     content: std::mem::take(&mut self.content),
-                    tls: self.tls.clone(),
+                    tls: self.tls.clone().map(Box::new),
                 };
                 self.report.send(message).ok();
             }
-            Question::Connect | Question::Hello { .. } | Question::Data => {}
+            _ => {}
         }
         Verdict::Accept
     }

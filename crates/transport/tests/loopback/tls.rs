@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use mailtier_smtp::ServerConfig;
-use mailtier_tls::{ClientTls, ServerTls};
+use mailtier_tls::{CertificateFiles, ClientTls, ServerTls};
 use mailtier_transport::client::{Connection, TlsMode};
 use mailtier_transport::server::SessionEnd;
 use mailtier_types::{Cause, Stage, TroubleKind};
@@ -21,7 +21,7 @@ fn server_tls() -> Arc<ServerTls> {
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
     std::fs::write(&certificate, issued.cert.pem()).unwrap();
     std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    ServerTls::load(&certificate, &key).unwrap()
+    ServerTls::load(&[CertificateFiles { certificate, key }], None).unwrap()
 }
 
 fn offering() -> ServerConfig {
@@ -43,8 +43,10 @@ async fn mail_in_tls_where_it_is_offered() {
             assert!(report.recipients[0].is_delivered(), "{report:?}");
             let Seen::Message { content: received, tls, .. } = served.next().await else { panic!("no message") };
             assert!(received == content);
-            assert_eq!(tls.as_ref(), connection.tls());
-            assert_eq!(tls.unwrap().version, "TLSv1.3");
+            let (tls, ours) = (tls.unwrap(), connection.tls().unwrap());
+            assert_eq!((&tls.version, &tls.cipher), (&ours.version, &ours.cipher));
+            assert_eq!(tls.version, "TLSv1.3");
+            assert!(tls.bindings.exporter.is_some() && tls.bindings.end_point.is_some());
         }
         connection.quit().await;
         assert!(matches!(served.next().await, Seen::End(SessionEnd::Finished)));

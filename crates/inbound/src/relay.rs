@@ -1,16 +1,12 @@
 //! Who may send what to whom: pure decisions. Not responsible for anything that needs a lookup.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 use mailtier_types::{AddressError, Domain, Mailbox};
+use std::collections::HashSet;
 
 /// For whom mail is relayed (RFC 5321 §3.6.2): for clients of our networks to anywhere, for anyone to our domains.
 /// Nothing else is ever relayed.
 #[derive(Debug)]
 pub(crate) struct RelayPolicy {
-    networks: Vec<IpNet>,
     exact: HashSet<Box<str>>,
     /// Names below which every domain is ours, without their leading dot.
     below: HashSet<Box<str>>,
@@ -43,7 +39,7 @@ impl RelayPolicy {
     ///
     /// # Errors
     /// A domain that is none, with what is wrong.
-    pub(crate) fn new(networks: &[IpNet], domains: &[String]) -> Result<Self, (String, AddressError)> {
+    pub(crate) fn new(domains: &[String]) -> Result<Self, (String, AddressError)> {
         let (mut exact, mut below) = (HashSet::new(), HashSet::new());
         for name in domains {
             let (set, bare) = match name.strip_prefix('.') {
@@ -53,7 +49,7 @@ impl RelayPolicy {
             let domain = Domain::parse(bare).map_err(|error| (name.clone(), error))?;
             set.insert(domain.as_str().into());
         }
-        Ok(Self { networks: networks.to_vec(), exact, below, postmaster: None })
+        Ok(Self { exact, below, postmaster: None })
     }
 
     /// With somebody who reads what is sent to the postmaster of this host (RFC 5321 §4.5.1). What is no address means
@@ -71,15 +67,9 @@ impl RelayPolicy {
         (is_here && recipient.local_part().eq_ignore_ascii_case("postmaster")).then_some(reader)
     }
 
-    /// Whether the client may send to any recipient. An IPv4 address within IPv6 counts as what it is.
-    pub(crate) fn trusts(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.networks.iter().any(|network| network.contains(&client))
-    }
-
-    /// Whether mail from the client (`trusted` or not) to the recipient is taken.
-    pub(crate) fn admit(&self, trusted: bool, recipient: &Mailbox) -> Result<(), Denial> {
-        if trusted {
+    /// Whether mail from the client (of ours or not) to the recipient is taken.
+    pub(crate) fn admit(&self, is_of_ours: bool, recipient: &Mailbox) -> Result<(), Denial> {
+        if is_of_ours {
             return Ok(());
         }
         if !self.is_ours(recipient.domain_str()) {
@@ -88,7 +78,8 @@ impl RelayPolicy {
         if recipient.local_part().contains(['%', '!', '@']) { Err(Denial::Routed) } else { Ok(()) }
     }
 
-    fn is_ours(&self, domain: &str) -> bool {
+    /// Whether mail for the domain is taken from anyone.
+    pub(crate) fn is_ours(&self, domain: &str) -> bool {
         self.exact.contains(domain)
             || domain.match_indices('.').any(|(dot, _)| domain.get(dot + 1..).is_some_and(|up| self.below.contains(up)))
     }
@@ -99,9 +90,8 @@ mod tests {
     use super::*;
 
     fn policy() -> RelayPolicy {
-        let networks = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let domains = ["Example.ORG".to_owned(), ".example.net".to_owned(), "bücher.example".to_owned()];
-        RelayPolicy::new(&networks, &domains).unwrap()
+        RelayPolicy::new(&domains).unwrap()
     }
 
     fn admit(recipient: &str) -> Result<(), Denial> {
@@ -137,19 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_networks_are_trusted() {
-        for (address, trusted) in [
-            ("10.1.2.3", true),
-            ("::ffff:10.1.2.3", true),
-            ("2001:db8::1", true),
-            ("11.0.0.1", false),
-            ("127.0.0.1", false),
-            ("::ffff:11.0.0.1", false),
-            ("2001:db9::1", false),
-            ("::1", false),
-        ] {
-            assert_eq!(policy().trusts(address.parse().unwrap()), trusted, "{address}");
-        }
+    fn clients_of_ours_reach_everyone() {
         assert_eq!(policy().admit(true, &Mailbox::parse("a@anywhere.example").unwrap()), Ok(()));
     }
 
@@ -160,16 +138,15 @@ mod tests {
         assert_eq!(reader("Postmaster@mx.example.com"), Some("admin@example.org"));
         assert_eq!(reader("postmaster@example.com"), None);
         assert_eq!(reader("root@mx.example.com"), None);
-        let nobody = RelayPolicy::new(&[], &[]).unwrap().with_postmaster("mx.example.com", None);
+        let nobody = RelayPolicy::new(&[]).unwrap().with_postmaster("mx.example.com", None);
         assert_eq!(nobody.reader_of(&Mailbox::parse("postmaster@mx.example.com").unwrap()), None);
     }
 
     #[test]
     fn nothing_is_ours_unless_said() {
-        let closed = RelayPolicy::new(&[], &[]).unwrap();
-        assert!(!closed.trusts("127.0.0.1".parse().unwrap()));
+        let closed = RelayPolicy::new(&[]).unwrap();
         assert_eq!(closed.admit(false, &Mailbox::parse("a@example.org").unwrap()), Err(Denial::NotOurs));
-        assert!(RelayPolicy::new(&[], &["*".to_owned()]).is_err(), "there is no way to write an open relay");
-        assert!(RelayPolicy::new(&[], &[".".to_owned()]).is_err());
+        assert!(RelayPolicy::new(&["*".to_owned()]).is_err(), "there is no way to write an open relay");
+        assert!(RelayPolicy::new(&[".".to_owned()]).is_err());
     }
 }

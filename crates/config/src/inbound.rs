@@ -1,0 +1,284 @@
+//! The section of mailtier-inbound and the tables within it. Not responsible for reading them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::section::section;
+use crate::sections::{anywhere, loopback, loopback_networks};
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerProtocol {
+    /// SMTP between servers (RFC 5321).
+    #[default]
+    Smtp,
+    /// SMTP from the users' programs (RFC 6409): they log in, and their mail is completed.
+    Submission,
+    /// LMTP (RFC 2033).
+    Lmtp,
+}
+
+/// TLS on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    /// Never.
+    None,
+    /// STARTTLS is offered, where there is a certificate.
+    #[default]
+    Offered,
+    /// Nothing is taken before STARTTLS.
+    Required,
+    /// From the first octet (RFC 8314 §3.3).
+    Implicit,
+}
+
+/// Logins on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginPolicy {
+    /// None.
+    Off,
+    /// Who wants to may log in.
+    Offered,
+    /// Nothing is taken before a login.
+    Required,
+}
+
+/// What is done about content with bare CR or LF, null octets or lines beyond 998 octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentLines {
+    /// It is refused.
+    #[default]
+    Strict,
+    /// It is repaired, which breaks signatures over it.
+    Normalize,
+}
+
+section! {
+    /// A listener with settings of its own. What is not set is as in `[inbound]`.
+    ListenerConfig {
+        /// What it is called in logs and metrics.
+        name: String = String::new(), "text";
+        /// Where it listens.
+        listen: Vec<SocketAddr> = Vec::new(), "list of addresses";
+        /// `smtp`, `submission` or `lmtp`.
+        protocol: ListenerProtocol = ListenerProtocol::Smtp, "word";
+        /// `none`, `offered`, `required` or `implicit`.
+        tls: ListenerTls = ListenerTls::Offered, "word";
+        /// `off`, `offered` or `required`; by default `required` for submission and `off` for others.
+        login: Option<LoginPolicy> = None, "word";
+        /// Load balancers that put a PROXY protocol header (version 1 or 2) before each connection. When there are any,
+        /// nobody else is served here.
+        proxy_networks: Vec<IpNet> = Vec::new(), "list of networks";
+        /// Networks whose clients may send to any recipient.
+        relay_networks: Option<Vec<IpNet>> = None, "list of networks";
+        /// Largest message.
+        max_message_size: Option<ByteSize> = None, "size";
+        /// Recipients of one transaction.
+        max_recipients: Option<usize> = None, "number";
+        /// `strict` or `normalize`.
+        lines: Option<ContentLines> = None, "word";
+        /// The wait before the greeting.
+        #[serde(with = "humantime_serde")]
+        greeting_delay: Option<Duration> = None, "duration";
+    }
+}
+
+section! {
+    /// Clients with settings of their own. The smallest network that holds a client counts.
+    NetworkConfig {
+        /// Which clients.
+        networks: Vec<IpNet> = Vec::new(), "list of networks";
+        /// Refuses them, with this text.
+        refuse: Option<String> = None, "text";
+        /// Whose mail it is, when nobody logs in.
+        tenant: Option<i32> = None, "number";
+        /// Largest message.
+        max_message_size: Option<ByteSize> = None, "size";
+        /// Recipients of one transaction.
+        max_recipients: Option<usize> = None, "number";
+        /// The wait before the greeting.
+        #[serde(with = "humantime_serde")]
+        greeting_delay: Option<Duration> = None, "duration";
+        /// Sessions at a time from one client; 0: any number.
+        client_sessions: Option<u32> = None, "number";
+        /// Messages a minute from one client; 0: any number.
+        client_messages_per_minute: Option<u32> = None, "number";
+    }
+}
+
+section! {
+    /// What one tenant may send through one replica.
+    TenantConfig {
+        /// Its number, as users and networks have it.
+        id: i32 = 0, "number";
+        /// Messages an hour; 0: any number.
+        messages_per_hour: u32 = 0, "number";
+        /// Recipients an hour; 0: any number.
+        recipients_per_hour: u32 = 0, "number";
+        /// Largest message.
+        max_message_size: Option<ByteSize> = None, "size";
+    }
+}
+
+section! {
+    /// A server that knows which recipients of some domains there are: it is asked with MAIL and RCPT before a recipient is
+    /// taken, and its answers are remembered.
+    CallAheadConfig {
+        /// The domains, among `relay_domains`; `.example.com` means all below it.
+        domains: Vec<String> = Vec::new(), "list of domains";
+        /// The server, `host:port`.
+        server: String = String::new(), "host:port";
+        /// It speaks LMTP.
+        lmtp: bool = false, "boolean";
+        /// How long it may take.
+        #[serde(with = "humantime_serde")]
+        timeout: Duration = Duration::from_secs(10), "duration";
+        /// How long a recipient that exists is remembered.
+        #[serde(with = "humantime_serde")]
+        remember_known: Duration = Duration::from_secs(3600), "duration";
+        /// How long one that does not exist is remembered.
+        #[serde(with = "humantime_serde")]
+        remember_unknown: Duration = Duration::from_secs(300), "duration";
+    }
+}
+
+section! {
+    /// Tokens for the mechanisms OAUTHBEARER and XOAUTH2 (RFC 7628).
+    OauthConfig {
+        /// The issuer's keys: a file (JWKS, RFC 7517), read again each minute.
+        jwks_file: Option<PathBuf> = None, "path";
+        /// The same by HTTPS, fetched again each ten minutes, and when a token names a key that is not there.
+        jwks_url: Option<String> = None, "URL";
+        /// Who must have issued a token (`iss`).
+        issuer: String = String::new(), "text";
+        /// For whom it must be (`aud`).
+        audience: String = String::new(), "text";
+        /// The claim that names the user.
+        user_claim: String = "email".to_owned(), "text";
+    }
+}
+
+section! {
+    /// mailtier-inbound: reception.
+    InboundConfig {
+        /// Where SMTP is served with the settings of this section.
+        listen: Vec<SocketAddr> = vec![anywhere(2525)], "list of addresses";
+        /// Further listeners, see below.
+        listeners: Vec<ListenerConfig> = Vec::new(), "list of tables";
+        /// Clients with settings of their own, see below.
+        networks: Vec<NetworkConfig> = Vec::new(), "list of tables";
+        /// Where health and metrics are served.
+        http_listen: SocketAddr = loopback(9101), "address";
+        /// The name in greetings and Received fields; the system's name when that has a dot.
+        hostname: Option<String> = None, "host name";
+        /// Queue replicas, `http://host:port`; every address of a name is used.
+        queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs";
+        /// Networks whose clients may send to any recipient. They are not limited by client either.
+        relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
+        /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
+        relay_domains: Vec<String> = Vec::new(), "list of domains";
+        /// Who reads what is sent to the postmaster of this host: mail to `<postmaster>` and to `postmaster` at
+        /// `hostname` is accepted from anyone and goes there (RFC 5321 §4.5.1). Without it that mail is refused to
+        /// strangers, unless `hostname` is among `relay_domains`.
+        postmaster: Option<String> = None, "address";
+        /// The recipients there are in `relay_domains`, a line each: `user@example.com`, or `@example.com` for all of a
+        /// domain. Read again when it changes. Without a file, table or server that knows better, all are taken.
+        recipients_file: Option<PathBuf> = None, "path";
+        /// Who gets mail for whom, a line each: `user@example.com: other@example.com, third@example.net`;
+        /// `@example.com:` is for every recipient of a domain that is not named. Read again when it changes.
+        aliases_file: Option<PathBuf> = None, "path";
+        /// Asks the queue's database too: recipients and aliases managed with `mailtier address`.
+        recipients_in_database: bool = false, "boolean";
+        /// Servers that know which recipients there are, see below.
+        call_ahead: Vec<CallAheadConfig> = Vec::new(), "list of tables";
+        /// What separates a user from a detail: with `+`, what is sent to `user+detail` is taken where `user` is known, and
+        /// an alias of `user` is one of it. Empty: nothing does.
+        recipient_delimiter: String = "+".to_owned(), "text";
+        /// Largest message (RFC 1870).
+        max_message_size: ByteSize = ByteSize::mib(50), "size";
+        /// Recipients of one transaction; RFC 5321 asks for at least 100.
+        max_recipients: usize = 1000, "number";
+        /// Transactions of one session; 0: any number.
+        max_transactions: usize = 0, "number";
+        /// Sessions at a time; more are answered with 421. Less where the system allows fewer files to be open.
+        max_sessions: usize = 10_000, "number";
+        /// Sessions at a time from one client (one IPv4 address, or one IPv6 /64); 0: any number.
+        client_sessions: u32 = 50, "number";
+        /// New sessions a minute from one client; 0: any number.
+        client_sessions_per_minute: u32 = 0, "number";
+        /// Messages a minute from one client; 0: any number.
+        client_messages_per_minute: u32 = 0, "number";
+        /// Recipients a minute from one client; 0: any number.
+        client_recipients_per_minute: u32 = 0, "number";
+        /// Sessions at a time of one user; 0: any number.
+        user_sessions: u32 = 50, "number";
+        /// Messages an hour of one user; 0: any number.
+        user_messages_per_hour: u32 = 0, "number";
+        /// Recipients an hour of one user; 0: any number.
+        user_recipients_per_hour: u32 = 0, "number";
+        /// What tenants may send, see below.
+        tenants: Vec<TenantConfig> = Vec::new(), "list of tables";
+        /// Errors after which a session is closed.
+        max_errors: u32 = 20, "number";
+        /// Received fields after which a message is taken for a loop.
+        max_received_hops: u32 = 50, "number";
+        /// Memory for messages on their way; more are answered with 452. 0: a quarter of what the machine or its cgroup has.
+        memory_budget: ByteSize = ByteSize::b(0), "size";
+        /// How long the queue may take to store a message before the client is told to try again.
+        #[serde(with = "humantime_serde")]
+        submit_timeout: Duration = Duration::from_secs(30), "duration";
+        /// After a signal, how long transactions may take to finish.
+        #[serde(with = "humantime_serde")]
+        drain_timeout: Duration = Duration::from_secs(30), "duration";
+        /// How long a client may be silent (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+        #[serde(with = "humantime_serde")]
+        command_timeout: Duration = Duration::from_secs(300), "duration";
+        /// The wait before the greeting; who speaks meanwhile is turned away. Clients of `relay_networks` do not wait.
+        #[serde(with = "humantime_serde")]
+        greeting_delay: Duration = Duration::ZERO, "duration";
+        /// What is done about content with bare CR or LF, null octets or long lines: `strict` or `normalize`.
+        lines: ContentLines = ContentLines::Strict, "word";
+        /// The certificate chain for TLS (PEM). Certificates and keys are read again each minute.
+        tls_certificate: Option<PathBuf> = None, "path";
+        /// Its key (PEM).
+        tls_key: Option<PathBuf> = None, "path";
+        /// Further chains, each `chain.pem:key.pem`; a client that names a host is shown the one for that name.
+        tls_certificates: Vec<String> = Vec::new(), "list of pairs of paths";
+        /// Who issues certificates that say who a client is (PEM), for the mechanism EXTERNAL.
+        tls_client_ca: Option<PathBuf> = None, "path";
+        /// Mechanisms of logins, the first is what clients should prefer: `SCRAM-SHA-256-PLUS`, `SCRAM-SHA-256`, `PLAIN`,
+        /// `LOGIN`, `EXTERNAL`, `OAUTHBEARER`, `XOAUTH2`.
+        sasl_mechanisms: Vec<String> =
+            ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"].map(str::to_owned).to_vec(), "list of words";
+        /// Offers logins without TLS.
+        sasl_in_clear: bool = false, "boolean";
+        /// Tokens, see below.
+        oauth: Option<OauthConfig> = None, "table";
+        /// Extensions that are not offered, by their EHLO keyword.
+        discard_ehlo_keywords: Vec<String> = Vec::new(), "list of words";
+        /// The longest time a message that is submitted may be held (RFC 4865); 0: none is.
+        #[serde(with = "humantime_serde")]
+        max_hold: Duration = Duration::ZERO, "duration";
+        /// Answers VRFY (RFC 5321 §3.5) to clients of `relay_networks` and to users; else it says neither yes nor no.
+        vrfy: bool = false, "boolean";
+        /// Answers EXPN to the same clients.
+        expn: bool = false, "boolean";
+        /// Networks whose clients may ask for the delivery of waiting mail with ETRN (RFC 1985).
+        etrn_networks: Vec<IpNet> = Vec::new(), "list of networks";
+        /// Proxies that may say with XCLIENT who is behind them.
+        xclient_networks: Vec<IpNet> = Vec::new(), "list of networks";
+        /// Filters that may say with XFORWARD whom they had mail from.
+        xforward_networks: Vec<IpNet> = Vec::new(), "list of networks";
+        /// Worker threads; 0: one for each core.
+        threads: usize = 0, "number";
+    }
+}

@@ -1,0 +1,261 @@
+//! How much one client, one user or one tenant may do at a time and in a time. Counted by this process for itself. Not
+//! responsible for what is said when it is too much.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::clock::DefaultClock;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use mailtier_config::InboundConfig;
+use mailtier_types::TenantId;
+use parking_lot::Mutex;
+
+/// What holds for one client; 0: no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLimits {
+    pub(crate) sessions: u32,
+    pub(crate) messages_per_minute: u32,
+}
+
+/// Who is counted as one: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientKey(IpAddr);
+
+impl ClientKey {
+    pub(crate) fn of(client: IpAddr) -> Self {
+        Self(match client.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// As failed logins are counted by.
+impl std::fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(address) => write!(f, "{address}/64"),
+        }
+    }
+}
+
+/// How many of something each key has now.
+#[derive(Debug)]
+struct Holdings<K>(Mutex<HashMap<K, u32>>);
+
+impl<K> Default for Holdings<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// One of what a key has, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Held<K: Hash + Eq> {
+    holdings: Arc<Holdings<K>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Holdings<K> {
+    /// One more, unless that were more than `limit`; 0: no limit.
+    fn take(self: &Arc<Self>, key: K, limit: u32) -> Option<Held<K>> {
+        let mut all = self.0.lock();
+        let count = all.entry(key.clone()).or_insert(0);
+        if limit > 0 && *count >= limit {
+            return None;
+        }
+        *count += 1;
+        drop(all);
+        Some(Held { holdings: Arc::clone(self), key })
+    }
+}
+
+impl<K: Hash + Eq> Drop for Held<K> {
+    fn drop(&mut self) {
+        let mut all = self.holdings.0.lock();
+        if let Some(count) = all.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// How often each key may do something.
+struct Rates<K: Hash + Eq + Clone>(RateLimiter<K, DashMapStateStore<K>, DefaultClock>);
+
+impl<K: Hash + Eq + Clone> Rates<K> {
+    /// Nothing where there is no limit.
+    fn new(count: u32, quota: impl Fn(NonZeroU32) -> Quota) -> Option<Self> {
+        NonZeroU32::new(count).map(|count| Self(RateLimiter::dashmap(quota(count))))
+    }
+
+    fn allows(&self, key: &K) -> bool {
+        self.0.check_key(key).is_ok()
+    }
+
+    /// Forgets keys that have all they may have again.
+    fn tidy(&self) {
+        self.0.retain_recent();
+        self.0.shrink_to_fit();
+    }
+}
+
+/// All limits of the process.
+pub(crate) struct Limits {
+    client_sessions: Arc<Holdings<ClientKey>>,
+    user_sessions: Arc<Holdings<Arc<str>>>,
+    user_sessions_limit: u32,
+    new_sessions: Option<Rates<ClientKey>>,
+    client_recipients: Option<Rates<ClientKey>>,
+    /// By limit: networks may have their own.
+    client_messages: HashMap<u32, Rates<ClientKey>>,
+    user_messages: Option<Rates<Arc<str>>>,
+    user_recipients: Option<Rates<Arc<str>>>,
+    tenant_messages: HashMap<TenantId, Rates<TenantId>>,
+    tenant_recipients: HashMap<TenantId, Rates<TenantId>>,
+}
+
+impl std::fmt::Debug for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits").finish_non_exhaustive()
+    }
+}
+
+/// Whose transaction it is.
+#[derive(Debug)]
+pub(crate) struct Account<'a> {
+    /// The client, unless it is exempt.
+    pub(crate) client: Option<(ClientKey, ClientLimits)>,
+    pub(crate) user: Option<&'a Arc<str>>,
+    pub(crate) tenant: TenantId,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &InboundConfig) -> Self {
+        let of_networks = config.networks.iter().filter_map(|network| network.client_messages_per_minute);
+        let counts = of_networks.chain([config.client_messages_per_minute]);
+        let tenants = |count: fn(&mailtier_config::TenantConfig) -> u32| {
+            let rates = |tenant| Some((TenantId(tenant_id(tenant)), Rates::new(count(tenant), Quota::per_hour)?));
+            config.tenants.iter().filter_map(rates).collect()
+        };
+        Self {
+            client_sessions: Arc::default(),
+            user_sessions: Arc::default(),
+            user_sessions_limit: config.user_sessions,
+            new_sessions: Rates::new(config.client_sessions_per_minute, Quota::per_minute),
+            client_recipients: Rates::new(config.client_recipients_per_minute, Quota::per_minute),
+            client_messages: counts.filter_map(|n| Some((n, Rates::new(n, Quota::per_minute)?))).collect(),
+            user_messages: Rates::new(config.user_messages_per_hour, Quota::per_hour),
+            user_recipients: Rates::new(config.user_recipients_per_hour, Quota::per_hour),
+            tenant_messages: tenants(|tenant| tenant.messages_per_hour),
+            tenant_recipients: tenants(|tenant| tenant.recipients_per_hour),
+        }
+    }
+
+    /// A session of a client, unless it has too many, or began too many of late.
+    pub(crate) fn session(&self, client: ClientKey, limits: ClientLimits) -> Option<Held<ClientKey>> {
+        let held = self.client_sessions.take(client, limits.sessions)?;
+        self.new_sessions.as_ref().is_none_or(|rates| rates.allows(&client)).then_some(held)
+    }
+
+    /// A session of a user, unless there are too many.
+    pub(crate) fn user_session(&self, user: &Arc<str>) -> Option<Held<Arc<str>>> {
+        self.user_sessions.take(Arc::clone(user), self.user_sessions_limit)
+    }
+
+    /// Whether one more message may begin.
+    pub(crate) fn allow_message(&self, account: &Account<'_>) -> bool {
+        let client = account.client.is_none_or(|(key, limits)| {
+            self.client_messages.get(&limits.messages_per_minute).is_none_or(|rates| rates.allows(&key))
+        });
+        let user = both(self.user_messages.as_ref(), account.user).is_none_or(|(rates, user)| rates.allows(user));
+        let tenant = self.tenant_messages.get(&account.tenant).is_none_or(|rates| rates.allows(&account.tenant));
+        client && user && tenant
+    }
+
+    /// Whether one more recipient may be taken.
+    pub(crate) fn allow_recipient(&self, account: &Account<'_>) -> bool {
+        let client = account
+            .client
+            .is_none_or(|(key, _)| self.client_recipients.as_ref().is_none_or(|rates| rates.allows(&key)));
+        let user = both(self.user_recipients.as_ref(), account.user).is_none_or(|(rates, user)| rates.allows(user));
+        let tenant = self.tenant_recipients.get(&account.tenant).is_none_or(|rates| rates.allows(&account.tenant));
+        client && user && tenant
+    }
+
+    /// Gives back the memory of clients and users that have not been here for long.
+    pub(crate) fn tidy(&self) {
+        [&self.new_sessions, &self.client_recipients].into_iter().flatten().for_each(Rates::tidy);
+        [&self.user_messages, &self.user_recipients].into_iter().flatten().for_each(Rates::tidy);
+        self.client_messages.values().for_each(Rates::tidy);
+    }
+}
+
+const fn tenant_id(tenant: &mailtier_config::TenantConfig) -> i32 {
+    tenant.id
+}
+
+fn both<A, B>(a: Option<A>, b: Option<B>) -> Option<(A, B)> {
+    a.zip(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ClientKey {
+        ClientKey::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_site_is_one_client() {
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.2"), key("192.0.2.1"));
+    }
+
+    #[test]
+    fn sessions_are_counted_and_given_back() {
+        let limits = Limits::new(&InboundConfig::default());
+        let two = ClientLimits { sessions: 2, messages_per_minute: 0 };
+        let first = limits.session(key("192.0.2.1"), two).unwrap();
+        let _second = limits.session(key("192.0.2.1"), two).unwrap();
+        assert!(limits.session(key("192.0.2.1"), two).is_none());
+        assert!(limits.session(key("192.0.2.2"), two).is_some());
+        drop(first);
+        assert!(limits.session(key("192.0.2.1"), two).is_some());
+        assert_eq!(limits.client_sessions.0.lock().len(), 1, "who is gone costs nothing");
+    }
+
+    #[test]
+    fn messages_and_recipients_have_rates_of_client_user_and_tenant() {
+        let mut config =
+            InboundConfig { client_recipients_per_minute: 3, user_messages_per_hour: 2, ..Default::default() };
+        config.tenants = vec![mailtier_config::TenantConfig { id: 7, messages_per_hour: 1, ..Default::default() }];
+        config.networks =
+            vec![mailtier_config::NetworkConfig { client_messages_per_minute: Some(4), ..Default::default() }];
+        let limits = Limits::new(&config);
+        let client = Some((key("192.0.2.1"), ClientLimits { sessions: 0, messages_per_minute: 4 }));
+        let stranger = Account { client, user: None, tenant: TenantId(0) };
+        assert_eq!((0..9).filter(|_| limits.allow_message(&stranger)).count(), 4);
+        assert_eq!((0..9).filter(|_| limits.allow_recipient(&stranger)).count(), 3);
+        let name: Arc<str> = "user".into();
+        let user = Account { client: None, user: Some(&name), tenant: TenantId(0) };
+        assert_eq!((0..9).filter(|_| limits.allow_message(&user)).count(), 2);
+        assert_eq!((0..9).filter(|_| limits.allow_recipient(&user)).count(), 9);
+        let tenant = Account { client: None, user: None, tenant: TenantId(7) };
+        assert_eq!((0..9).filter(|_| limits.allow_message(&tenant)).count(), 1);
+        limits.tidy();
+    }
+}

@@ -1,0 +1,161 @@
+//! Servers that know which recipients there are: asked with MAIL and RCPT, and nothing is sent. Not responsible for
+//! which domains those are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailtier_config::{CallAheadConfig, ConfigError};
+use mailtier_smtp::{ClientConfig, RecipientReport, Transaction, Wishes};
+use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
+use mailtier_types::{Cause, Domain, Mailbox, ReversePath, Stage};
+use moka::Expiry;
+use moka::future::Cache;
+
+use super::Answer;
+
+/// Answers that are remembered.
+const REMEMBERED: u64 = 100_000;
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct CallAhead {
+    /// Exactly these, and below those with a dot in front.
+    domains: Vec<String>,
+    server: String,
+    timeout: Duration,
+    smtp: Arc<ClientConfig>,
+    answers: Cache<String, Answer>,
+}
+
+/// How long each kind of answer is remembered.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    known: Duration,
+    unknown: Duration,
+}
+
+impl Expiry<String, Answer> for Memory {
+    fn expire_after_create(&self, _key: &String, answer: &Answer, _at: std::time::Instant) -> Option<Duration> {
+        Some(match answer {
+            Answer::Known => self.known,
+            Answer::Unknown { .. } => self.unknown,
+            // Never kept: they are asked for again.
+            Answer::Unsure | Answer::Alias(_) => Duration::ZERO,
+        })
+    }
+}
+
+impl CallAhead {
+    /// # Errors
+    /// A domain that is none.
+    pub(super) fn new(config: &CallAheadConfig, hostname: &str) -> Result<Self, ConfigError> {
+        let mut domains = Vec::with_capacity(config.domains.len());
+        for name in &config.domains {
+            let (dot, bare) = name.strip_prefix('.').map_or(("", name.as_str()), |bare| (".", bare));
+            let domain = Domain::parse(bare).map_err(|error| ConfigError::BadValue {
+                key: "inbound.call_ahead.domains",
+                problem: format!("holds `{name}`: {error}"),
+            })?;
+            domains.push(format!("{dot}{domain}"));
+        }
+        let mut smtp = ClientConfig::new(hostname.to_owned());
+        smtp.lmtp = config.lmtp;
+        let memory = Memory { known: config.remember_known, unknown: config.remember_unknown };
+        Ok(Self {
+            domains,
+            server: config.server.clone(),
+            timeout: config.timeout,
+            smtp: Arc::new(smtp),
+            answers: Cache::builder().max_capacity(REMEMBERED).expire_after(memory).build(),
+        })
+    }
+
+    /// Whether the server knows the recipients of this domain.
+    pub(super) fn is_for(&self, recipient: &Mailbox) -> bool {
+        let domain = recipient.domain_str();
+        self.domains.iter().any(|known| match known.strip_prefix('.') {
+            Some(_) => domain.ends_with(known.as_str()),
+            None => domain == known,
+        })
+    }
+
+    /// Several sessions that ask for the same recipient ask once.
+    pub(super) async fn look_up(&self, recipient: &Mailbox) -> Answer {
+        self.answers.get_with_by_ref(recipient.as_str(), self.ask(recipient)).await
+    }
+
+    async fn ask(&self, recipient: &Mailbox) -> Answer {
+        let asked = tokio::time::timeout(self.timeout, self.converse(recipient)).await;
+        match asked {
+            Ok(Some(report)) => judge(&report),
+            _ => {
+                tracing::warn!(server = self.server, %recipient, "cannot ask whether a recipient exists");
+                Answer::Unsure
+            }
+        }
+    }
+
+    async fn converse(&self, recipient: &Mailbox) -> Option<RecipientReport> {
+        let address = tokio::net::lookup_host(&self.server).await.ok()?.next()?;
+        let options = ConnectOptions {
+            smtp: Arc::clone(&self.smtp),
+            connect_timeout: self.timeout,
+            source: None,
+            tls: TlsMode::Off,
+            server_name: self.server.clone(),
+        };
+        let mut connection = Connection::open(address, &options).await.ok()?;
+        let transaction = Transaction {
+            sender: ReversePath::Null,
+            recipients: vec![recipient.clone()],
+            eight_bit: false,
+            smtputf8: false,
+            size_bytes: 0,
+            wishes: Wishes { probe: true, ..Wishes::default() },
+        };
+        let report = connection.deliver(transaction, &[]).await.recipients.pop();
+        connection.quit().await;
+        report
+    }
+}
+
+/// Only a reply to RCPT says something about the recipient.
+fn judge(report: &RecipientReport) -> Answer {
+    match &report.cause {
+        Cause::Reply(reply) if report.stage == Stage::Rcpt && reply.is_positive() => Answer::Known,
+        Cause::Reply(reply) if report.stage == Stage::Rcpt && reply.is_permanent() => Answer::Unknown { decides: true },
+        _ => Answer::Unsure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailtier_types::Reply;
+
+    use super::*;
+
+    #[test]
+    fn only_a_verdict_on_the_recipient_is_one() {
+        let said =
+            |stage, code| RecipientReport { stage, cause: Cause::Reply(Reply::received(code, None, "x".into())) };
+        assert_eq!(judge(&said(Stage::Rcpt, 250)), Answer::Known);
+        assert_eq!(judge(&said(Stage::Rcpt, 550)), Answer::Unknown { decides: true });
+        assert_eq!(judge(&said(Stage::Rcpt, 450)), Answer::Unsure);
+        assert_eq!(judge(&said(Stage::Mail, 550)), Answer::Unsure);
+    }
+
+    #[test]
+    fn a_server_is_asked_for_its_domains() {
+        let config = CallAheadConfig {
+            domains: vec!["Example.org".into(), ".example.net".into()],
+            server: "127.0.0.1:25".into(),
+            ..CallAheadConfig::default()
+        };
+        let server = CallAhead::new(&config, "mx.example.org").unwrap();
+        for (recipient, is_for) in
+            [("a@example.org", true), ("a@x.example.org", false), ("a@x.example.net", true), ("a@example.net", false)]
+        {
+            assert_eq!(server.is_for(&Mailbox::parse(recipient).unwrap()), is_for, "{recipient}");
+        }
+    }
+}

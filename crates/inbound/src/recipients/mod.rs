@@ -1,0 +1,238 @@
+//! Which recipients there are, and who gets mail for whom. Not responsible for whether a client may send to them.
+//!
+//! A recipient of our domains is looked up as it is, then without its detail (`user+detail`), then as any of its domain.
+//! An alias names who gets its mail, and those are looked up in turn. Where a file, the database or a server knows the
+//! recipients of a domain, nobody else is taken there (RFC 5321 §3.5.3 has the alternative: bounces to forged senders).
+//!
+//! | module | holds |
+//! |---|---|
+//! | `file` | recipients and aliases in files |
+//! | `database` | the same in the queue's database, remembered for a while |
+//! | `call_ahead` | servers that are asked |
+
+mod call_ahead;
+mod database;
+mod file;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mailtier_config::{ConfigError, InboundConfig};
+use mailtier_types::Mailbox;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::relay::RelayPolicy;
+use call_ahead::CallAhead;
+use database::Database;
+use file::Files;
+
+/// How many aliases may lead from one to the next.
+const MAX_DEPTH: usize = 10;
+/// The most recipients one may become.
+const MAX_TARGETS: usize = 1000;
+
+/// What was found of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// These get its mail: itself, or who its aliases name.
+    Recipients(Vec<Mailbox>),
+    /// There is no such recipient.
+    Unknown,
+    /// Nobody could be asked just now.
+    Unsure,
+}
+
+/// What one source says of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Its mail goes to these.
+    Alias(Vec<Mailbox>),
+    /// It exists.
+    Known,
+    /// This source does not know it. `decides`: it knows all there are.
+    Unknown { decides: bool },
+    /// It could not be asked.
+    Unsure,
+}
+
+/// All sources.
+#[derive(Debug)]
+pub(crate) struct Recipients {
+    files: Arc<Files>,
+    database: Option<Database>,
+    call_ahead: Vec<CallAhead>,
+    delimiter: Option<char>,
+}
+
+impl Recipients {
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn new(config: &InboundConfig, hostname: &str) -> Result<Self, ConfigError> {
+        let call_ahead = config.call_ahead.iter().map(|one| CallAhead::new(one, hostname)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            files: Files::load(config.recipients_file.as_deref(), config.aliases_file.as_deref())?,
+            database: config.recipients_in_database.then(Database::new),
+            call_ahead,
+            delimiter: config.recipient_delimiter.chars().next(),
+        })
+    }
+
+    /// Keeps what is read from files fresh, until the end.
+    pub(crate) async fn run(self: Arc<Self>, end: CancellationToken) {
+        self.files.watch(end).await;
+    }
+
+    /// Who gets what is sent to a recipient of ours.
+    pub(crate) async fn find(&self, recipient: &Mailbox, relay: &RelayPolicy, accounts: &Accounts) -> Found {
+        let mut found = Vec::new();
+        let mut seen = HashSet::from([recipient.clone()]);
+        let mut open = vec![(recipient.clone(), 0)];
+        while let Some((recipient, depth)) = open.pop() {
+            // Only of our own domains we know who there is.
+            if !relay.is_ours(recipient.domain_str()) && depth > 0 {
+                found.push(recipient);
+                continue;
+            }
+            match self.look_up(&recipient, accounts).await {
+                Answer::Alias(targets) if depth < MAX_DEPTH => {
+                    for target in targets {
+                        if target == recipient {
+                            // Mail for oneself and for others.
+                            found.push(target);
+                        } else if seen.len() < MAX_TARGETS && seen.insert(target.clone()) {
+                            open.push((target, depth + 1));
+                        }
+                    }
+                }
+                Answer::Alias(_) => {
+                    tracing::warn!(%recipient, "aliases lead in a circle");
+                    return Found::Unsure;
+                }
+                Answer::Known | Answer::Unknown { decides: false } => found.push(recipient),
+                Answer::Unknown { decides: true } => {
+                    if depth > 0 {
+                        tracing::warn!(%recipient, "an alias leads to nobody");
+                        continue;
+                    }
+                    return Found::Unknown;
+                }
+                Answer::Unsure => return Found::Unsure,
+            }
+        }
+        if found.is_empty() { Found::Unknown } else { Found::Recipients(found) }
+    }
+
+    /// What the sources say, the first that knows.
+    async fn look_up(&self, recipient: &Mailbox, accounts: &Accounts) -> Answer {
+        let patterns = Patterns::of(recipient, self.delimiter);
+        let of_files = self.files.look_up(&patterns);
+        let mut decides = match of_files {
+            Answer::Unknown { decides } => decides,
+            answer => return answer,
+        };
+        let mut unsure = false;
+        if let Some(database) = &self.database {
+            match database.look_up(&patterns, accounts).await {
+                Answer::Unknown { decides: also } => decides |= also,
+                Answer::Unsure => unsure = true,
+                answer => return answer,
+            }
+        }
+        if let Some(server) = self.call_ahead.iter().find(|server| server.is_for(recipient)) {
+            match server.look_up(recipient).await {
+                Answer::Unknown { decides: also } => decides |= also,
+                Answer::Unsure => unsure = true,
+                answer => return answer,
+            }
+        }
+        if unsure { Answer::Unsure } else { Answer::Unknown { decides } }
+    }
+}
+
+/// Under what a recipient may be known, the most precise first, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Patterns {
+    exact: String,
+    /// Without its detail.
+    plain: Option<String>,
+    /// Any of its domain.
+    domain: String,
+    detail: Option<String>,
+}
+
+impl Patterns {
+    fn of(recipient: &Mailbox, delimiter: Option<char>) -> Self {
+        let (local, domain) = (recipient.local_part(), recipient.domain_str());
+        // A quoted local part has no detail: what is in it may mean anything.
+        let is_plain = !local.starts_with('"');
+        let split = delimiter.filter(|_| is_plain).and_then(|delimiter| local.split_once(delimiter));
+        let split = split.filter(|(user, _)| !user.is_empty());
+        Self {
+            exact: recipient.as_str().to_lowercase(),
+            plain: split.map(|(user, _)| format!("{}@{domain}", user.to_lowercase())),
+            domain: format!("@{domain}"),
+            detail: split.map(|(_, detail)| detail.to_owned()),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.exact).chain(&self.plain).chain(std::iter::once(&self.domain))
+    }
+
+    /// What is said of the most precise pattern that anything is said of.
+    fn judge(&self, said: impl Fn(&str) -> Option<Vec<Mailbox>>) -> Option<Answer> {
+        let pattern = self.all().find_map(|pattern| said(pattern).map(|targets| (pattern, targets)));
+        let (pattern, targets) = pattern?;
+        Some(match targets.is_empty() {
+            true => Answer::Known,
+            // The detail goes along, as Postfix has it (`propagate_unmatched_extensions`).
+            false if Some(pattern) == self.plain.as_ref() => {
+                Answer::Alias(targets.iter().map(|target| self.with_detail(target)).collect())
+            }
+            false => Answer::Alias(targets),
+        })
+    }
+
+    fn with_detail(&self, target: &Mailbox) -> Mailbox {
+        let Some(detail) = &self.detail else { return target.clone() };
+        let local = target.local_part();
+        let detailed = format!("{local}+{detail}");
+        match local.starts_with('"') || local.contains('+') {
+            true => target.clone(),
+            false => Mailbox::from_parts(&detailed, &target.domain()).unwrap_or_else(|_| target.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox(text: &str) -> Mailbox {
+        Mailbox::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_recipient_is_known_under_three_patterns() {
+        let all = |text: &str, delimiter| Patterns::of(&mailbox(text), delimiter).all().cloned().collect::<Vec<_>>();
+        assert_eq!(all("User+X@example.org", Some('+')), ["user+x@example.org", "user@example.org", "@example.org"]);
+        assert_eq!(all("user+x@example.org", None), ["user+x@example.org", "@example.org"]);
+        assert_eq!(all("+x@example.org", Some('+')), ["+x@example.org", "@example.org"]);
+        assert_eq!(all("\"a b+x\"@example.org", Some('+')).len(), 2);
+    }
+
+    #[test]
+    fn the_most_precise_pattern_counts_and_details_go_along() {
+        let said = |pattern: &str| match pattern {
+            "user@example.org" => Some(vec![mailbox("other@example.net")]),
+            "@example.org" => Some(Vec::new()),
+            _ => None,
+        };
+        let judge = |text: &str| Patterns::of(&mailbox(text), Some('+')).judge(said);
+        assert_eq!(judge("user@example.org"), Some(Answer::Alias(vec![mailbox("other@example.net")])));
+        assert_eq!(judge("user+x@example.org"), Some(Answer::Alias(vec![mailbox("other+x@example.net")])));
+        assert_eq!(judge("anyone@example.org"), Some(Answer::Known));
+        assert_eq!(judge("anyone@example.com"), None);
+    }
+}

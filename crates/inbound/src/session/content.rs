@@ -1,0 +1,61 @@
+//! The content: whether it may come, and what becomes of it. Not responsible for looking at it.
+
+use std::time::Instant;
+
+use mailtier_smtp::Verdict;
+use mailtier_telemetry::spans;
+use mailtier_types::reply;
+use tracing::Span;
+
+use super::Session;
+use crate::record;
+use crate::transaction::Content;
+
+impl Session {
+    pub(super) fn data(&mut self) -> Verdict {
+        let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
+        // Without a lease there is no id to take: better now than after the content.
+        if !self.shared.ids.are_valid(Instant::now()) {
+            self.tally.count(&reply::QUEUE_UNAVAILABLE);
+            record::message_refused(&self.shared, &self.peer, transaction.sender(), &reply::QUEUE_UNAVAILABLE);
+            return Verdict::Reject(reply::QUEUE_UNAVAILABLE);
+        }
+        let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
+        transaction.content = Some(Content::new(span, self.shared.budget.share()));
+        Verdict::Accept
+    }
+
+    /// Only a committed message is answered with 250 (invariant 1).
+    pub(super) async fn end_of_data(&mut self) -> Verdict {
+        let Some(transaction) = self.transaction.take() else { return Verdict::Reject(reply::BAD_SEQUENCE) };
+        let sender = transaction.sender().clone();
+        let span = transaction.content.as_ref().map_or_else(Span::none, |content| content.span.clone());
+        let begun = Instant::now();
+        let verdict = match transaction.finish(&self.peer, &self.shared) {
+            Err(reply) => Err(reply),
+            Ok(ready) => {
+                let facts = record::Accepted::new(&ready.message);
+                spans::record_message(&span, facts.id, facts.size_bytes, facts.recipients);
+                let verdict = self.shared.submitter.submit(ready.message, ready.upload).await;
+                drop(ready.share);
+                verdict.map(|()| facts)
+            }
+        };
+        spans::record_verdict(&span, verdict.as_ref().err().unwrap_or(&reply::QUEUED));
+        let verdict = match verdict {
+            Ok(facts) => {
+                self.tally.accepted += 1;
+                record::message_accepted(&self.shared, &self.peer, &sender, &facts, begun.elapsed());
+                Verdict::AcceptWith(reply::QUEUED.with_text(format!("Queued as {}", facts.id)))
+            }
+            Err(reply) => {
+                self.tally.count(&reply);
+                record::message_refused(&self.shared, &self.peer, &sender, &reply);
+                Verdict::Reject(reply)
+            }
+        };
+        // XFORWARD_README: what was said of the origin holds for one message.
+        self.peer.origin = None;
+        verdict
+    }
+}

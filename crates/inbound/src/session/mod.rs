@@ -1,0 +1,111 @@
+//! One session's questions answered: whom to greet, who logs in, which recipients to take, when a message may be called
+//! queued. Not responsible for the dialogue, which is the engine's, nor for the socket, which is the transport's.
+//!
+//! | module | answers |
+//! |---|---|
+//! | `greeting` | the connection, EHLO, XCLIENT and XFORWARD |
+//! | `envelope` | MAIL and RCPT |
+//! | `content` | DATA, BDAT and the end of data |
+//! | `login` | AUTH |
+//! | `inquiries` | VRFY, EXPN, ETRN |
+
+mod content;
+mod envelope;
+mod greeting;
+mod inquiries;
+mod login;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mailtier_smtp::{Question, TlsInfo, Verdict};
+use mailtier_transport::server::Handler;
+use mailtier_types::TenantId;
+
+use crate::limits::{Account, ClientKey, Held};
+use crate::peer::Peer;
+use crate::record::Tally;
+use crate::shared::Shared;
+use crate::transaction::Transaction;
+
+/// The server's side of one session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    peer: Peer,
+    transaction: Option<Transaction>,
+    /// A login under way.
+    attempt: Option<login::Attempt>,
+    tally: Tally,
+    /// What counts against the limits of the client, and of the user.
+    client_slot: Option<Held<ClientKey>>,
+    user_slot: Option<Held<Arc<str>>>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
+        Self {
+            shared,
+            peer,
+            transaction: None,
+            attempt: None,
+            tally: Tally::default(),
+            client_slot: None,
+            user_slot: None,
+        }
+    }
+
+    /// What is said about the session when it is over.
+    pub(crate) const fn summary(&self) -> (&Peer, &Tally) {
+        (&self.peer, &self.tally)
+    }
+
+    /// Whose limits count. Clients that may send to anyone are not limited by where they are.
+    fn account(&self) -> Account<'_> {
+        let peer = &self.peer;
+        let tenant: TenantId = peer.tenant();
+        let client = (!peer.trusted).then(|| (ClientKey::of(peer.address.ip()), peer.settings.limits));
+        Account { client, user: peer.user.as_ref().map(|user| &user.name), tenant }
+    }
+}
+
+impl Handler for Session {
+    async fn ask(&mut self, question: Question) -> Verdict {
+        match question {
+            Question::Connect => self.connect().await,
+            Question::Hello { name, extended } => self.hello(name, extended),
+            Question::SaslStart(mechanism, initial) => self.sasl_start(mechanism, initial).await,
+            Question::SaslResponse(response) => self.sasl_response(response).await,
+            Question::Impersonate(attributes) => self.impersonate(&attributes).await,
+            Question::Forward(attributes) => self.forward(attributes),
+            Question::Mail(parameters) => self.mail(*parameters),
+            Question::Rcpt(parameters) => self.rcpt(parameters).await,
+            Question::Verify(address) => self.verify(&address).await,
+            Question::Expand(address) => self.expand(&address).await,
+            Question::StartQueue(node) => self.start_queue(&node).await,
+            Question::Data => self.data(),
+            Question::EndOfData { .. } => self.end_of_data().await,
+        }
+    }
+
+    async fn body(&mut self, chunk: Bytes) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.take(&chunk, &self.peer, &self.shared).await;
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Some(mut content) = self.transaction.take().and_then(|transaction| transaction.content) {
+            content.drop_all(&self.shared);
+        }
+    }
+
+    fn tls(&mut self, info: &TlsInfo) {
+        self.peer.tls = Some(Arc::new(info.clone()));
+        // RFC 3207 §4.2.
+        self.peer.helo.clear();
+        self.peer.extended = false;
+        self.peer.user = None;
+        self.user_slot = None;
+    }
+}

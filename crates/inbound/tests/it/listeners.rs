@@ -1,0 +1,185 @@
+//! Listeners with settings of their own, and what stands before them.
+
+use std::time::Duration;
+
+use mailtier_config::{ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig};
+use mailtier_tls::ClientTls;
+use tokio::net::TcpStream;
+
+use crate::client::{Client, queued_as};
+use crate::delivery::write_certificate;
+use crate::system::usual;
+
+const CONTENT: &[u8] = b"Subject: x\r\n\r\ntext\r\n";
+
+fn listener(change: impl FnOnce(&mut ListenerConfig)) -> ListenerConfig {
+    let mut listener = ListenerConfig {
+        name: "tested".into(),
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        ..ListenerConfig::default()
+    };
+    change(&mut listener);
+    listener
+}
+
+#[tokio::test]
+async fn tls_from_the_first_octet() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+    write_certificate(&certificate, &key);
+    let (queue, _replica, system) = usual(|config| {
+        (config.inbound.tls_certificate, config.inbound.tls_key) = (Some(certificate), Some(key));
+        config.inbound.listen.clear();
+        config.inbound.listeners = vec![listener(|one| one.tls = ListenerTls::Implicit)];
+    })
+    .await;
+    let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();
+    let connector = ClientTls::opportunistic().unwrap().connector(mailtier_tls::KeyExchange::Classical);
+    let stream = TcpStream::connect(system.address).await.unwrap();
+    let mut client = Client::over(connector.connect(name, stream).await.unwrap());
+    assert_eq!(client.reply().await, "220 mx.example.org ESMTP");
+    client.send(b"EHLO client.example.com\r\n").await;
+    let mut offered = Vec::new();
+    loop {
+        let line = client.line().await.unwrap();
+        offered.push(line[4..].to_owned());
+        if line.starts_with("250 ") {
+            break;
+        }
+    }
+    assert!(offered.contains(&"REQUIRETLS".to_owned()) && !offered.contains(&"STARTTLS".to_owned()), "{offered:?}");
+    let id = queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+    assert!(String::from_utf8(queue.content(id)).unwrap().contains("with ESMTPS "));
+    let mut clear = Client::connect(system.address).await;
+    clear.send(b"EHLO client.example.com\r\n").await;
+    while let Some(line) = clear.line().await {
+        assert!(!line.starts_with("250"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_only_its_word_counts() {
+    let (queue, _replica, system) = usual(|config| {
+        config.inbound.listen.clear();
+        config.inbound.listeners = vec![listener(|one| {
+            one.proxy_networks = vec!["127.0.0.0/8".parse().unwrap()];
+            // The proxy's own network: whoever is behind it is not of it.
+            one.relay_networks = Some(vec!["127.0.0.0/8".parse().unwrap()]);
+        })];
+    })
+    .await;
+    let mut client = Client::connect(system.address).await;
+    client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 25\r\n").await;
+    assert_eq!(client.reply().await, "220 mx.example.org ESMTP");
+    client.say("EHLO client.example.com").await;
+    let id = queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+    assert!(String::from_utf8(queue.content(id)).unwrap().contains("([192.0.2.7])"));
+    client.say("MAIL FROM:<a@example.org>").await;
+    assert_eq!(client.say("RCPT TO:<a@example.com>").await, "550 5.7.1 Relaying denied");
+    for bad in [
+        &b"EHLO client.example.com\r\n"[..],
+        b"PROXY TCP4 nonsense\r\n",
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 99999 25\r\n",
+    ] {
+        let mut client = Client::connect(system.address).await;
+        client.send(bad).await;
+        assert_eq!(client.line().await, None, "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_of_a_stranger_is_no_header() {
+    let (_queue, _replica, system) = usual(|config| {
+        config.inbound.listen.clear();
+        let proxies = vec!["192.0.2.0/24".parse().unwrap()];
+        config.inbound.listeners = vec![listener(|one| one.proxy_networks = proxies)];
+    })
+    .await;
+    let mut client = Client::connect(system.address).await;
+    client.send(b"PROXY TCP4 10.0.0.1 198.51.100.1 5000 25\r\n").await;
+    assert_eq!(client.line().await, None, "not from a listed proxy");
+    // And where no proxy is expected, it is a command that nobody knows.
+    let (_queue, _replica, system) = usual(|_| {}).await;
+    let mut client = Client::connect(system.address).await;
+    assert_eq!(client.reply().await, "220 mx.example.org ESMTP");
+    assert_eq!(client.say("PROXY TCP4 10.0.0.1 198.51.100.1 5000 25").await, "500 5.5.2 Command not recognised");
+}
+
+#[tokio::test]
+async fn lmtp_answers_for_each_recipient() {
+    let (queue, _replica, system) = usual(|config| {
+        config.inbound.listen.clear();
+        config.inbound.listeners = vec![listener(|one| one.protocol = ListenerProtocol::Lmtp)];
+    })
+    .await;
+    let mut client = Client::connect(system.address).await;
+    assert_eq!(client.reply().await, "220 mx.example.org LMTP");
+    client.say("LHLO client.example.com").await;
+    let first = client.mail(&["a@example.org", "b@example.org"], CONTENT).await;
+    assert_eq!(client.reply().await, first);
+    assert!(String::from_utf8(queue.content(queued_as(&first))).unwrap().contains("with LMTP "));
+}
+
+#[tokio::test]
+async fn who_does_not_wait_for_the_greeting_is_turned_away() {
+    let (_queue, _replica, system) = usual(|config| config.inbound.greeting_delay = Duration::from_millis(300)).await;
+    let mut hasty = Client::connect(system.address).await;
+    hasty.send(b"EHLO client.example.com\r\n").await;
+    assert_eq!(hasty.reply().await, "554 5.5.1 Client spoke before its turn");
+    assert_eq!(hasty.line().await, None);
+    assert_eq!(Client::connect(system.address).await.reply().await, "220 mx.example.org ESMTP");
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_sessions_and_a_network_its_own_settings() {
+    let (_queue, _replica, system) = usual(|config| {
+        config.inbound.client_sessions = 1;
+        config.inbound.client_messages_per_minute = 1;
+        config.inbound.networks = vec![NetworkConfig {
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            refuse: Some("You are not welcome".into()),
+            ..NetworkConfig::default()
+        }];
+        config.inbound.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut one = system.client().await;
+    let mut two = Client::connect(system.address).await;
+    assert_eq!(two.reply().await, "421 4.7.0 Too many connections from your address");
+    assert!(one.say("MAIL FROM:<a@example.com>").await.starts_with("250 "));
+    assert!(one.say("RSET").await.starts_with("250 "));
+    assert!(one.say("MAIL FROM:<a@example.com>").await.starts_with("450 4.7.1 "));
+    // Another client, says a proxy that is trusted with it: with limits of its own, or none at all.
+    assert_eq!(one.say("XCLIENT ADDR=198.51.100.1 NAME=client.example.com").await, "220 mx.example.org ESMTP");
+    one.say("EHLO client.example.com").await;
+    assert!(one.say("MAIL FROM:<a@example.com>").await.starts_with("250 "));
+    assert!(one.say("RSET").await.starts_with("250 "));
+    assert_eq!(one.say("XCLIENT ADDR=192.0.2.9").await, "550 5.7.1 You are not welcome");
+    assert!(system.client().await.say("NOOP").await.starts_with("250 "), "the session's place was given back");
+}
+
+#[tokio::test]
+async fn what_a_sender_asks_for_reaches_the_queue() {
+    let (queue, _replica, system) = usual(|_| {}).await;
+    let mut client = system.client().await;
+    let mail = "MAIL FROM:<a@example.com> RET=HDRS ENVID=Q+2B1 BY=100;N MT-PRIORITY=3";
+    assert_eq!(client.say(mail).await, "250 2.3.6 Sender OK, priority changed", "strangers come before nobody");
+    assert!(client.say("RCPT TO:<a@example.org> NOTIFY=SUCCESS ORCPT=rfc822;b@example.com").await.starts_with("250 "));
+    assert!(client.say("RCPT TO:<c@example.org>").await.starts_with("250 "));
+    client.send(b"BDAT 7\r\nSubject").await;
+    assert_eq!(client.reply().await, "250 2.0.0 Chunk received");
+    client.send(b"BDAT 16 LAST\r\n: x\r\n\r\n.\r\n.\r\n.\r\n").await;
+    let id = queued_as(&client.reply().await);
+    assert!(queue.content(id).ends_with(b"\r\nSubject: x\r\n\r\n.\r\n.\r\n.\r\n"));
+    queue.read(|stored| {
+        let envelope = &stored.messages[&id].envelope;
+        let options = &envelope.options;
+        assert_eq!(envelope.priority, 0);
+        assert_eq!(options.envelope_id.as_ref().unwrap().as_str(), "Q+1");
+        assert_eq!(options.requests.len(), 1);
+        assert_eq!(options.requests[0].notify.unwrap().to_string(), "SUCCESS");
+        assert_eq!(options.requests[0].original.as_ref().unwrap().to_string(), "rfc822;b@example.com");
+        let left = options.deliver_by.unwrap().at.since(options.received_at);
+        assert!((90..=100).contains(&left.as_secs()), "{left:?}");
+    });
+}

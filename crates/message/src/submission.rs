@@ -1,0 +1,67 @@
+//! What a submission server adds to a message that lacks it (RFC 6409 §8.2 and §8.3): Date and Message-ID. Not
+//! responsible for who submits.
+
+use mailtier_types::{MessageId, Timestamp};
+
+use crate::header::has_field;
+use crate::{date, text};
+
+/// What is added before the header section of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// Whole fields, with CRLF at the end of each; and the empty line that ends a header section, where the content had
+    /// none.
+    pub fields: Vec<u8>,
+    /// The Message-ID that was added, with its angle brackets.
+    pub message_id: Option<String>,
+}
+
+/// What the beginning of a content lacks. `section` is its header section, `content` as much of it as there is.
+#[must_use]
+pub fn complete(section: &[u8], content: &[u8], id: MessageId, host: &str, at: Timestamp) -> Completion {
+    let mut completion = Completion::default();
+    let mut fields = String::new();
+    if !has_field(section, "Date") {
+        text::field(&mut fields, "Date", &date::rfc5322(at));
+    }
+    if !has_field(section, "Message-ID") {
+        let message_id = format!("<{id}@{}>", text::host(host));
+        text::field(&mut fields, "Message-ID", &message_id);
+        completion.message_id = Some(message_id);
+    }
+    let has_no_header = section.is_empty() && !content.starts_with(b"\r\n");
+    if has_no_header && !content.is_empty() {
+        fields.push_str("\r\n");
+    }
+    completion.fields = fields.into_bytes();
+    completion
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(content: &str) -> String {
+        let section = crate::original_headers(content.as_bytes(), usize::MAX);
+        let id = MessageId::from_i64(123_456_789_012_345).unwrap();
+        let done = complete(section, content.as_bytes(), id, "mx.example.org", Timestamp::from_secs(1_800_000_000));
+        assert_eq!(done.message_id.is_some(), !content.to_lowercase().contains("message-id:"), "{content}");
+        String::from_utf8([&done.fields[..], content.as_bytes()].concat()).unwrap()
+    }
+
+    #[test]
+    fn only_what_lacks_is_added() {
+        let whole = "date: x\r\nMessage-Id: <a@b>\r\n\r\nbody\r\n";
+        assert_eq!(completed(whole), whole);
+        let (date, id) = ("Date: Fri, 15 Jan 2027 08:00:00 +0000\r\n", "Message-ID: <");
+        let done = completed("Subject: x\r\n\r\nDate: in the body\r\n");
+        assert!(
+            done.starts_with(&format!("{date}{id}"))
+                && done.ends_with("@mx.example.org>\r\nSubject: x\r\n\r\nDate: in the body\r\n")
+        );
+        assert!(completed("Subject: x\r\n date: folded\r\n\r\n").starts_with(date));
+        assert!(completed("Message-ID:\r\n <a@b>\r\n\r\n").starts_with(&format!("{date}Message-ID:\r\n <a@b>")));
+        assert!(completed("hello\r\n").ends_with("@mx.example.org>\r\n\r\nhello\r\n"), "no header becomes one");
+        assert!(completed("\r\nhello\r\n").ends_with("@mx.example.org>\r\n\r\nhello\r\n"));
+    }
+}

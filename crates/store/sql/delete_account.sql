@@ -1,0 +1,2 @@
+-- Removes a user.
+DELETE FROM account WHERE name = $1::text RETURNING name

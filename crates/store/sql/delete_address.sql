@@ -1,0 +1,2 @@
+-- Forgets a recipient.
+DELETE FROM address WHERE pattern = $1::text RETURNING pattern
