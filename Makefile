@@ -53,6 +53,23 @@ generate: ## Writes the documents that come from the types
 chaos: setup ## A long campaign of kills under load (CHAOS_SECONDS, default 600)
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked -p mailtier-testkit --test it chaos -- --nocapture --test-threads=1
 
+# What coverage-guided fuzzing needs of the compiler; without sanitizers, since nothing here is unsafe.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Ccodegen-units=1 --cfg fuzzing
+
+.PHONY: fuzz
+fuzz: ## Fuzzes what strangers can say, FUZZ_SECONDS for each target (default 60)
+	@deploy/setup.sh g++:g++ cargo:rustup
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --target "$$(rustc -vV | sed -n 's/^host: //p')" \
+		--target-dir target/fuzz -p mailtier-fuzz --features libfuzzer
+	@for target in address command header proxy reply sasl; do \
+		mkdir -p "target/fuzz/found/$$target"; \
+		FUZZ_TARGET=$$target target/fuzz/*/release/mailtier-fuzz -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 \
+			-print_final_stats=1 -artifact_prefix="target/fuzz/$$target-" \
+			"target/fuzz/found/$$target" "crates/fuzz/corpus/$$target" || exit 1; \
+	done
+
 .PHONY: bench
 bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, unpacked aside)
 	@$(MAKE) --no-print-directory build PROFILE=release

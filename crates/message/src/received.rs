@@ -180,6 +180,7 @@ mod tests {
 
     #[test]
     fn keywords_of_the_registry() {
+        // RFC 3848, RFC 6531 section 4.3.
         let plain = Transmission::default();
         assert_eq!(with_keyword(Transmission { tls: true, smtputf8: true, ..plain }), "SMTP");
         assert_eq!(with_keyword(Transmission { extended: true, tls: true, authenticated: true, ..plain }), "ESMTPSA");

@@ -256,6 +256,7 @@ mod tests {
 
     #[test]
     fn scram_as_in_rfc_7677() {
+        // RFC 7677 section 3.
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let keys = ScramKeys::derive("pencil", salt, NonZeroU32::new(4096).unwrap());
         let mut exchange = begun(SaslMechanism::ScramSha256);
@@ -322,6 +323,17 @@ mod tests {
         assert_eq!(login.settled(true), Step::Done);
         assert_eq!(login.settled(true), Step::Failed, "once");
         assert!(!format!("{asked:?}").contains("secret"), "a password is not shown");
+    }
+
+    #[test]
+    fn a_certificate_is_for_whom_it_says_or_for_whom_is_wanted() {
+        // RFC 4422 appendix A.
+        let mut exchange = begun(SaslMechanism::External);
+        assert_eq!(exchange.begin(None), Ok(Step::Challenge(Vec::new())));
+        assert_eq!(exchange.respond(b""), Ok(Step::Check(Check::Certificate { name: None })));
+        let wanted = Ok(Step::Check(Check::Certificate { name: Some("user".into()) }));
+        assert_eq!(begun(SaslMechanism::External).begin(Some(b"user")), wanted);
+        assert_eq!(begun(SaslMechanism::External).begin(Some(b"us\0er")), Err(ExchangeError::Malformed));
     }
 
     #[test]

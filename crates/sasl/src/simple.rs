@@ -53,6 +53,7 @@ mod tests {
 
     #[test]
     fn plain_has_three_parts() {
+        // RFC 4616 section 2.
         assert_eq!(plain(b"\0user\0secret"), Ok(("user".into(), Password("secret".into()))));
         assert_eq!(plain(b"user\0user\0secret"), Ok(("user".into(), Password("secret".into()))));
         assert_eq!(plain(b"admin\0user\0secret"), Err(ExchangeError::ForAnother));

@@ -51,6 +51,7 @@ mod tests {
 
     #[test]
     fn both_forms() {
+        // RFC 7628 section 4.
         let bearer = |text: &str| parse(SaslMechanism::OAuthBearer, text.as_bytes());
         let google = |text: &str| parse(SaslMechanism::XOAuth2, text.as_bytes());
         assert_eq!(

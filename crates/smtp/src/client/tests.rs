@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_types::{Cause, Mailbox, ReversePath};
+use mailtier_types::{ByMode, Cause, EnvelopeId, Mailbox, OriginalRecipient, RecipientRequest, Return, ReversePath};
 use proptest::prelude::*;
 
-use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, Transaction, Wishes};
+use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, RemainingTime, Transaction, Wishes};
 use crate::TlsInfo;
 
 /// Where the octets of both sides are cut: after as many as the numbers say, in turn.
@@ -40,6 +40,7 @@ struct Play {
     said: Vec<u8>,
     body: Vec<Vec<u8>>,
     was_ready: bool,
+    wishes: Wishes,
 }
 
 impl Play {
@@ -47,7 +48,16 @@ impl Play {
     fn new(cuts: Cuts) -> Self {
         let now = Instant::now();
         let session = ClientSession::new(Arc::new(ClientConfig::new("client.example")), now);
-        Self { session, now, cuts, log: String::new(), said: Vec::new(), body: Vec::new(), was_ready: false }
+        Self {
+            session,
+            now,
+            cuts,
+            log: String::new(),
+            said: Vec::new(),
+            body: Vec::new(),
+            was_ready: false,
+            wishes: Wishes::default(),
+        }
     }
 
     /// Does what the inputs of a transcript say, and returns the transcript of what happened.
@@ -87,9 +97,16 @@ impl Play {
 
     fn command(&mut self, command: &str) {
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        if verb == "wish" {
+            return self.wish(rest);
+        }
         self.was_ready = false;
         match verb {
             "begin" => self.begin(rest),
+            "lmtp" => {
+                let config = ClientConfig { lmtp: true, ..ClientConfig::new("client.example") };
+                self.session = ClientSession::new(Arc::new(config), self.now);
+            }
             "quit" => self.session.quit(self.now),
             "starttls" => self.session.start_tls(self.now),
             "handshake" => {
@@ -107,6 +124,36 @@ impl Play {
         self.settle();
     }
 
+    /// What the next transaction asks for beside delivery.
+    fn wish(&mut self, rest: &str) {
+        for word in rest.split(' ') {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let wishes = &mut self.wishes;
+            match name {
+                "binary" => wishes.binary = true,
+                "requiretls" => wishes.require_tls = true,
+                "probe" => wishes.probe = true,
+                "priority" => wishes.priority = value.parse().unwrap(),
+                "headers" => wishes.ret = Some(Return::Headers),
+                "envid" => wishes.envelope_id = Some(EnvelopeId::new(value).unwrap()),
+                "by" => {
+                    let (seconds, mode) = value.split_at(value.len() - 1);
+                    let mode = if mode == "R" { ByMode::Return } else { ByMode::Notify };
+                    wishes.deliver_by = Some(RemainingTime { seconds: seconds.parse().unwrap(), mode, trace: true });
+                }
+                "for" => {
+                    let parts: Vec<&str> = value.split(';').collect();
+                    wishes.requests.push(RecipientRequest {
+                        recipient: Mailbox::parse(parts[0]).unwrap(),
+                        notify: Some(parts[1].parse().unwrap()),
+                        original: Some(OriginalRecipient::new(parts[2], parts[3]).unwrap()),
+                    });
+                }
+                other => panic!("{other} is no wish"),
+            }
+        }
+    }
+
     /// `[8bit] [utf8] sender recipients… = content`.
     fn begin(&mut self, rest: &str) {
         let (envelope, content) = rest.split_once(" = ").unwrap();
@@ -121,7 +168,7 @@ impl Play {
             eight_bit,
             smtputf8,
             size_bytes: content.len() as u64,
-            wishes: Wishes::default(),
+            wishes: std::mem::take(&mut self.wishes),
         };
         self.body = content.chunks(self.cuts.next(content.len().max(1))).map(<[u8]>::to_vec).collect();
         self.session.begin(transaction, self.now);
@@ -1155,4 +1202,166 @@ proptest! {
             prop_assert!(line.ends_with(b"\r\n") && !line[..line.len() - 2].contains(&b'\r'));
         }
     }
+}
+
+const CAPABLE: &str = "
+    S: 220 mx.example.org ESMTP
+    C: EHLO client.example
+    S: 250-mx.example.org
+    S: 250-PIPELINING
+    S: 250-DSN
+    S: 250-CHUNKING
+    S: 250-BINARYMIME
+    S: 250-REQUIRETLS
+    S: 250-DELIVERBY
+    S: 250 MT-PRIORITY MIXER
+    = ready pipelining
+";
+
+#[test]
+fn what_a_sender_asks_for_is_passed_on_where_it_is_offered() {
+    // RFC 3461, RFC 2852, RFC 6710, RFC 8689.
+    check(&format!(
+        "{CAPABLE}
+        > wish headers envid=Q+1 by=100R priority=-3 requiretls for=b@example.org;NEVER;rfc822;x=y@example.com for=c@example.org;SUCCESS,DELAY;utf-8;ü@example.com
+        > begin a@example.com b@example.org c@example.org d@example.org = x
+        C: MAIL FROM:<a@example.com> REQUIRETLS RET=HDRS ENVID=Q+2B1 BY=100;RT MT-PRIORITY=-3
+        C: RCPT TO:<b@example.org> NOTIFY=NEVER ORCPT=rfc822;x+3Dy@example.com
+        C: RCPT TO:<c@example.org> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;\\x{{FC}}@example.com
+        C: RCPT TO:<d@example.org>
+        C: DATA
+        S: 250 ok
+        S: 550 no
+        S: 550 no
+        S: 550 no
+        S: 554 nobody
+        = finished, reusable
+        = rcpt: 550 no
+        = rcpt: 550 no
+        = rcpt: 550 no
+        = ready pipelining
+        "
+    ));
+    // Elsewhere it is left out, where that does not matter.
+    check(&format!(
+        "{PLAIN}
+        > wish headers envid=Q+1 by=100N priority=3 for=b@example.org;NEVER;rfc822;x@example.com
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        S: 550 no
+        = finished, reusable
+        = mail: 550 no
+        = ready
+        "
+    ));
+}
+
+#[test]
+fn what_must_not_be_left_out_is_not_sent_elsewhere() {
+    for (wish, said) in [
+        ("requiretls", "RequireTls 5.7.30 (REQUIRETLS is asked for and the remote does not offer it)"),
+        ("by=100R", "NotCapable 5.3.3 (a time limit is set and the remote does not offer DELIVERBY)"),
+        ("binary", "Conversion 5.6.3 (the content is binary and the remote does not offer BINARYMIME)"),
+    ] {
+        check(&format!(
+            "{PLAIN}
+            > wish {wish}
+            > begin a@example.com b@example.org = x
+            = finished, reusable
+            = mail: {said}
+            = ready
+            "
+        ));
+    }
+}
+
+#[test]
+fn binary_content_is_counted_and_goes_as_it_is() {
+    // RFC 3030: the content waits for the replies to RCPT, since nothing stops it once its length is said.
+    check(&format!(
+        "{CAPABLE}
+        > wish binary
+        > begin a@example.com b@example.org c@example.org = .\\r\\nx\\r\\n
+        C: MAIL FROM:<a@example.com> BODY=BINARYMIME
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        S: 250 ok
+        S: 250 ok
+        S: 550 no
+        C: BDAT 6 LAST
+        C: .
+        C: x
+        S: 250 taken
+        = finished, reusable
+        = final: 250 taken
+        = rcpt: 550 no
+        = ready pipelining
+        > wish binary
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com> BODY=BINARYMIME
+        C: RCPT TO:<b@example.org>
+        S: 250 ok
+        S: 550 no
+        = finished, reusable
+        = rcpt: 550 no
+        = ready pipelining
+        "
+    ));
+}
+
+#[test]
+fn a_probe_asks_and_sends_nothing() {
+    check(&format!(
+        "{CAPABLE}
+        > wish probe
+        > begin <> b@example.org c@example.org = x
+        C: MAIL FROM:<>
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: RSET
+        S: 250 ok
+        S: 250 there
+        S: 550 not there
+        S: 250 ok
+        = finished, reusable
+        = rcpt: 250 there
+        = rcpt: 550 not there
+        = ready pipelining
+        "
+    ));
+}
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    // RFC 2033 section 4.2.
+    check(
+        "
+        > lmtp
+        S: 220 store.example LMTP
+        C: LHLO client.example
+        S: 250-store.example
+        S: 250 PIPELINING
+        = ready pipelining
+        > begin a@example.com b@example.org c@example.org d@example.org = x
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: RCPT TO:<d@example.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 550 no
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 250 stored
+        S: 452 full
+        = finished, reusable
+        = final: 250 stored
+        = rcpt: 550 no
+        = final: 452 full
+        = ready pipelining
+        ",
+    );
 }

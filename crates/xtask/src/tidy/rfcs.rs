@@ -4,42 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
 use super::{Finding, Source};
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rfcs {
-    rfc: Vec<Rfc>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rfc {
-    number: u32,
-    #[serde(rename = "title")]
-    _title: String,
-    state: State,
-    #[serde(rename = "note", default)]
-    _note: String,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Done,
-    Partial,
-    Todo,
-}
+use crate::rfcs::{Rfc, Rfcs, State};
 
 /// RFCs that are marked done without the citations to show it.
 ///
 /// # Errors
 /// `rfc.toml` cannot be read.
 pub(super) fn check(root: &Path, sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
-    let text = fs::read_to_string(root.join("rfc.toml")).context("cannot read rfc.toml")?;
-    let rfcs: Rfcs = toml::from_str(&text).context("rfc.toml")?;
+    let rfcs = Rfcs::read(root)?;
     let dialogues = read_dialogues(root)?;
     Ok(rfcs
         .rfc
