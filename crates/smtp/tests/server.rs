@@ -472,3 +472,125 @@ proptest::proptest! {
         }
     }
 }
+
+/// A session after EHLO, MAIL and RCPT.
+fn addressed(config: ServerConfig) -> Driver {
+    let mut driver = Driver::new(config);
+    driver.feed(b"EHLO c\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n", || usize::MAX);
+    driver.said.clear();
+    driver
+}
+
+#[test]
+fn only_one_end_of_data_is_one() {
+    // Every way to write a dot on a line of its own that some server takes for the end (RFC 5321 section 4.1.1.4).
+    let ends = ["\r\n", "\n", "\r", "\r\r\n", "\n\r", "\0\r\n", "\r\0\n", ""];
+    for policy in [LinePolicy::Strict, LinePolicy::Normalize] {
+        for (before, after) in ends.iter().flat_map(|before| ends.iter().map(move |after| (*before, *after))) {
+            let is_end = before.ends_with("\r\n") && before != "\r\0\n" && after == "\r\n";
+            for step in [1, 2, usize::MAX] {
+                let mut driver = addressed(ServerConfig { lines: policy, ..ServerConfig::new("mx.example.org") });
+                driver.feed(b"DATA\r\n", || usize::MAX);
+                let smuggled = format!("x{before}.{after}RSET\r\nMAIL FROM:<evil@example.org>\r\n");
+                driver.feed(smuggled.as_bytes(), || step);
+                let replies = String::from_utf8_lossy(&driver.said).lines().count();
+                let place = format!("{before:?}.{after:?} {policy:?} by {step}");
+                assert_eq!(replies > 1, is_end, "{place}: {:?}", String::from_utf8_lossy(&driver.said));
+                driver.feed(b"\r\n.\r\n", || step);
+                let taken: usize = driver.accepted.len();
+                assert!(taken <= 1, "{place}");
+                for content in &driver.accepted {
+                    let bare = content.windows(2).any(|pair| (pair[0] == b'\r') != (pair[1] == b'\n'));
+                    assert!(!bare && content.first() != Some(&b'\n') && !content.contains(&0), "{place}: {content:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn control_octets_are_refused_wherever_they_stand() {
+    let mut config = ServerConfig::new("mx.example.org");
+    config.limits.errors = u32::MAX;
+    config.max_hold_seconds = 1000;
+    config.sasl = Some(SaslOffer { mechanisms: vec![SaslMechanism::Plain], in_clear: true, required: false });
+    let lines = [
+        "EHLO cl*ient.example",
+        "MAIL FROM:<a*b@example.com>",
+        "MAIL FROM:<\"a*b\"@example.com>",
+        "MAIL FROM:<a@exam*ple.com>",
+        "MAIL FROM:<a@example.com>* SIZE=1",
+        "MAIL FROM:<a@example.com> SIZE=*1",
+        "MAIL FROM:<a@example.com> BODY=8BIT*MIME",
+        "MAIL FROM:<a@example.com> ENVID=a*b",
+        "MAIL FROM:<a@example.com> RET=HD*RS",
+        "MAIL FROM:<a@example.com> BY=10*;R",
+        "MAIL FROM:<a@example.com> HOLDFOR=1*0",
+        "MAIL FROM:<a@example.com> HOLDUNTIL=2027-01-01T00:00:00*Z",
+        "MAIL FROM:<a@example.com> MT-PRIORITY=*1",
+        "MAIL FROM:<a@example.com> AUTH=a*b",
+        "RCPT TO:<a*b@example.org>",
+        "RCPT TO:<@x*y:a@example.org>",
+        "RCPT TO:<a@example.org> NOTIFY=NEV*ER",
+        "RCPT TO:<a@example.org> ORCPT=rfc822;a*b",
+        "AUTH PLAIN YW*Jj",
+        "VRFY a*b",
+        "BDAT 1*0 LAST",
+    ];
+    for octet in (0..32).chain([127]).filter(|octet| *octet != b'\n') {
+        for line in lines {
+            let mut driver =
+                if line.starts_with("RCPT") { addressed(config.clone()) } else { Driver::new(config.clone()) };
+            driver.feed(b"EHLO c\r\n", || usize::MAX);
+            driver.said.clear();
+            let line: Vec<u8> = line.bytes().map(|byte| if byte == b'*' { octet } else { byte }).collect();
+            driver.feed(&[&line[..], b"\r\n"].concat(), || usize::MAX);
+            let said = String::from_utf8_lossy(&driver.said).into_owned();
+            assert!(said.starts_with("500 5.5.2 "), "{}: {said}", line.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn a_trickle_does_not_hold_a_session() {
+    for prefix in ["", "DATA\r\n", "BDAT 1000000\r\n"] {
+        let mut driver = addressed(ServerConfig::new("mx.example.org"));
+        driver.feed(prefix.as_bytes(), || usize::MAX);
+        driver.said.clear();
+        let begun = driver.now;
+        while driver.open && driver.now < begun + Duration::from_secs(3600) {
+            driver.now += Duration::from_secs(20);
+            driver.session.handle_timeout(driver.now);
+            driver.run();
+            if driver.open {
+                driver.feed(b"x", || 1);
+            }
+        }
+        assert!(driver.now - begun <= Duration::from_secs(340), "{prefix:?}: {:?}", driver.now - begun);
+        assert!(driver.said.starts_with(b"421 4.4.2 "), "{prefix:?}");
+    }
+    // A slow line is served, as long as it takes.
+    let mut driver = addressed(ServerConfig::new("mx.example.org"));
+    driver.feed(b"DATA\r\n", || usize::MAX);
+    for _ in 0..2000 {
+        driver.now += Duration::from_secs(1);
+        driver.session.handle_timeout(driver.now);
+        driver.feed(&[&[b'x'; 598][..], b"\r\n"].concat(), || usize::MAX);
+    }
+    driver.feed(b".\r\n", || usize::MAX);
+    assert_eq!(driver.accepted.len(), 1);
+}
+
+#[test]
+fn a_million_recipients_cost_nothing_but_their_replies() {
+    let mut driver = addressed(ServerConfig { max_recipients: 100, ..ServerConfig::new("mx.example.org") });
+    let group = b"RCPT TO:<b@example.org>\r\n".repeat(1000);
+    let mut accepted = 1;
+    for _ in 0..1000 {
+        driver.feed(&group, || usize::MAX);
+        accepted += driver.said.windows(4).filter(|window| window == b"250 ").count();
+        driver.said.clear();
+    }
+    assert!(driver.open);
+    assert_eq!(accepted, 100);
+}

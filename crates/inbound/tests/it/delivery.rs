@@ -130,6 +130,31 @@ async fn strangers_are_not_relayed_for_and_our_networks_are() {
         assert_eq!(client.say(&format!("RCPT TO:<{denied}>")).await, "550 5.7.1 Relaying denied", "{denied}");
     }
     assert_eq!(client.say("RCPT TO:<Postmaster>").await, "250 2.1.5 Recipient OK");
+    client.say("RSET").await;
+    // RFC 5321 section 3.6.1 and appendix F.2: whatever form a route has, and whoever asks, the null sender too.
+    client.say("MAIL FROM:<> SMTPUTF8").await;
+    for denied in [
+        "<@example.org:a@example.com>",
+        "<@example.org,@mx.example.org:a@example.com>",
+        "<\"a@example.com\"@example.org>",
+        "<\"a%example.com\"@example.org>",
+        "<example.com!a@example.org>",
+        "<a%example.com%example.org@example.org>",
+        "<a@[IPv6:::1]>",
+        "<a@[127.0.0.1]>",
+        "<a@exаmple.org>",
+        "<a@example。com>",
+        "<a@ｅxample.com>",
+    ] {
+        let said = client.say(&format!("RCPT TO:{denied}")).await;
+        assert!(said.starts_with("550 5.7.1 "), "{denied}: {said}");
+    }
+    for malformed in
+        ["<a@example.org@example.com>", "<a@example.com>@example.org", "a@example.com", "<a@example.org\u{0}>"]
+    {
+        let said = client.say(&format!("RCPT TO:{malformed}")).await;
+        assert!(said.starts_with("50"), "{malformed}: {said}");
+    }
     let (queue, _replica, system) =
         usual(|config| config.inbound.relay_networks = vec!["127.0.0.0/8".parse().unwrap()]).await;
     queued_as(&system.client().await.mail(&["a@example.com"], CONTENT).await);
@@ -162,9 +187,14 @@ pub(crate) fn write_certificate(certificate: &Path, key: &Path) {
 pub(crate) async fn tls_client(system: &System) -> Client {
     let mut client = system.client().await;
     assert_eq!(client.say("STARTTLS").await, "220 2.0.0 Ready to start TLS");
-    let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();
-    let connector = ClientTls::opportunistic().unwrap().connector(mailtier_tls::KeyExchange::PostQuantum);
-    let mut client = Client::over(connector.connect(name, client.into_inner()).await.unwrap());
+    let mut client = in_tls(client).await;
     client.say("EHLO client.example.com").await;
     client
+}
+
+/// The same connection after a handshake.
+pub(crate) async fn in_tls(client: Client) -> Client {
+    let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();
+    let connector = ClientTls::opportunistic().unwrap().connector(mailtier_tls::KeyExchange::PostQuantum);
+    Client::over(connector.connect(name, client.into_inner()).await.unwrap())
 }

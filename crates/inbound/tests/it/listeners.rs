@@ -183,3 +183,36 @@ async fn what_a_sender_asks_for_reaches_the_queue() {
         assert!((90..=100).contains(&left.as_secs()), "{left:?}");
     });
 }
+
+#[tokio::test]
+async fn what_is_said_in_clear_behind_starttls_is_never_obeyed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+    write_certificate(&certificate, &key);
+    let (queue, _replica, system) = usual(|config| {
+        (config.inbound.tls_certificate, config.inbound.tls_key) = (Some(certificate), Some(key));
+    })
+    .await;
+    let injected = "EHLO evil.example\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nx\r\n.\r\n";
+    // CVE-2011-0411: in the same segment, and in the next.
+    let mut same = system.client().await;
+    same.send(format!("STARTTLS\r\n{injected}").as_bytes()).await;
+    assert_eq!(same.reply().await, "554 5.5.1 Plaintext after STARTTLS");
+    assert_eq!(same.line().await, None);
+    let mut next = system.client().await;
+    assert_eq!(next.say("STARTTLS").await, "220 2.0.0 Ready to start TLS");
+    next.send(injected.as_bytes()).await;
+    while let Some(line) = next.line().await {
+        assert!(!line.starts_with("250"), "{line}");
+    }
+    assert_eq!(queue.read(|stored| stored.messages.len()), 0);
+}
+
+#[tokio::test]
+async fn a_header_section_has_an_end() {
+    let (_queue, _replica, system) = usual(|_| {}).await;
+    let mut client = system.client().await;
+    let fields = b"a: b\r\n".repeat(1_000_000);
+    assert_eq!(client.mail(&["a@example.org"], &fields).await, "552 5.3.4 Header section too large");
+    queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+}
