@@ -63,8 +63,12 @@ impl RelayPolicy {
     /// Who gets what is sent to the postmaster of this host, when that is the recipient; anyone may write to them.
     pub(crate) fn reader_of(&self, recipient: &Mailbox) -> Option<&Mailbox> {
         let (here, reader) = self.postmaster.as_ref()?;
-        let is_here = recipient.domain_str() == here.domain_str();
-        (is_here && recipient.local_part().eq_ignore_ascii_case("postmaster")).then_some(reader)
+        (recipient.domain_str() == here.domain_str() && is_postmaster(recipient)).then_some(reader)
+    }
+
+    /// The same for the postmaster of any domain of ours that has none of its own.
+    pub(crate) fn reader_anywhere(&self, recipient: &Mailbox) -> Option<&Mailbox> {
+        self.postmaster.as_ref().filter(|_| is_postmaster(recipient)).map(|(_, reader)| reader)
     }
 
     /// Whether mail from the client (of ours or not) to the recipient is taken.
@@ -83,6 +87,11 @@ impl RelayPolicy {
         self.exact.contains(domain)
             || domain.match_indices('.').any(|(dot, _)| domain.get(dot + 1..).is_some_and(|up| self.below.contains(up)))
     }
+}
+
+/// In any case (RFC 5321 §4.5.1).
+fn is_postmaster(recipient: &Mailbox) -> bool {
+    recipient.local_part().eq_ignore_ascii_case("postmaster")
 }
 
 #[cfg(test)]

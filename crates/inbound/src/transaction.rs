@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use mailtier_config::ListenerProtocol;
 use mailtier_message::{
-    HeaderScan, ReceivedFacts, Transmission, complete, original_headers, received_field, with_keyword,
+    HeaderScan, ReceivedFacts, Transmission, complete, original_headers, received_field, separator, with_keyword,
 };
 use mailtier_smtp::{BodyType, MailParameters};
 use mailtier_types::{Envelope, Mailbox, MessageId, Options, RecipientRequest, Reply, ReversePath, Timestamp, reply};
@@ -180,10 +180,11 @@ impl Transaction {
                 let mut prefix = received_field(&facts);
                 if peer.listener.is_submission() || peer.user.is_some() {
                     // RFC 6409 §8: and only for submission.
-                    let added = complete(header, content.body.gathered(), id, &shared.hostname, now);
+                    let added = complete(header, id, &shared.hostname, now);
                     prefix.extend_from_slice(&added.fields);
                     content.added_message_id = added.message_id;
                 }
+                prefix.extend_from_slice(separator(header, content.body.gathered()));
                 (id, prefix)
             }
         };

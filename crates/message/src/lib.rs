@@ -16,4 +16,4 @@ mod text;
 
 pub use header::{HeaderScan, HeaderTooLarge, original_headers};
 pub use received::{ReceivedFacts, Transmission, received_field, with_keyword};
-pub use submission::{Completion, complete};
+pub use submission::{Completion, complete, separator};

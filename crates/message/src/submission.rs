@@ -9,16 +9,15 @@ use crate::{date, text};
 /// What is added before the header section of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
-    /// Whole fields, with CRLF at the end of each; and the empty line that ends a header section, where the content had
-    /// none.
+    /// Whole fields, with CRLF at the end of each.
     pub fields: Vec<u8>,
     /// The Message-ID that was added, with its angle brackets.
     pub message_id: Option<String>,
 }
 
-/// What the beginning of a content lacks. `section` is its header section, `content` as much of it as there is.
+/// What a header section lacks.
 #[must_use]
-pub fn complete(section: &[u8], content: &[u8], id: MessageId, host: &str, at: Timestamp) -> Completion {
+pub fn complete(section: &[u8], id: MessageId, host: &str, at: Timestamp) -> Completion {
     let mut completion = Completion::default();
     let mut fields = String::new();
     if !has_field(section, "Date") {
@@ -29,12 +28,16 @@ pub fn complete(section: &[u8], content: &[u8], id: MessageId, host: &str, at: T
         text::field(&mut fields, "Message-ID", &message_id);
         completion.message_id = Some(message_id);
     }
-    let has_no_header = section.is_empty() && !content.starts_with(b"\r\n");
-    if has_no_header && !content.is_empty() {
-        fields.push_str("\r\n");
-    }
     completion.fields = fields.into_bytes();
     completion
+}
+
+/// What must stand between fields of ours and a content without a header section of its own, so that its first line is
+/// no part of them: the empty line that ends a header section.
+#[must_use]
+pub fn separator(section: &[u8], content: &[u8]) -> &'static [u8] {
+    let has_no_header = section.is_empty() && !content.is_empty() && !content.starts_with(b"\r\n");
+    if has_no_header { b"\r\n" } else { b"" }
 }
 
 #[cfg(test)]
@@ -44,9 +47,10 @@ mod tests {
     fn completed(content: &str) -> String {
         let section = crate::original_headers(content.as_bytes(), usize::MAX);
         let id = MessageId::from_i64(123_456_789_012_345).unwrap();
-        let done = complete(section, content.as_bytes(), id, "mx.example.org", Timestamp::from_secs(1_800_000_000));
+        let done = complete(section, id, "mx.example.org", Timestamp::from_secs(1_800_000_000));
         assert_eq!(done.message_id.is_some(), !content.to_lowercase().contains("message-id:"), "{content}");
-        String::from_utf8([&done.fields[..], content.as_bytes()].concat()).unwrap()
+        let separator = separator(section, content.as_bytes());
+        String::from_utf8([&done.fields[..], separator, content.as_bytes()].concat()).unwrap()
     }
 
     #[test]

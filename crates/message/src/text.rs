@@ -1,5 +1,7 @@
 //! Text from strangers made harmless, and lines of the right length. Not responsible for what the text says.
 
+use mailtier_types::Domain;
+
 /// RFC 5322 §2.1.1: a line SHOULD NOT be longer, in characters without its CRLF.
 pub(crate) const GOOD_LINE: usize = 78;
 /// RFC 5322 §2.1.1: a line MUST NOT be longer, in octets without its CRLF.
@@ -41,8 +43,14 @@ const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'..='\u{200f}' | '\u{feff}')
 }
 
-/// The name of a host as it may stand in a field: letters, digits, and what address literals have.
+/// The name of a host as it may stand in a field: letters, digits, and what address literals have. An international
+/// name is written with A-labels.
 pub(crate) fn host(name: &str) -> String {
+    if !name.is_ascii()
+        && let Ok(domain) = Domain::parse(name)
+    {
+        return domain.as_str().to_owned();
+    }
     let allowed = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
     let host: String =
         name.chars().take(MAX_HOST_OCTETS).map(|character| if allowed(character) { character } else { '?' }).collect();

@@ -8,6 +8,9 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::setup::TelemetryError;
 
+/// What strangers can make libraries say at will; a filter of the configuration that names the same goes before it.
+const QUIET: &str = "rustls=error";
+
 /// Whether the filter of log lines can be used.
 ///
 /// # Errors
@@ -17,7 +20,7 @@ pub fn check(config: &TelemetryConfig) -> Result<(), TelemetryError> {
 }
 
 fn filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::try_new(&config.log_filter)
+    EnvFilter::try_new(format!("{QUIET},{}", config.log_filter))
         .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })
 }
 

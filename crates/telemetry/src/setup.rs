@@ -174,7 +174,13 @@ mod tests {
     use super::*;
     use crate::{spans, traceparent_of};
 
+    /// One test, since whether a span is wanted is remembered for the whole process.
     #[test]
+    fn a_message_carries_its_trace_where_there_is_a_collector() {
+        without_a_collector_there_are_no_spans();
+        with_a_collector_a_message_carries_its_trace();
+    }
+
     fn without_a_collector_there_are_no_spans() {
         let subscriber = subscriber(&TelemetryConfig::default(), None).unwrap();
         tracing::subscriber::with_default(subscriber, || {
@@ -185,7 +191,6 @@ mod tests {
         });
     }
 
-    #[test]
     fn with_a_collector_a_message_carries_its_trace() {
         let provider = SdkTracerProvider::builder().build();
         let subscriber = subscriber(&TelemetryConfig::default(), Some(&provider)).unwrap();

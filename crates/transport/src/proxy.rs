@@ -19,6 +19,10 @@ const WORD: &[u8] = b"PROXY ";
 const MAX_TEXT_OCTETS: usize = 107;
 /// The fixed part of a header of version 2.
 const FIXED_OCTETS: usize = 16;
+/// The command of version 2 that names a client.
+const PROXIED: u8 = 1;
+/// The transport protocol of version 2 that is TCP's.
+const STREAM: u8 = 1;
 /// The longest header taken: far more than addresses and the usual notes beside them need.
 const MAX_OCTETS: usize = 4096;
 
@@ -68,13 +72,28 @@ pub async fn read_header(stream: &mut TcpStream, within: Duration) -> Result<Pro
 /// They are none.
 pub fn parse(octets: &[u8]) -> Result<Proxied, ProxyError> {
     let (header, length) = ProxyHeader::parse(octets, ParseConfig::default()).map_err(|_| ProxyError::Malformed)?;
-    if length != octets.len() {
+    if length != octets.len() || !is_strict(octets) {
         return Err(ProxyError::Malformed);
     }
     Ok(match header.proxied_address() {
         Some(address) => Proxied::Client { source: address.source, destination: address.destination },
         None => Proxied::Proxy,
     })
+}
+
+/// What the library lets pass: ports in other forms than the specification's (version 1 §2.1), and datagrams (version 2
+/// §2.2), which no mail comes in.
+fn is_strict(octets: &[u8]) -> bool {
+    let Some(line) = octets.strip_prefix(WORD) else {
+        let (command, transport) = (octets.get(12).map(|octet| octet & 0x0f), octets.get(13).map(|octet| octet & 0x0f));
+        return command != Some(PROXIED) || transport == Some(STREAM);
+    };
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+    let mut ports = line.rsplit(|&octet| octet == b' ').take(2);
+    let is_port = |port: &[u8]| {
+        port.iter().all(u8::is_ascii_digit) && (!port.starts_with(b"0") || port == b"0") && !port.is_empty()
+    };
+    line.starts_with(b"UNKNOWN") || ports.all(is_port)
 }
 
 async fn read_octets(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
@@ -154,6 +173,9 @@ mod tests {
             &b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 99999\r\n"[..],
             b"PROXY TCP4 2001:db8::1 2001:db8::2 1 25\r\n",
             b"PROXY TCP4 192.0.2.1\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 +40 25\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 40 025\r\n",
+            &[&SIGNATURE[..], b"\x21\x12\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x01\xdc\x04\x00\x19"].concat(),
             &[&b"PROXY UNKNOWN "[..], &[b'x'; 200], b"\r\n"].concat(),
             &long,
             &[&SIGNATURE[..], b"\x31\x11\x00\x00"].concat(),

@@ -304,6 +304,8 @@ literals! {
     TLS_ACTIVE = Reply::new(503, 5, 5, 1, "TLS is already active");
     /// Plaintext followed STARTTLS in the same segment: an injection (RFC 3207 §4.2, CVE-2011-0411).
     STARTTLS_INJECTION = Reply::new(554, 5, 5, 1, "Plaintext after STARTTLS");
+    /// The greeting of a client that is not served (RFC 5321 §3.1).
+    NO_SERVICE = Reply::new(554, 5, 7, 1, "No SMTP service for you here");
     /// Input before the greeting (RFC 5321 §4.3.1).
     EARLY_TALKER = Reply::new(554, 5, 5, 1, "Client spoke before its turn");
     /// The listener asks for TLS first (RFC 3207 §4).

@@ -84,6 +84,8 @@ impl Session {
         }
         match self.shared.recipients.find(recipient, relay, &self.shared.accounts).await {
             Found::Recipients(recipients) => Ok(recipients),
+            // RFC 5321 §4.5.1: there is a postmaster wherever mail is taken.
+            Found::Unknown if let Some(reader) = relay.reader_anywhere(recipient) => Ok(vec![reader.clone()]),
             Found::Unknown => Err((reply::NO_SUCH_RECIPIENT, "unknown_recipient")),
             Found::Unsure => Err((reply::RECIPIENT_UNVERIFIED, "unverified_recipient")),
         }
@@ -95,7 +97,8 @@ impl Transaction {
     /// is known to its sender by the address he wrote (RFC 3461 §5.2.7).
     fn add(&mut self, parameters: &RcptParameters, recipients: Vec<Mailbox>) {
         let was_expanded = recipients.as_slice() != [parameters.mailbox.clone()];
-        let written = || OriginalRecipient::new("rfc822", parameters.mailbox.as_str()).ok();
+        let kind = if parameters.mailbox.needs_smtputf8() { "utf-8" } else { "rfc822" };
+        let written = || OriginalRecipient::new(kind, parameters.mailbox.as_str()).ok();
         let original = parameters.original.clone().or_else(|| if was_expanded { written() } else { None });
         let notify: Option<Notify> = parameters.notify;
         for recipient in recipients {

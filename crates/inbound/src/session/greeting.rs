@@ -39,7 +39,7 @@ impl Session {
         let settings = Arc::clone(&self.peer.settings);
         if let Some(text) = &settings.refuse {
             record::session_refused(&self.shared, &self.peer, "network_refused");
-            return Verdict::Reject(reply::POLICY.with_text(text.clone()));
+            return Verdict::Reject(reply::NO_SERVICE.with_text(text.clone()));
         }
         if self.peer.trusted {
             return Verdict::Accept;

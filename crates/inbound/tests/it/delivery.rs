@@ -65,6 +65,23 @@ async fn anyone_may_write_to_the_postmaster_of_this_host() {
 }
 
 #[tokio::test]
+async fn content_without_a_header_section_gets_none_from_us_either() {
+    let (queue, _replica, system) = usual(|_| {}).await;
+    let mut client = system.client().await;
+    for (content, left) in [
+        (&b"no field\r\n"[..], &b"\r\nno field\r\n"[..]),
+        (b" as if folded\r\n", b"\r\n as if folded\r\n"),
+        (b"\r\ntext\r\n", b"\r\ntext\r\n"),
+        (b"", b""),
+    ] {
+        let id = queued_as(&client.mail(&["a@example.org"], content).await);
+        let (received, rest) = split_received(&queue.content(id));
+        assert!(received.ends_with("+0000"), "nothing was added to our own field: {received}");
+        assert_eq!(rest, left);
+    }
+}
+
+#[tokio::test]
 async fn eight_bit_content_stays_byte_for_byte_and_asks_for_what_it_needs() {
     let (queue, _replica, system) = usual(|_| {}).await;
     let mut client = system.client().await;

@@ -154,7 +154,7 @@ async fn a_client_has_so_many_sessions_and_a_network_its_own_settings() {
     one.say("EHLO client.example.com").await;
     assert!(one.say("MAIL FROM:<a@example.com>").await.starts_with("250 "));
     assert!(one.say("RSET").await.starts_with("250 "));
-    assert_eq!(one.say("XCLIENT ADDR=192.0.2.9").await, "550 5.7.1 You are not welcome");
+    assert_eq!(one.say("XCLIENT ADDR=192.0.2.9").await, "554 5.7.1 You are not welcome");
     assert!(system.client().await.say("NOOP").await.starts_with("250 "), "the session's place was given back");
 }
 

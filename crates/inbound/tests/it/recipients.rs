@@ -19,6 +19,7 @@ async fn files_and_the_database_know_recipients_and_aliases() {
         config.inbound.recipients_file = Some(recipients);
         config.inbound.aliases_file = Some(aliases);
         config.inbound.recipients_in_database = true;
+        config.inbound.postmaster = Some("boss@example.com".into());
     })
     .await;
     let mut client = system.client().await;
@@ -28,6 +29,9 @@ async fn files_and_the_database_know_recipients_and_aliases() {
         ("Known+detail@example.org", "250 2.1.5 "),
         ("stored@example.org", "250 2.1.5 "),
         ("nobody@example.org", "550 5.1.1 "),
+        // RFC 5321 section 4.5.1.
+        ("PostMaster@example.org", "250 2.1.5 "),
+        ("postmaster@example.com", "550 5.7.1 "),
         ("away@example.org", "450 4.4.0 "),
         ("loop@example.org", "550 5.1.1 "),
         ("dead@example.org", "550 5.1.1 "),

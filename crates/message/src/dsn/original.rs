@@ -17,7 +17,7 @@ pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
     }
     let section = header::original_headers(facts.original_headers, MAX_RETURNED_OCTETS);
     let form = Form::of(section, charset);
-    let mut out = b"Content-Description: Header of the undelivered message\r\n".to_vec();
+    let mut out = b"Content-Description: Header of the message\r\n".to_vec();
     out.extend_from_slice(form.fields());
     out.extend_from_slice(b"\r\n");
     match form {

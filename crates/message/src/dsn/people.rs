@@ -48,6 +48,9 @@ fn opening(out: &mut String, facts: &DsnFacts<'_>) {
             "Your message could not be delivered yet to {whom}. It will be tried until {}; you need not send it again.",
             date::rfc5322(until)
         ),
+        Action::Relayed if facts.failures.iter().any(notifies) => {
+            format!("Your message to {whom} was passed on to the next server, which sends notifications of its own.")
+        }
         Action::Relayed => format!(
             "Your message to {whom} was passed on to a server that sends no notifications of delivery. If nothing else \
              is heard of it, it has most likely arrived."
@@ -60,6 +63,11 @@ fn opening(out: &mut String, facts: &DsnFacts<'_>) {
     }
     out.push_str(&format!("    Received: {}\r\n", date::rfc5322(facts.arrival)));
     out.push_str(&format!("    Id:       {}\r\n", facts.about));
+}
+
+/// The next server promised to notify (RFC 3461 §5.3): this report is of the way it took.
+fn notifies(group: &DsnGroup) -> bool {
+    group.outcome.as_ref().is_some_and(|outcome| outcome.notifies)
 }
 
 /// The subject, where it needs no decoding.

@@ -1,6 +1,7 @@
 //! The part of a notification for programs: the status of each recipient (RFC 3464; RFC 6533 §4 with addresses beyond
 //! ASCII). Not responsible for what people read.
 
+use mailtier_types::request::utf8_addr_xtext;
 use mailtier_types::{Cause, Mailbox};
 
 use crate::date;
@@ -40,9 +41,14 @@ pub(super) fn part(facts: &DsnFacts<'_>, charset: Charset) -> Vec<u8> {
 fn status(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, recipient: &Mailbox, charset: Charset) {
     let request = facts.requests.iter().find(|request| request.recipient == *recipient);
     if let Some(original) = request.and_then(|request| request.original.as_ref()) {
-        // RFC 3464 §2.3.1, as it was said; beyond ASCII it needs the form of RFC 6533 §4.
-        let address = text::one_line(original.address(), charset, MAX_DIAGNOSTIC_OCTETS);
-        out.push_str(&format!("Original-Recipient: {}; {address}\r\n", original.kind()));
+        // RFC 3464 §2.3.1, as it was said; beyond ASCII in one of the forms of RFC 6533 §3.
+        let address = original.address();
+        let (kind, address) = match (address.is_ascii(), charset) {
+            (true, _) => (original.kind(), text::one_line(address, charset, MAX_DIAGNOSTIC_OCTETS)),
+            (false, Charset::Utf8) => ("utf-8", text::one_line(address, charset, MAX_DIAGNOSTIC_OCTETS)),
+            (false, Charset::Ascii) => ("utf-8", utf8_addr_xtext(address)),
+        };
+        out.push_str(&format!("Original-Recipient: {kind}; {address}\r\n"));
     }
     address(out, "Final-Recipient", recipient);
     let action = match facts.action {

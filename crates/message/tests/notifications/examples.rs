@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mailtier_types::{Stage, TroubleKind};
+use mailtier_message::dsn::Action;
+use mailtier_types::{OriginalRecipient, RecipientRequest, Stage, TroubleKind};
 
 use crate::world::*;
 
@@ -163,4 +164,39 @@ fn the_body_of_the_original_is_not_returned() {
     let content = format!("{HEADERS}\r\nsecret: text\r\n");
     let message = write("alice@example.com", content.as_bytes(), &[no_such_user()], SOON);
     assert!(!text(&message.content).contains("secret"));
+}
+
+#[test]
+fn an_original_recipient_beyond_ascii_is_not_lost_in_a_plain_report() {
+    // RFC 6533 section 3.
+    let request = |kind, address| RecipientRequest {
+        recipient: mailbox("bob@example.org"),
+        notify: None,
+        original: Some(OriginalRecipient::new(kind, address).unwrap()),
+    };
+    for (kind, address, written) in [
+        ("rfc822", "list@example.org", "rfc822; list@example.org"),
+        ("utf-8", "\u{e9}@example.org", "utf-8; \\x{E9}@example.org"),
+        ("rfc822", "a\u{e9}", "utf-8; a\\x{E9}"),
+    ] {
+        let (requests, failures) = ([request(kind, address)], [no_such_user()]);
+        let about = Report { action: Action::Failed, requests: &requests, failures: &failures, age: SOON };
+        let message = report("alice@example.com", HEADERS.as_bytes(), about);
+        assert_eq!(field(&parse(&message.content).programs[1], "Original-Recipient"), written);
+    }
+}
+
+#[test]
+fn what_was_passed_on_is_not_said_to_be_undelivered() {
+    for (notifies, told) in [(false, "sends no notifications"), (true, "sends notifications of its own")] {
+        let mut outcome = outcome(Stage::Final, reply(250, "2.0.0", "OK"), None, ARRIVAL);
+        outcome.as_mut().unwrap().notifies = notifies;
+        let groups = [failure(&["bob@example.org"], outcome, false)];
+        let about = Report { action: Action::Relayed, requests: &[], failures: &groups, age: SOON };
+        let message = report("alice@example.com", HEADERS.as_bytes(), about);
+        let parsed = parse(&message.content);
+        assert!(parsed.people.replace("\r\n", " ").contains(told), "{}", parsed.people);
+        assert_eq!(field(&parsed.programs[1], "Action"), "relayed");
+        assert!(!text(&message.content).contains("undelivered"));
+    }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 use mailtier_message::dsn::{self, Action, DsnFacts, DsnGroup, DsnMessage};
-use mailtier_types::{Cause, Mailbox, MessageId, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
+use mailtier_types::{
+    Cause, Mailbox, MessageId, Outcome, RecipientRequest, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind,
+};
 
 pub(crate) const ARRIVAL: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const FIVE_DAYS: Duration = Duration::from_secs(5 * 86_400);
@@ -59,20 +61,32 @@ pub(crate) fn no_such_user() -> DsnGroup {
 }
 
 pub(crate) fn write(to: &str, headers: &[u8], failures: &[DsnGroup], age: Duration) -> DsnMessage {
+    report(to, headers, Report { action: Action::Failed, requests: &[], failures, age })
+}
+
+/// What a notification of any kind is about.
+pub(crate) struct Report<'a> {
+    pub(crate) action: Action,
+    pub(crate) requests: &'a [RecipientRequest],
+    pub(crate) failures: &'a [DsnGroup],
+    pub(crate) age: Duration,
+}
+
+pub(crate) fn report(to: &str, headers: &[u8], report: Report<'_>) -> DsnMessage {
     let message = dsn::write(&DsnFacts {
         reporting_mta: "mx.example.net",
         from_domain: "example.net",
         message: MessageId::from_i64(123_456_799_999_999).unwrap(),
-        now: ARRIVAL.after(age),
+        now: ARRIVAL.after(report.age),
         to: &mailbox(to),
         about: MessageId::from_i64(123_456_789_012_345).unwrap(),
         arrival: ARRIVAL,
         original_headers: headers,
-        action: Action::Failed,
+        action: report.action,
         is_whole: false,
         envelope_id: None,
-        requests: &[],
-        failures,
+        requests: report.requests,
+        failures: report.failures,
     });
     check_lines(&message);
     message

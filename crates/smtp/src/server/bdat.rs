@@ -17,6 +17,8 @@ pub(super) struct Chunk {
     last: bool,
     /// What is said at its end; till then it is swallowed, since what it holds are not commands.
     refusal: Option<Reply>,
+    /// Octets swallowed without being looked at.
+    swallowed_bytes: u64,
 }
 
 /// Digits a chunk's size can have.
@@ -33,7 +35,7 @@ impl ServerSession {
         self.at_once = last;
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.content.is_none());
         let ask = admitted.is_ok() && is_first;
-        self.phase = Phase::Chunk(Chunk { remaining, last, refusal: admitted.err() });
+        self.phase = Phase::Chunk(Chunk { remaining, last, refusal: admitted.err(), swallowed_bytes: 0 });
         if ask {
             self.ask(Question::Data, Asked::Chunk);
         }
@@ -77,7 +79,9 @@ impl ServerSession {
             None => {
                 let octets = (self.input.len() as u64).min(chunk.remaining);
                 self.input.advance(usize::try_from(octets).unwrap_or(usize::MAX));
-                (Step::End, octets)
+                chunk.swallowed_bytes = chunk.swallowed_bytes.saturating_add(octets);
+                let is_flood = chunk.swallowed_bytes > self.config.max_message_bytes;
+                (if is_flood { Step::Flooded(Fault::TooBig) } else { Step::End }, octets)
             }
         };
         chunk.remaining -= octets;
@@ -85,6 +89,10 @@ impl ServerSession {
             Step::Chunk(piece) if !piece.is_empty() => Some(ServerAction::Body(piece)),
             Step::Faulted => Some(ServerAction::Reset),
             Step::NeedInput => Some(self.out_of_input()),
+            Step::Flooded(fault) => {
+                self.close_with(fault.reply());
+                None
+            }
             Step::Chunk(_) | Step::End => None,
         }
     }

@@ -44,6 +44,8 @@ pub(super) enum Step {
     Chunk(Bytes),
     /// The first fault. From now on content is swallowed.
     Faulted,
+    /// So much was swallowed that the end is not waited for.
+    Flooded(Fault),
     /// Nothing more can be said without more input.
     NeedInput,
     /// The end of data was taken off the input.
@@ -65,6 +67,9 @@ enum Place {
     Cr,
 }
 
+/// What is read of refused content at least, whatever the limit of size, in octets.
+const LEAST_SWALLOWED_BYTES: u64 = 1024 * 1024;
+
 /// What lines must be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lines {
@@ -80,6 +85,8 @@ pub(super) struct Content {
     place: Place,
     fault: Option<Fault>,
     size_bytes: u64,
+    /// Octets since the fault.
+    swallowed_bytes: u64,
     line_octets: usize,
     max_bytes: u64,
     max_line_octets: usize,
@@ -103,6 +110,7 @@ impl Content {
             place: Place::LineStart,
             fault: None,
             size_bytes: 0,
+            swallowed_bytes: 0,
             line_octets: 0,
             max_bytes,
             max_line_octets,
@@ -126,8 +134,10 @@ impl Content {
     pub(super) fn step(&mut self, input: &mut BytesMut) -> Step {
         let was_clean = self.fault.is_none();
         loop {
-            if was_clean && self.fault.is_some() {
-                return Step::Faulted;
+            match self.fault {
+                Some(_) if was_clean => return Step::Faulted,
+                Some(fault) if self.is_flood() => return Step::Flooded(fault),
+                _ => {}
             }
             let Some(first) = input.first().copied() else { return Step::NeedInput };
             match (self.place, first) {
@@ -174,8 +184,11 @@ impl Content {
         let taken = (before - input.len()) as u64;
         match chunk {
             Some(chunk) => (Step::Chunk(chunk), taken),
-            None if was_clean && self.fault.is_some() => (Step::Faulted, taken),
-            None => (Step::Chunk(Bytes::new()), taken),
+            None => match self.fault {
+                Some(_) if was_clean => (Step::Faulted, taken),
+                Some(fault) if self.is_flood() => (Step::Flooded(fault), taken),
+                _ => (Step::Chunk(Bytes::new()), taken),
+            },
         }
     }
 
@@ -194,11 +207,18 @@ impl Content {
         let octets = self.scan(self.within_size(within));
         self.count(octets);
         if self.fault.is_some() {
+            self.swallowed_bytes = self.swallowed_bytes.saturating_add(octets as u64);
             input.advance(octets);
             return None;
         }
         let chunk = input.split_to(octets).freeze();
         Some(self.repaired(chunk))
+    }
+
+    /// A client that does not know what its message is refused for sends it to the end, and once more as much as is
+    /// taken of any message is heard of it.
+    const fn is_flood(&self) -> bool {
+        self.swallowed_bytes > self.max_bytes.saturating_add(LEAST_SWALLOWED_BYTES)
     }
 
     fn repaired(&mut self, chunk: Bytes) -> Bytes {

@@ -56,7 +56,7 @@ impl ServerSession {
             }
             self.add_parameter(&mut parsed, parameter.map_err(|_| reply::SYNTAX)?)?;
         }
-        smtputf8::check(parsed.smtputf8.is_some(), sender.mailbox())?;
+        smtputf8::check(parsed.smtputf8.is_some(), path.mailbox)?;
         // RFC 4865 §4: what is still held cannot be delivered.
         if let (Some(release), Some(by)) = (parsed.release_at, parsed.deliver_by)
             && release >= by.at

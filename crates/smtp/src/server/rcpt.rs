@@ -32,6 +32,7 @@ impl ServerSession {
     fn parse_rcpt(&self, arguments: &str, smtputf8: bool) -> Result<RcptParameters, Reply> {
         let rest = strip_prefix(arguments, "TO:").ok_or(reply::SYNTAX)?;
         let path = path::split(rest).ok_or(reply::BAD_RECIPIENT)?;
+        smtputf8::check(smtputf8, path.mailbox)?;
         let mailbox = mailbox(path.mailbox, &self.config.hostname).ok_or(reply::BAD_RECIPIENT)?;
         let (mut notify, mut original) = (None, None);
         let has_dsn = self.offers(Extension::Dsn) && self.hello.is_some_and(|hello| hello.extended);
@@ -40,7 +41,7 @@ impl ServerSession {
             let again = if has_dsn && keyword.eq_ignore_ascii_case("NOTIFY") {
                 notify.replace(dsn::notify(value)?).is_some()
             } else if has_dsn && keyword.eq_ignore_ascii_case("ORCPT") {
-                original.replace(dsn::original_recipient(value)?).is_some()
+                original.replace(dsn::original_recipient(value, smtputf8)?).is_some()
             } else {
                 // RFC 5321 §4.1.1.11.
                 return Err(reply::UNKNOWN_PARAMETER);
@@ -49,7 +50,6 @@ impl ServerSession {
                 return Err(reply::BAD_PARAMETER);
             }
         }
-        smtputf8::check(smtputf8, Some(&mailbox))?;
         Ok(RcptParameters { mailbox, notify, original })
     }
 }

@@ -414,6 +414,10 @@ impl ServerSession {
                 self.refuse(reply::LINE_TOO_LONG);
                 None
             }
+            Taken::Endless => {
+                self.close_with(reply::LINE_TOO_LONG);
+                None
+            }
             Taken::BareLineFeed => {
                 // Whoever sends this waits for a reply now, and what follows may be meant for other ears.
                 self.close_with(reply::BARE_LINE_END);
@@ -508,6 +512,10 @@ impl ServerSession {
             Step::Chunk(chunk) => Some(ServerAction::Body(chunk)),
             Step::Faulted => Some(ServerAction::Reset),
             Step::NeedInput => Some(self.out_of_input()),
+            Step::Flooded(fault) => {
+                self.close_with(fault.reply());
+                None
+            }
             Step::End => {
                 let (fault, size_bytes) = (content.fault(), content.size_bytes());
                 self.end_of_data(fault, size_bytes);

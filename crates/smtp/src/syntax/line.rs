@@ -13,16 +13,21 @@ pub(crate) enum Taken {
     Line,
     /// A line beyond its limit; it was dropped.
     TooLong,
+    /// The same by so much that its end is not waited for.
+    Endless,
     /// A line feed without a carriage return before it; everything up to it was dropped.
     BareLineFeed,
 }
+
+/// What is read of a line beyond its limit before its sender is not listened to any longer, in octets.
+const MAX_DROPPED_OCTETS: usize = 1024 * 1024;
 
 /// Takes lines off a buffer whatever the borders at which it was filled. Keeps at most one line's limit of octets.
 #[derive(Debug)]
 pub(crate) struct LineTaker {
     limit_octets: usize,
-    /// The line under way is beyond its limit, and what came of it was dropped.
-    overlong: bool,
+    /// What was dropped of the line under way, which is beyond its limit where this is not 0.
+    dropped_octets: usize,
     /// The last octet dropped was a carriage return.
     dropped_cr: bool,
 }
@@ -30,7 +35,7 @@ pub(crate) struct LineTaker {
 impl LineTaker {
     /// For lines of at most `limit_octets`, CRLF included.
     pub(crate) const fn new(limit_octets: usize) -> Self {
-        Self { limit_octets, overlong: false, dropped_cr: false }
+        Self { limit_octets, dropped_octets: 0, dropped_cr: false }
     }
 
     /// From the next line on.
@@ -41,39 +46,40 @@ impl LineTaker {
     /// Takes the next line off `input`. `line` is overwritten when there is one.
     pub(crate) fn take(&mut self, input: &mut BytesMut, line: &mut Vec<u8>) -> Taken {
         let Some(feed) = memchr(b'\n', input) else {
-            self.drop_overlong(input);
-            return Taken::Nothing;
+            return self.drop_overlong(input);
         };
         let content = input.get(..feed).unwrap_or_default();
         let after_return = match content.last() {
             Some(octet) => *octet == b'\r',
             None => self.dropped_cr,
         };
-        let overlong = self.overlong || feed >= self.limit_octets;
-        let taken = match (after_return, overlong) {
-            (false, _) => Taken::BareLineFeed,
-            (true, true) => Taken::TooLong,
-            (true, false) => {
+        let octets = self.dropped_octets.saturating_add(feed);
+        let taken = match after_return {
+            _ if octets > MAX_DROPPED_OCTETS => Taken::Endless,
+            false => Taken::BareLineFeed,
+            true if octets >= self.limit_octets => Taken::TooLong,
+            true => {
                 line.clear();
                 line.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
                 Taken::Line
             }
         };
         input.advance(feed + 1);
-        self.overlong = false;
+        self.dropped_octets = 0;
         self.dropped_cr = false;
         taken
     }
 
     /// Without a line feed within the limit the line is too long whatever follows, and nothing of it needs keeping.
-    fn drop_overlong(&mut self, input: &mut BytesMut) {
-        if self.overlong || input.len() >= self.limit_octets {
-            self.overlong = true;
+    fn drop_overlong(&mut self, input: &mut BytesMut) -> Taken {
+        if self.dropped_octets > 0 || input.len() >= self.limit_octets {
+            self.dropped_octets = self.dropped_octets.saturating_add(input.len());
             if let Some(last) = input.last() {
                 self.dropped_cr = *last == b'\r';
             }
             input.clear();
         }
+        if self.dropped_octets > MAX_DROPPED_OCTETS { Taken::Endless } else { Taken::Nothing }
     }
 }
 
@@ -97,6 +103,17 @@ mod tests {
             assert!(input.len() < limit, "a line's limit bounds what is kept");
         }
         seen
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_not_read_for_ever() {
+        for step in [MAX_DROPPED_OCTETS * 2, 4096, 4099] {
+            let mut text = vec![b'x'; MAX_DROPPED_OCTETS];
+            text.extend_from_slice(b"\r\nNOOP\r\n");
+            assert_eq!(taken(&text, step, 10_000), ["!Endless", "NOOP"], "by {step}");
+            text.drain(..1);
+            assert_eq!(taken(&text, step, 10_000), ["!TooLong", "NOOP"], "by {step}");
+        }
     }
 
     #[test]
