@@ -10,5 +10,6 @@
 
 mod chaos;
 mod cluster;
+mod exhausted;
 mod mail;
 mod telemetry;
