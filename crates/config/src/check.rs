@@ -1,7 +1,12 @@
 //! What must hold between values, and the values that are worked out from several keys.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use mailtier_types::Domain;
+
+use crate::bounds::{DAY, SECOND, count, duration, fraction};
+use crate::keys::quote;
 use crate::load::secret;
 use crate::{ClusterConfig, Config, ConfigError, DatabaseConfig, Secret};
 
@@ -11,7 +16,8 @@ impl ClusterConfig {
     /// # Errors
     /// Its file cannot be read, or both ways are used.
     pub fn service_token(&self) -> Result<Option<Secret>, ConfigError> {
-        secret("cluster.secret", self.secret.as_ref(), "cluster.secret_file", self.secret_file.as_ref())
+        let (value, file) = (self.secret.as_ref(), self.secret_file.as_ref());
+        token("cluster.secret", value, "cluster.secret_file", file)
     }
 
     /// The token of operators.
@@ -20,8 +26,24 @@ impl ClusterConfig {
     /// Its file cannot be read, or both ways are used.
     pub fn admin_token(&self) -> Result<Option<Secret>, ConfigError> {
         let (value, file) = (self.admin_secret.as_ref(), self.admin_secret_file.as_ref());
-        secret("cluster.admin_secret", value, "cluster.admin_secret_file", file)
+        token("cluster.admin_secret", value, "cluster.admin_secret_file", file)
     }
+}
+
+/// A secret that goes into a header (RFC 6750 §2.1): what cannot stand there is no token.
+fn token(
+    key: &'static str,
+    value: Option<&Secret>,
+    file_key: &'static str,
+    file: Option<&PathBuf>,
+) -> Result<Option<Secret>, ConfigError> {
+    let token = secret(key, value, file_key, file)?;
+    let is_sendable = |token: &Secret| token.expose().bytes().all(|octet| matches!(octet, b' '..=b'~'));
+    if token.as_ref().is_none_or(is_sendable) {
+        return Ok(token);
+    }
+    let key = if file.is_some() { file_key } else { key };
+    Err(ConfigError::bad(key, "has characters that cannot be sent; use letters and digits on one line"))
 }
 
 impl DatabaseConfig {
@@ -41,74 +63,54 @@ impl DatabaseConfig {
     }
 }
 
+/// PostgreSQL takes no more connections than this (`MAX_BACKENDS`).
+const MOST_CONNECTIONS: u64 = 262_143;
+
 impl Config {
     /// What can be said without knowing which program asks.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.check_inbound()?;
         self.check_queue()?;
         self.check_outbound()?;
-        if !(0.0..=1.0).contains(&self.telemetry.trace_sample_ratio) {
-            return Err(ConfigError::bad("telemetry.trace_sample_ratio", "must lie between 0 and 1"));
-        }
-        // A program that has no use for it has it not set.
-        if self.database.url.is_some() || self.database.url_file.is_some() {
-            self.database.resolved_url()?;
-        }
+        self.check_database()?;
+        self.check_telemetry()?;
         self.cluster.service_token().map(|_| ())?;
         self.cluster.admin_token().map(|_| ())
     }
 
-    fn check_queue(&self) -> Result<(), ConfigError> {
-        let queue = &self.queue;
-        host_name("queue.hostname", queue.hostname.as_deref())?;
-        if queue.renew_every.is_zero() || queue.renew_every * 3 > queue.lease {
-            return Err(ConfigError::bad(
-                "queue.renew_every",
-                "must be above zero and at most a third of `queue.lease`",
-            ));
-        }
-        if queue.retry_first.is_zero() || queue.retry_first > queue.retry_max {
-            return Err(ConfigError::bad("queue.retry_first", "must be above zero and at most `queue.retry_max`"));
-        }
-        if !(0.0..=1.0).contains(&queue.retry_jitter) {
-            return Err(ConfigError::bad("queue.retry_jitter", "must lie between 0 and 1"));
-        }
-        for (key, value) in [("queue.lifetime", queue.lifetime), ("queue.bounce_lifetime", queue.bounce_lifetime)] {
-            if value < Duration::from_secs(1) {
-                return Err(ConfigError::bad(key, "must be at least a second"));
-            }
-        }
-        if queue.destination_concurrency == 0 {
-            return Err(ConfigError::bad("queue.destination_concurrency", "must be at least 1"));
-        }
-        if !queue.listen.ip().is_loopback() && self.cluster.secret.is_none() && self.cluster.secret_file.is_none() {
-            return Err(ConfigError::bad(
-                "queue.listen",
-                format!(
-                    "is {}, which others can reach: set `cluster.secret_file`, or listen on loopback",
-                    queue.listen
-                ),
-            ));
+    fn check_database(&self) -> Result<(), ConfigError> {
+        let database = &self.database;
+        count("database.max_connections", database.max_connections, 1..=MOST_CONNECTIONS)?;
+        duration("database.statement_timeout", database.statement_timeout, SECOND..=DAY)?;
+        // A program that has no use for it has it not set.
+        if database.url.is_some() || database.url_file.is_some() {
+            database.resolved_url()?;
         }
         Ok(())
     }
 
-    fn check_outbound(&self) -> Result<(), ConfigError> {
-        let outbound = &self.outbound;
-        host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
-        replicas("outbound.queue", &outbound.queue)?;
-        if outbound.max_in_flight == 0 {
-            return Err(ConfigError::bad("outbound.max_in_flight", "must be at least 1"));
+    fn check_telemetry(&self) -> Result<(), ConfigError> {
+        fraction("telemetry.trace_sample_ratio", self.telemetry.trace_sample_ratio)?;
+        let Some(url) = &self.telemetry.otlp_endpoint else { return Ok(()) };
+        let authority = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        match authority.is_none_or(|authority| authority.is_empty() || authority.contains(char::is_whitespace)) {
+            true => Err(ConfigError::bad(
+                "telemetry.otlp_endpoint",
+                format!("is {}; expected a URL such as http://collector:4317", quote(url)),
+            )),
+            false => Ok(()),
         }
-        if outbound.max_connections == 0 {
-            return Err(ConfigError::bad("outbound.max_connections", "must be at least 1"));
-        }
-        for route in &outbound.routes {
-            if route.domain.is_empty() {
-                return Err(ConfigError::bad("outbound.routes", "has an empty `domain`; `*` means all"));
-            }
-        }
-        Ok(())
+    }
+
+    /// Whether all programs can run on one machine: no two of them listen at the same place.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the two keys.
+    pub fn check_one_machine(&self) -> Result<(), ConfigError> {
+        let mut places = self.inbound.places();
+        places.extend(self.queue.places());
+        places.push(("outbound.http_listen".to_owned(), self.outbound.http_listen));
+        apart(&places)
     }
 
     /// The configuration as TOML, secrets left out.
@@ -120,6 +122,24 @@ impl Config {
     }
 }
 
+/// No two of these can be listened at both. Port 0 is any that is free.
+pub(crate) fn apart(places: &[(String, SocketAddr)]) -> Result<(), ConfigError> {
+    let clash = |a: &SocketAddr, b: &SocketAddr| {
+        let same_family = a.is_ipv4() == b.is_ipv4();
+        let overlap = a.ip() == b.ip() || (same_family && (a.ip().is_unspecified() || b.ip().is_unspecified()));
+        a.port() != 0 && a.port() == b.port() && overlap
+    };
+    for (at, (key, address)) in places.iter().enumerate() {
+        if let Some((other, taken)) = places.iter().take(at).find(|(_, before)| clash(before, address)) {
+            return Err(ConfigError::bad(
+                key.as_str(),
+                format!("is {address}, but `{other}` has {taken}: only one can listen there; give it another port"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Replicas of the queue: at least one, each `http://host:port`.
 pub(crate) fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
     if urls.is_empty() {
@@ -127,24 +147,32 @@ pub(crate) fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigE
     }
     let is_usable = |url: &&String| {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        let parts = authority.and_then(|authority| authority.rsplit_once(':'));
-        parts.is_some_and(|(host, port)| {
-            !host.is_empty() && !host.contains(['/', '@']) && port.parse::<u16>().is_ok_and(|port| port != 0)
-        })
+        authority.is_some_and(is_host_and_port)
     };
     match urls.iter().find(|url| !is_usable(url)) {
-        Some(url) => Err(ConfigError::bad(key, format!("holds `{url}`; expected http://host:port"))),
+        Some(url) => Err(ConfigError::bad(key, format!("holds {}; expected http://host:port", quote(url)))),
         None => Ok(()),
     }
 }
 
+/// `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
+pub(crate) fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => Domain::parse(host.strip_suffix('.').unwrap_or(host)).is_ok(),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
 /// A name others will see must say where we are: one with a dot (RFC 5321 §2.3.5), never a container's.
 pub(crate) fn host_name(key: &'static str, name: Option<&str>) -> Result<(), ConfigError> {
-    match name {
-        Some(name) if !name.contains('.') || !name.is_ascii() || name.contains(char::is_whitespace) => {
-            Err(ConfigError::bad(key, format!("is `{name}`; give a full host name such as mx.example.com")))
+    let is_full = |name: &str| name.contains('.') && name.is_ascii() && Domain::parse(name).is_ok();
+    match name.filter(|name| !is_full(name)) {
+        Some(name) => {
+            Err(ConfigError::bad(key, format!("is {}; give a full host name such as mx.example.com", quote(name))))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -6,68 +6,72 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
+use crate::networks;
 use crate::section::section;
 use crate::sections::{anywhere, loopback, loopback_networks};
+use crate::words::words;
 
-/// What is spoken on a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerProtocol {
-    /// SMTP between servers (RFC 5321).
-    #[default]
-    Smtp,
-    /// SMTP from the users' programs (RFC 6409): they log in, and their mail is completed.
-    Submission,
-    /// LMTP (RFC 2033).
-    Lmtp,
+words! {
+    /// What is spoken on a listener.
+    #[derive(Default)]
+    ListenerProtocol {
+        /// SMTP between servers (RFC 5321).
+        #[default]
+        Smtp = "smtp",
+        /// SMTP from the users' programs (RFC 6409): they log in, and their mail is completed.
+        Submission = "submission",
+        /// LMTP (RFC 2033).
+        Lmtp = "lmtp",
+    }
 }
 
-/// TLS on a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerTls {
-    /// Never.
-    None,
-    /// STARTTLS is offered, where there is a certificate.
-    #[default]
-    Offered,
-    /// Nothing is taken before STARTTLS.
-    Required,
-    /// From the first octet (RFC 8314 §3.3).
-    Implicit,
+words! {
+    /// TLS on a listener.
+    #[derive(Default)]
+    ListenerTls {
+        /// Never.
+        None = "none",
+        /// STARTTLS is offered, where there is a certificate.
+        #[default]
+        Offered = "offered",
+        /// Nothing is taken before STARTTLS.
+        Required = "required",
+        /// From the first octet (RFC 8314 §3.3).
+        Implicit = "implicit",
+    }
 }
 
-/// Logins on a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LoginPolicy {
-    /// None.
-    Off,
-    /// Who wants to may log in.
-    Offered,
-    /// Nothing is taken before a login.
-    Required,
+words! {
+    /// Logins on a listener.
+    LoginPolicy {
+        /// None.
+        Off = "off",
+        /// Who wants to may log in.
+        Offered = "offered",
+        /// Nothing is taken before a login.
+        Required = "required",
+    }
 }
 
-/// What is done about content with bare CR or LF, null octets or lines beyond 998 octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ContentLines {
-    /// It is refused.
-    #[default]
-    Strict,
-    /// It is repaired, which breaks signatures over it.
-    Normalize,
+words! {
+    /// What is done about content with bare CR or LF, null octets or lines beyond 998 octets.
+    #[derive(Default)]
+    ContentLines {
+        /// It is refused.
+        #[default]
+        Strict = "strict",
+        /// It is repaired, which breaks signatures over it.
+        Normalize = "normalize",
+    }
 }
 
 section! {
     /// A listener with settings of its own. What is not set is as in `[inbound]`.
     ListenerConfig {
-        /// What it is called in logs and metrics.
+        /// What it is called in logs and metrics. Required.
         name: String = String::new(), "text";
-        /// Where it listens.
+        /// Where it listens. Required.
         listen: Vec<SocketAddr> = Vec::new(), "list of addresses";
         /// `smtp`, `submission` or `lmtp`.
         protocol: ListenerProtocol = ListenerProtocol::Smtp, "word";
@@ -77,8 +81,10 @@ section! {
         login: Option<LoginPolicy> = None, "word";
         /// Load balancers that put a PROXY protocol header (version 1 or 2) before each connection. When there are any,
         /// nobody else is served here.
+        #[serde(deserialize_with = "networks::list")]
         proxy_networks: Vec<IpNet> = Vec::new(), "list of networks";
         /// Networks whose clients may send to any recipient.
+        #[serde(deserialize_with = "networks::optional")]
         relay_networks: Option<Vec<IpNet>> = None, "list of networks";
         /// Largest message.
         max_message_size: Option<ByteSize> = None, "size";
@@ -86,7 +92,7 @@ section! {
         max_recipients: Option<usize> = None, "number";
         /// `strict` or `normalize`.
         lines: Option<ContentLines> = None, "word";
-        /// The wait before the greeting.
+        /// The wait before the greeting, at most 30s.
         #[serde(with = "humantime_serde")]
         greeting_delay: Option<Duration> = None, "duration";
     }
@@ -95,9 +101,10 @@ section! {
 section! {
     /// Clients with settings of their own. The smallest network that holds a client counts.
     NetworkConfig {
-        /// Which clients.
+        /// Which clients. Required.
+        #[serde(deserialize_with = "networks::list")]
         networks: Vec<IpNet> = Vec::new(), "list of networks";
-        /// Refuses them, with this text.
+        /// Refuses them, with this text: a line of at most 400 ASCII characters.
         refuse: Option<String> = None, "text";
         /// Whose mail it is, when nobody logs in.
         tenant: Option<i32> = None, "number";
@@ -105,7 +112,7 @@ section! {
         max_message_size: Option<ByteSize> = None, "size";
         /// Recipients of one transaction.
         max_recipients: Option<usize> = None, "number";
-        /// The wait before the greeting.
+        /// The wait before the greeting, at most 30s.
         #[serde(with = "humantime_serde")]
         greeting_delay: Option<Duration> = None, "duration";
         /// Sessions at a time from one client; 0: any number.
@@ -118,7 +125,7 @@ section! {
 section! {
     /// What one tenant may send through one replica.
     TenantConfig {
-        /// Its number, as users and networks have it.
+        /// Its number, as users and networks have it; 0 is for mail of no other tenant. Required.
         id: i32 = 0, "number";
         /// Messages an hour; 0: any number.
         messages_per_hour: u32 = 0, "number";
@@ -133,9 +140,9 @@ section! {
     /// A server that knows which recipients of some domains there are: it is asked with MAIL and RCPT before a recipient is
     /// taken, and its answers are remembered.
     CallAheadConfig {
-        /// The domains, among `relay_domains`; `.example.com` means all below it.
+        /// The domains, among `relay_domains`; `.example.com` means all below it. Required.
         domains: Vec<String> = Vec::new(), "list of domains";
-        /// The server, `host:port`.
+        /// The server, `host:port`. Required.
         server: String = String::new(), "host:port";
         /// It speaks LMTP.
         lmtp: bool = false, "boolean";
@@ -154,13 +161,13 @@ section! {
 section! {
     /// Tokens for the mechanisms OAUTHBEARER and XOAUTH2 (RFC 7628).
     OauthConfig {
-        /// The issuer's keys: a file (JWKS, RFC 7517), read again each minute.
+        /// The issuer's keys: a file (JWKS, RFC 7517), read at the start and again each minute.
         jwks_file: Option<PathBuf> = None, "path";
         /// The same by HTTPS, fetched again each ten minutes, and when a token names a key that is not there.
         jwks_url: Option<String> = None, "URL";
-        /// Who must have issued a token (`iss`).
+        /// Who must have issued a token (`iss`). Required.
         issuer: String = String::new(), "text";
-        /// For whom it must be (`aud`).
+        /// For whom it must be (`aud`). Required.
         audience: String = String::new(), "text";
         /// The claim that names the user.
         user_claim: String = "email".to_owned(), "text";
@@ -183,13 +190,14 @@ section! {
         /// Queue replicas, `http://host:port`; every address of a name is used.
         queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs";
         /// Networks whose clients may send to any recipient. They are not limited by client either.
+        #[serde(deserialize_with = "networks::list")]
         relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
         /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
         relay_domains: Vec<String> = Vec::new(), "list of domains";
         /// Who reads what is sent to the postmaster of this host: mail to `<postmaster>` and to `postmaster` at
         /// `hostname` is accepted from anyone and goes there (RFC 5321 §4.5.1). Without it that mail is refused to
         /// strangers, unless `hostname` is among `relay_domains`.
-        postmaster: Option<String> = None, "address";
+        postmaster: Option<String> = None, "mail address";
         /// The recipients there are in `relay_domains`, a line each: `user@example.com`, or `@example.com` for all of a
         /// domain. Read again when it changes. Without a file, table or server that knows better, all are taken.
         recipients_file: Option<PathBuf> = None, "path";
@@ -201,15 +209,15 @@ section! {
         /// Servers that know which recipients there are, see below.
         call_ahead: Vec<CallAheadConfig> = Vec::new(), "list of tables";
         /// What separates a user from a detail: with `+`, what is sent to `user+detail` is taken where `user` is known, and
-        /// an alias of `user` is one of it. Empty: nothing does.
+        /// an alias of `user` is one of it. One of `+-=_.#~^`; empty: nothing does.
         recipient_delimiter: String = "+".to_owned(), "text";
-        /// Largest message (RFC 1870).
+        /// Largest message (RFC 1870), 64KiB to 1GiB.
         max_message_size: ByteSize = ByteSize::mib(50), "size";
         /// Recipients of one transaction; RFC 5321 asks for at least 100.
         max_recipients: usize = 1000, "number";
         /// Transactions of one session; 0: any number.
         max_transactions: usize = 0, "number";
-        /// Sessions at a time; more are answered with 421. Less where the system allows fewer files to be open.
+        /// Sessions at a time, at least 1; more are answered with 421. Fewer where the system allows fewer files to be open.
         max_sessions: usize = 10_000, "number";
         /// Sessions at a time from one client (one IPv4 address, or one IPv6 /64); 0: any number.
         client_sessions: u32 = 50, "number";
@@ -227,22 +235,23 @@ section! {
         user_recipients_per_hour: u32 = 0, "number";
         /// What tenants may send, see below.
         tenants: Vec<TenantConfig> = Vec::new(), "list of tables";
-        /// Errors after which a session is closed.
+        /// Errors after which a session is closed, at least 1.
         max_errors: u32 = 20, "number";
-        /// Received fields after which a message is taken for a loop.
+        /// Received fields after which a message is taken for a loop, 10 to 1000.
         max_received_hops: u32 = 50, "number";
-        /// Memory for messages on their way; more are answered with 452. 0: a quarter of what the machine or its cgroup has.
+        /// Memory for messages on their way, at least 16MiB and 1MiB more than the largest message; more are answered with
+        /// 452. 0: a quarter of what the machine or its cgroup has.
         memory_budget: ByteSize = ByteSize::b(0), "size";
-        /// How long the queue may take to store a message before the client is told to try again.
+        /// How long the queue may take to store a message before the client is told to try again, 1s to 5m.
         #[serde(with = "humantime_serde")]
         submit_timeout: Duration = Duration::from_secs(30), "duration";
         /// After a signal, how long transactions may take to finish.
         #[serde(with = "humantime_serde")]
         drain_timeout: Duration = Duration::from_secs(30), "duration";
-        /// How long a client may be silent (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+        /// How long a client may be silent, at least 10s (RFC 5321 §4.5.3.2.7 asks for 5 minutes).
         #[serde(with = "humantime_serde")]
         command_timeout: Duration = Duration::from_secs(300), "duration";
-        /// The wait before the greeting; who speaks meanwhile is turned away. Clients of `relay_networks` do not wait.
+        /// The wait before the greeting, at most 30s; who speaks meanwhile is turned away. Clients of `relay_networks` do not wait.
         #[serde(with = "humantime_serde")]
         greeting_delay: Duration = Duration::ZERO, "duration";
         /// What is done about content with bare CR or LF, null octets or long lines: `strict` or `normalize`.
@@ -273,10 +282,13 @@ section! {
         /// Answers EXPN to the same clients.
         expn: bool = false, "boolean";
         /// Networks whose clients may ask for the delivery of waiting mail with ETRN (RFC 1985).
+        #[serde(deserialize_with = "networks::list")]
         etrn_networks: Vec<IpNet> = Vec::new(), "list of networks";
         /// Proxies that may say with XCLIENT who is behind them.
+        #[serde(deserialize_with = "networks::list")]
         xclient_networks: Vec<IpNet> = Vec::new(), "list of networks";
         /// Filters that may say with XFORWARD whom they had mail from.
+        #[serde(deserialize_with = "networks::list")]
         xforward_networks: Vec<IpNet> = Vec::new(), "list of networks";
         /// Worker threads; 0: one for each core.
         threads: usize = 0, "number";

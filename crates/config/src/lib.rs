@@ -4,17 +4,29 @@
 //! Responsible for reading, for saying clearly what is wrong (the key, the nearest valid name, how to mend it), for
 //! secrets from files and for the reference in docs/configuration.md. Not responsible for acting on any value.
 
+mod address_files;
+mod bounds;
 mod check;
 mod check_inbound;
+mod check_listeners;
+mod check_outbound;
+mod check_queue;
+mod check_recipients;
+mod environment;
 mod error;
 mod inbound;
+mod keys;
 mod load;
+mod networks;
 mod reference;
 mod secret;
 mod section;
 mod sections;
+mod words;
 
+pub use address_files::{AddressFile, AddressTable};
 pub use check::{resolve_host_name, system_name};
+pub use check_inbound::EHLO_KEYWORDS;
 pub use error::ConfigError;
 pub use inbound::{
     CallAheadConfig, ContentLines, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy,
@@ -64,5 +76,6 @@ impl Config {
         ("[[inbound.tenants]]", TenantConfig::ABOUT, TenantConfig::KEYS),
         ("[[inbound.call_ahead]]", CallAheadConfig::ABOUT, CallAheadConfig::KEYS),
         ("[inbound.oauth]", OauthConfig::ABOUT, OauthConfig::KEYS),
+        ("[[outbound.routes]]", RouteConfig::ABOUT, RouteConfig::KEYS),
     ];
 }

@@ -1,15 +1,12 @@
-//! Reads the file and the environment, finds keys that do not exist, and resolves secrets from files.
+//! Reads the file and the environment into a configuration, and resolves secrets from files.
 
 use std::path::{Path, PathBuf};
 
-use config::{Environment, File, FileFormat, Value, ValueKind};
+use config::{ConfigError as ReadError, File, FileFormat, Value, ValueKind};
 
-use crate::{Config, ConfigError, Key, Secret};
-
-/// What the environment's variables begin with.
-const PREFIX: &str = "MAILTIER";
-/// Names more different than this are no suggestion (1 is equal).
-const LEAST_SIMILARITY: f64 = 0.6;
+use crate::environment::Variables;
+use crate::keys::{self, Place, expectation, place_of, show};
+use crate::{Config, ConfigError, Secret};
 
 impl Config {
     /// Reads the file, if any, then the process's environment, and checks the result.
@@ -28,86 +25,87 @@ impl Config {
         path: Option<&Path>,
         variables: std::collections::HashMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let config = Self::read(path, variables)?;
-        config.check()?;
+        let variables = Variables::new(variables);
+        let config = Self::read(path, &variables).map_err(|error| variables.blame(error))?;
+        config.check().map_err(|error| variables.blame(error))?;
         Ok(config)
     }
 
-    fn read(path: Option<&Path>, variables: std::collections::HashMap<String, String>) -> Result<Self, ConfigError> {
-        let ours: config::Map<String, String> =
-            variables.into_iter().filter(|(name, _)| name.starts_with(&format!("{PREFIX}__"))).collect();
-        let mut environment = Environment::with_prefix(PREFIX)
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .source(Some(ours));
-        for (section, _, keys) in Self::SECTIONS {
-            for key in keys.iter().filter(|key| key.kind.starts_with("list")) {
-                environment = environment.with_list_parse_key(&format!("{section}.{}", key.name));
-            }
-        }
+    fn read(path: Option<&Path>, variables: &Variables) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(path) = path {
             builder = builder.add_source(File::new(&path.to_string_lossy(), FileFormat::Toml).required(true));
         }
-        let read = builder.add_source(environment).build().map_err(|error| unreadable(path, &error))?;
+        let read = variables.override_file(builder)?.build().map_err(|error| unreadable(path, &error))?;
         let tree: Value = read.clone().try_deserialize().map_err(|error| unreadable(path, &error))?;
-        find_unknown(&tree)?;
-        read.try_deserialize().map_err(|error| unreadable(path, &error))
+        keys::check(&tree)?;
+        read.try_deserialize().map_err(|error| explain(&error, &tree).unwrap_or_else(|| unreadable(path, &error)))
     }
 }
 
-fn unreadable(path: Option<&Path>, error: &config::ConfigError) -> ConfigError {
+fn unreadable(path: Option<&Path>, error: &ReadError) -> ConfigError {
     let place = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
-    ConfigError::Unreadable(format!("{place}{error}"))
-}
-
-/// The first key that no section has, with the nearest that one has.
-fn find_unknown(tree: &Value) -> Result<(), ConfigError> {
-    let ValueKind::Table(sections) = &tree.kind else { return Ok(()) };
-    for (name, content) in sections {
-        let Some((section, _, keys)) = Config::SECTIONS.iter().find(|(section, ..)| section == name) else {
-            let names = Config::SECTIONS.iter().map(|(section, ..)| (*section).to_owned());
-            return Err(ConfigError::UnknownKey { key: name.clone(), suggestion: most_similar(name, names) });
-        };
-        let ValueKind::Table(content) = &content.kind else { continue };
-        for key in content.keys() {
-            if !keys.iter().any(|known| known.name == key) {
-                return Err(ConfigError::UnknownKey {
-                    key: format!("{section}.{key}"),
-                    suggestion: suggest(section, key, keys),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A name of the same section, else of any.
-fn suggest(section: &str, key: &str, keys: &[Key]) -> Option<String> {
-    let here = keys.iter().map(|known| format!("{section}.{}", known.name));
-    let anywhere = || {
-        Config::SECTIONS
-            .iter()
-            .filter(|(_, _, keys)| keys.iter().any(|known| known.name == key))
-            .map(|(section, ..)| format!("{section}.{key}"))
-            .next()
+    let what = match error {
+        ReadError::FileParse { cause, .. } => cause.to_string(),
+        error => error.to_string(),
     };
-    most_similar(&format!("{section}.{key}"), here.clone().filter(|name| similar_tail(name, key))).or_else(anywhere)
+    ConfigError::Unreadable(format!("{place}{}", what.trim_end()))
 }
 
-fn similar_tail(name: &str, key: &str) -> bool {
-    let tail = name.rsplit('.').next().unwrap_or(name);
-    strsim::jaro_winkler(tail, key) >= LEAST_SIMILARITY.max(0.7)
+/// What a value that cannot be read means to an operator: its key, itself, and what would be right.
+fn explain(error: &ReadError, tree: &Value) -> Option<ConfigError> {
+    let (key, reason) = match error {
+        ReadError::At { error, key: Some(key), .. } => (key, Some(error.to_string())),
+        ReadError::Type { expected, key: Some(key), .. } => (key, range(expected).map(str::to_owned)),
+        _ => return None,
+    };
+    let key = with_dots(key);
+    let value = value_at(tree, &key)?;
+    let kind = match place_of(&key) {
+        Some(Place::Key(key)) => key.kind,
+        _ => return None,
+    };
+    let kind = if key.ends_with(']') { kind.trim_start_matches("list of ") } else { kind };
+    let expected = match kind {
+        // They say themselves which words there are.
+        "word" | "number" => reason.unwrap_or_else(|| expectation(kind, &key)),
+        _ => expectation(kind, &key),
+    };
+    Some(ConfigError::bad(key, format!("is {}; {expected}", show(value))))
 }
 
-fn most_similar(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    known
-        .map(|candidate| (strsim::jaro_winkler(&candidate, name), candidate))
-        .filter(|(similarity, _)| *similarity >= LEAST_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+/// The library forgets the dot between an index and a key.
+fn with_dots(key: &str) -> String {
+    key.split(']')
+        .map(
+            |part| {
+                if part.starts_with(|first: char| first.is_alphabetic()) { format!(".{part}") } else { part.to_owned() }
+            },
+        )
+        .collect::<Vec<_>>()
+        .join("]")
+        .trim_start_matches('.')
+        .to_owned()
+}
+
+/// What the library means by the names of its types.
+fn range(expected: &str) -> Option<&'static str> {
+    Some(match expected {
+        "an unsigned 16 bit integer" => "expected a whole number from 0 to 65535",
+        "an unsigned 32 bit integer" => "expected a whole number from 0 to 4294967295",
+        "an signed 32 bit integer" => "expected a whole number from -2147483648 to 2147483647",
+        text if text.starts_with("an unsigned") => "expected a whole number, 0 or more",
+        _ => return None,
+    })
+}
+
+/// The value that a path with indices leads to.
+fn value_at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split(['.', '[']).try_fold(tree, |value, segment| match &value.kind {
+        ValueKind::Table(table) => table.get(segment),
+        ValueKind::Array(elements) => elements.get(segment.strip_suffix(']')?.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 /// A secret given in place or in a file; a file's last line end is not part of it.
@@ -119,11 +117,14 @@ pub(crate) fn secret(
 ) -> Result<Option<Secret>, ConfigError> {
     match (value, file) {
         (Some(_), Some(_)) => Err(ConfigError::bad(key, format!("and `{file_key}` are both set; keep one"))),
+        (Some(value), None) if value.expose().is_empty() => {
+            Err(ConfigError::bad(key, "is empty; give it a value, or leave it out"))
+        }
         (Some(value), None) => Ok(Some(value.clone())),
         (None, None) => Ok(None),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|error| ConfigError::UnreadableFile {
-                key: file_key,
+                key: file_key.to_owned(),
                 path: path.clone(),
                 reason: error.to_string(),
             })?;

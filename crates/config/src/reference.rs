@@ -13,7 +13,9 @@ pub fn reference_markdown() -> String {
          <!-- Generated from the types by `make generate`; edit those. -->\n\n\
          One TOML file for all programs, given with `--config` or `MAILTIER_CONFIG`. Every key has a default, and every key can be\n\
          overridden by an environment variable: `MAILTIER__<SECTION>__<KEY>`, such as `MAILTIER__QUEUE__RETRY_FIRST=10m`; lists are\n\
-         separated by commas. An unknown key is an error. Durations are written like `30s`, `5m`, `4h`, `5d`; sizes like `64MiB`.\n\
+         separated by commas; lists of tables have their place in the file. An unknown key is an error, and so is a value that no\n\
+         installation can mean. Durations are written like `30s`, `5m`, `4h`, `5d`; sizes like `64MiB`; networks like `192.0.2.0/24`, or a single\n\
+         address.\n\
          `mailtier config check` says whether a file is valid, `--print-config` of every program what it comes to.\n",
     );
     for (section, about, keys) in Config::SECTIONS {
@@ -31,13 +33,6 @@ pub fn reference_markdown() -> String {
             let _ = writeln!(text, "| `{}` | {} | {} |", key.name, key.kind, join(key.lines));
         }
     }
-    text.push_str(
-        "\n## `[[outbound.routes]]`\n\n\
-         | key | kind | default | meaning |\n|---|---|---|---|\n\
-         | `domain` | text | required | `example.com`, `.example.com` for all below it, or `*`. |\n\
-         | `hosts` | list of `host`, `host:port`, `[address]:port` | required | Tried in this order. Empty: the domain’s own MX records, as an exception to a wider route. |\n\
-         | `tls` | word | `outbound.tls` | `opportunistic`, `required`, `verified` or `off`. |\n",
-    );
     text
 }
 

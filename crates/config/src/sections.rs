@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
-use crate::section::section;
+use crate::section::{Key, section};
+use crate::words::words;
 
 pub(crate) const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -22,6 +22,9 @@ pub(crate) const fn anywhere(port: u16) -> SocketAddr {
 pub(crate) fn loopback_networks() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
 }
+
+/// The least memory for messages on their way, where it is limited at all: room for a few of ordinary size.
+pub(crate) const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
@@ -64,15 +67,16 @@ section! {
     }
 }
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// One line for people, with Postfix's fields.
-    Text,
+words! {
+    /// How log lines are written.
+    #[derive(Default)]
+    LogFormat {
+        /// One JSON object a line.
+        #[default]
+        Json = "json",
+        /// One line for people, with Postfix's fields.
+        Text = "text",
+    }
 }
 
 section! {
@@ -84,8 +88,8 @@ section! {
         log_filter: String = "info".to_owned(), "text";
         /// An OpenTelemetry collector (OTLP over gRPC) for traces and metrics, such as `http://collector:4317`.
         otlp_endpoint: Option<String> = None, "URL";
-        /// The share of receptions whose trace is recorded, 0 to 1. Without a collector none is.
-        trace_sample_ratio: f64 = 1.0, "number";
+        /// The share of receptions whose trace is recorded. Without a collector none is.
+        trace_sample_ratio: f64 = 1.0, "number from 0 to 1";
     }
 }
 
@@ -117,8 +121,8 @@ section! {
         /// The longest wait between attempts.
         #[serde(with = "humantime_serde")]
         retry_max: Duration = Duration::from_secs(4000), "duration";
-        /// How far a wait may differ at random, as a share of it, 0 to 1.
-        retry_jitter: f32 = 0.1, "number";
+        /// How far a wait may differ at random, as a share of it.
+        retry_jitter: f32 = 0.1, "number from 0 to 1";
         /// How long a message is tried before it is returned.
         #[serde(with = "humantime_serde")]
         lifetime: Duration = days(5), "duration";
@@ -130,22 +134,22 @@ section! {
         delay_warning: Duration = Duration::from_secs(4 * 3600), "duration";
         /// Deliveries to one destination at a time.
         destination_concurrency: u32 = 20, "number";
-        /// Deliveries kept in memory; the rest waits in PostgreSQL.
+        /// Deliveries kept in memory, at least 1000; the rest waits in PostgreSQL.
         max_entries: usize = 4_000_000, "number";
         /// The same for one destination.
         max_entries_per_destination: usize = 500_000, "number";
         /// Memory for bodies just accepted, kept for their first attempt.
         body_cache: ByteSize = ByteSize::mib(64), "size";
-        /// Bodies up to this size travel with their delivery; larger ones are fetched.
+        /// Bodies up to this size, at most 16MiB, travel with their delivery; larger ones are fetched.
         inline_body: ByteSize = ByteSize::mib(1), "size";
-        /// How long history is kept, in whole days.
+        /// How long history is kept, in whole days, at least one.
         #[serde(with = "humantime_serde")]
         event_retention: Duration = days(14), "duration";
-        /// Failed logins of one account in a window, after which none are checked until it is over.
+        /// Failed logins of one account in a window, after which none are checked until it is over; at least 1.
         login_failures_per_account: u32 = 50, "number";
         /// The same of one client (an IPv4 address, or an IPv6 /64).
         login_failures_per_client: u32 = 20, "number";
-        /// How long failed logins count.
+        /// How long failed logins count, at least 1m.
         #[serde(with = "humantime_serde")]
         login_failure_window: Duration = minutes(15), "duration";
         /// How often an owner looks for deliveries it was not told of.
@@ -162,36 +166,38 @@ section! {
     }
 }
 
-/// Which address families are used towards remote hosts, and which first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IpPreference {
-    /// Both, in turn.
-    #[default]
-    Both,
-    /// IPv4 only.
-    Ipv4,
-    /// IPv6 only.
-    Ipv6,
+words! {
+    /// Which address families are used towards remote hosts, and which first.
+    #[derive(Default)]
+    IpPreference {
+        /// Both, in turn.
+        #[default]
+        Both = "both",
+        /// IPv4 only.
+        Ipv4 = "ipv4",
+        /// IPv6 only.
+        Ipv6 = "ipv6",
+    }
 }
 
-/// TLS towards remote hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TlsPolicy {
-    /// Where it is offered, with any certificate (RFC 7435).
-    #[default]
-    Opportunistic,
-    /// Always, with any certificate; a host without it is not used.
-    Required,
-    /// Always, with a certificate for the host's name by a root of this system.
-    Verified,
-    /// Never.
-    Off,
+words! {
+    /// TLS towards remote hosts.
+    #[derive(Default)]
+    TlsPolicy {
+        /// Where it is offered, with any certificate (RFC 7435).
+        #[default]
+        Opportunistic = "opportunistic",
+        /// Always, with any certificate; a host without it is not used.
+        Required = "required",
+        /// Always, with a certificate for the host's name by a root of this system.
+        Verified = "verified",
+        /// Never.
+        Off = "off",
+    }
 }
 
 /// A way for some domains that replaces their MX records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// `example.com`, `.example.com` for all below it, or `*`.
@@ -202,6 +208,31 @@ pub struct RouteConfig {
     /// TLS towards these hosts; `outbound.tls` when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsPolicy>,
+}
+
+impl RouteConfig {
+    /// Every key of the table.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "domain",
+            kind: "text",
+            lines: &["Required: `example.com`, `.example.com` for all below it, or `*`."],
+        },
+        Key {
+            name: "hosts",
+            kind: "list of `host`, `host:port`, `[address]:port`",
+            lines: &[
+                "Required; tried in this order. Empty: the domain’s own MX records, as an exception to a wider route.",
+            ],
+        },
+        Key {
+            name: "tls",
+            kind: "word",
+            lines: &["`opportunistic`, `required`, `verified` or `off`; `outbound.tls` when not set."],
+        },
+    ];
+    /// What the table is about.
+    pub const ABOUT: &'static [&'static str] = &["A way for some domains that replaces their MX records."];
 }
 
 section! {
@@ -231,7 +262,7 @@ section! {
         /// How long a connection is kept open for the next delivery.
         #[serde(with = "humantime_serde")]
         idle_timeout: Duration = Duration::from_secs(5), "duration";
-        /// Deliveries over one connection.
+        /// Deliveries over one connection, at least 1.
         deliveries_per_connection: u32 = 1000, "number";
         /// `both`, `ipv4` or `ipv6`.
         ip_preference: IpPreference = IpPreference::Both, "word";
@@ -246,8 +277,8 @@ section! {
         /// from itself to itself.
         own_names: Vec<String> = Vec::new(), "list of host names";
         /// The same, by address: those at which the world reaches `inbound`.
-        own_addresses: Vec<IpAddr> = Vec::new(), "list of addresses";
-        /// Memory for messages being sent; more wait.
+        own_addresses: Vec<IpAddr> = Vec::new(), "list of IP addresses";
+        /// Memory for messages being sent, at least 16MiB; more wait.
         memory_budget: ByteSize = ByteSize::mib(256), "size";
         /// After a signal, how long deliveries in flight may take.
         #[serde(with = "humantime_serde")]

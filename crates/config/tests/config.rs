@@ -66,27 +66,53 @@ fn an_unknown_key_is_an_error_that_names_the_nearest() {
 }
 
 #[test]
-fn values_that_cannot_be_used_are_refused_by_name() {
-    for (text, key) in [
-        ("[inbound]\nhostname = \"pod-7f9c\"", "inbound.hostname"),
-        ("[inbound]\nrelay_networks = [\"0.0.0.0/0\"]", "inbound.relay_networks"),
-        ("[inbound]\nmax_recipients = 5", "inbound.max_recipients"),
-        ("[inbound]\ntls_key = \"key.pem\"", "inbound.tls_certificate"),
-        ("[queue]\nrenew_every = \"10s\"", "queue.renew_every"),
-        ("[queue]\nlisten = \"0.0.0.0:7070\"", "cluster.secret_file"),
-        ("[outbound]\nroutes = [{ domain = \"\", hosts = [\"a\"] }]", "outbound.routes"),
-        ("[inbound]\nrelay_domains = [\"*\"]", "inbound.relay_domains"),
-        ("[inbound]\npostmaster = \"admin\"", "inbound.postmaster"),
-        ("[inbound]\nqueue = [\"127.0.0.1:7070\"]", "inbound.queue"),
-        ("[outbound]\nqueue = [\"http://queue\"]", "outbound.queue"),
-        ("[database]\nurl = \"mysql://me:hidden@host/db\"", "database.url"),
-        ("[queue]\nlease = \"soon\"", "lease"),
-        ("[telemetry]\nlog_format = \"xml\"", "log_format"),
+fn a_mistake_in_the_environment_is_blamed_on_its_variable() {
+    for (name, value, message) in [
+        ("MAILTIER__INBOUND__FOO", "1", "unknown key `inbound.foo`"),
+        ("MAILTIER__QUUE__LEASE", "3s", "unknown key `quue.lease`; did you mean `queue`?"),
+        ("MAILTIER__INBOUND", "1", "`inbound` is a section; name one of its keys too"),
+        ("MAILTIER__INBOUND__OAUTH", "1", "`inbound.oauth` is a table, which has its place in the file"),
+        (
+            "MAILTIER__INBOUND__LISTENERS__NAME",
+            "x",
+            "`inbound.listeners.name` is a list of tables, which has its place in the file",
+        ),
+        ("MAILTIER__INBOUND__MAX_ERRORS", "0", "`inbound.max_errors` is 0; give at least 1"),
+        ("MAILTIER__INBOUND__MAX_ERRORS", "many", "`inbound.max_errors` is `many`; expected a whole number"),
+        (
+            "MAILTIER__INBOUND__LISTEN",
+            "127.0.0.1:25,nowhere",
+            "`inbound.listen[1]` is `nowhere`; expected an address with a port, such as 127.0.0.1:2525 or [::1]:2525",
+        ),
+        ("MAILTIER__Queue__Lease", "0s", "`queue.lease` is 0s; give 1s to 1d"),
     ] {
-        let message = problem(text);
-        assert!(message.contains(key), "{text}: {message}");
-        assert!(!message.contains("hidden"), "{message}");
+        let error = load("[inbound]\nmax_errors = 5", &[(name, value)]).unwrap_err();
+        assert_eq!(error.to_string(), format!("environment variable `{name}`: {message}"));
+        assert!(error.names_its_source());
     }
+    let of_file = load("[inbound]\nmax_errors = 0", &[("MAILTIER__INBOUND__MAX_SESSIONS", "5")]).unwrap_err();
+    assert_eq!(of_file.to_string(), "`inbound.max_errors` is 0; give at least 1");
+    assert!(!of_file.names_its_source());
+}
+
+#[test]
+fn variables_are_read_as_their_keys_want_them() {
+    let variables = [
+        ("MAILTIER__CLUSTER__SECRET", "0123"),
+        ("MAILTIER__INBOUND__VRFY", "yes"),
+        ("MAILTIER__INBOUND__RELAY_NETWORKS", "192.0.2.1, 2001:db8::/32"),
+        ("MAILTIER__INBOUND__OAUTH__ISSUER", "https://id.example"),
+        ("MAILTIER__INBOUND__OAUTH__AUDIENCE", "mail"),
+        ("MAILTIER__INBOUND__OAUTH__JWKS_URL", "https://id.example/keys"),
+        ("MAILTIER__TELEMETRY__TRACE_SAMPLE_RATIO", "0.5"),
+        ("MAILTIER__QUEUE__BODY_CACHE", "1MiB"),
+    ];
+    let config = load("", &variables).unwrap();
+    assert_eq!(config.cluster.service_token().unwrap().unwrap().expose(), "0123");
+    assert!(config.inbound.vrfy && config.inbound.oauth.is_some());
+    let networks = ["192.0.2.1/32", "2001:db8::/32"].map(|network| network.parse().unwrap());
+    assert_eq!(config.inbound.relay_networks, networks);
+    assert_eq!(config.queue.body_cache.as_u64(), 1 << 20);
 }
 
 #[test]

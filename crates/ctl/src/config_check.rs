@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use mailtier_config::{Config, ConfigError};
+use jsonwebtoken::jwk::JwkSet;
+use mailtier_config::{Config, InboundConfig, resolve_host_name};
 use mailtier_route::{RouteRule, RouteTable};
-use mailtier_tls::{CertificateFiles, ServerTls};
+use mailtier_tls::ServerTls;
 
 use crate::cli::Failure;
 
@@ -15,6 +16,9 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     match Config::load(path) {
         Ok(config) => match unusable(&config) {
             None => {
+                for note in notes(&config) {
+                    eprintln!("{name}: note: {note}");
+                }
                 println!("{name}: valid");
                 ExitCode::SUCCESS
             }
@@ -24,14 +28,24 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
             }
         },
         Err(error) => {
-            match &error {
-                // It names the file itself.
-                ConfigError::Unreadable(text) => eprintln!("{text}"),
-                error => eprintln!("{name}: {error}"),
+            match error.names_its_source() {
+                true => eprintln!("{error}"),
+                false => eprintln!("{name}: {error}"),
             }
             ExitCode::from(Failure::MISCONFIGURED)
         }
     }
+}
+
+/// What is so on this machine, and may be otherwise where the programs run.
+fn notes(config: &Config) -> Vec<String> {
+    let names = [
+        ("inbound.hostname", &config.inbound.hostname),
+        ("queue.hostname", &config.queue.hostname),
+        ("outbound.ehlo_name", &config.outbound.ehlo_name),
+    ];
+    let missing = names.into_iter().filter_map(|(key, name)| resolve_host_name(key, name.as_deref()).err());
+    missing.map(|error| format!("on this machine the program would not start: {error}")).collect()
 }
 
 /// What a program would only find when it starts: files, routes, filters.
@@ -47,18 +61,23 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
-    let files: Vec<_> = config.inbound.certificates();
-    let files: Vec<_> = files.into_iter().map(|(certificate, key)| CertificateFiles { certificate, key }).collect();
-    if files.is_empty() {
-        return None;
-    }
-    let error = ServerTls::load(&files, config.inbound.tls_client_ca.as_deref()).err()?;
-    Some(format!("`inbound.tls_certificate` or another key of TLS: {:#}", anyhow::Error::new(error)))
+    let inbound = &config.inbound;
+    let files = inbound.check_address_files().and_then(|()| ServerTls::configured(inbound).map(|_| ()));
+    files.map_err(|error| error.to_string()).and_then(|()| token_keys(inbound)).err()
+}
+
+/// Whether the keys of tokens can be read where they are in a file.
+fn token_keys(inbound: &InboundConfig) -> Result<(), String> {
+    let Some(path) = inbound.oauth.as_ref().and_then(|oauth| oauth.jwks_file.as_ref()) else { return Ok(()) };
+    let bad = |problem: String| format!("`inbound.oauth.jwks_file` names {}: {problem}", path.display());
+    let octets = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let keys = serde_json::from_slice::<JwkSet>(&octets);
+    keys.map(|_| ()).map_err(|error| bad(format!("no set of keys (RFC 7517): {error}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use mailtier_config::RouteConfig;
+    use mailtier_config::{OauthConfig, RouteConfig};
 
     use super::*;
 
@@ -77,5 +96,37 @@ mod tests {
         config.telemetry.log_filter = "info".into();
         (config.inbound.tls_certificate, config.inbound.tls_key) = (Some("/nonexistent/c".into()), Some("/k".into()));
         assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/c")));
+    }
+
+    #[test]
+    fn files_that_a_start_would_read_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nonsense");
+        std::fs::write(&path, "nonsense").unwrap();
+        let certified = rcgen::generate_simple_self_signed(vec!["mx.example.com".to_owned()]).unwrap();
+        let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+        std::fs::write(&chain, certified.cert.pem()).unwrap();
+        std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+        type Set = fn(&mut InboundConfig, &Path);
+        let cases: [(&str, Set); 4] = [
+            ("inbound.recipients_file", |inbound, path| inbound.recipients_file = Some(path.into())),
+            ("inbound.aliases_file", |inbound, path| inbound.aliases_file = Some(path.into())),
+            ("inbound.tls_client_ca", |inbound, path| inbound.tls_client_ca = Some(path.into())),
+            ("inbound.oauth.jwks_file", |inbound, path| {
+                inbound.oauth = Some(OauthConfig { jwks_file: Some(path.into()), ..OauthConfig::default() });
+            }),
+        ];
+        for (name, set) in cases {
+            for file in [Path::new("/nonexistent/file"), &path] {
+                let mut config = Config::default();
+                config.inbound.tls_certificate = Some(chain.clone());
+                config.inbound.tls_key = Some(key.clone());
+                assert_eq!(unusable(&config), None);
+                set(&mut config.inbound, file);
+                let problem = unusable(&config).unwrap_or_default();
+                assert!(problem.starts_with(&format!("`{name}`")), "{name}: {problem}");
+                assert!(problem.contains(&*file.to_string_lossy()), "{name}: {problem}");
+            }
+        }
     }
 }

@@ -63,4 +63,4 @@ mod submit;
 mod transaction;
 mod watch;
 
-pub use start::{StartError, start};
+pub use start::{StartError, check, start};

@@ -187,3 +187,13 @@ fn sasl(config: &InboundConfig, listener: &ListenerConfig) -> Option<SaslOffer> 
 pub(crate) fn tenants(config: &InboundConfig) -> HashMap<TenantId, mailtier_config::TenantConfig> {
     config.tenants.iter().map(|tenant| (TenantId(tenant.id), tenant.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_extension_can_be_discarded_by_its_keyword() {
+        assert_eq!(Extension::ALL.map(Extension::keyword), mailtier_config::EHLO_KEYWORDS);
+    }
+}

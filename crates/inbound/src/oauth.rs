@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use mailtier_config::OauthConfig;
+use mailtier_config::{ConfigError, OauthConfig};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +36,8 @@ const ALGORITHMS: &[Algorithm] = &[
 /// Why the keys could not be had.
 #[derive(Debug, thiserror::Error)]
 enum KeysError {
-    #[error("cannot read {0}")]
-    File(String, #[source] std::io::Error),
+    #[error("the file cannot be read")]
+    File(#[source] std::io::Error),
     #[error("cannot fetch the keys")]
     Fetch(#[from] reqwest::Error),
     #[error("the set of keys is larger than {MAX_KEYS_OCTETS} octets")]
@@ -55,12 +55,19 @@ pub(crate) struct TokenJudge {
 }
 
 impl TokenJudge {
-    pub(crate) fn new(config: OauthConfig) -> Arc<Self> {
-        Arc::new(Self {
-            config,
-            keys: ArcSwap::from_pointee(JwkSet { keys: Vec::new() }),
-            fetched_at: Mutex::new(None),
-        })
+    /// With the keys of the file, where they come from one. Those of a URL are fetched later: its server may be away for
+    /// a while, a file is there or it is not.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no set of keys.
+    pub(crate) fn new(config: OauthConfig) -> Result<Arc<Self>, ConfigError> {
+        let keys = match &config.jwks_file {
+            Some(path) => read_file(path).map_err(|error| {
+                ConfigError::bad("inbound.oauth.jwks_file", format!("names {}: {}", path.display(), with_cause(&error)))
+            })?,
+            None => JwkSet { keys: Vec::new() },
+        };
+        Ok(Arc::new(Self { config, keys: ArcSwap::from_pointee(keys), fetched_at: Mutex::new(None) }))
     }
 
     /// Keeps the keys fresh until the end.
@@ -111,27 +118,31 @@ impl TokenJudge {
         match self.read().await {
             Ok(keys) => self.keys.store(Arc::new(keys)),
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                tracing::warn!(error = %format!("{error}{cause}"), "the keys for tokens stay as they were");
+                tracing::warn!(error = with_cause(&error), "the keys for tokens stay as they were");
             }
         }
     }
 
     async fn read(&self) -> Result<JwkSet, KeysError> {
-        let octets = match (&self.config.jwks_file, &self.config.jwks_url) {
-            (Some(path), _) => read_file(path).await?,
-            (None, Some(url)) => fetch(url).await?,
-            (None, None) => Vec::new(),
-        };
-        Ok(serde_json::from_slice(&octets)?)
+        match (&self.config.jwks_file, &self.config.jwks_url) {
+            (Some(path), _) => read_file(path),
+            (None, Some(url)) => fetch(url).await,
+            (None, None) => Ok(JwkSet { keys: Vec::new() }),
+        }
     }
 }
 
-async fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
-    tokio::fs::read(path).await.map_err(|error| KeysError::File(path.display().to_string(), error))
+fn with_cause(error: &KeysError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
 }
 
-async fn fetch(url: &str) -> Result<Vec<u8>, KeysError> {
+/// It is small and on this machine: nobody waits for it.
+fn read_file(path: &Path) -> Result<JwkSet, KeysError> {
+    Ok(serde_json::from_slice(&std::fs::read(path).map_err(KeysError::File)?)?)
+}
+
+async fn fetch(url: &str) -> Result<JwkSet, KeysError> {
     let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).https_only(true).build()?;
     let mut response = client.get(url).send().await?.error_for_status()?;
     let mut octets = Vec::new();
@@ -141,7 +152,7 @@ async fn fetch(url: &str) -> Result<Vec<u8>, KeysError> {
         }
         octets.extend_from_slice(&chunk);
     }
-    Ok(octets)
+    Ok(serde_json::from_slice(&octets)?)
 }
 
 #[cfg(test)]
@@ -187,7 +198,8 @@ mod tests {
             issuer: "https://id.example".into(),
             audience: "mail".into(),
             ..OauthConfig::default()
-        });
+        })
+        .unwrap();
         let now = jsonwebtoken::get_current_timestamp();
         let good = json!({"iss": "https://id.example", "aud": "mail", "exp": now + 600, "email": "user@example.org"});
         let with = |name: &str, value: Value| {
@@ -216,5 +228,25 @@ mod tests {
         let forged = encode(&header, &good, &EncodingKey::from_secret(b"whatever")).unwrap();
         assert_eq!(user(forged, None).await, None);
         assert_eq!(user("nonsense".into(), None).await, None);
+    }
+
+    #[test]
+    fn a_file_without_keys_is_refused_at_the_start_and_a_url_is_not_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        let judge = |config: OauthConfig| TokenJudge::new(config).map(|_| ()).map_err(|error| error.to_string());
+        let of_file = || judge(OauthConfig { jwks_file: Some(path.clone()), ..OauthConfig::default() });
+        let missing = of_file().unwrap_err();
+        assert!(
+            missing.starts_with("`inbound.oauth.jwks_file` names /") && missing.contains("No such file"),
+            "{missing}"
+        );
+        std::fs::write(&path, "{}").unwrap();
+        let malformed = of_file().unwrap_err();
+        assert!(malformed.contains("no set of keys (RFC 7517)"), "{malformed}");
+        std::fs::write(&path, "{\"keys\": []}").unwrap();
+        assert_eq!(of_file(), Ok(()));
+        let url = Some("https://nowhere.invalid/keys".to_owned());
+        assert_eq!(judge(OauthConfig { jwks_url: url, ..OauthConfig::default() }), Ok(()));
     }
 }

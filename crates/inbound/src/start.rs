@@ -1,13 +1,12 @@
 //! Puts the program together from its configuration, and takes it down again. Not responsible for any of its parts.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
+use mailtier_config::{Config, ConfigError, resolve_host_name};
 use mailtier_service::{Context, Running};
-use mailtier_tls::{CertificateFiles, ServerTls};
+use mailtier_tls::ServerTls;
 use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -47,6 +46,17 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// What the configuration must say for this program, beyond what it must for all: the files it names are read.
+///
+/// # Errors
+/// [`ConfigError`] names the key.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    resolve_host_name("inbound.hostname", config.inbound.hostname.as_deref())?;
+    config.inbound.check_address_files()?;
+    ServerTls::configured(&config.inbound)?;
+    config.inbound.oauth.clone().map(TokenJudge::new).transpose().map(|_| ())
 }
 
 /// Binds the listeners, starts serving and returns. Ends when [`Context::shutdown`] is cancelled and the drain is over.
@@ -138,16 +148,14 @@ fn bind(listeners: &[Arc<Listener>]) -> Result<Bound, StartError> {
 
 fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
     let config = &context.config.inbound;
-    let relay = RelayPolicy::new(&config.relay_domains).map_err(|(name, error)| ConfigError::BadValue {
-        key: "inbound.relay_domains",
-        problem: format!("holds `{name}`: {error}"),
-    })?;
+    let relay = RelayPolicy::new(&config.relay_domains)
+        .map_err(|(name, error)| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
     let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
     Ok(Shared {
         relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
-        tls: load_tls(config)?,
+        tls: ServerTls::configured(config)?,
         accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
-        tokens: config.oauth.clone().map(TokenJudge::new),
+        tokens: config.oauth.clone().map(TokenJudge::new).transpose()?,
         recipients: Arc::new(Recipients::new(config, &hostname)?),
         limits: Limits::new(config),
         tenants: tenants(config),
@@ -164,19 +172,6 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
             xforward: config.xforward_networks.clone(),
         },
         hostname,
-    })
-}
-
-fn load_tls(config: &InboundConfig) -> Result<Option<Arc<ServerTls>>, ConfigError> {
-    let pairs = config.certificates().into_iter();
-    let files: Vec<_> = pairs.map(|(certificate, key)| CertificateFiles { certificate, key }).collect();
-    if files.is_empty() {
-        return Ok(None);
-    }
-    ServerTls::load(&files, config.tls_client_ca.as_deref()).map(Some).map_err(|error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let problem = format!("or another key of TLS cannot be used: {error}{cause}");
-        ConfigError::BadValue { key: "inbound.tls_certificate", problem }
     })
 }
 

@@ -23,4 +23,4 @@ mod pool;
 mod start;
 mod worker;
 
-pub use start::{StartError, start};
+pub use start::{StartError, check, start};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_config::{Config, ConfigError, OutboundConfig};
+use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
 use mailtier_dns::{DnsError, Resolver};
 use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
 use mailtier_service::{Context, Running};
@@ -59,6 +59,16 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     Ok(Running { addresses: Vec::new(), finished })
 }
 
+/// What the configuration must say for this program, beyond what it must for all.
+///
+/// # Errors
+/// [`ConfigError`] names the key.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    let ehlo_name = resolve_host_name("outbound.ehlo_name", config.outbound.ehlo_name.as_deref())?;
+    routes(&config.outbound)?;
+    policy(config, &ehlo_name).map(|_| ())
+}
+
 async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: CancellationToken, drain_timeout: Duration) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
@@ -103,7 +113,7 @@ async fn measure(worker: &Worker) {
 fn worker(context: &Context) -> Result<Worker, StartError> {
     let config = &context.config;
     let outbound = &config.outbound;
-    let ehlo_name = mailtier_config::resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
+    let ehlo_name = resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
@@ -170,7 +180,7 @@ fn policy(config: &Config, ehlo_name: &str) -> Result<Policy, ConfigError> {
 
 /// A value that shows itself wrong only here.
 fn bad(key: &'static str, problem: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::BadValue { key, problem: format!("cannot be used: {problem}") }
+    ConfigError::bad(key, format!("cannot be used: {problem}"))
 }
 
 const fn tls_policy(policy: mailtier_config::TlsPolicy) -> TlsPolicy {

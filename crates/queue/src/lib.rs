@@ -33,4 +33,4 @@ mod peers;
 mod settle;
 mod start;
 
-pub use start::{StartError, migrate, start};
+pub use start::{StartError, check, migrate, start};

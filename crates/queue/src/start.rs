@@ -42,7 +42,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A setting.
-    #[error(transparent)]
+    #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
     /// The port.
     #[error("cannot listen on {address}: {source}")]
@@ -62,6 +62,15 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let migrated = Store::migrate(&config.database, clock::now()).await?;
     tracing::info!(from = migrated.from, to = migrated.to, "schema migrated");
     Ok(())
+}
+
+/// What the configuration must say for this program, beyond what it must for all.
+///
+/// # Errors
+/// [`ConfigError`] names the key.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    resolve_host_name("queue.hostname", config.queue.hostname.as_deref())?;
+    config.database.resolved_url().map(|_| ())
 }
 
 /// Starts the queue.
@@ -256,6 +265,21 @@ impl Parts {
             health: self.context.health.clone(),
             shutdown: self.context.shutdown.clone(),
             meters: Arc::clone(&self.context.meters),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The process's exit code depends on it: 78 instead of 69.
+    #[test]
+    fn a_mistake_in_the_configuration_is_found_among_the_causes() {
+        let mistake = || ConfigError::bad("queue.hostname", "is not set");
+        for error in [StartError::from(mistake()), StartError::from(StoreError::Configuration(mistake()))] {
+            let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |cause| cause.source());
+            assert!(causes.into_iter().any(|cause| cause.is::<ConfigError>()), "{error:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mailtier_config::{Config, system_name};
+use mailtier_config::{Config, ConfigError, system_name};
 use mailtier_telemetry::Telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub struct Program {
     pub http_listen: fn(&Config) -> SocketAddr,
     /// How many worker threads; 0 for one per core.
     pub threads: fn(&Config) -> usize,
+    /// Finds what a start would find wrong with the configuration, beyond what is so for every program.
+    pub check: fn(&Config) -> anyhow::Result<()>,
     /// Starts it.
     pub start: fn(Context) -> Starting,
     /// What it can do instead of serving.
@@ -76,19 +78,25 @@ pub fn run(program: &Program) -> ExitCode {
     };
     let config = match Config::load(arguments.config.as_deref()) {
         Ok(config) => config,
-        Err(error) => return misconfigured(program, arguments.config.as_deref(), &error),
+        Err(error) => {
+            let file = arguments.config.as_deref().filter(|_| !error.names_its_source());
+            return misconfigured(program, file, &error.to_string());
+        }
     };
     match arguments.task {
-        Task::CheckConfig => {
-            say(&format!("{}: the configuration is valid", program.name));
-            ExitCode::SUCCESS
-        }
+        Task::CheckConfig => match check(program, &config) {
+            Ok(()) => {
+                say(&format!("{}: the configuration is valid", program.name));
+                ExitCode::SUCCESS
+            }
+            Err(error) => misconfigured(program, arguments.config.as_deref(), &root_cause(&error)),
+        },
         Task::PrintConfig => match config.to_toml() {
             Ok(text) => {
                 say(text.trim_end());
                 ExitCode::SUCCESS
             }
-            Err(error) => misconfigured(program, None, &error),
+            Err(error) => misconfigured(program, None, &error.to_string()),
         },
         Task::Subcommand(name) => in_runtime(program, config, Some(name)),
         Task::Serve => in_runtime(program, config, None),
@@ -105,7 +113,18 @@ fn complain(program: &Program, text: &str) {
     eprintln!("{}: {text}", program.name);
 }
 
-fn misconfigured(program: &Program, path: Option<&Path>, error: &dyn std::fmt::Display) -> ExitCode {
+fn check(program: &Program, config: &Config) -> anyhow::Result<()> {
+    mailtier_telemetry::check(&config.telemetry)?;
+    (program.check)(config)
+}
+
+/// What is wrong with the configuration, without how that came to light.
+fn root_cause(error: &anyhow::Error) -> String {
+    let cause = error.chain().find(|cause| cause.is::<ConfigError>());
+    cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
+}
+
+fn misconfigured(program: &Program, path: Option<&Path>, error: &str) -> ExitCode {
     let place = path.map(|path| format!(" {}", path.display())).unwrap_or_default();
     complain(program, &format!("the configuration{place} cannot be used: {error}"));
     ExitCode::from(exit::CONFIG)
@@ -136,7 +155,7 @@ async fn do_subcommand(program: &Program, subcommand: &Subcommand, config: Arc<C
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(program, &format!("{}: {error:#}", subcommand.name));
-            ExitCode::from(exit::UNAVAILABLE)
+            ExitCode::from(exit_code(&error))
         }
     }
 }
@@ -144,7 +163,7 @@ async fn do_subcommand(program: &Program, subcommand: &Subcommand, config: Arc<C
 async fn serve(program: &Program, config: Arc<Config>) -> ExitCode {
     let telemetry = match mailtier_telemetry::init(&config.telemetry, program.name, &system_name()) {
         Ok(telemetry) => Arc::new(telemetry),
-        Err(error) => return misconfigured(program, None, &error),
+        Err(error) => return misconfigured(program, None, &error.to_string()),
     };
     let context = Context {
         config: Arc::clone(&config),
@@ -168,7 +187,7 @@ async fn serve(program: &Program, config: Arc<Config>) -> ExitCode {
 
 /// A configuration that only shows itself wrong when the program starts is still a configuration.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<mailtier_config::ConfigError>()) { exit::CONFIG } else { exit::UNAVAILABLE }
+    if error.chain().any(|cause| cause.is::<ConfigError>()) { exit::CONFIG } else { exit::UNAVAILABLE }
 }
 
 async fn serve_until_drained(
@@ -219,6 +238,7 @@ mod tests {
         about: "a program",
         http_listen: |config| config.queue.http_listen,
         threads: |_| 0,
+        check: |_| Ok(()),
         start: |_| Box::pin(async { anyhow::bail!("never") }),
         subcommands: &[Subcommand { name: "migrate", about: "does it", run: |_| Box::pin(async { Ok(()) }) }],
     };

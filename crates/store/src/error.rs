@@ -1,5 +1,6 @@
 //! What can go wrong with the database, split by what the caller must conclude from it. Not responsible for retrying.
 
+use mailtier_config::ConfigError;
 use mailtier_types::id::InvalidId;
 
 /// Trouble with the database. After any of these a [`Session`](crate::Session) is not used again.
@@ -34,8 +35,8 @@ pub enum StoreError {
     #[error("all node numbers are leased")]
     NoNodeNumber,
     /// The configuration does not say where the database is.
-    #[error("{0}")]
-    Configuration(String),
+    #[error("the configuration cannot be used")]
+    Configuration(#[source] ConfigError),
     /// The database has no schema of ours.
     #[error("database has no schema yet: run `mailtier-queue migrate`")]
     SchemaMissing,

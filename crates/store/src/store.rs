@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_config::DatabaseConfig;
+use mailtier_config::{ConfigError, DatabaseConfig};
 use mailtier_types::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -105,13 +105,10 @@ impl Store {
     }
 
     fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        let url = config.resolved_url().map_err(|error| StoreError::Configuration(error.to_string()))?;
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
-            return Err(StoreError::Configuration("`database.url` does not begin with postgres://".to_owned()));
-        }
+        let url = config.resolved_url().map_err(StoreError::Configuration)?;
         let timeout_ms = config.statement_timeout.as_millis().to_string();
         let options = PgConnectOptions::from_str(url.expose())
-            .map_err(|error| StoreError::Configuration(format!("`database.url` cannot be used: {error}")))?
+            .map_err(|error| bad_url(config, &error))?
             .application_name("mailtier-queue")
             .options(SESSION_SETTINGS.iter().copied())
             .options([
@@ -128,4 +125,10 @@ impl Store {
             permits: Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(usize::MAX >> 3))),
         })
     }
+}
+
+/// Says what is wrong with the URL, and never the URL: a password may be in it.
+fn bad_url(config: &DatabaseConfig, error: &sqlx::Error) -> StoreError {
+    let key = if config.url_file.is_some() { "database.url_file" } else { "database.url" };
+    StoreError::Configuration(ConfigError::bad(key, format!("cannot be used: {error}")))
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with TLS material. Not responsible for failed handshakes: those are I/O errors of a connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Certificates or keys that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,4 +60,19 @@ pub enum TlsError {
     /// The cryptographic provider does not fit.
     #[error("TLS cannot be configured")]
     Configuration(#[from] rustls::Error),
+}
+
+impl TlsError {
+    /// The file that is to blame, where one is.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Certificates { path, .. }
+            | Self::NoCertificate { path }
+            | Self::Key { path, .. }
+            | Self::Verifier { path, .. } => Some(path),
+            Self::Mismatch { certificate, .. } => Some(certificate),
+            Self::NoRoots { .. } | Self::ServerName { .. } | Self::Configuration(_) => None,
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod certificate;
 mod client;
 mod client_certificate;
+mod configured;
 mod describe;
 mod error;
 mod provider;

@@ -7,12 +7,13 @@ mod leftovers;
 mod postgres;
 mod supervisor;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use mailtier_config::{ConfigError, InboundConfig};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -51,10 +52,17 @@ pub(crate) struct Options {
     ready_file: Option<PathBuf>,
 }
 
+fn misconfigured(path: Option<&Path>, error: &ConfigError) -> anyhow::Error {
+    let place = path.filter(|_| !error.names_its_source());
+    let place = place.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    Failure::error(Failure::MISCONFIGURED, format!("{place}{error}"))
+}
+
 /// Runs until a signal asks to stop.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let config = mailtier_config::Config::load(options.config.as_deref())
-        .map_err(|error| Failure::error(Failure::MISCONFIGURED, error.to_string()))?;
+        .map_err(|error| misconfigured(options.config.as_deref(), &error))?;
+    config.check_one_machine().map_err(|error| misconfigured(options.config.as_deref(), &error))?;
     let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
     let held = Held::take(&layout.root)?;
     let secrets = layout.secrets()?;
@@ -234,8 +242,7 @@ async fn is_ready(address: std::net::SocketAddr) -> bool {
 }
 
 fn announce(options: &Options, layout: &Layout, config: &mailtier_config::Config) -> anyhow::Result<()> {
-    let listen: Vec<String> = config.inbound.listen.iter().map(ToString::to_string).collect();
-    println!("ready: SMTP on {}, data in {}", listen.join(" and "), layout.root.display());
+    println!("ready: {}, data in {}", served(&config.inbound), layout.root.display());
     println!("look around: mailtier queue list --data {0} · mailtier trace <id> --data {0}", layout.root.display());
     if let Some(path) = &options.ready_file {
         std::fs::write(path, "ready\n").with_context(|| format!("cannot write {}", path.display()))?;
@@ -243,9 +250,44 @@ fn announce(options: &Options, layout: &Layout, config: &mailtier_config::Config
     Ok(())
 }
 
+/// What is served where: `SMTP on 0.0.0.0:25, users (submission) on 0.0.0.0:587 and [::]:587`.
+fn served(inbound: &InboundConfig) -> String {
+    let unnamed = std::iter::once(("SMTP".to_owned(), &inbound.listen));
+    let named = inbound
+        .listeners
+        .iter()
+        .map(|listener| (format!("{} ({})", listener.name, listener.protocol.word()), &listener.listen));
+    let places = unnamed.chain(named).filter(|(_, addresses)| !addresses.is_empty()).map(|(name, addresses)| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        format!("{name} on {}", addresses.join(" and "))
+    });
+    places.collect::<Vec<_>>().join(", ")
+}
+
 /// Prints what becomes of programs, for as long as any runs.
 async fn report(mut notices: mpsc::UnboundedReceiver<Notice>) {
     while let Some(notice) = notices.recv().await {
         eprintln!("{} {}", notice.name, notice.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailtier_config::{ListenerConfig, ListenerProtocol};
+
+    use super::*;
+
+    #[test]
+    fn what_is_served_names_every_listener() {
+        let mut inbound = InboundConfig { listen: Vec::new(), ..InboundConfig::default() };
+        inbound.listeners = vec![ListenerConfig {
+            name: "users".into(),
+            protocol: ListenerProtocol::Submission,
+            listen: vec!["0.0.0.0:587".parse().unwrap(), "[::1]:587".parse().unwrap()],
+            ..ListenerConfig::default()
+        }];
+        assert_eq!(served(&inbound), "users (submission) on 0.0.0.0:587 and [::1]:587");
+        inbound.listen = vec!["127.0.0.1:25".parse().unwrap()];
+        assert_eq!(served(&inbound), "SMTP on 127.0.0.1:25, users (submission) on 0.0.0.0:587 and [::1]:587");
     }
 }

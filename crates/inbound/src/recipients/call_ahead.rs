@@ -52,10 +52,8 @@ impl CallAhead {
         let mut domains = Vec::with_capacity(config.domains.len());
         for name in &config.domains {
             let (dot, bare) = name.strip_prefix('.').map_or(("", name.as_str()), |bare| (".", bare));
-            let domain = Domain::parse(bare).map_err(|error| ConfigError::BadValue {
-                key: "inbound.call_ahead.domains",
-                problem: format!("holds `{name}`: {error}"),
-            })?;
+            let domain = Domain::parse(bare)
+                .map_err(|error| ConfigError::bad("inbound.call_ahead.domains", format!("holds `{name}`: {error}")))?;
             domains.push(format!("{dot}{domain}"));
         }
         let mut smtp = ClientConfig::new(hostname.to_owned());

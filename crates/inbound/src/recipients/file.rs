@@ -1,22 +1,17 @@
 //! Recipients and aliases in files, read again when they change. Not responsible for what they lead to.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mailtier_config::ConfigError;
-use mailtier_types::{Domain, Mailbox};
+use mailtier_config::{AddressFile, AddressTable, ConfigError};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Patterns};
 
 /// How often a change is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// Patterns and who gets their mail: nobody else where that is empty.
-type Table = HashMap<String, Vec<Mailbox>>;
 
 /// Both files.
 #[derive(Debug)]
@@ -29,8 +24,8 @@ pub(super) struct Files {
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
-    read: fn(&str) -> Result<Table, String>,
-    table: ArcSwap<(Option<Stamp>, Table)>,
+    kind: AddressFile,
+    table: ArcSwap<(Option<Stamp>, AddressTable)>,
 }
 
 /// What changes when a file does.
@@ -40,10 +35,10 @@ impl Files {
     /// # Errors
     /// A file cannot be read, or has a line that means nothing.
     pub(super) fn load(recipients: Option<&Path>, aliases: Option<&Path>) -> Result<Arc<Self>, ConfigError> {
-        let open = |key, path: Option<&Path>, read| path.map(|path| Watched::open(key, path, read)).transpose();
+        let open = |kind, path: Option<&Path>| path.map(|path| Watched::open(kind, path)).transpose();
         Ok(Arc::new(Self {
-            recipients: open("inbound.recipients_file", recipients, read_recipients)?,
-            aliases: open("inbound.aliases_file", aliases, read_aliases)?,
+            recipients: open(AddressFile::Recipients, recipients)?,
+            aliases: open(AddressFile::Aliases, aliases)?,
         }))
     }
 
@@ -68,31 +63,28 @@ impl Files {
 }
 
 impl Watched {
-    fn open(key: &'static str, path: &Path, read: fn(&str) -> Result<Table, String>) -> Result<Self, ConfigError> {
-        let loaded = load(path, read).map_err(|problem| ConfigError::BadValue { key, problem })?;
-        Ok(Self { path: path.into(), read, table: ArcSwap::from_pointee(loaded) })
+    fn open(kind: AddressFile, path: &Path) -> Result<Self, ConfigError> {
+        Ok(Self { path: path.into(), kind, table: ArcSwap::from_pointee(load(kind, path)?) })
     }
 
     fn refresh(&self) {
         if self.table.load().0 == stamp(&self.path) {
             return;
         }
-        match load(&self.path, self.read) {
+        match load(self.kind, &self.path) {
             Ok(loaded) => {
                 tracing::info!(file = %self.path.display(), entries = loaded.1.len(), "read again");
                 self.table.store(Arc::new(loaded));
             }
-            Err(problem) => tracing::warn!(problem, "the file stays as it was"),
+            Err(error) => tracing::warn!(%error, "the file stays as it was"),
         }
     }
 }
 
-fn load(path: &Path, read: fn(&str) -> Result<Table, String>) -> Result<(Option<Stamp>, Table), String> {
+fn load(kind: AddressFile, path: &Path) -> Result<(Option<Stamp>, AddressTable), ConfigError> {
     // Taken before: what changes while it is read is read again.
     let stamp = stamp(path);
-    let text = std::fs::read_to_string(path).map_err(|error| format!("names {}: {error}", path.display()))?;
-    let table = read(&text).map_err(|problem| format!("names {}: {problem}", path.display()))?;
-    Ok((stamp, table))
+    Ok((stamp, kind.read(path)?))
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -100,46 +92,10 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// Lines that say something, numbered from 1.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text.lines().zip(1..).map(|(line, number)| (number, line.trim()));
-    numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-}
-
-fn read_recipients(text: &str) -> Result<Table, String> {
-    lines(text).map(|(number, line)| Ok((pattern(line, number)?, Vec::new()))).collect()
-}
-
-fn read_aliases(text: &str) -> Result<Table, String> {
-    let mut table = Table::new();
-    for (number, line) in lines(text) {
-        let bad = |what: &str| format!("line {number}: {what}; expected user@example.com: other@example.com, …");
-        let (name, targets) = line.split_once(':').ok_or_else(|| bad("no colon"))?;
-        let mut mailboxes = Vec::new();
-        for target in targets.split(',').map(str::trim).filter(|target| !target.is_empty()) {
-            mailboxes.push(Mailbox::parse(target).map_err(|error| bad(&format!("`{target}`: {error}")))?);
-        }
-        if mailboxes.is_empty() {
-            return Err(bad("nobody after the colon"));
-        }
-        if table.insert(pattern(name.trim(), number)?, mailboxes).is_some() {
-            return Err(bad("said twice"));
-        }
-    }
-    Ok(table)
-}
-
-/// `user@example.com` or `@example.com`.
-fn pattern(text: &str, number: usize) -> Result<String, String> {
-    let bad = |error| format!("line {number}: `{text}` is neither an address nor @domain: {error}");
-    match text.strip_prefix('@') {
-        Some(domain) => Domain::parse(domain).map(|domain| format!("@{domain}")).map_err(bad),
-        None => Mailbox::parse(text).map(|mailbox| mailbox.as_str().to_lowercase()).map_err(bad),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use mailtier_types::Mailbox;
+
     use super::*;
 
     fn patterns(text: &str) -> Patterns {
@@ -170,17 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_with_its_line() {
-        for (text, problem) in [
-            ("a@example.org: b@example.org\nnonsense", "line 2: no colon"),
-            ("a@example.org:", "line 1: nobody after the colon"),
-            ("a@example.org: nonsense", "line 1: `nonsense`"),
-            ("a@example.org: b@example.org\nA@example.org: c@example.org", "line 2: said twice"),
-            ("@@: b@example.org", "line 1: `@@`"),
-        ] {
-            let said = read_aliases(text).unwrap_err();
-            assert!(said.contains(problem), "{text}: {said}");
-        }
+    fn a_file_that_cannot_be_read_is_named_with_its_key() {
         let error = Files::load(Some(Path::new("/nonexistent")), None).unwrap_err().to_string();
         assert!(error.contains("inbound.recipients_file") && error.contains("/nonexistent"), "{error}");
     }

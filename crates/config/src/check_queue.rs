@@ -1,0 +1,101 @@
+//! What must hold between the values of `[queue]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::bounds::{
+    ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, duration_text, fraction, line, size,
+};
+use crate::check::{apart, host_name, is_host_and_port};
+use crate::keys::quote;
+use crate::{Config, ConfigError, QueueConfig};
+
+/// Shorter waits ask the database, or a remote host, without a pause.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// What travels with its delivery shares a frame of gRPC with others; frames have 64 MiB at most.
+const MOST_INLINE: ByteSize = ByteSize::mib(16);
+/// With fewer the queue would do little but read deliveries again.
+const LEAST_ENTRIES: u64 = 1000;
+
+impl QueueConfig {
+    /// Where it listens, by key.
+    pub(crate) fn places(&self) -> [(String, SocketAddr); 2] {
+        [("queue.listen".to_owned(), self.listen), ("queue.http_listen".to_owned(), self.http_listen)]
+    }
+}
+
+impl Config {
+    pub(crate) fn check_queue(&self) -> Result<(), ConfigError> {
+        let queue = &self.queue;
+        host_name("queue.hostname", queue.hostname.as_deref())?;
+        queue.name.as_deref().map_or(Ok(()), |name| line("queue.name", name))?;
+        apart(&queue.places())?;
+        check_times(queue)?;
+        check_counts(queue)?;
+        if let Some(address) = queue.advertise.as_deref().filter(|address| !is_host_and_port(address)) {
+            let problem = format!("is {}; expected host:port, as other replicas reach this one", quote(address));
+            return Err(ConfigError::bad("queue.advertise", problem));
+        }
+        if !queue.listen.ip().is_loopback() && self.cluster.secret.is_none() && self.cluster.secret_file.is_none() {
+            return Err(ConfigError::bad(
+                "queue.listen",
+                format!(
+                    "is {}, which others can reach: set `cluster.secret_file`, or listen on loopback",
+                    queue.listen
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_times(queue: &QueueConfig) -> Result<(), ConfigError> {
+    for (key, value, bounds) in [
+        ("queue.lease", queue.lease, SECOND..=DAY),
+        ("queue.renew_every", queue.renew_every, LEAST_WAIT..=DAY),
+        ("queue.worker_grace", queue.worker_grace, SECOND..=DAY),
+        ("queue.retry_first", queue.retry_first, LEAST_WAIT..=YEAR),
+        ("queue.retry_max", queue.retry_max, LEAST_WAIT..=YEAR),
+        ("queue.lifetime", queue.lifetime, SECOND..=YEAR),
+        ("queue.bounce_lifetime", queue.bounce_lifetime, SECOND..=YEAR),
+        ("queue.delay_warning", queue.delay_warning, SECOND..=YEAR),
+        ("queue.event_retention", queue.event_retention, DAY..=YEAR * 100),
+        ("queue.login_failure_window", queue.login_failure_window, Duration::from_secs(60)..=YEAR),
+        ("queue.catch_up_every", queue.catch_up_every, LEAST_WAIT..=DAY),
+        ("queue.reconcile_every", queue.reconcile_every, SECOND..=YEAR),
+        ("queue.drain_timeout", queue.drain_timeout, Duration::ZERO..=DAY),
+    ] {
+        duration(key, value, bounds)?;
+    }
+    if queue.renew_every * 3 > queue.lease {
+        let problem = format!(
+            "is {}; give at most a third of `queue.lease`, {}",
+            duration_text(queue.renew_every),
+            duration_text(queue.lease)
+        );
+        return Err(ConfigError::bad("queue.renew_every", problem));
+    }
+    if queue.retry_first > queue.retry_max {
+        let problem = format!(
+            "is {}; give at most `queue.retry_max`, {}",
+            duration_text(queue.retry_first),
+            duration_text(queue.retry_max)
+        );
+        return Err(ConfigError::bad("queue.retry_first", problem));
+    }
+    Ok(())
+}
+
+fn check_counts(queue: &QueueConfig) -> Result<(), ConfigError> {
+    fraction("queue.retry_jitter", f64::from(queue.retry_jitter))?;
+    count("queue.destination_concurrency", queue.destination_concurrency, 1..=ANY)?;
+    count("queue.max_entries", queue.max_entries, LEAST_ENTRIES..=ANY)?;
+    count("queue.max_entries_per_destination", queue.max_entries_per_destination, 1..=ANY)?;
+    count("queue.login_failures_per_account", queue.login_failures_per_account, 1..=ANY)?;
+    count("queue.login_failures_per_client", queue.login_failures_per_client, 1..=ANY)?;
+    count("queue.threads", queue.threads, 0..=MOST_THREADS)?;
+    size("queue.body_cache", queue.body_cache, ByteSize::b(0)..=MOST_MEMORY)?;
+    size("queue.inline_body", queue.inline_body, ByteSize::b(0)..=MOST_INLINE)
+}

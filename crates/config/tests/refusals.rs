@@ -1,0 +1,359 @@
+//! The worst an operator could write: each is refused with its key, its value, and what would be right.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use std::collections::HashMap;
+
+use mailtier_config::Config;
+
+fn load(text: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mailtier.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load_with(Some(&path), HashMap::new()).map_err(|error| error.to_string())
+}
+
+/// Each text is refused with exactly this.
+fn refused(cases: &[(&str, &str)]) {
+    for (text, message) in cases {
+        match load(text) {
+            Ok(_) => panic!("{text}: taken"),
+            Err(error) => assert_eq!(&error, message, "{text}"),
+        }
+    }
+}
+
+#[test]
+fn words_that_are_none_are_shown_with_those_there_are() {
+    refused(&[
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:110\"]\nprotocol = \"pop3\"",
+            "`inbound.listeners[0].protocol` is `pop3`; expected `smtp`, `submission` or `lmtp`",
+        ),
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\nprotocol = \"submision\"",
+            "`inbound.listeners[0].protocol` is `submision`; expected `smtp`, `submission` or `lmtp`; did you mean \
+             `submission`?",
+        ),
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\ntls = \"starttls\"",
+            "`inbound.listeners[0].tls` is `starttls`; expected `none`, `offered`, `required` or `implicit`",
+        ),
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\nlogin = \"OFF\"",
+            "`inbound.listeners[0].login` is `OFF`; expected `off`, `offered` or `required`; did you mean `off`?",
+        ),
+        ("[inbound]\nlines = true", "`inbound.lines` is `true`; expected `strict` or `normalize`"),
+        (
+            "[outbound]\ntls = \"require\"",
+            "`outbound.tls` is `require`; expected `opportunistic`, `required`, `verified` or `off`; did you mean \
+             `required`?",
+        ),
+        ("[outbound]\nip_preference = \"v6\"", "`outbound.ip_preference` is `v6`; expected `both`, `ipv4` or `ipv6`"),
+        (
+            "[[outbound.routes]]\ndomain = \"*\"\nhosts = []\ntls = \"on\"",
+            "`outbound.routes[0].tls` is `on`; expected `opportunistic`, `required`, `verified` or `off`",
+        ),
+        ("[telemetry]\nlog_format = \"xml\"", "`telemetry.log_format` is `xml`; expected `json` or `text`"),
+        (
+            "[inbound]\nsasl_mechanisms = [\"CRAM-MD5\"]",
+            "`inbound.sasl_mechanisms` holds `CRAM-MD5`; expected `SCRAM-SHA-256-PLUS`, `SCRAM-SHA-256`, `EXTERNAL`, \
+             `OAUTHBEARER`, `XOAUTH2`, `PLAIN` or `LOGIN`",
+        ),
+    ]);
+    let keywords = load("[inbound]\ndiscard_ehlo_keywords = [\"dsn\", \"CHUNKNIG\"]").unwrap_err();
+    assert!(keywords.starts_with("`inbound.discard_ehlo_keywords` holds `CHUNKNIG`; expected `PIPELINING`, "));
+    assert!(keywords.ends_with("`XCLIENT` or `XFORWARD`; did you mean `CHUNKING`?"), "{keywords}");
+    assert!(load("[inbound]\ndiscard_ehlo_keywords = [\"FOO\"]").is_err());
+}
+
+#[test]
+fn values_of_another_kind_are_shown_with_what_is_expected() {
+    refused(&[
+        (
+            "[inbound]\nrelay_networks = [\"10.0.0.0/8\", \"1.2.3\"]",
+            "`inbound.relay_networks[1]` is `1.2.3`; expected a network such as 192.0.2.0/24 or 2001:db8::/32, or a \
+             single address",
+        ),
+        (
+            "[[inbound.networks]]\nnetworks = [\"host.example\"]",
+            "`inbound.networks[0].networks[0]` is `host.example`; expected a network such as 192.0.2.0/24 or \
+             2001:db8::/32, or a single address",
+        ),
+        (
+            "[inbound]\nrelay_domains = \"a.example\"",
+            "`inbound.relay_domains` is `a.example`; expected a list, [\"…\", \"…\"]",
+        ),
+        (
+            "[inbound]\nhttp_listen = \"9101\"",
+            "`inbound.http_listen` is `9101`; expected an address with a port, such as 127.0.0.1:2525 or [::1]:2525",
+        ),
+        (
+            "[outbound]\ndns_servers = [\"192.0.2.53\"]",
+            "`outbound.dns_servers[0]` is `192.0.2.53`; expected an address with a port, such as 127.0.0.1:2525 or \
+             [::1]:2525",
+        ),
+        (
+            "[outbound]\nown_addresses = [\"mx\"]",
+            "`outbound.own_addresses[0]` is `mx`; expected an address such as 192.0.2.1 or 2001:db8::1",
+        ),
+        ("[queue]\nlease = \"soon\"", "`queue.lease` is `soon`; expected a duration such as 500ms, 30s, 5m, 4h or 5d"),
+        ("[queue]\nlease = 15", "`queue.lease` is `15`; expected a duration such as 500ms, 30s, 5m, 4h or 5d"),
+        (
+            "[inbound]\nmax_message_size = \"big\"",
+            "`inbound.max_message_size` is `big`; expected a size such as 64KiB, 50MiB or 1GiB",
+        ),
+        ("[inbound]\nmax_errors = true", "`inbound.max_errors` is `true`; expected a whole number"),
+        ("[inbound]\nmax_errors = 2.5", "`inbound.max_errors` is `2.5`; expected a whole number"),
+        ("[inbound]\nmax_errors = -1", "`inbound.max_errors` is `-1`; expected a whole number, 0 or more"),
+        ("[outbound]\nsmtp_port = 70000", "`outbound.smtp_port` is `70000`; expected a whole number from 0 to 65535"),
+        ("[inbound]\nvrfy = \"maybe\"", "`inbound.vrfy` is `maybe`; expected true or false"),
+        ("[inbound]\nhostname = [\"mx.example.com\"]", "`inbound.hostname` is a list; expected a text"),
+        ("inbound = 5", "`inbound` is `5`; expected a section, `[inbound]`"),
+        (
+            "[inbound.listeners]\nname = \"x\"",
+            "`inbound.listeners` is a table; expected tables, each `[[inbound.listeners]]`",
+        ),
+        ("[inbound]\noauth = \"yes\"", "`inbound.oauth` is `yes`; expected a table, `[inbound.oauth]`"),
+        ("[queue]\nretry_jitter = \"some\"", "`queue.retry_jitter` is `some`; expected a number from 0 to 1"),
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\nprotocl = \"lmtp\"",
+            "unknown key `inbound.listeners[0].protocl`; did you mean `inbound.listeners[0].protocol`?",
+        ),
+        ("[[outbound.routes]]\ndomain = \"*\"", "`outbound.routes[0].hosts` is not set, and has no default; give it"),
+        (
+            "[[inbound.tenants]]\nmessages_per_hour = 5",
+            "`inbound.tenants[0].id` is not set, and has no default; give it",
+        ),
+    ]);
+}
+
+#[test]
+fn sections_that_make_no_sense_are_refused() {
+    refused(&[
+        ("[inbound]\ncommand_timeout = \"0s\"", "`inbound.command_timeout` is 0s; give 10s to 1d"),
+        ("[inbound]\nsubmit_timeout = \"1h\"", "`inbound.submit_timeout` is 1h; give 1s to 5m"),
+        ("[inbound]\nmax_sessions = 0", "`inbound.max_sessions` is 0; give at least 1"),
+        ("[inbound]\nmax_errors = 0", "`inbound.max_errors` is 0; give at least 1"),
+        ("[inbound]\nmax_recipients = 5", "`inbound.max_recipients` is 5; give 100 to 4096"),
+        ("[inbound]\nmax_received_hops = 9", "`inbound.max_received_hops` is 9; give 10 to 1000"),
+        ("[inbound]\ngreeting_delay = \"1h\"", "`inbound.greeting_delay` is 1h; give 0s to 30s"),
+        ("[inbound]\nmemory_budget = 1", "`inbound.memory_budget` is 1 B; give 16MiB to 1TiB"),
+        (
+            "[inbound]\nmemory_budget = \"32MiB\"",
+            "`inbound.memory_budget` is 32MiB, too little for a message of 50MiB, which `max_message_size` allows; give \
+             51MiB",
+        ),
+        (
+            "[inbound]\nmax_message_size = \"99999999999GiB\"",
+            "`inbound.max_message_size` is 16.0 EiB; give 64KiB to 1GiB",
+        ),
+        ("[inbound]\nthreads = 1000000", "`inbound.threads` is 1000000; give 0 to 1024"),
+        (
+            "[inbound]\nrecipient_delimiter = \"@\"",
+            "`inbound.recipient_delimiter` is `@`; give one of +-=_.#~^, or nothing for none",
+        ),
+        (
+            "[inbound]\nrecipient_delimiter = \"+-\"",
+            "`inbound.recipient_delimiter` is `+-`; give one of +-=_.#~^, or nothing for none",
+        ),
+        (
+            "[inbound]\ntls_client_ca = \"ca.pem\"",
+            "`inbound.tls_certificate` is missing for `inbound.tls_client_ca`; set both",
+        ),
+        ("[inbound]\ntls_key = \"key.pem\"", "`inbound.tls_certificate` is missing for `inbound.tls_key`; set both"),
+        (
+            "[inbound]\ntls_certificate = \"a\"\ntls_key = \"b\"\ntls_certificates = [\"c.pem:\"]",
+            "`inbound.tls_certificates` holds `c.pem:`; expected chain.pem:key.pem",
+        ),
+        (
+            "[inbound]\nhostname = \"pod-7f9c\"",
+            "`inbound.hostname` is `pod-7f9c`; give a full host name such as mx.example.com",
+        ),
+        (
+            "[inbound]\nhostname = \"mx..example\"",
+            "`inbound.hostname` is `mx..example`; give a full host name such as mx.example.com",
+        ),
+        (
+            "[inbound]\nqueue = [\"127.0.0.1:7070\"]",
+            "`inbound.queue` holds `127.0.0.1:7070`; expected http://host:port",
+        ),
+        ("[queue]\nrenew_every = \"10s\"", "`queue.renew_every` is 10s; give at most a third of `queue.lease`, 15s"),
+        ("[queue]\nrenew_every = \"9999999999y\"", "`queue.renew_every` is 87659999991234h; give 100ms to 1d"),
+        ("[queue]\nretry_first = \"1ns\"", "`queue.retry_first` is 1ns; give 100ms to 365d"),
+        ("[queue]\nretry_first = \"2h\"", "`queue.retry_first` is 2h; give at most `queue.retry_max`, 4000s"),
+        ("[queue]\nretry_jitter = 1.5", "`queue.retry_jitter` is 1.5; give 0 to 1"),
+        ("[queue]\nlogin_failure_window = \"0s\"", "`queue.login_failure_window` is 0s; give 1m to 365d"),
+        ("[queue]\nlogin_failures_per_account = 0", "`queue.login_failures_per_account` is 0; give at least 1"),
+        ("[queue]\nlogin_failures_per_client = 0", "`queue.login_failures_per_client` is 0; give at least 1"),
+        ("[queue]\ncatch_up_every = \"0s\"", "`queue.catch_up_every` is 0s; give 100ms to 1d"),
+        ("[queue]\nreconcile_every = \"0s\"", "`queue.reconcile_every` is 0s; give 1s to 365d"),
+        ("[queue]\nevent_retention = \"1h\"", "`queue.event_retention` is 1h; give 1d to 36500d"),
+        ("[queue]\nmax_entries_per_destination = 0", "`queue.max_entries_per_destination` is 0; give at least 1"),
+        ("[queue]\ninline_body = \"1GiB\"", "`queue.inline_body` is 1GiB; give 0 B to 16MiB"),
+        (
+            "[queue]\nadvertise = \"queue-1\"",
+            "`queue.advertise` is `queue-1`; expected host:port, as other replicas reach this one",
+        ),
+        ("[queue]\nname = \"\"", "`queue.name` is ``; give a text of one line"),
+        (
+            "[queue]\nlisten = \"0.0.0.0:7070\"",
+            "`queue.listen` is 0.0.0.0:7070, which others can reach: set `cluster.secret_file`, or listen on loopback",
+        ),
+        (
+            "[queue]\nhttp_listen = \"127.0.0.1:7070\"",
+            "`queue.http_listen` is 127.0.0.1:7070, but `queue.listen` has 127.0.0.1:7070: only one can listen there; give \
+             it another port",
+        ),
+        ("[outbound]\nmax_connections = 0", "`outbound.max_connections` is 0; give 1 to 1048576"),
+        ("[outbound]\ndeliveries_per_connection = 0", "`outbound.deliveries_per_connection` is 0; give at least 1"),
+        ("[outbound]\nsmtp_port = 0", "`outbound.smtp_port` is 0; give 1 to 65535"),
+        ("[outbound]\nconnect_timeout = \"0s\"", "`outbound.connect_timeout` is 0s; give 1s to 10m"),
+        ("[outbound]\ndns_timeout = \"1ms\"", "`outbound.dns_timeout` is 1ms; give 100ms to 1m"),
+        ("[outbound]\nmemory_budget = 0", "`outbound.memory_budget` is 0 B; give 16MiB to 1TiB"),
+        (
+            "[outbound]\nown_names = [\"mx host\"]",
+            "`outbound.own_names` holds `mx host`; expected a host name such as mx.example.com",
+        ),
+        (
+            "[outbound]\nroutes = [{ domain = \"\", hosts = [\"a\"] }]",
+            "`outbound.routes[0].domain` is empty; `*` means all",
+        ),
+        ("[database]\nmax_connections = 0", "`database.max_connections` is 0; give 1 to 262143"),
+        ("[database]\nstatement_timeout = \"0s\"", "`database.statement_timeout` is 0s; give 1s to 1d"),
+        (
+            "[database]\nurl = \"mysql://me:hidden@host/db\"",
+            "`database.url` is no URL of PostgreSQL; expected postgres://user@host/database",
+        ),
+        ("[cluster]\nsecret = \"\"", "`cluster.secret` is empty; give it a value, or leave it out"),
+        (
+            "[cluster]\nsecret = \"gehe\\tim\"",
+            "`cluster.secret` has characters that cannot be sent; use letters and digits on one line",
+        ),
+        (
+            "[telemetry]\notlp_endpoint = \"collector\"",
+            "`telemetry.otlp_endpoint` is `collector`; expected a URL such as http://collector:4317",
+        ),
+        ("[telemetry]\ntrace_sample_ratio = nan", "`telemetry.trace_sample_ratio` is NaN; give 0 to 1"),
+    ]);
+}
+
+#[test]
+fn tables_that_make_no_sense_are_refused() {
+    let listener = "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:2626\"]\n";
+    let with = |rest: &str| format!("{listener}{rest}");
+    let network = |rest: &str| format!("[[inbound.networks]]\nnetworks = [\"192.0.2.0/24\"]\n{rest}");
+    let ahead = |domains: &str| {
+        format!(
+            "[inbound]\nrelay_domains = [\"ours.example\"]\n[[inbound.call_ahead]]\nserver = \"mx:25\"\ndomains = {domains}"
+        )
+    };
+    let long = "x".repeat(401);
+    let cases = [
+        (
+            "[inbound]\nlisten = [\"127.0.0.1:25\", \"127.0.0.1:25\"]".to_owned(),
+            "`inbound.listen[1]` is 127.0.0.1:25, but `inbound.listen[0]` has 127.0.0.1:25: only one can listen there; give it \
+             another port",
+        ),
+        (
+            format!("[inbound]\nlisten = [\"0.0.0.0:2626\"]\n{listener}"),
+            "`inbound.listeners[0].listen[0]` is 127.0.0.1:2626, but `inbound.listen[0]` has 0.0.0.0:2626: only one can listen \
+             there; give it another port",
+        ),
+        (
+            format!("[inbound]\nhttp_listen = \"127.0.0.1:2626\"\n{listener}"),
+            "`inbound.listeners[0].listen[0]` is 127.0.0.1:2626, but `inbound.http_listen` has 127.0.0.1:2626: only one can \
+             listen there; give it another port",
+        ),
+        (with("greeting_delay = \"31s\""), "`inbound.listeners[0].greeting_delay` is 31s; give 0s to 30s"),
+        (with("max_message_size = 1"), "`inbound.listeners[0].max_message_size` is 1 B; give 64KiB to 1GiB"),
+        (
+            with("tls = \"required\""),
+            "`inbound.listeners[0].tls` needs TLS on listener `x`; set `inbound.tls_certificate`",
+        ),
+        (
+            "[[inbound.listeners]]\nname = \"smtp\"\nlisten = [\"127.0.0.1:2626\"]".to_owned(),
+            "`inbound.listeners[0].name` is `smtp`, which another has; give each a name of its own (`smtp` is that of \
+             `inbound.listen`)",
+        ),
+        (
+            "[[inbound.listeners]]\nname = \"x\"\nprotocol = \"lmtp\"\nlisten = [\"127.0.0.1:25\"]".to_owned(),
+            "`inbound.listeners[0].listen` holds 127.0.0.1:25, but LMTP is never on port 25 (RFC 2033); take another",
+        ),
+        (
+            "[inbound]\nrelay_networks = [\"128.0.0.0/1\"]".to_owned(),
+            "`inbound.relay_networks` holds 128.0.0.0/1: that is an open relay; name your own networks only",
+        ),
+        (
+            "[inbound]\nrelay_domains = [\"*\"]".to_owned(),
+            "`inbound.relay_domains` holds `*`: domain is not valid; expected example.com, or .example.com for all below it",
+        ),
+        (
+            "[inbound]\npostmaster = \"admin\"".to_owned(),
+            "`inbound.postmaster` is `admin`: address has no @ and domain",
+        ),
+        (
+            network("refuse = \"\""),
+            "`inbound.networks[0].refuse` is `` (0 octets); give a line of 1 to 400 printable ASCII characters",
+        ),
+        (
+            network("refuse = \"geh weg, übel\""),
+            "`inbound.networks[0].refuse` is `geh weg, übel` (14 octets); give a line of 1 to 400 printable ASCII characters",
+        ),
+        (
+            network("refuse = \"no\\r\\n250 yes\""),
+            "`inbound.networks[0].refuse` is `no\\r\\n250 yes` (11 octets); give a line of 1 to 400 printable ASCII characters",
+        ),
+        (network("greeting_delay = \"1h\""), "`inbound.networks[0].greeting_delay` is 1h; give 0s to 30s"),
+        (
+            format!("{}\n{}", network(""), network("")),
+            "`inbound.networks[1].networks` holds 192.0.2.0/24, which an earlier `[[inbound.networks]]` has; keep one",
+        ),
+        (
+            "[[inbound.tenants]]\nid = 7\n[[inbound.tenants]]\nid = 7".to_owned(),
+            "`inbound.tenants[1].id` is 7, which an earlier tenant has; give each a number of its own",
+        ),
+        (ahead("[]"), "`inbound.call_ahead[0].domains` is empty; name the domains whose recipients the server knows"),
+        (
+            ahead("[\"other.example\"]"),
+            "`inbound.call_ahead[0].domains` holds `other.example`, which is not in `inbound.relay_domains`; add it there",
+        ),
+        (ahead("[\"ours.example\"]\ntimeout = \"0s\""), "`inbound.call_ahead[0].timeout` is 0s; give 100ms to 2m"),
+        (
+            "[inbound.oauth]\nissuer = \"\"\naudience = \"mail\"".to_owned(),
+            "`inbound.oauth.issuer` is empty: tokens for anybody, by anybody, would be taken; give it",
+        ),
+    ];
+    for (text, message) in &cases {
+        refused(&[(text, message)]);
+    }
+    let refusal = load(&network(&format!("refuse = \"{long}\""))).unwrap_err();
+    assert!(refusal.contains("xxx…` (401 octets)"), "{refusal}");
+}
+
+#[test]
+fn what_is_merely_unusual_is_taken() {
+    for text in [
+        "[inbound]\nrelay_networks = [\"192.0.2.1\", \"2001:db8::1\", \"fc00::/7\"]",
+        "[inbound]\nrecipient_delimiter = \"\"",
+        "[inbound]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]",
+        "[inbound]\nlisten = [\"0.0.0.0:25\", \"[::]:25\"]",
+        "[inbound]\nmax_transactions = 0\nclient_sessions = 0\nmemory_budget = 0\nmax_hold = \"0s\"",
+        "[inbound]\ndiscard_ehlo_keywords = [\"chunking\", \"DSN\"]",
+        "[[inbound.tenants]]\nid = 0",
+        "[queue]\nlifetime = \"2s\"\nretry_first = \"300ms\"\nretry_max = \"1s\"\nbody_cache = 0",
+        "[queue]\nlease = \"3s\"\nrenew_every = \"500ms\"\nworker_grace = \"2s\"\ndrain_timeout = \"0s\"",
+        "[outbound]\nidle_timeout = \"0s\"\nidle_connections = 0",
+        "[[outbound.routes]]\ndomain = \"example.com\"\nhosts = []",
+        "[outbound]\nqueue = [\"http://queue.mail.svc.cluster.local.:7070\", \"http://[::1]:7070\"]",
+    ] {
+        assert_eq!(load(text).err(), None, "{text}");
+    }
+}
+
+#[test]
+fn programs_of_one_machine_do_not_listen_at_one_place() {
+    assert!(Config::default().check_one_machine().is_ok());
+    let config = load("[outbound]\nhttp_listen = \"127.0.0.1:7070\"").unwrap();
+    let error = config.check_one_machine().unwrap_err().to_string();
+    assert!(error.contains("`outbound.http_listen`") && error.contains("`queue.listen`"), "{error}");
+}
