@@ -61,11 +61,22 @@ pub struct Verdict {
     pub result: Result<(), Reply>,
 }
 
+/// A chunk that its submitter need not keep: it is there for whichever replica gets the submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoredPart {
+    /// Whose.
+    pub id: MessageId,
+    /// Its place, from 0.
+    pub seq: u32,
+}
+
 /// To the submitter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerdictFrame {
     /// In any order.
     pub verdicts: Vec<Verdict>,
+    /// In any order.
+    pub stored: Vec<StoredPart>,
 }
 
 /// A node number and for how long it may be used.
@@ -208,7 +219,11 @@ impl From<VerdictFrame> for wire::VerdictFrame {
                 }),
             }),
         };
-        Self { verdicts: frame.verdicts.into_iter().map(verdict).collect() }
+        let stored = |part: StoredPart| wire::StoredPart { message_id: part.id.as_i64(), seq: part.seq };
+        Self {
+            verdicts: frame.verdicts.into_iter().map(verdict).collect(),
+            stored: frame.stored.into_iter().map(stored).collect(),
+        }
     }
 }
 
@@ -225,6 +240,11 @@ impl TryFrom<wire::VerdictFrame> for VerdictFrame {
             };
             Ok::<_, ApiError>(Verdict { id: message_id(verdict.message_id)?, result })
         };
-        Ok(Self { verdicts: frame.verdicts.into_iter().map(verdict).collect::<Result<_, _>>()? })
+        let stored =
+            |part: wire::StoredPart| Ok::<_, ApiError>(StoredPart { id: message_id(part.message_id)?, seq: part.seq });
+        Ok(Self {
+            verdicts: frame.verdicts.into_iter().map(verdict).collect::<Result<_, _>>()?,
+            stored: frame.stored.into_iter().map(stored).collect::<Result<_, _>>()?,
+        })
     }
 }

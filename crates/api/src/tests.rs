@@ -14,7 +14,7 @@ use prost::Message;
 
 use crate::error::ApiError;
 use crate::peer::Hint;
-use crate::submit::{BodyPart, Submission, SubmitFrame, Verdict, VerdictFrame};
+use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
 use crate::work::{Dispatch, Hello, Holding, InFlight, Inquire, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame};
 
@@ -281,7 +281,7 @@ proptest! {
     fn a_verdict_is_understood(id in messages(), code in 400..600_u16, text in texts(), is_yes in any::<bool>()) {
         let refusal = Reply::received(code, Some(EnhancedCode::new(4, 3, 0)), text);
         let verdict = Verdict { id, result: if is_yes { Ok(()) } else { Err(refusal) } };
-        let frame = VerdictFrame { verdicts: vec![verdict] };
+        let frame = VerdictFrame { verdicts: vec![verdict], stored: vec![StoredPart { id, seq: u32::from(code) }] };
         prop_assert_eq!(carried::<_, wire::VerdictFrame>(frame.clone()), Ok(frame));
     }
 

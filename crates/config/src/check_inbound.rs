@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use mailtier_types::SaslMechanism;
 
-use crate::bounds::{ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, count, duration, size, size_text, twice};
+use crate::bounds::{ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, count, duration, size, twice};
 use crate::check::{host_name, replicas};
 use crate::inbound::{InboundConfig, OauthConfig};
 use crate::keys::quote;
@@ -44,10 +44,8 @@ pub const EHLO_KEYWORDS: [&str; 21] = [
 pub(crate) const RECIPIENTS: std::ops::RangeInclusive<u64> = 100..=4096;
 /// RFC 5321 §4.5.3.1.7.
 const LEAST_MESSAGE: ByteSize = ByteSize::kib(64);
-/// A message is held in memory by each program it passes.
+/// What is larger is no mail: nobody takes it.
 const MOST_MESSAGE: ByteSize = ByteSize::gib(1);
-/// A message takes no more memory than it is long, and one chunk of at most 1 MiB more while that is compressed.
-const CHUNK: ByteSize = ByteSize::mib(1);
 /// Received fields a message may have before it is a loop: no honest way has more hops than RFC 5321 §6.3's 100 by far,
 /// and practice (Postfix's `hopcount_limit`) takes 50.
 const HOPS: std::ops::RangeInclusive<u64> = 10..=1000;
@@ -108,22 +106,10 @@ pub(crate) fn greeting_delay(key: impl Into<String>, delay: Option<Duration>) ->
 
 /// 0 means that the program sees for itself.
 fn check_memory(inbound: &InboundConfig) -> Result<(), ConfigError> {
-    let budget = inbound.memory_budget;
-    if budget.as_u64() == 0 {
-        return Ok(());
+    match inbound.memory_budget.as_u64() {
+        0 => Ok(()),
+        _ => size("inbound.memory_budget", inbound.memory_budget, LEAST_MEMORY..=MOST_MEMORY),
     }
-    size("inbound.memory_budget", budget, LEAST_MEMORY..=MOST_MEMORY)?;
-    let of_listeners = inbound.listeners.iter().filter_map(|listener| listener.max_message_size);
-    let of_networks = inbound.networks.iter().filter_map(|network| network.max_message_size);
-    let largest = of_listeners.chain(of_networks).fold(inbound.max_message_size, std::cmp::max);
-    if budget >= largest + CHUNK {
-        return Ok(());
-    }
-    let (budget, largest, least) = (size_text(budget), size_text(largest), size_text(largest + CHUNK));
-    Err(ConfigError::bad(
-        "inbound.memory_budget",
-        format!("is {budget}, too little for a message of {largest}, which `max_message_size` allows; give {least}"),
-    ))
 }
 
 fn check_times(inbound: &InboundConfig) -> Result<(), ConfigError> {

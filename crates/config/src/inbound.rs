@@ -239,8 +239,8 @@ section! {
         max_errors: u32 = 20, "number";
         /// Received fields after which a message is taken for a loop, 10 to 1000.
         max_received_hops: u32 = 50, "number";
-        /// Memory for messages on their way, at least 16MiB and 1MiB more than the largest message; more are answered with
-        /// 452. 0: a quarter of what the machine or its cgroup has.
+        /// Memory for messages on their way, at least 16MiB; more are answered with 452. A message takes as much as it is
+        /// long, and 4MiB at most. 0: a quarter of what the machine or its cgroup has.
         memory_budget: ByteSize = ByteSize::b(0), "size";
         /// How long the queue may take to store a message before the client is told to try again, 1s to 5m.
         #[serde(with = "humantime_serde")]

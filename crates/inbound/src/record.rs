@@ -45,13 +45,13 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    pub(crate) fn new(message: &Message) -> Self {
+    pub(crate) fn new(message: &Message, stored_bytes: usize) -> Self {
         let options = &message.envelope.options;
         Self {
             id: message.id,
             recipients: message.envelope.recipients.len(),
             size_bytes: options.size_bytes,
-            stored_bytes: message.body.len() + message.parts.iter().map(bytes::Bytes::len).sum::<usize>(),
+            stored_bytes,
             header_message_id: options.header_message_id.clone(),
             protocol: options.protocol.clone(),
         }

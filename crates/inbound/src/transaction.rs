@@ -17,7 +17,7 @@ use crate::body::BodyChunks;
 use crate::budget::Share;
 use crate::peer::Peer;
 use crate::shared::Shared;
-use crate::submit::{Message, Upload};
+use crate::submit::{Message, Route, Upload};
 
 /// The largest header section, in octets. Its fields are looked at before the message is taken.
 const MAX_HEADER_OCTETS: usize = 256 << 10;
@@ -39,12 +39,10 @@ pub(crate) struct Content {
     scan: HeaderScan,
     body: BodyChunks,
     /// Chunks sent ahead.
-    parts: Vec<Bytes>,
-    parts_octets: usize,
+    upload: Option<Upload>,
     share: Share,
     /// Taken late, because the queue reads in the order of ids.
     id: Option<MessageId>,
-    upload: Option<Upload>,
     eight_bit: bool,
     header_is_ascii: bool,
     /// The Message-ID that the message lacked.
@@ -58,11 +56,9 @@ impl Content {
             span,
             scan: HeaderScan::new(MAX_HEADER_OCTETS),
             body: BodyChunks::default(),
-            parts: Vec::new(),
-            parts_octets: 0,
+            upload: None,
             share,
             id: None,
-            upload: None,
             eight_bit: false,
             header_is_ascii: true,
             added_message_id: None,
@@ -73,10 +69,9 @@ impl Content {
     /// Nothing of the message is needed any more.
     pub(crate) fn drop_all(&mut self, shared: &Shared) {
         self.body = BodyChunks::default();
-        self.parts = Vec::new();
         self.share.shrink_to(0);
-        if let (Some(upload), Some(id)) = (self.upload.take(), self.id) {
-            shared.submitter.abort(upload, id);
+        if let Some(upload) = self.upload.take() {
+            shared.submitter.abort(upload);
         }
     }
 
@@ -95,7 +90,10 @@ impl Content {
 /// A message that can be submitted, and what is said about it.
 pub(crate) struct Ready {
     pub(crate) message: Message,
-    pub(crate) upload: Option<Upload>,
+    /// Octets of the body as it is stored.
+    pub(crate) stored_octets: usize,
+    /// The way of its chunks that went ahead.
+    pub(crate) route: Option<Route>,
     /// Keeps the memory accounted for until the verdict.
     pub(crate) share: Share,
 }
@@ -132,19 +130,18 @@ impl Transaction {
                 // A chunk that is full stays until more comes: it may be the last.
                 return Ok(());
             }
-            self.send_ahead(peer, shared).await?;
+            self.send_ahead(chunk.len(), peer, shared).await?;
         }
     }
 
-    /// Seals a full chunk and uploads it ahead.
-    async fn send_ahead(&mut self, peer: &Peer, shared: &Shared) -> Result<(), Reply> {
+    /// Seals a full chunk and uploads it ahead. `rest` is content that waits meanwhile.
+    async fn send_ahead(&mut self, rest: usize, peer: &Peer, shared: &Shared) -> Result<(), Reply> {
         let (id, data) = self.seal(peer, shared)?;
         let Some(content) = &mut self.content else { return Ok(()) };
-        let seq = u32::try_from(content.parts.len()).map_err(|_| reply::MESSAGE_TOO_BIG)?;
-        content.parts_octets += data.len();
-        content.parts.push(data.clone());
-        content.share.shrink_to(content.parts_octets);
-        shared.submitter.upload(&mut content.upload, id, seq, data).await;
+        let upload = content.upload.get_or_insert_with(|| Upload::new(id));
+        content.share.shrink_to(upload.kept_octets() + data.len() + rest);
+        shared.submitter.upload(upload, data).await?;
+        content.share.shrink_to(upload.kept_octets() + rest);
         Ok(())
     }
 
@@ -206,7 +203,10 @@ impl Transaction {
         let smtputf8 = self.needs_smtputf8();
         let Some(mut content) = self.content.take() else { return Err(reply::QUEUE_UNAVAILABLE) };
         let (id, body) = sealed.inspect_err(|_| content.drop_all(shared))?;
-        content.share.shrink_to(content.parts_octets + body.len());
+        let upload = content.upload.take().unwrap_or_else(|| Upload::new(id));
+        let (parts, stored_octets) = (upload.parts(), upload.octets() + body.len());
+        content.share.shrink_to(upload.kept_octets() + body.len());
+        let (unstored, route) = upload.finish();
         let options = Options {
             // What counts is what the content is, not what was announced: less is asked of the next host.
             eight_bit: content.eight_bit,
@@ -219,7 +219,7 @@ impl Transaction {
             header_message_id: content.added_message_id.unwrap_or_else(|| content.scan.message_id().to_owned()),
             size_bytes: content.body.size_bytes(),
             encoding: content.body.encoding(),
-            chunks: u32::try_from(content.parts.len()).unwrap_or(u32::MAX).saturating_add(1),
+            chunks: parts.saturating_add(1),
             fanout,
             binary: self.parameters.body == BodyType::Binary,
             require_tls: self.parameters.require_tls,
@@ -237,8 +237,8 @@ impl Transaction {
             priority: self.parameters.priority.unwrap_or(0).into(),
             options,
         };
-        let message = Message { id, envelope, parts: content.parts, body };
-        Ok(Ready { message, upload: content.upload, share: content.share })
+        let message = Message { id, envelope, parts, unstored, body };
+        Ok(Ready { message, stored_octets, route, share: content.share })
     }
 
     /// Deliveries the message becomes: one for each domain.

@@ -46,7 +46,7 @@ impl SubmitHandler for Replica {
     async fn session(&self, mut incoming: Incoming<SubmitFrame>, outgoing: mpsc::Sender<VerdictFrame>) {
         while let Some(Ok(frame)) = incoming.next().await {
             let verdicts = frame.submissions.iter().map(|one| Verdict { id: one.id, result: Ok(()) }).collect();
-            outgoing.send(VerdictFrame { verdicts }).await.unwrap();
+            outgoing.send(VerdictFrame { verdicts, ..VerdictFrame::default() }).await.unwrap();
         }
     }
 }

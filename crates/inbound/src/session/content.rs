@@ -34,9 +34,9 @@ impl Session {
         let verdict = match transaction.finish(&self.peer, &self.shared) {
             Err(reply) => Err(reply),
             Ok(ready) => {
-                let facts = record::Accepted::new(&ready.message);
+                let facts = record::Accepted::new(&ready.message, ready.stored_octets);
                 spans::record_message(&span, facts.id, facts.size_bytes, facts.recipients);
-                let verdict = self.shared.submitter.submit(ready.message, ready.upload).await;
+                let verdict = self.shared.submitter.submit(ready.message, ready.route).await;
                 drop(ready.share);
                 verdict.map(|()| facts)
             }

@@ -7,12 +7,13 @@ use super::Session;
 use crate::recipients::Found;
 use crate::record;
 use crate::relay::Denial;
+use crate::submit::MOST_HELD_OCTETS;
 use crate::transaction::Transaction;
 
 impl Session {
     pub(super) fn mail(&mut self, mut parameters: MailParameters) -> Verdict {
         // RFC 1870 §6.1: better now than after the content.
-        if !self.shared.budget.has_room_for(parameters.size.unwrap_or(0)) {
+        if !self.shared.budget.has_room_for(parameters.size.unwrap_or(0).min(MOST_HELD_OCTETS)) {
             return Verdict::Reject(reply::INSUFFICIENT_STORAGE);
         }
         let tenant_limit = self.shared.tenants.get(&self.peer.tenant()).and_then(|tenant| tenant.max_message_size);

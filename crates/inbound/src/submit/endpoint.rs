@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mailtier_api::submit::{SubmitClient, SubmitFrame, VerdictFrame};
+use mailtier_api::submit::{StoredPart, SubmitClient, SubmitFrame, VerdictFrame};
 use mailtier_api::{ApiError, Incoming};
 use mailtier_config::Secret;
 use mailtier_types::MessageId;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{FRAME_JOBS, Frames};
+use super::frames::{Departure, FRAME_JOBS, Frames};
 use super::job::{Answer, Job};
 
 /// Jobs that wait while a frame is being written; beyond them sessions wait.
@@ -52,7 +52,8 @@ impl Endpoint {
         let (sender, jobs) = mpsc::channel(QUEUED_JOBS);
         let (healthy, generation) = (AtomicBool::new(false), AtomicU64::new(0));
         let endpoint = Arc::new(Self { url, healthy, generation, jobs: sender, retired });
-        let task = Task { endpoint: Arc::clone(&endpoint), token, changed, jobs, awaited: HashMap::new() };
+        let (awaited, uploading) = (HashMap::new(), HashMap::new());
+        let task = Task { endpoint: Arc::clone(&endpoint), token, changed, jobs, awaited, uploading };
         (endpoint, task.run())
     }
 
@@ -87,7 +88,9 @@ struct Task {
     token: Option<Secret>,
     changed: Arc<Notify>,
     jobs: mpsc::Receiver<Job>,
+    /// Whose verdicts are awaited, and which parts are not said to be stored.
     awaited: HashMap<MessageId, oneshot::Sender<Answer>>,
+    uploading: HashMap<StoredPart, oneshot::Sender<()>>,
 }
 
 impl Task {
@@ -105,6 +108,7 @@ impl Task {
                     self.set_healthy(false);
                     // Nobody knows what became of these: dropping their senders says so.
                     let unknown = std::mem::take(&mut self.awaited).len();
+                    self.uploading.clear();
                     if self.endpoint.retired.is_cancelled() {
                         return;
                     }
@@ -156,11 +160,12 @@ impl Task {
                 permit = gather(&sender, &mut self.jobs, &mut gathered, frames.is_empty()) => {
                     let Some(permit) = permit else { return ApiError::Unavailable("the stream ended".into()) };
                     gathered.drain(..).for_each(|job| frames.push(job));
-                    let (frame, awaited) = frames.next();
+                    let Departure { frame, verdicts, stored } = frames.next();
                     if frame != SubmitFrame::default() {
                         permit.send(frame);
                     }
-                    self.awaited.extend(awaited);
+                    self.awaited.extend(verdicts);
+                    self.uploading.extend(stored);
                     self.sweep();
                 }
                 frame = verdicts.next() => match frame {
@@ -179,12 +184,20 @@ impl Task {
                 let _ = answer.send(verdict.result.map_or_else(Answer::Refused, |()| Answer::Accepted));
             }
         }
+        for part in frame.stored {
+            if let Some(waiting) = self.uploading.remove(&part) {
+                let _ = waiting.send(());
+            }
+        }
     }
 
     /// Who gave up waiting needs no entry, even if the verdict never comes.
     fn sweep(&mut self) {
         if self.awaited.len() >= SWEEP_AT {
             self.awaited.retain(|_, answer| !answer.is_closed());
+        }
+        if self.uploading.len() >= SWEEP_AT {
+            self.uploading.retain(|_, waiting| !waiting.is_closed());
         }
     }
 }

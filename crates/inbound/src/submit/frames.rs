@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use mailtier_api::submit::{BodyPart, Submission, SubmitFrame};
+use mailtier_api::submit::{BodyPart, StoredPart, Submission, SubmitFrame};
 use mailtier_types::MessageId;
 use tokio::sync::oneshot;
 
@@ -13,8 +13,13 @@ const FRAME_OCTETS: usize = 4 << 20;
 /// And when it holds this many jobs.
 pub(super) const FRAME_JOBS: usize = 512;
 
-/// Whose verdict is awaited.
-pub(super) type Awaited = (MessageId, oneshot::Sender<Answer>);
+/// A frame, and who waits for what it will bring.
+#[derive(Debug, Default)]
+pub(super) struct Departure {
+    pub(super) frame: SubmitFrame,
+    pub(super) verdicts: Vec<(MessageId, oneshot::Sender<Answer>)>,
+    pub(super) stored: Vec<(StoredPart, oneshot::Sender<()>)>,
+}
 
 /// Jobs in the order in which they leave, for one stream.
 #[derive(Debug)]
@@ -26,7 +31,7 @@ pub(super) struct Frames {
 
 #[derive(Debug)]
 enum Step {
-    Part(BodyPart),
+    Part(BodyPart, Option<oneshot::Sender<()>>),
     Abort(MessageId),
     Submission(Box<Submission>, oneshot::Sender<Answer>),
 }
@@ -34,7 +39,7 @@ enum Step {
 impl Step {
     fn octets(&self) -> usize {
         match self {
-            Self::Part(part) => part.data.len(),
+            Self::Part(part, _) => part.data.len(),
             Self::Abort(_) => 0,
             Self::Submission(submission, _) => submission.body.len(),
         }
@@ -54,41 +59,41 @@ impl Frames {
     /// carried may be lost, and a message must never be stored without its parts.
     pub(super) fn push(&mut self, job: Job) {
         match job {
-            Job::Part(part) => self.steps.push_back(Step::Part(part)),
+            Job::Part(part, stored) => self.steps.push_back(Step::Part(part, Some(stored))),
             Job::Abort(id) => self.steps.push_back(Step::Abort(id)),
             Job::Submit { message, resubmission, uploaded, answer } => {
-                let parts = message.parts.iter().zip(0_u32..);
                 if uploaded != Some(self.generation) {
-                    let parts = parts.map(|(data, seq)| BodyPart { id: message.id, seq, data: data.clone() });
-                    self.steps.extend(parts.map(Step::Part));
+                    self.steps.extend(message.unstored.iter().map(|part| Step::Part(part.clone(), None)));
                 }
                 let submission = Submission {
                     id: message.id,
                     resubmission,
                     envelope: message.envelope.clone(),
                     body: message.body.clone(),
-                    parts: u32::try_from(message.parts.len()).unwrap_or(u32::MAX),
+                    parts: message.parts,
                 };
                 self.steps.push_back(Step::Submission(Box::new(submission), answer));
             }
         }
     }
 
-    /// The next frame, and whose verdicts it will bring. What nobody waits for any more is left out: by now another
-    /// replica may have been asked.
-    pub(super) fn next(&mut self) -> (SubmitFrame, Vec<Awaited>) {
-        let (mut frame, mut awaited) = (SubmitFrame::default(), Vec::new());
+    /// The next frame. What nobody waits for any more is left out: by now another replica may have been asked.
+    pub(super) fn next(&mut self) -> Departure {
+        let Departure { mut frame, mut verdicts, mut stored } = Departure::default();
         let (mut octets, mut jobs) = (0, 0);
         while let Some(step) = self.steps.pop_front() {
             octets += step.octets();
             jobs += 1;
             match step {
                 // Parts of a frame come before its submissions, whatever the order of the fields.
-                Step::Part(part) => frame.parts.push(part),
+                Step::Part(part, waiting) => {
+                    stored.extend(waiting.map(|waiting| (StoredPart { id: part.id, seq: part.seq }, waiting)));
+                    frame.parts.push(part);
+                }
                 Step::Abort(id) => frame.aborted.push(id),
                 Step::Submission(_, answer) if answer.is_closed() => {}
                 Step::Submission(submission, answer) => {
-                    awaited.push((submission.id, answer));
+                    verdicts.push((submission.id, answer));
                     frame.submissions.push(*submission);
                 }
             }
@@ -97,7 +102,7 @@ impl Frames {
                 break;
             }
         }
-        (frame, awaited)
+        Departure { frame, verdicts, stored }
     }
 }
 
@@ -111,7 +116,11 @@ mod tests {
     use super::super::job::Message;
     use super::*;
 
-    fn message(id: i64, parts: &[usize], body: usize) -> Arc<Message> {
+    fn part(id: i64, seq: u32) -> BodyPart {
+        BodyPart { id: MessageId::from_i64(id).unwrap(), seq, data: Bytes::from_static(b"part") }
+    }
+
+    fn message(id: i64, unstored: &[u32], body: usize) -> Arc<Message> {
         let envelope = Envelope {
             sender: ReversePath::Null,
             recipients: vec!["a@example.org".parse().unwrap()],
@@ -119,12 +128,12 @@ mod tests {
             priority: 0,
             options: Options::default(),
         };
-        let chunk = |octets: usize| Bytes::from(vec![b'x'; octets]);
         Arc::new(Message {
             id: MessageId::from_i64(id).unwrap(),
             envelope,
-            parts: parts.iter().copied().map(chunk).collect(),
-            body: chunk(body),
+            parts: 7,
+            unstored: unstored.iter().map(|seq| part(id, *seq)).collect(),
+            body: Bytes::from(vec![b'x'; body]),
         })
     }
 
@@ -141,9 +150,9 @@ mod tests {
         let large: Vec<_> = (601..=603).map(|id| submit(&mut frames, &message(id, &[], 2 << 20), None)).collect();
         let mut sizes = Vec::new();
         while !frames.is_empty() {
-            let (frame, awaited) = frames.next();
-            assert_eq!(frame.submissions.len(), awaited.len());
-            sizes.push(awaited.len());
+            let Departure { frame, verdicts, .. } = frames.next();
+            assert_eq!(frame.submissions.len(), verdicts.len());
+            sizes.push(verdicts.len());
         }
         assert_eq!(sizes, [512, 88 + 1, 2]);
         drop((small, large));
@@ -151,15 +160,25 @@ mod tests {
 
     #[test]
     fn parts_go_again_unless_this_stream_carried_them() {
-        let (mut frames, large) = (Frames::new(3), message(9, &[10, 20], 5));
-        for (uploaded, parts) in [(Some(3), 0), (Some(2), 2), (None, 2)] {
+        let (mut frames, large) = (Frames::new(3), message(9, &[5, 6], 5));
+        for (uploaded, parts) in [(Some(3), &[][..]), (Some(2), &[5, 6]), (None, &[5, 6])] {
             let receiver = submit(&mut frames, &large, uploaded);
-            let (frame, _) = frames.next();
-            assert_eq!(frame.parts.len(), parts, "{uploaded:?}");
-            assert_eq!((frame.submissions[0].parts, frame.submissions[0].body.len()), (2, 5));
-            assert!(frame.parts.iter().zip(0..).all(|(part, seq)| part.seq == seq && part.id == large.id));
+            let Departure { frame, stored, .. } = frames.next();
+            assert_eq!(frame.parts.iter().map(|part| part.seq).collect::<Vec<_>>(), parts, "{uploaded:?}");
+            assert_eq!((frame.submissions[0].parts, frame.submissions[0].body.len()), (7, 5));
+            assert!(stored.is_empty(), "the verdict says it");
             drop(receiver);
         }
+    }
+
+    #[test]
+    fn who_uploads_waits_for_each_part() {
+        let mut frames = Frames::new(1);
+        (0..2).for_each(|seq| frames.push(Job::Part(part(9, seq), oneshot::channel().0)));
+        let Departure { frame, stored, .. } = frames.next();
+        // Whoever does not wait any more may have submitted the message that they belong to.
+        assert_eq!(frame.parts, [part(9, 0), part(9, 1)]);
+        assert_eq!(stored.into_iter().map(|(part, _)| part.seq).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
@@ -167,9 +186,9 @@ mod tests {
         let mut frames = Frames::new(1);
         drop(submit(&mut frames, &message(1, &[], 1), None));
         let waits = submit(&mut frames, &message(2, &[], 1), None);
-        let (frame, awaited) = frames.next();
+        let Departure { frame, verdicts, .. } = frames.next();
         assert_eq!(frame.submissions.iter().map(|submission| submission.id.as_i64()).collect::<Vec<_>>(), [2]);
-        assert_eq!(awaited.len(), 1);
+        assert_eq!(verdicts.len(), 1);
         drop(waits);
         assert!(frames.is_empty());
     }

@@ -12,8 +12,10 @@ use tokio::sync::oneshot;
 pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) envelope: Envelope,
-    /// All chunks of the body but the last. They are kept until the verdict, because another replica may need them.
-    pub(crate) parts: Vec<Bytes>,
+    /// Chunks of the body that went ahead.
+    pub(crate) parts: u32,
+    /// Those that are not known to be stored. They are kept until the verdict, because another replica may need them.
+    pub(crate) unstored: Vec<BodyPart>,
     /// The last chunk.
     pub(crate) body: Bytes,
 }
@@ -37,12 +39,12 @@ pub(crate) enum Job {
         message: Arc<Message>,
         /// An earlier attempt's answer is not known.
         resubmission: bool,
-        /// The stream on which the parts were uploaded ahead; on another they are sent again.
+        /// The stream on which the parts were uploaded that are not stored; on another they are sent again.
         uploaded: Option<u64>,
         answer: oneshot::Sender<Answer>,
     },
-    /// Upload a chunk ahead of its message.
-    Part(BodyPart),
+    /// Upload a chunk ahead of its message, and say when it is stored. When the stream is lost before, nothing is said.
+    Part(BodyPart, oneshot::Sender<()>),
     /// An upload was given up before its message was submitted.
     Abort(MessageId),
 }

@@ -5,6 +5,7 @@
 //! - `endpoint`: one replica: connection, batches, verdicts
 //! - `frames`: jobs become frames
 //! - `endpoints`: which replicas there are (DNS), and which to use
+//! - `upload`: the chunks of a large body, ahead of their message
 //! - `submitter`: one message, over as many replicas and attempts as its time allows
 //! - `lease`: the node number for ids
 
@@ -14,8 +15,10 @@ mod frames;
 mod job;
 mod lease;
 mod submitter;
+mod upload;
 
 pub(crate) use endpoints::{EndpointKeeper, Endpoints};
 pub(crate) use job::Message;
 pub(crate) use lease::LeaseKeeper;
-pub(crate) use submitter::{Submitter, Upload};
+pub(crate) use submitter::Submitter;
+pub(crate) use upload::{MOST_HELD_OCTETS, Route, Upload};

@@ -77,6 +77,22 @@ impl Client {
     }
 }
 
+/// Lines of noise, so that compression saves little: as many chunks as there are mebibytes, more or less.
+pub(crate) fn noise(octets: usize) -> Vec<u8> {
+    const LINE_OCTETS: usize = 72;
+    let mut state = 1_u64;
+    let mut content = Vec::with_capacity(octets + LINE_OCTETS);
+    while content.len() < octets {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        content.push(b'0' + u8::try_from(state >> 58).unwrap());
+        if content.len() % LINE_OCTETS == LINE_OCTETS - 2 {
+            content.extend_from_slice(b"\r\n");
+        }
+    }
+    content.extend_from_slice(b"\r\n");
+    content
+}
+
 /// The id in the reply to the end of data.
 pub(crate) fn queued_as(reply: &str) -> MessageId {
     let id = reply.strip_prefix("250 2.6.0 Queued as ").unwrap_or_else(|| panic!("{reply}"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::client::{Client, queued_as};
+use crate::client::{Client, noise, queued_as};
 use crate::queue::Mode;
 use crate::system::usual;
 
@@ -42,15 +42,7 @@ async fn memory_for_messages_is_bounded() {
     waiting.say("MAIL FROM:<a@example.com>").await;
     waiting.say("RCPT TO:<a@example.org>").await;
     waiting.say("DATA").await;
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        b'0' + u8::try_from(state >> 58).unwrap()
-    })
-    .take(80_000)
-    .collect();
-    let lines = noise.chunks(70).flat_map(|line| [line, b"\r\n"].concat()).collect::<Vec<_>>();
-    waiting.send(&[&lines[..], b".\r\n"].concat()).await;
+    waiting.send(&[noise(80_000), b".\r\n".to_vec()].concat()).await;
     queue.until(|stored| stored.seen.len() == 1).await;
     assert!(client.say("MAIL FROM:<a@example.com> SIZE=60000").await.starts_with("452 "));
     replica.set(Mode::Accept);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::accounts::{Account, Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::submit::{NodeLease, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::{ApiError, Incoming, server};
 use mailtier_config::Secret;
 use mailtier_sasl::ScramKeys;
@@ -28,6 +28,8 @@ pub(crate) enum Mode {
     StoreAndHangUp,
     /// Ends the stream without storing or answering.
     HangUp,
+    /// The same when parts come, ahead of any message.
+    HangUpOnParts,
 }
 
 /// What the replicas share.
@@ -122,12 +124,16 @@ impl Handler {
     /// Whether the stream goes on.
     async fn take(&self, frame: SubmitFrame, outgoing: &mpsc::Sender<VerdictFrame>) -> bool {
         let mode = self.mode.borrow().clone();
+        if mode == Mode::HangUpOnParts && !frame.parts.is_empty() {
+            return false;
+        }
         let submitted = !frame.submissions.is_empty();
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut parts) = (Vec::new(), Vec::new());
         self.queue.stored.send_modify(|stored| {
             stored.frames += 1;
             stored.aborted.extend(frame.aborted);
             if mode != Mode::HangUp {
+                parts.extend(frame.parts.iter().map(|part| StoredPart { id: part.id, seq: part.seq }));
                 stored.parts.extend(frame.parts.into_iter().map(|part| ((part.id, part.seq), part.data)));
             }
             for submission in frame.submissions {
@@ -137,7 +143,7 @@ impl Handler {
                     _ => Ok(()),
                 };
                 verdicts.push(Verdict { id: submission.id, result });
-                if matches!(mode, Mode::Accept | Mode::StoreAndHangUp) {
+                if matches!(mode, Mode::Accept | Mode::StoreAndHangUp | Mode::HangUpOnParts) {
                     let complete = (0..submission.parts).all(|seq| stored.parts.contains_key(&(submission.id, seq)));
                     assert!(complete, "a message without its parts would have been stored");
                     stored.messages.entry(submission.id).or_insert(submission);
@@ -147,8 +153,11 @@ impl Handler {
         if submitted && matches!(mode, Mode::HangUp | Mode::StoreAndHangUp) {
             return false;
         }
-        if submitted && matches!(mode, Mode::Accept | Mode::Refuse(_)) {
-            let _ = outgoing.send(VerdictFrame { verdicts }).await;
+        if mode == Mode::Silent {
+            return true;
+        }
+        if submitted || !parts.is_empty() {
+            let _ = outgoing.send(VerdictFrame { verdicts, stored: parts }).await;
         }
         true
     }

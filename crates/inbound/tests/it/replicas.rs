@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::client::queued_as;
+use crate::client::{noise, queued_as};
 use crate::queue::{Mode, Queue, refusal};
 use crate::system::{System, config};
 
@@ -35,6 +35,47 @@ async fn a_lost_verdict_leads_to_the_same_id_at_another_replica() {
             assert!(again.iter().all(|(_, id, _)| ids.contains(id)), "{failing:?}: with the same id");
         });
     }
+}
+
+#[tokio::test]
+async fn a_large_message_needs_little_memory() {
+    let queue = Queue::new();
+    let replica = queue.replica(0, Mode::Accept).await;
+    let mut config = config(&[&replica]);
+    // A sixth of the message.
+    config.inbound.memory_budget = bytesize::ByteSize::mib(5);
+    let system = System::ready(config).await;
+    let mut client = system.client().await;
+    let content = noise(30 << 20);
+    assert!(client.say(&format!("MAIL FROM:<a@example.com> SIZE={}", content.len())).await.starts_with("250 "));
+    assert!(client.say("RSET").await.starts_with("250 "));
+    let id = queued_as(&client.mail(&["a@example.org"], &content).await);
+    assert!(queue.content(id).ends_with(&content));
+}
+
+#[tokio::test]
+async fn chunks_that_are_not_stored_go_to_another_replica() {
+    for failing in [Mode::HangUpOnParts, Mode::Silent] {
+        let queue = Queue::new();
+        let (one, two) = (queue.replica(1, failing.clone()).await, queue.replica(2, Mode::Accept).await);
+        let mut config = config(&[&one, &two]);
+        config.inbound.submit_timeout = Duration::from_secs(6);
+        let system = System::ready(config).await;
+        let mut client = system.client().await;
+        let content = noise(5 << 20);
+        // Replicas take turns, once both are connected.
+        for _ in 0..4 {
+            let id = queued_as(&client.mail(&["a@example.org"], &content).await);
+            assert!(queue.content(id).ends_with(&content), "{failing:?}");
+        }
+    }
+    let queue = Queue::new();
+    let replica = queue.replica(0, Mode::Silent).await;
+    let mut config = config(&[&replica]);
+    config.inbound.submit_timeout = Duration::from_millis(300);
+    let system = System::ready(config).await;
+    let reply = system.client().await.mail(&["a@example.org"], &noise(8 << 20)).await;
+    assert_eq!(reply, "451 4.3.0 Message not stored, try again", "nobody stores them");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use mailtier_telemetry::Meters;
 use mailtier_types::{MessageId, reply};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{BATCH_BYTES, BATCH_MESSAGES, Job};
+use super::{BATCH_BYTES, BATCH_MESSAGES, Job, Told};
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
 
@@ -85,11 +85,11 @@ impl Flusher {
         for (job, message) in batch.drain(..).zip(messages) {
             if let Some((_, refusal)) = accepted.refused.iter().find(|(id, _)| *id == message.id) {
                 tracing::error!(id = %message.id, ?refusal, "submission refused");
-                let _ = job.answer.send((message.id, Err(refusal_reply(*refusal))));
+                let _ = job.answer.send(Told::Verdict(message.id, Err(refusal_reply(*refusal))));
                 continue;
             }
             count += 1;
-            let _ = job.answer.send((message.id, Ok(())));
+            let _ = job.answer.send(Told::Verdict(message.id, Ok(())));
             // One that was known is scheduled already, or found by its owner's next look at the table.
             if !known.contains(&message.id) {
                 committed.extend(job.committed);

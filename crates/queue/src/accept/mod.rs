@@ -9,6 +9,7 @@ mod uploader;
 
 use std::sync::Arc;
 
+use mailtier_api::submit::StoredPart;
 use mailtier_store::NewMessage;
 use mailtier_types::{MessageId, Reply};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -43,12 +44,21 @@ pub(crate) struct Job {
     pub(crate) _room: Arc<OwnedSemaphorePermit>,
 }
 
-/// Where verdicts of one stream go.
-pub(crate) type Answer = mpsc::UnboundedSender<(MessageId, Result<(), Reply>)>;
+/// Where what a submitter is told goes, for one stream.
+pub(crate) type Answer = mpsc::UnboundedSender<Told>;
+
+/// What a submitter is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// What became of a submission.
+    Verdict(MessageId, Result<(), Reply>),
+    /// A part is stored.
+    Stored(StoredPart),
+}
 
 impl Job {
     /// Answers the submitter, if it is still there.
     pub(crate) fn answer(&self, result: Result<(), Reply>) {
-        let _ = self.answer.send((self.message.id, result));
+        let _ = self.answer.send(Told::Verdict(self.message.id, result));
     }
 }

@@ -7,12 +7,12 @@ use mailtier_api::server::SubmitHandler;
 use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::{ApiError, Incoming};
 use mailtier_store::Store;
-use mailtier_types::{MessageId, ReplicaId, Reply};
+use mailtier_types::ReplicaId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::translate::{Lifetimes, new_message};
-use super::{Answer, Job, Upload, WAITING_BYTES};
+use super::{Answer, Job, Told, Upload, WAITING_BYTES};
 use crate::database::Chain;
 use crate::ids::NODE_LEASE;
 
@@ -77,7 +77,7 @@ impl SubmitService {
     async fn take(&self, frame: SubmitFrame, answer: &Answer) -> Option<()> {
         for part in frame.parts {
             let room = self.reserve(part.data.len()).await?;
-            self.uploads.send(Upload::Part(part, room)).await.ok()?;
+            self.uploads.send(Upload::Part(part, room, answer.clone())).await.ok()?;
         }
         for submission in frame.submissions {
             self.submit(submission, answer).await?;
@@ -142,15 +142,18 @@ fn cost(submission: &Submission) -> usize {
     ENVELOPE_BYTES + texts + submission.body.len()
 }
 
-/// Sends verdicts, as many at once as have gathered.
-async fn write(
-    mut verdicts: mpsc::UnboundedReceiver<(MessageId, Result<(), Reply>)>,
-    outgoing: mpsc::Sender<VerdictFrame>,
-) {
+/// Sends what the submitter is told, as much at once as has gathered.
+async fn write(mut told: mpsc::UnboundedReceiver<Told>, outgoing: mpsc::Sender<VerdictFrame>) {
     let mut gathered = Vec::new();
-    while verdicts.recv_many(&mut gathered, VERDICTS_PER_FRAME).await > 0 {
-        let verdicts = gathered.drain(..).map(|(id, result)| Verdict { id, result }).collect();
-        if outgoing.send(VerdictFrame { verdicts }).await.is_err() {
+    while told.recv_many(&mut gathered, VERDICTS_PER_FRAME).await > 0 {
+        let mut frame = VerdictFrame::default();
+        for told in gathered.drain(..) {
+            match told {
+                Told::Verdict(id, result) => frame.verdicts.push(Verdict { id, result }),
+                Told::Stored(part) => frame.stored.push(part),
+            }
+        }
+        if outgoing.send(frame).await.is_err() {
             return;
         }
     }

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mailtier_api::submit::BodyPart;
+use mailtier_api::submit::{BodyPart, StoredPart};
 use mailtier_store::Store;
 use mailtier_telemetry::Meters;
 use mailtier_types::MessageId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Duration, Instant};
 
-use super::{BATCH_BYTES, Job};
+use super::{Answer, BATCH_BYTES, Job, Told};
 use crate::database::Connector;
 
 /// Uploads looked at together.
@@ -23,8 +23,8 @@ const PART_TIMEOUT: Duration = Duration::from_secs(25);
 /// What the uploader does, in order.
 #[derive(Debug)]
 pub(crate) enum Upload {
-    /// Stores a part.
-    Part(BodyPart, OwnedSemaphorePermit),
+    /// Stores a part, and says so.
+    Part(BodyPart, OwnedSemaphorePermit, Answer),
     /// Passes a submission on, now that its parts are stored.
     Complete(Box<Job>),
     /// Removes the parts of an upload given up.
@@ -52,8 +52,8 @@ impl Uploader {
         while self.uploads.recv_many(&mut gathered, UPLOADS_AT_ONCE).await > 0 {
             for upload in gathered.drain(..) {
                 match upload {
-                    Upload::Part(part, room) => {
-                        parts.push(part, room);
+                    Upload::Part(part, room, answer) => {
+                        parts.push(part, room, answer);
                         if parts.bytes >= BATCH_BYTES {
                             parts.store(&mut connector).await;
                         }
@@ -76,19 +76,28 @@ impl Uploader {
     }
 }
 
-/// Parts that are stored together, each with its share of what may wait.
+/// Parts that are stored together, each with its share of what may wait and with who is told.
 #[derive(Default)]
 struct Parts {
     rows: Vec<(MessageId, u32, Bytes)>,
     rooms: Vec<OwnedSemaphorePermit>,
+    answers: Vec<Answer>,
     bytes: usize,
 }
 
 impl Parts {
-    fn push(&mut self, part: BodyPart, room: OwnedSemaphorePermit) {
+    fn push(&mut self, part: BodyPart, room: OwnedSemaphorePermit, answer: Answer) {
         self.bytes += part.data.len();
         self.rows.push((part.id, part.seq, part.data));
         self.rooms.push(room);
+        self.answers.push(answer);
+    }
+
+    /// Who is gone need not be told.
+    fn tell(&self) {
+        for ((id, seq, _), answer) in self.rows.iter().zip(&self.answers) {
+            let _ = answer.send(Told::Stored(StoredPart { id: *id, seq: *seq }));
+        }
     }
 
     /// Writing the same part twice does no harm, so every error is an invitation to try again, for a while.
@@ -102,6 +111,7 @@ impl Parts {
             match stored {
                 Ok(()) => {
                     connector.recovered();
+                    self.tell();
                     break;
                 }
                 Err(error) => connector.trouble(&error).await,

@@ -16,8 +16,8 @@ use crate::database::Connector;
 const ROUND: Duration = Duration::from_secs(600);
 /// Partitions made ahead, in days: so long may nobody be there to make more.
 const PARTITIONS_AHEAD: u16 = 7;
-/// An upload is taken for given up when it is this old.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// An upload is taken for given up when it is this old: the slowest client may take hours for a large message.
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The loop.
 #[derive(Debug)]

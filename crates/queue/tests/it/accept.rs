@@ -49,6 +49,7 @@ async fn a_large_body_comes_in_parts_and_is_fetched() {
     let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
     let whole = submission("s@a.example", &["x@b.example"]);
     submitter.part(whole.id, 0, b"Subject: parts\r\n\r\n").await;
+    submitter.stored(whole.id, 0).await;
     submitter.part(whole.id, 1, b"one\r\n").await;
     let id = whole.id;
     assert_eq!(submitter.submit(Submission { parts: 2, ..whole }).await.result, Ok(()));

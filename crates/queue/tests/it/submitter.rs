@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use mailtier_api::Incoming;
-use mailtier_api::submit::{BodyPart, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::submit::{BodyPart, StoredPart, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_types::{Envelope, IdSource, Mailbox, MessageId, NodeNumber, Options, ReversePath, TenantId, Timestamp};
 use tokio::sync::mpsc;
 
@@ -55,6 +55,18 @@ impl Submitter {
     pub(crate) async fn part(&self, id: MessageId, seq: u32, data: &'static [u8]) {
         let part = BodyPart { id, seq, data: Bytes::from_static(data) };
         self.frames.send(SubmitFrame { parts: vec![part], ..SubmitFrame::default() }).await.unwrap();
+    }
+
+    /// Waits until a part is said to be stored.
+    pub(crate) async fn stored(&mut self, id: MessageId, seq: u32) {
+        let part = StoredPart { id, seq };
+        loop {
+            let frame = tokio::time::timeout(LIMIT, self.verdicts.next()).await.expect("not stored").unwrap().unwrap();
+            self.gathered.extend(frame.verdicts);
+            if frame.stored.contains(&part) {
+                return;
+            }
+        }
     }
 
     /// Submits and waits for the verdict.
