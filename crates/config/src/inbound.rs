@@ -192,6 +192,9 @@ section! {
         /// Networks whose clients may send to any recipient. They are not limited by client either.
         #[serde(deserialize_with = "networks::list")]
         relay_networks: Vec<IpNet> = loopback_networks(), "list of networks";
+        /// In a container, `relay_networks` may hold its gateway. Only where forwarded connections keep their clients'
+        /// addresses: else everyone seems to come from there, and may send to anyone.
+        trust_gateway: bool = false, "boolean";
         /// Domains whose mail is accepted from anyone; `.example.com` means all below it.
         relay_domains: Vec<String> = Vec::new(), "list of domains";
         /// Who reads what is sent to the postmaster of this host: mail to `<postmaster>` and to `postmaster` at

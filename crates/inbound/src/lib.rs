@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `start` | the program put together and taken down |
 //! | `listeners`, `listener` | what each listener offers to whom; connections, and how many |
+//! | `gateway` | nobody trusted by mistake in a container |
 //! | `limits`, `pressure` | how much a client, a user, a tenant, and all together may have |
 //! | `peer` | what is known of a client |
 //! | `accounts`, `oauth` | what is asked about users; tokens |
@@ -46,6 +47,7 @@
 mod accounts;
 mod body;
 mod budget;
+mod gateway;
 mod ids;
 mod limits;
 mod listener;

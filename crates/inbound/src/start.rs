@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::budget::{Budget, memory_octets};
+use crate::gateway;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::listener::Acceptor;
@@ -54,6 +55,7 @@ pub enum StartError {
 /// [`ConfigError`] names the key.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     resolve_host_name("inbound.hostname", config.inbound.hostname.as_deref())?;
+    gateway::check(&config.inbound, &Listener::all(&config.inbound)?, &gateway::gateways())?;
     config.inbound.check_address_files()?;
     ServerTls::configured(&config.inbound)?;
     config.inbound.oauth.clone().map(TokenJudge::new).transpose().map(|_| ())
@@ -67,6 +69,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = Arc::clone(&context.config);
     let endpoints = Endpoints::new(Instant::now());
     let listeners = Listener::all(&config.inbound)?;
+    gateway::check(&config.inbound, &listeners, &gateway::gateways())?;
     let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
     let (bound, addresses) = bind(&listeners)?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
