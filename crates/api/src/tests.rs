@@ -117,6 +117,7 @@ fn asked() -> impl Strategy<Value = Options> {
             binary,
             require_tls,
             release_at: release_at.map(Timestamp::from_micros),
+            tls: user.clone(),
             user,
             ..options
         },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_types::{Cause, Event, EventKind, Outcome, Timestamp};
+use mailtier_types::{Cause, Event, EventKind, Options, Outcome, Timestamp};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,6 +35,9 @@ pub(crate) fn event_line(event: &Event) -> String {
         line.push_str(&format!("  from={} to={}", event.sender, recipients.join(",")));
         if let Some(options) = &event.detail.options {
             line.push_str(&format!(" size={} client={}", options.size_bytes, client(&options.client_address)));
+            for (name, fact) in session_facts(options) {
+                line.push_str(&format!(" {name}={fact}"));
+            }
         }
         if let Some(about) = event.detail.dsn_about {
             line.push_str(&format!(" notification-about={about}"));
@@ -58,6 +61,14 @@ pub(crate) fn event_line(event: &Event) -> String {
         line.push_str(&format!(" by={operator}"));
     }
     line
+}
+
+/// What is known of the session that a message came in.
+fn session_facts(options: &Options) -> impl Iterator<Item = (&'static str, &str)> {
+    [("proto", &options.protocol), ("tls", &options.tls), ("user", &options.user)]
+        .into_iter()
+        .filter(|(_, fact)| !fact.is_empty())
+        .map(|(name, fact)| (name, fact.as_str()))
 }
 
 fn client(address: &str) -> &str {
@@ -101,6 +112,9 @@ pub(crate) fn event_json(event: &Event) -> Value {
     set("operator", detail.operator.as_ref().map(|name| json!(name)));
     set("size_bytes", detail.options.as_ref().map(|options| json!(options.size_bytes)));
     set("client", detail.options.as_ref().map(|options| json!(options.client_address)));
+    for (name, fact) in detail.options.iter().flat_map(session_facts) {
+        set(name, Some(json!(fact)));
+    }
     set("message_id_field", detail.options.as_ref().map(|options| json!(options.header_message_id)));
     value
 }

@@ -216,6 +216,7 @@ impl Transaction {
             client_address: peer.address.ip().to_canonical().to_string(),
             client_helo: peer.helo.clone(),
             protocol: with.to_owned(),
+            tls: peer.tls_text().unwrap_or_default(),
             header_message_id: content.added_message_id.unwrap_or_else(|| content.scan.message_id().to_owned()),
             size_bytes: content.body.size_bytes(),
             encoding: content.body.encoding(),

@@ -112,8 +112,11 @@ impl Driver {
             }
             Question::SaslStart(mechanism, initial) => self.login(mechanism, initial.map(|data| data.0)),
             Question::SaslResponse(response) => self.log_in(&response.0),
-            Question::Verify(address) if address.contains("user") => {
+            Question::Verify(address) if address == "user" => {
                 Verdict::AcceptWith(reply::VERIFIED.with_text("<user@example.org>"))
+            }
+            Question::Verify(address) | Question::Expand(address) if address == "jürgen" => {
+                Verdict::AcceptWith(reply::VERIFIED.with_text("<jürgen@example.org>"))
             }
             Question::Verify(_) | Question::Expand(_) => Verdict::Reject(reply::NO_SUCH_RECIPIENT),
             Question::StartQueue(node) if node.ends_with(dialogue::RELAY_DOMAIN) => {

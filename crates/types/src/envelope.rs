@@ -64,6 +64,9 @@ pub struct Options {
     pub client_helo: String,
     /// As in the Received field's `with` clause: `ESMTPS` …
     pub protocol: String,
+    /// Version and cipher of the reception's TLS, as in the Received field; empty where there was none. Told in the event
+    /// of the acceptance, not stored with deliveries.
+    pub tls: String,
     /// The Message-ID field's value, with its angle brackets; empty where there is none.
     pub header_message_id: String,
     /// Octets of the message, before encoding.

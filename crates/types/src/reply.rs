@@ -208,6 +208,8 @@ literals! {
     QUEUED = Reply::new(250, 2, 6, 0, "Queued");
     /// VRFY (RFC 5321 §3.5.3, §7.3).
     CANNOT_VRFY = Reply::new(252, 2, 5, 2, "Cannot VRFY user, but will accept message and attempt delivery");
+    /// VRFY whose answer is beyond ASCII, for a client that does not take that (RFC 6531 §3.7.4.2).
+    CANNOT_VRFY_IN_ASCII = Reply::new(252, 2, 6, 8, "The answer needs SMTPUTF8, but will accept message");
     /// HELP.
     HELP = Reply::new(214, 2, 0, 0, "See RFC 5321");
     /// A login that succeeded (RFC 4954 §6).
@@ -318,6 +320,8 @@ literals! {
     MESSAGE_TOO_BIG = Reply::new(552, 5, 3, 4, "Message exceeds the size limit");
     /// Non-ASCII address without SMTPUTF8 (RFC 6531 §3.5).
     SMTPUTF8_NEEDED = Reply::new(553, 5, 6, 7, "Address needs SMTPUTF8");
+    /// EXPN whose answer is beyond ASCII, for a client that does not take that (RFC 6531 §3.7.4.2).
+    CANNOT_EXPN_IN_ASCII = Reply::new(550, 5, 6, 8, "The answer needs SMTPUTF8");
     /// A recipient that does not exist.
     NO_SUCH_RECIPIENT = Reply::new(550, 5, 1, 1, "No such recipient");
     /// The user may not use this sender address.

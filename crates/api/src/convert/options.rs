@@ -31,6 +31,7 @@ impl From<&Options> for wire::Options {
             deliver_by: options.deliver_by.map(Into::into),
             release_at_us: options.release_at.map_or(0, Timestamp::as_micros),
             user: options.user.clone(),
+            tls: options.tls.clone(),
         }
     }
 }
@@ -62,6 +63,7 @@ impl TryFrom<wire::Options> for Options {
             deliver_by: options.deliver_by.map(Into::into),
             release_at: Some(options.release_at_us).filter(|at| *at != 0).map(Timestamp::from_micros),
             user: options.user,
+            tls: options.tls,
         })
     }
 }

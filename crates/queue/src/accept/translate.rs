@@ -59,7 +59,7 @@ fn deliveries(
 ) -> (Vec<NewDelivery>, Vec<Committed>) {
     let groups = group(&envelope.recipients);
     let fanout = u16::try_from(groups.len()).unwrap_or(u16::MAX);
-    let options = Options { fanout, chunks: parts + 1, ..envelope.options.clone() };
+    let options = Options { fanout, chunks: parts + 1, tls: String::new(), ..envelope.options.clone() };
     let encoded = mailtier_api::encode_options(&options);
     let inline = (parts == 0).then(|| vec![body.clone()]);
     groups

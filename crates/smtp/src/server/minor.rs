@@ -1,5 +1,5 @@
-//! The commands that are one reply or one question: RSET, NOOP, QUIT, VRFY, EXPN, HELP (RFC 5321 §4.1.1.5 to §4.1.1.10)
-//! and ETRN (RFC 1985). Each would be a file of ten lines.
+//! The commands that are one reply or one question: RSET, NOOP, QUIT, HELP (RFC 5321 §4.1.1.5 to §4.1.1.10) and ETRN
+//! (RFC 1985). Each would be a file of ten lines.
 
 use mailtier_types::reply;
 
@@ -28,28 +28,6 @@ impl ServerSession {
             self.close_with(reply::CLOSING);
         } else {
             self.refuse(reply::SYNTAX);
-        }
-    }
-
-    /// RFC 5321 §4.1.1.6. Where it is not offered, §3.5.3's and §7.3's way not to give addresses away.
-    pub(super) fn vrfy(&mut self, arguments: &str) {
-        if arguments.is_empty() {
-            self.refuse(reply::SYNTAX);
-        } else if self.offers(Extension::Vrfy) {
-            self.ask(Question::Verify(arguments.to_owned()), Asked::Plain);
-        } else {
-            self.say(&reply::CANNOT_VRFY);
-        }
-    }
-
-    /// RFC 5321 §4.1.1.7.
-    pub(super) fn expn(&mut self, arguments: &str) {
-        if !self.offers(Extension::Expn) {
-            self.refuse(reply::NOT_IMPLEMENTED);
-        } else if arguments.is_empty() {
-            self.refuse(reply::SYNTAX);
-        } else {
-            self.ask(Question::Expand(arguments.to_owned()), Asked::Plain);
         }
     }
 

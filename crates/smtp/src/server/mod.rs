@@ -24,6 +24,7 @@ mod eight_bit;
 mod extension;
 mod future_release;
 mod hello;
+mod inquiry;
 mod mail;
 mod minor;
 mod normalize;

@@ -11,6 +11,7 @@ use super::bdat::Chunk;
 use super::command::{self, Verb};
 use super::config::{Connection, Protocol};
 use super::content::{Content, Step};
+use super::inquiry::Utf8;
 use super::sequence::{self, Missing, Place};
 use super::{Question, ServerAction, ServerConfig, Verdict};
 use crate::TlsInfo;
@@ -56,6 +57,8 @@ pub(super) enum Asked {
     Rcpt,
     /// A question whose verdict is its reply.
     Plain,
+    /// The same, about an address.
+    Inquiry(Utf8),
     Data,
     Chunk,
     EndOfData,
@@ -248,6 +251,7 @@ impl ServerSession {
             Some(Asked::Sasl) => self.sasl_answered(verdict),
             Some(Asked::Impersonate { login }) => self.impersonated(login, verdict),
             Some(Asked::Forward | Asked::Plain) => self.plainly_answered(verdict),
+            Some(Asked::Inquiry(utf8)) => self.inquired(utf8, verdict),
             Some(Asked::Mail(transaction)) => self.mail_answered(transaction, verdict),
             Some(Asked::Rcpt) => self.rcpt_answered(verdict),
             Some(Asked::Data) => self.data_answered(verdict),
