@@ -75,6 +75,11 @@ bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, u
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release"
 
+.PHONY: soak
+soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows the programs' memory
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release" --soak
+
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -15,7 +15,7 @@ use crate::postfix::{Postfix, Unpacked};
 use crate::processes::{self, Running};
 
 /// Where the sink listens.
-const SINK_PORT: u16 = 2626;
+pub(crate) const SINK_PORT: u16 = 2626;
 /// Longest run.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 /// A rate to choose the number of messages by, for the ceiling, Postfix and Mailtier; measured before by hand.
@@ -138,7 +138,7 @@ fn drive(
 
 /// With `messages`, a sink that ends by itself after so many; the source would take that for a lost connection, so
 /// without a system between them the sink is stopped when the source has ended.
-fn start_sink(tools: &Unpacked, messages: Option<u32>) -> anyhow::Result<Child> {
+pub(crate) fn start_sink(tools: &Unpacked, messages: Option<u32>) -> anyhow::Result<Child> {
     let mut sink = tools.command("smtp-sink");
     if let Some(messages) = messages {
         sink.args(["-M", &messages.to_string()]);

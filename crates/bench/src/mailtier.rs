@@ -71,7 +71,7 @@ impl Drop for Mailtier {
 
 fn configuration(sink_port: u16, sessions: u32) -> String {
     format!(
-        "[inbound]\nlisten = [\"127.0.0.1:{PORT}\"]\nhttp_listen = \"127.0.0.1:2731\"\nhostname = \"mailtier.bench.example\"\n\
+        "[inbound]\nlisten = [\"127.0.0.1:{PORT}\"]\nmax_sessions = 12000\nhttp_listen = \"127.0.0.1:2731\"\nhostname = \"mailtier.bench.example\"\n\
          queue = [\"http://127.0.0.1:2730\"]\n\
          [queue]\nlisten = \"127.0.0.1:2730\"\nhttp_listen = \"127.0.0.1:2732\"\nhostname = \"mailtier.bench.example\"\n\
          destination_concurrency = {sessions}\n\

@@ -1,5 +1,6 @@
 //! `make bench`: Mailtier beside a tuned Postfix on the same machine in the same minutes, driven by Postfix's own
-//! smtp-source and smtp-sink. Responsible for the order of the runs; each piece is a module.
+//! smtp-source and smtp-sink; `make soak`: many sessions at a time. Responsible for the order of the runs; each piece is
+//! a module.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod harness;
@@ -7,6 +8,7 @@ mod mailtier;
 mod postfix;
 mod processes;
 mod report;
+mod soak;
 
 use std::path::PathBuf;
 
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
     /// Leaves Postfix out.
     #[arg(long)]
     alone: bool,
+    #[command(flatten)]
+    load: soak::Load,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,6 +47,9 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("mailtier-bench").tempdir_in("/var/tmp")?;
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let tools = postfix::Unpacked::fetch(folder.path())?;
+    if arguments.load.soak {
+        return soak::run(&arguments, folder.path(), &tools);
+    }
     let mut lines = Vec::new();
     for &size_kib in &arguments.sizes {
         lines.push(harness::compare(&arguments, folder.path(), &tools, size_kib)?);

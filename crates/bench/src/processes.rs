@@ -38,6 +38,20 @@ pub(crate) fn memory(root: u32) -> u64 {
     kib * 1024
 }
 
+/// Resident memory of the processes of this name within a tree, in KiB.
+pub(crate) fn resident_kib(root: u32, name: &str) -> u64 {
+    let is_named = |pid: &u32| {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        program.as_deref().and_then(std::path::Path::file_name).is_some_and(|file| file == name)
+    };
+    let resident = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    tree(root).into_iter().filter(is_named).filter_map(resident).sum()
+}
+
 struct Stat {
     parent: u32,
     /// User and system time, of the process and its ended children.
