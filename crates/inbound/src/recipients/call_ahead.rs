@@ -10,11 +10,14 @@ use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
 use mailtier_types::{Cause, Domain, Mailbox, ReversePath, Stage};
 use moka::Expiry;
 use moka::future::Cache;
+use tokio::sync::Semaphore;
 
 use super::Answer;
 
 /// Answers that are remembered.
 const REMEMBERED: u64 = 100_000;
+/// Connections to one server at a time: whoever tries out recipients neither floods it nor uses up our descriptors.
+const CONNECTIONS: usize = 20;
 
 /// One server.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(super) struct CallAhead {
     server: String,
     timeout: Duration,
     smtp: Arc<ClientConfig>,
+    turns: Semaphore,
     answers: Cache<String, Answer>,
 }
 
@@ -64,6 +68,7 @@ impl CallAhead {
             server: config.server.clone(),
             timeout: config.timeout,
             smtp: Arc::new(smtp),
+            turns: Semaphore::new(CONNECTIONS),
             answers: Cache::builder().max_capacity(REMEMBERED).expire_after(memory).build(),
         })
     }
@@ -94,6 +99,7 @@ impl CallAhead {
     }
 
     async fn converse(&self, recipient: &Mailbox) -> Option<RecipientReport> {
+        let _turn = self.turns.acquire().await.ok()?;
         let address = tokio::net::lookup_host(&self.server).await.ok()?.next()?;
         let options = ConnectOptions {
             smtp: Arc::clone(&self.smtp),
