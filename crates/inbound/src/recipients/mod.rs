@@ -1,6 +1,7 @@
 //! Which recipients there are, and who gets mail for whom. Not responsible for whether a client may send to them.
 //!
-//! A recipient of our domains is looked up as it is, then without its detail (`user+detail`), then as any of its domain.
+//! A recipient of our domains is looked up as it is, then without its detail (`user+detail`, or whatever the configured
+//! delimiter is), then as any of its domain.
 //! An alias names who gets its mail, and those are looked up in turn. Where a file, the database or a server knows the
 //! recipients of a domain, nobody else is taken there (RFC 5321 §3.5.3 has the alternative: bounces to forged senders).
 //!
@@ -158,7 +159,8 @@ struct Patterns {
     plain: Option<String>,
     /// Any of its domain.
     domain: String,
-    detail: Option<String>,
+    /// What follows the delimiter, and the delimiter.
+    detail: Option<(String, char)>,
 }
 
 impl Patterns {
@@ -166,13 +168,14 @@ impl Patterns {
         let (local, domain) = (recipient.local_part(), recipient.domain_str());
         // A quoted local part has no detail: what is in it may mean anything.
         let is_plain = !local.starts_with('"');
-        let split = delimiter.filter(|_| is_plain).and_then(|delimiter| local.split_once(delimiter));
-        let split = split.filter(|(user, _)| !user.is_empty());
+        let delimiter = delimiter.filter(|_| is_plain);
+        let split = delimiter.and_then(|delimiter| Some((local.split_once(delimiter)?, delimiter)));
+        let split = split.filter(|((user, _), _)| !user.is_empty());
         Self {
             exact: recipient.as_str().to_lowercase(),
-            plain: split.map(|(user, _)| format!("{}@{domain}", user.to_lowercase())),
+            plain: split.map(|((user, _), _)| format!("{}@{domain}", user.to_lowercase())),
             domain: format!("@{domain}"),
-            detail: split.map(|(_, detail)| detail.to_owned()),
+            detail: split.map(|((_, detail), delimiter)| (detail.to_owned(), delimiter)),
         }
     }
 
@@ -195,13 +198,13 @@ impl Patterns {
     }
 
     fn with_detail(&self, target: &Mailbox) -> Mailbox {
-        let Some(detail) = &self.detail else { return target.clone() };
+        let Some((detail, delimiter)) = &self.detail else { return target.clone() };
         let local = target.local_part();
-        let detailed = format!("{local}+{detail}");
-        match local.starts_with('"') || local.contains('+') {
-            true => target.clone(),
-            false => Mailbox::from_parts(&detailed, &target.domain()).unwrap_or_else(|_| target.clone()),
+        if local.starts_with('"') || local.contains(*delimiter) {
+            return target.clone();
         }
+        let detailed = format!("{local}{delimiter}{detail}");
+        Mailbox::from_parts(&detailed, &target.domain()).unwrap_or_else(|_| target.clone())
     }
 }
 
@@ -229,10 +232,31 @@ mod tests {
             "@example.org" => Some(Vec::new()),
             _ => None,
         };
-        let judge = |text: &str| Patterns::of(&mailbox(text), Some('+')).judge(said);
+        let judge_with = |delimiter, text: &str| Patterns::of(&mailbox(text), Some(delimiter)).judge(said);
+        let judge = |text: &str| judge_with('+', text);
         assert_eq!(judge("user@example.org"), Some(Answer::Alias(vec![mailbox("other@example.net")])));
         assert_eq!(judge("user+x@example.org"), Some(Answer::Alias(vec![mailbox("other+x@example.net")])));
         assert_eq!(judge("anyone@example.org"), Some(Answer::Known));
         assert_eq!(judge("anyone@example.com"), None);
+        assert_eq!(judge_with('-', "user-x@example.org"), Some(Answer::Alias(vec![mailbox("other-x@example.net")])));
+        assert_eq!(
+            judge_with('-', "user-x+y@example.org"),
+            Some(Answer::Alias(vec![mailbox("other-x+y@example.net")]))
+        );
+        assert_eq!(judge_with('-', "user+x@example.org"), Some(Answer::Known), "nobody of that name but any");
+    }
+
+    #[test]
+    fn a_target_keeps_the_detail_it_has() {
+        let said = |pattern: &str| match pattern {
+            "user@example.org" => Some(vec![mailbox("other+y@example.net"), mailbox("\"o p\"@example.net")]),
+            _ => None,
+        };
+        let judge = |text: &str, delimiter| match Patterns::of(&mailbox(text), Some(delimiter)).judge(said) {
+            Some(Answer::Alias(targets)) => targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(judge("user+x@example.org", '+'), ["other+y@example.net", "\"o p\"@example.net"]);
+        assert_eq!(judge("user=x@example.org", '='), ["other+y=x@example.net", "\"o p\"@example.net"]);
     }
 }
