@@ -1,4 +1,4 @@
-//! Inbound: speaks SMTP, applies relay policy, hands messages to the queue, and says 250 only after the queue has
+//! Inbound: speaks SMTP, applies policy, hands messages to the queue, and says 250 only after the queue has
 //! committed them.
 //!
 //! Responsible for listeners and sessions, for whom mail is relayed, for the Received field and loops, for compressing
@@ -14,10 +14,10 @@
 //! | `limits`, `pressure` | how much a client, a user, a tenant, and all together may have |
 //! | `peer` | what is known of a client |
 //! | `accounts`, `oauth` | what is asked about users; tokens |
-//! | `session` | the answers to one session's questions |
+//! | `session` | one session's questions: the facts gathered, and what is decided carried out |
+//! | `policy` | the decisions, stage by stage: connect, mail, rcpt, content |
 //! | `transaction` | one message while it is received |
 //! | `recipients` | which recipients there are, and who gets mail for whom |
-//! | `relay` | for whom mail is relayed |
 //! | `body`, `budget` | chunks, compression, memory |
 //! | `ids` | message ids while a node number is leased |
 //! | `submit` | the way to a verdict over any replica |
@@ -54,10 +54,10 @@ mod listener;
 mod listeners;
 mod oauth;
 mod peer;
+mod policy;
 mod pressure;
 mod recipients;
 mod record;
-mod relay;
 mod session;
 mod shared;
 mod start;

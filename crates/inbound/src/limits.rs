@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_too_often_holds_nothing() {
+        let config = InboundConfig { client_sessions_per_minute: 1, ..InboundConfig::default() };
+        let limits = Limits::new(&config);
+        let (client, two) = (key("192.0.2.1"), ClientLimits { sessions: 2, messages_per_minute: 0 });
+        let held = || limits.client_sessions.0.lock().get(&client).copied();
+        let first = limits.session(client, two).unwrap();
+        for _ in 0..3 {
+            assert!(limits.session(client, two).is_none(), "the rate is used up");
+            assert_eq!(held(), Some(1), "the place was given back");
+        }
+        drop(first);
+        assert!(limits.session(client, two).is_none(), "the rate is still used up");
+        assert_eq!(held(), None);
+    }
+
+    #[test]
     fn messages_and_recipients_have_rates_of_client_user_and_tenant() {
         let mut config =
             InboundConfig { client_recipients_per_minute: 3, user_messages_per_hour: 2, ..Default::default() };

@@ -102,6 +102,12 @@ pub(crate) fn message_refused(shared: &Shared, peer: &Peer, sender: &ReversePath
     );
 }
 
+/// Nobody is served just now. Sending clients elsewhere must cost less than serving them.
+pub(crate) fn session_shed(shared: &Shared, peer: &Peer, reason: &'static str) {
+    shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "shed"));
+    tracing::debug!(client = %peer.address.ip(), reason, status = "shed");
+}
+
 /// A client was not served.
 pub(crate) fn session_refused(shared: &Shared, peer: &Peer, reason: &'static str) {
     shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "refused"));

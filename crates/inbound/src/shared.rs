@@ -14,9 +14,9 @@ use crate::budget::Budget;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::oauth::TokenJudge;
+use crate::policy::relay::RelayPolicy;
 use crate::pressure::Pressure;
 use crate::recipients::Recipients;
-use crate::relay::RelayPolicy;
 use crate::submit::Submitter;
 
 /// Built once at the start.

@@ -16,6 +16,7 @@ use tracing::Span;
 use crate::body::BodyChunks;
 use crate::budget::Share;
 use crate::peer::Peer;
+use crate::policy::content;
 use crate::shared::Shared;
 use crate::submit::{Message, Route, Upload};
 
@@ -81,9 +82,10 @@ impl Content {
         if self.scan.is_complete() {
             return Ok(());
         }
-        self.scan.feed(chunk).map_err(|_| reply::HEADER_TOO_LARGE)?;
-        // RFC 5321 §6.3: counting Received fields finds loops whatever they go through.
-        if self.scan.received_count() > max_hops { Err(reply::MAIL_LOOP) } else { Ok(()) }
+        let header_fits = self.scan.feed(chunk).is_ok();
+        let received_fields = self.scan.received_count();
+        let facts = content::Facts { has_id: true, header_fits, received_fields, max_hops };
+        content::decide(&facts).map_err(|refusal| refusal.reply)
     }
 }
 

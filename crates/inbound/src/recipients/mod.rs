@@ -23,7 +23,7 @@ use mailtier_types::Mailbox;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::relay::RelayPolicy;
+use crate::policy::relay::RelayPolicy;
 use call_ahead::CallAhead;
 use database::Database;
 use file::Files;

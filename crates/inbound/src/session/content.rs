@@ -1,4 +1,5 @@
-//! The content: whether it may come, and what becomes of it. Not responsible for looking at it.
+//! The content: announced, and what becomes of it. Not responsible for looking at it, nor for whether it may come, which
+//! is policy.
 
 use std::time::Instant;
 
@@ -8,17 +9,18 @@ use mailtier_types::reply;
 use tracing::Span;
 
 use super::Session;
+use crate::policy::content;
 use crate::record;
 use crate::transaction::Content;
 
 impl Session {
     pub(super) fn data(&mut self) -> Verdict {
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
-        // Without a lease there is no id to take: better now than after the content.
-        if !self.shared.ids.are_valid(Instant::now()) {
-            self.tally.count(&reply::QUEUE_UNAVAILABLE);
-            record::message_refused(&self.shared, &self.peer, transaction.sender(), &reply::QUEUE_UNAVAILABLE);
-            return Verdict::Reject(reply::QUEUE_UNAVAILABLE);
+        let has_id = self.shared.ids.are_valid(Instant::now());
+        if let Err(refusal) = content::decide(&content::Facts::announced(has_id)) {
+            self.tally.count(&refusal.reply);
+            record::message_refused(&self.shared, &self.peer, transaction.sender(), &refusal.reply);
+            return Verdict::Reject(refusal.reply);
         }
         let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
         transaction.content = Some(Content::new(span, self.shared.budget.share()));

@@ -1,7 +1,8 @@
-//! The connection, EHLO, and who a trusted proxy or filter says the client is. Not responsible for logins.
+//! The connection, EHLO, and who a trusted proxy or filter says the client is. Not responsible for who is greeted, which
+//! is policy, nor for logins.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailtier_api::accounts::Login;
 use mailtier_smtp::{ClientAttribute, Verdict};
@@ -11,50 +12,58 @@ use mailtier_types::reply;
 use super::Session;
 use crate::limits::ClientKey;
 use crate::peer::Origin;
+use crate::policy::{Refusal, connect};
 use crate::record;
 
 impl Session {
-    /// Whether to greet the client. While the queue has been away for long, clients are sent elsewhere before they begin.
     pub(super) async fn connect(&mut self) -> Verdict {
-        let down_for = self.shared.submitter.endpoints.down_for(Instant::now());
-        if down_for.is_some_and(|down_for| down_for > self.shared.patience) {
-            return self.shed(reply::SHUTTING_DOWN.with_text("Queue not available, try again later"));
+        let load = connect::Load {
+            queue_down_for: self.shared.submitter.endpoints.down_for(Instant::now()),
+            patience: self.shared.patience,
+            memory_is_short: self.shared.pressure.is_high(),
+        };
+        if let Err(refusal) = connect::shed(&load) {
+            record::session_shed(&self.shared, &self.peer, refusal.reason);
+            return Verdict::RejectAndClose(refusal.reply);
         }
-        if self.shared.pressure.is_high() {
-            return self.shed(reply::TOO_MANY_SESSIONS.with_text("Too busy, try again later"));
+        match self.admit(self.peer.settings.greeting_delay) {
+            Ok(delay) => {
+                self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "accepted"));
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                Verdict::Accept
+            }
+            Err(refusal) => Verdict::Reject(refusal.reply),
         }
-        let verdict = self.admit();
-        if verdict == Verdict::Accept {
-            self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "accepted"));
-            if !self.peer.trusted && !self.peer.settings.greeting_delay.is_zero() {
-                // Who does not wait for the greeting is turned away by the engine (RFC 5321 §4.3.1).
-                tokio::time::sleep(self.peer.settings.greeting_delay).await;
+    }
+
+    /// Whether this client is served, and the wait before it is greeted. What counts against limits is held from here on.
+    fn admit(&mut self, greeting_delay: Duration) -> Result<Duration, Refusal> {
+        let (limits, settings) = (&self.shared.limits, &self.peer.settings);
+        let mut facts = connect::Facts {
+            refuse: settings.refuse.as_deref(),
+            trusted: self.peer.trusted,
+            greeting_delay,
+            client_has_room: None,
+        };
+        let mut client_slot = None;
+        loop {
+            match connect::decide(&facts) {
+                Ok(connect::Admission::AskClient) => {
+                    client_slot = limits.session(ClientKey::of(self.peer.address.ip()), settings.limits);
+                    facts.client_has_room = Some(client_slot.is_some());
+                }
+                Ok(connect::Admission::Greet { after }) => {
+                    self.client_slot = client_slot;
+                    return Ok(after);
+                }
+                Err(refusal) => {
+                    record::session_refused(&self.shared, &self.peer, refusal.reason);
+                    return Err(refusal);
+                }
             }
         }
-        verdict
-    }
-
-    /// Whether this client is served at all.
-    fn admit(&mut self) -> Verdict {
-        let settings = Arc::clone(&self.peer.settings);
-        if let Some(text) = &settings.refuse {
-            record::session_refused(&self.shared, &self.peer, "network_refused");
-            return Verdict::Reject(reply::NO_SERVICE.with_text(text.clone()));
-        }
-        if self.peer.trusted {
-            return Verdict::Accept;
-        }
-        self.client_slot = self.shared.limits.session(ClientKey::of(self.peer.address.ip()), settings.limits);
-        if self.client_slot.is_some() {
-            return Verdict::Accept;
-        }
-        record::session_refused(&self.shared, &self.peer, "client_limit");
-        Verdict::RejectAndClose(reply::TOO_MANY_SESSIONS.with_text("Too many connections from your address"))
-    }
-
-    fn shed(&self, reply: mailtier_types::Reply) -> Verdict {
-        self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "shed"));
-        Verdict::RejectAndClose(reply)
     }
 
     pub(super) fn hello(&mut self, name: String, extended: bool) -> Verdict {
@@ -79,7 +88,10 @@ impl Session {
                 Err(reply) => return Verdict::Reject(reply),
             }
         }
-        self.admit()
+        match self.admit(Duration::ZERO) {
+            Ok(_) => Verdict::Accept,
+            Err(refusal) => Verdict::Reject(refusal.reply),
+        }
     }
 
     /// XFORWARD.

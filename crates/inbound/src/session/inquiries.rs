@@ -1,50 +1,50 @@
-//! VRFY, EXPN and ETRN: what is told to whom. Not responsible for what the answers are made of.
+//! VRFY, EXPN and ETRN: what is looked up, and how it is said. Not responsible for what is told to whom, which is policy.
 
 use mailtier_smtp::Verdict;
-use mailtier_types::{Domain, Mailbox, Reply, reply};
+use mailtier_types::{Domain, Mailbox, reply};
 
 use super::Session;
 use crate::listeners::holds;
+use crate::policy::Refusal;
+use crate::policy::inquiry::{self, Admission, Facts};
 use crate::recipients::Found;
 
+/// VRFY's or EXPN's.
+type Decision = for<'a> fn(&Facts<'a>) -> Result<Admission<'a>, Refusal>;
+
 impl Session {
-    /// VRFY (RFC 5321 §3.5.1). Strangers learn nothing (§7.3).
     pub(super) async fn verify(&self, address: &str) -> Verdict {
-        if !self.peer.is_ours() {
-            return Verdict::AcceptWith(reply::CANNOT_VRFY);
-        }
-        let Some(recipient) = self.named(address) else { return Verdict::Reject(reply::BAD_RECIPIENT) };
-        if !self.shared.relay.is_ours(recipient.domain_str()) {
-            return Verdict::AcceptWith(reply::CANNOT_VRFY);
-        }
-        match self.find_recipient(&recipient).await {
-            Ok(_) => Verdict::AcceptWith(reply::VERIFIED.with_text(format!("<{recipient}>"))),
-            Err(reply) => Verdict::Reject(reply),
-        }
+        self.inquire(address, inquiry::verify, |recipient, _| format!("<{recipient}>")).await
     }
 
-    /// EXPN (RFC 5321 §3.5.1): who gets what is sent to an address.
     pub(super) async fn expand(&self, address: &str) -> Verdict {
-        if !self.peer.is_ours() {
-            return Verdict::Reject(reply::NOT_AUTHORISED);
-        }
-        let named = self.named(address).filter(|recipient| self.shared.relay.is_ours(recipient.domain_str()));
-        let Some(recipient) = named else { return Verdict::Reject(reply::NO_SUCH_RECIPIENT) };
-        match self.find_recipient(&recipient).await {
-            Ok(members) => {
-                let lines: Vec<String> = members.iter().map(|member| format!("<{member}>")).collect();
-                Verdict::AcceptWith(reply::VERIFIED.with_text(lines.join("\n")))
+        let list = |_: &Mailbox, members: &[Mailbox]| {
+            members.iter().map(|member| format!("<{member}>")).collect::<Vec<_>>().join("\n")
+        };
+        self.inquire(address, inquiry::expand, list).await
+    }
+
+    async fn inquire(&self, address: &str, decide: Decision, say: fn(&Mailbox, &[Mailbox]) -> String) -> Verdict {
+        let recipient = self.named(address);
+        let found = match decide(&self.known(recipient.as_ref(), None)) {
+            Ok(Admission::LookUp(recipient)) => Some(self.look_up(recipient).await),
+            _ => None,
+        };
+        match (decide(&self.known(recipient.as_ref(), found.as_ref())), &recipient) {
+            (Ok(Admission::Tell(members)), Some(recipient)) => {
+                Verdict::AcceptWith(reply::VERIFIED.with_text(say(recipient, members)))
             }
-            Err(reply) => Verdict::Reject(reply),
+            (Ok(_), _) => Verdict::AcceptWith(reply::CANNOT_VRFY),
+            (Err(refusal), _) => Verdict::Reject(refusal.reply),
         }
     }
 
-    async fn find_recipient(&self, recipient: &Mailbox) -> Result<Vec<Mailbox>, Reply> {
-        match self.shared.recipients.find(recipient, &self.shared.relay, &self.shared.accounts).await {
-            Found::Recipients(recipients) => Ok(recipients),
-            Found::Unknown => Err(reply::NO_SUCH_RECIPIENT),
-            Found::Unsure => Err(reply::RECIPIENT_UNVERIFIED),
-        }
+    fn known<'a>(&'a self, recipient: Option<&'a Mailbox>, found: Option<&'a Found>) -> Facts<'a> {
+        Facts { relay: &self.shared.relay, is_of_ours: self.peer.is_ours(), recipient, found }
+    }
+
+    async fn look_up(&self, recipient: &Mailbox) -> Found {
+        self.shared.recipients.find(recipient, &self.shared.relay, &self.shared.accounts).await
     }
 
     /// With or without angle brackets, and with this host's name where there is no domain (RFC 5321 §4.1.1.6).
@@ -56,19 +56,13 @@ impl Session {
 
     /// ETRN (RFC 1985 §5.1): `domain`, or `@domain` for it and all below, of which each must be asked for by itself here.
     pub(super) async fn start_queue(&self, node: &str) -> Verdict {
-        if !holds(&self.shared.etrn_networks, self.peer.address.ip()) {
-            return Verdict::Reject(reply::NODE_NOT_ALLOWED);
-        }
-        let Ok(domain) = Domain::parse(node.strip_prefix('@').unwrap_or(node)) else {
-            return Verdict::Reject(reply::SYNTAX);
+        let may_ask = holds(&self.shared.etrn_networks, self.peer.address.ip());
+        let domain = Domain::parse(node.strip_prefix('@').unwrap_or(node)).ok();
+        let domain = match inquiry::start_queue(&self.shared.relay, may_ask, domain.as_ref()) {
+            Ok(domain) => domain,
+            Err(refusal) => return Verdict::Reject(refusal.reply),
         };
-        if !self.shared.relay.is_ours(domain.as_str()) {
-            return Verdict::Reject(reply::NODE_NOT_ALLOWED);
-        }
-        let asked = self.shared.accounts.ask(|to| {
-            let domain = domain.clone();
-            async move { to.start_queue(domain.as_str()).await }
-        });
+        let asked = self.shared.accounts.ask(|to| async move { to.start_queue(domain.as_str()).await });
         match asked.await {
             Ok(0) => Verdict::AcceptWith(reply::NOTHING_QUEUED),
             Ok(_) => Verdict::AcceptWith(reply::QUEUE_STARTED),

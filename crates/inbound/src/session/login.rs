@@ -1,5 +1,5 @@
 //! Logins: the exchange of a mechanism and what is asked about it. Not responsible for what a mechanism says (`sasl`),
-//! nor for whether a password is right (the queue).
+//! nor for whether a password is right (the queue), nor for how many sessions a user may have (policy).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use mailtier_types::{Reply, SaslMechanism, reply};
 
 use super::Session;
 use crate::peer::{SenderPattern, User};
+use crate::policy::login;
 use crate::record;
 
 /// The wait before a failed login is answered: whoever guesses, guesses slowly.
@@ -88,12 +89,14 @@ impl Session {
 
     fn logged_in(&mut self, attempt: Attempt) -> Verdict {
         let Some(user) = attempt.user else { return Verdict::Reject(reply::LOGIN_FAILED) };
-        let Some(slot) = self.shared.limits.user_session(&user.name) else {
+        let user_slot = self.shared.limits.user_session(&user.name);
+        let facts = login::Facts { user_has_room: user_slot.is_some() };
+        if let Err(refusal) = login::decide(&facts) {
             record::login(&self.shared, &self.peer, attempt.mechanism, &user.name, "deferred");
-            return Verdict::Reject(reply::LOGINS_LIMITED.with_text("Too many sessions of this user"));
-        };
+            return Verdict::Reject(refusal.reply);
+        }
         record::login(&self.shared, &self.peer, attempt.mechanism, &user.name, "succeeded");
-        self.user_slot = Some(slot);
+        self.user_slot = user_slot;
         self.peer.user = Some(user);
         Verdict::Accept
     }

@@ -1,5 +1,5 @@
-//! One session's questions answered: whom to greet, who logs in, which recipients to take, when a message may be called
-//! queued. Not responsible for the dialogue, which is the engine's, nor for the socket, which is the transport's.
+//! One session's questions answered: the facts of each are gathered, `policy` decides, and what it decided is carried out.
+//! Not responsible for the dialogue, which is the engine's, nor for the socket, which is the transport's.
 //!
 //! | module | answers |
 //! |---|---|

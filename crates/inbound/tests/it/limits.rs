@@ -117,3 +117,25 @@ async fn what_gathers_goes_to_the_queue_together() {
         assert!(stored.frames < 400, "{} frames for 400 messages", stored.frames);
     });
 }
+
+#[tokio::test]
+async fn what_is_refused_uses_up_no_rate() {
+    let (_queue, _replica, system) = usual(|config| {
+        config.inbound.client_recipients_per_minute = 1;
+        config.inbound.client_messages_per_minute = 1;
+        config.inbound.memory_budget = ByteSize::kib(100);
+    })
+    .await;
+    let mut client = system.client().await;
+    for _ in 0..3 {
+        assert!(client.say("MAIL FROM:<a@example.com> SIZE=200000").await.starts_with("452 "));
+    }
+    assert!(client.say("MAIL FROM:<a@example.com>").await.starts_with("250 "));
+    for _ in 0..3 {
+        assert!(client.say("RCPT TO:<a@example.com>").await.starts_with("550 "));
+    }
+    assert!(client.say("RCPT TO:<a@example.org>").await.starts_with("250 "));
+    assert!(client.say("RCPT TO:<b@example.org>").await.starts_with("450 4.7.1 "));
+    client.say("RSET").await;
+    assert!(client.say("MAIL FROM:<a@example.com>").await.starts_with("450 4.7.1 "));
+}

@@ -95,6 +95,9 @@ async fn a_server_that_knows_is_asked_once() {
         ("nobody@example.org", "550 5.1.1 "),
         ("later@example.org", "450 4.4.0 "),
         ("unasked@sub.example.org", "250 "),
+        // Who is refused anyway is asked about nowhere.
+        ("unasked%example.com@example.org", "550 5.7.1 "),
+        ("unasked@example.com", "550 5.7.1 "),
     ] {
         let said = client.say(&format!("RCPT TO:<{recipient}>")).await;
         assert!(said.starts_with(verdict), "{recipient}: {said}");
