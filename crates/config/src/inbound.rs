@@ -127,6 +127,8 @@ section! {
     TenantConfig {
         /// Its number, as users and networks have it; 0 is for mail of no other tenant. Required.
         id: i32 = 0, "number";
+        /// Sessions at a time; 0: any number. A session is the tenant's of its network, and after a login the user's.
+        sessions: u32 = 0, "number";
         /// Messages an hour; 0: any number.
         messages_per_hour: u32 = 0, "number";
         /// Recipients an hour; 0: any number.

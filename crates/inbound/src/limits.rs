@@ -60,27 +60,39 @@ impl<K> Default for Holdings<K> {
 /// One of what a key has, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Held<K: Hash + Eq> {
-    holdings: Arc<Holdings<K>>,
+    /// Nothing: there is no limit, and nobody counts.
+    holdings: Option<Arc<Holdings<K>>>,
     key: K,
+}
+
+impl<K: Hash + Eq> Held<K> {
+    /// Whose it is.
+    pub(crate) const fn holder(&self) -> &K {
+        &self.key
+    }
 }
 
 impl<K: Hash + Eq + Clone> Holdings<K> {
     /// One more, unless that were more than `limit`; 0: no limit.
     fn take(self: &Arc<Self>, key: K, limit: u32) -> Option<Held<K>> {
+        if limit == 0 {
+            return Some(Held { holdings: None, key });
+        }
         let mut all = self.0.lock();
         let count = all.entry(key.clone()).or_insert(0);
-        if limit > 0 && *count >= limit {
+        if *count >= limit {
             return None;
         }
         *count += 1;
         drop(all);
-        Some(Held { holdings: Arc::clone(self), key })
+        Some(Held { holdings: Some(Arc::clone(self)), key })
     }
 }
 
 impl<K: Hash + Eq> Drop for Held<K> {
     fn drop(&mut self) {
-        let mut all = self.holdings.0.lock();
+        let Some(holdings) = &self.holdings else { return };
+        let mut all = holdings.0.lock();
         if let Some(count) = all.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
@@ -115,6 +127,9 @@ pub(crate) struct Limits {
     client_sessions: Arc<Holdings<ClientKey>>,
     user_sessions: Arc<Holdings<Arc<str>>>,
     user_sessions_limit: u32,
+    tenant_sessions: Arc<Holdings<TenantId>>,
+    /// Tenants that have a limit.
+    tenant_sessions_limits: HashMap<TenantId, u32>,
     new_sessions: Option<Rates<ClientKey>>,
     client_recipients: Option<Rates<ClientKey>>,
     /// By limit: networks may have their own.
@@ -152,6 +167,8 @@ impl Limits {
             client_sessions: Arc::default(),
             user_sessions: Arc::default(),
             user_sessions_limit: config.user_sessions,
+            tenant_sessions: Arc::default(),
+            tenant_sessions_limits: config.tenants.iter().map(|one| (TenantId(one.id), one.sessions)).collect(),
             new_sessions: Rates::new(config.client_sessions_per_minute, Quota::per_minute),
             client_recipients: Rates::new(config.client_recipients_per_minute, Quota::per_minute),
             client_messages: counts.filter_map(|n| Some((n, Rates::new(n, Quota::per_minute)?))).collect(),
@@ -171,6 +188,12 @@ impl Limits {
     /// A session of a user, unless there are too many.
     pub(crate) fn user_session(&self, user: &Arc<str>) -> Option<Held<Arc<str>>> {
         self.user_sessions.take(Arc::clone(user), self.user_sessions_limit)
+    }
+
+    /// A session of a tenant, unless there are too many.
+    pub(crate) fn tenant_session(&self, tenant: TenantId) -> Option<Held<TenantId>> {
+        let limit = self.tenant_sessions_limits.get(&tenant).copied().unwrap_or(0);
+        self.tenant_sessions.take(tenant, limit)
     }
 
     /// Whether one more message may begin.
@@ -252,6 +275,21 @@ mod tests {
         drop(first);
         assert!(limits.session(client, two).is_none(), "the rate is still used up");
         assert_eq!(held(), None);
+    }
+
+    #[test]
+    fn sessions_of_tenants_are_counted_where_there_is_a_limit() {
+        let tenant = |id, sessions| mailtier_config::TenantConfig { id, sessions, ..Default::default() };
+        let config = InboundConfig { tenants: vec![tenant(7, 1), tenant(8, 0)], ..InboundConfig::default() };
+        let limits = Limits::new(&config);
+        let held = limits.tenant_session(TenantId(7)).unwrap();
+        assert_eq!(*held.holder(), TenantId(7));
+        assert!(limits.tenant_session(TenantId(7)).is_none());
+        let unlimited = [0, 0, 8, 8, 9].map(|id| limits.tenant_session(TenantId(id)));
+        assert!(unlimited.iter().all(Option::is_some));
+        drop(held);
+        assert!(limits.tenant_session(TenantId(7)).is_some());
+        assert!(limits.tenant_sessions.0.lock().is_empty(), "who has no limit costs nothing");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) trusted: bool,
     /// What clients wait before they are greeted; zero for a client that a proxy names, which has waited there.
     pub(crate) greeting_delay: Duration,
+    /// Whether its tenant may have one more session. Nothing: not asked yet.
+    pub(crate) tenant_has_room: Option<bool>,
     /// Whether the client may have one more session. Nothing: not asked yet, and asking uses up a rate.
     pub(crate) client_has_room: Option<bool>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Facts<'a> {
 /// What becomes of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
+    /// That depends on its tenant.
+    AskTenant,
     /// That depends on itself.
     AskClient,
     /// It is greeted. Who does not wait for that is turned away by the engine (RFC 5321 §4.3.1).
@@ -65,6 +69,12 @@ pub(crate) enum Admission {
 pub(crate) fn decide(facts: &Facts<'_>) -> Result<Admission, Refusal> {
     if let Some(text) = facts.refuse {
         return Err(Refusal::new(reply::NO_SERVICE.with_text(text.to_owned()), "network_refused"));
+    }
+    // Before the client, whose rate would be used up.
+    match facts.tenant_has_room {
+        None => return Ok(Admission::AskTenant),
+        Some(false) => return Err(too_many("Too many sessions of this tenant", "tenant_limit")),
+        Some(true) => {}
     }
     if facts.trusted {
         return Ok(Admission::Greet { after: Duration::ZERO });
@@ -84,8 +94,13 @@ fn too_many(text: &'static str, reason: &'static str) -> Refusal {
 mod tests {
     use super::*;
 
-    const STRANGER: Facts<'_> =
-        Facts { refuse: None, trusted: false, greeting_delay: Duration::from_secs(5), client_has_room: None };
+    const STRANGER: Facts<'_> = Facts {
+        refuse: None,
+        trusted: false,
+        greeting_delay: Duration::from_secs(5),
+        tenant_has_room: None,
+        client_has_room: None,
+    };
     const TRUSTED: Facts<'_> = Facts { trusted: true, ..STRANGER };
 
     /// The admission, or the reason and reply of the refusal.
@@ -96,10 +111,13 @@ mod tests {
     #[test]
     fn who_is_greeted() {
         let greet = |seconds| Ok(Admission::Greet { after: Duration::from_secs(seconds) });
+        let tenant_has = |room| Facts { tenant_has_room: Some(room), ..STRANGER };
         for (case, facts, expected) in [
-            ("a stranger is asked about", STRANGER, Ok(Admission::AskClient)),
-            ("and waits", Facts { client_has_room: Some(true), ..STRANGER }, greet(5)),
-            ("ours are neither counted nor kept waiting", TRUSTED, greet(0)),
+            ("a stranger's tenant is asked first", STRANGER, Ok(Admission::AskTenant)),
+            ("and of a client of ours as well", TRUSTED, Ok(Admission::AskTenant)),
+            ("then the client", tenant_has(true), Ok(Admission::AskClient)),
+            ("who waits", Facts { client_has_room: Some(true), ..tenant_has(true) }, greet(5)),
+            ("ours are neither counted nor kept waiting", Facts { trusted: true, ..tenant_has(true) }, greet(0)),
         ] {
             assert_eq!(decided(&facts), expected, "{case}");
         }
@@ -108,11 +126,15 @@ mod tests {
     #[test]
     fn who_is_not() {
         let refused = Facts { refuse: Some("Go away"), ..STRANGER };
-        let client_full = Facts { client_has_room: Some(false), ..STRANGER };
-        let of_client = "421 4.7.0 Too many connections from your address";
+        let tenant_full = Facts { tenant_has_room: Some(false), ..STRANGER };
+        let client_full = Facts { tenant_has_room: Some(true), client_has_room: Some(false), ..STRANGER };
+        let (of_tenant, of_client) =
+            ("421 4.7.0 Too many sessions of this tenant", "421 4.7.0 Too many connections from your address");
         for (case, facts, reason, reply) in [
             ("a network", refused, "network_refused", "554 5.7.1 Go away"),
             ("even one of ours", Facts { trusted: true, ..refused }, "network_refused", "554 5.7.1 Go away"),
+            ("a tenant with too many", tenant_full, "tenant_limit", of_tenant),
+            ("even one of ours", Facts { trusted: true, ..tenant_full }, "tenant_limit", of_tenant),
             ("a client with too many", client_full, "client_limit", of_client),
         ] {
             assert_eq!(decided(&facts), Err((reason, reply.to_owned())), "{case}");

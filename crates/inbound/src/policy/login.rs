@@ -8,6 +8,8 @@ use super::Refusal;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) user_has_room: bool,
+    /// The user's tenant may have one more session, or has this one already.
+    pub(crate) tenant_has_room: bool,
 }
 
 /// Whether the user may go on.
@@ -15,13 +17,15 @@ pub(crate) struct Facts {
 /// # Errors
 /// Not now.
 pub(crate) fn decide(facts: &Facts) -> Result<(), Refusal> {
-    match facts.user_has_room {
-        true => Ok(()),
-        false => {
-            let reply = reply::LOGINS_LIMITED.with_text("Too many sessions of this user");
-            Err(Refusal::new(reply, "user_limit"))
-        }
+    match (facts.user_has_room, facts.tenant_has_room) {
+        (false, _) => Err(too_many("Too many sessions of this user", "user_limit")),
+        (true, false) => Err(too_many("Too many sessions of this tenant", "tenant_limit")),
+        (true, true) => Ok(()),
     }
+}
+
+fn too_many(text: &'static str, reason: &'static str) -> Refusal {
+    Refusal::new(reply::LOGINS_LIMITED.with_text(text), reason)
 }
 
 #[cfg(test)]
@@ -30,8 +34,13 @@ mod tests {
 
     #[test]
     fn who_may_have_one_more_session() {
-        for (user_has_room, reply) in [(true, None), (false, Some("454 4.7.0 Too many sessions of this user"))] {
-            let refusal = decide(&Facts { user_has_room }).err();
+        for (user_has_room, tenant_has_room, reply) in [
+            (true, true, None),
+            (false, true, Some("454 4.7.0 Too many sessions of this user")),
+            (false, false, Some("454 4.7.0 Too many sessions of this user")),
+            (true, false, Some("454 4.7.0 Too many sessions of this tenant")),
+        ] {
+            let refusal = decide(&Facts { user_has_room, tenant_has_room }).err();
             assert_eq!(refusal.map(|refusal| refusal.reply.to_string()).as_deref(), reply);
         }
     }

@@ -45,17 +45,22 @@ impl Session {
             refuse: settings.refuse.as_deref(),
             trusted: self.peer.trusted,
             greeting_delay,
+            tenant_has_room: None,
             client_has_room: None,
         };
-        let mut client_slot = None;
+        let (mut tenant_slot, mut client_slot) = (None, None);
         loop {
             match connect::decide(&facts) {
+                Ok(connect::Admission::AskTenant) => {
+                    tenant_slot = limits.tenant_session(self.peer.tenant());
+                    facts.tenant_has_room = Some(tenant_slot.is_some());
+                }
                 Ok(connect::Admission::AskClient) => {
                     client_slot = limits.session(ClientKey::of(self.peer.address.ip()), settings.limits);
                     facts.client_has_room = Some(client_slot.is_some());
                 }
                 Ok(connect::Admission::Greet { after }) => {
-                    self.client_slot = client_slot;
+                    (self.tenant_slot, self.client_slot) = (tenant_slot, client_slot);
                     return Ok(after);
                 }
                 Err(refusal) => {
@@ -75,7 +80,7 @@ impl Session {
     /// XCLIENT: everything that was decided for the proxy is decided anew for who is behind it.
     pub(super) async fn impersonate(&mut self, attributes: &[ClientAttribute]) -> Verdict {
         self.peer = self.peer.impersonated(attributes);
-        (self.client_slot, self.user_slot) = (None, None);
+        (self.client_slot, self.user_slot, self.tenant_slot) = (None, None, None);
         let login = attributes.iter().find_map(|attribute| match attribute {
             ClientAttribute::Login(name) => name.as_deref(),
             _ => None,

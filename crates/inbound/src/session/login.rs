@@ -89,14 +89,22 @@ impl Session {
 
     fn logged_in(&mut self, attempt: Attempt) -> Verdict {
         let Some(user) = attempt.user else { return Verdict::Reject(reply::LOGIN_FAILED) };
-        let user_slot = self.shared.limits.user_session(&user.name);
-        let facts = login::Facts { user_has_room: user_slot.is_some() };
+        let limits = &self.shared.limits;
+        let user_slot = limits.user_session(&user.name);
+        // A session that is the tenant's already is not counted twice.
+        let is_the_tenants = self.tenant_slot.as_ref().is_some_and(|slot| *slot.holder() == user.tenant);
+        let tenant_slot = if is_the_tenants { None } else { limits.tenant_session(user.tenant) };
+        let facts = login::Facts {
+            user_has_room: user_slot.is_some(),
+            tenant_has_room: is_the_tenants || tenant_slot.is_some(),
+        };
         if let Err(refusal) = login::decide(&facts) {
             record::login(&self.shared, &self.peer, attempt.mechanism, &user.name, "deferred");
             return Verdict::Reject(refusal.reply);
         }
         record::login(&self.shared, &self.peer, attempt.mechanism, &user.name, "succeeded");
         self.user_slot = user_slot;
+        self.tenant_slot = tenant_slot.or_else(|| self.tenant_slot.take());
         self.peer.user = Some(user);
         Verdict::Accept
     }

@@ -37,9 +37,10 @@ pub(crate) struct Session {
     /// A login under way.
     attempt: Option<login::Attempt>,
     tally: Tally,
-    /// What counts against the limits of the client, and of the user.
+    /// What counts against the limits of the client, of the user, and of whose mail it is.
     client_slot: Option<Held<ClientKey>>,
     user_slot: Option<Held<Arc<str>>>,
+    tenant_slot: Option<Held<TenantId>>,
 }
 
 impl Session {
@@ -52,12 +53,23 @@ impl Session {
             tally: Tally::default(),
             client_slot: None,
             user_slot: None,
+            tenant_slot: None,
         }
     }
 
     /// What is said about the session when it is over.
     pub(crate) const fn summary(&self) -> (&Peer, &Tally) {
         (&self.peer, &self.tally)
+    }
+
+    /// A login was forgotten: the session is its network's tenant's again. Where that has too many, it counts where it did.
+    fn count_for_network(&mut self) {
+        let tenant = self.peer.tenant();
+        if self.tenant_slot.as_ref().is_some_and(|slot| *slot.holder() != tenant)
+            && let Some(slot) = self.shared.limits.tenant_session(tenant)
+        {
+            self.tenant_slot = Some(slot);
+        }
     }
 
     /// Whose limits count. Clients that may send to anyone are not limited by where they are.
@@ -107,5 +119,6 @@ impl Handler for Session {
         self.peer.extended = false;
         self.peer.user = None;
         self.user_slot = None;
+        self.count_for_network();
     }
 }

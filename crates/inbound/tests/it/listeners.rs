@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_config::{ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig};
+use mailtier_config::{ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
 use mailtier_tls::ClientTls;
 use tokio::net::TcpStream;
 
@@ -215,4 +215,21 @@ async fn a_header_section_has_an_end() {
     let fields = b"a: b\r\n".repeat(1_000_000);
     assert_eq!(client.mail(&["a@example.org"], &fields).await, "552 5.3.4 Header section too large");
     queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_sessions_even_from_networks_of_ours() {
+    let (_queue, _replica, system) = usual(|config| {
+        let local = vec!["127.0.0.0/8".parse().unwrap()];
+        config.inbound.relay_networks.clone_from(&local);
+        config.inbound.networks = vec![NetworkConfig { networks: local, tenant: Some(7), ..NetworkConfig::default() }];
+        config.inbound.tenants = vec![TenantConfig { id: 7, sessions: 1, ..TenantConfig::default() }];
+    })
+    .await;
+    let mut one = system.client().await;
+    let mut two = Client::connect(system.address).await;
+    assert_eq!(two.reply().await, "421 4.7.0 Too many sessions of this tenant");
+    assert_eq!(two.line().await, None);
+    assert_eq!(one.say("QUIT").await, "221 2.0.0 Bye");
+    while !Client::connect(system.address).await.reply().await.starts_with("220 ") {}
 }

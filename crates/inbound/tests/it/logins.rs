@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mailtier_config::{Config, ListenerConfig, ListenerProtocol, ListenerTls};
+use mailtier_config::{Config, ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
 
 use crate::client::{Client, queued_as};
-use crate::delivery::{tls_client, write_certificate};
-use crate::queue::{PASSWORD, Queue, Replica, USER};
+use crate::delivery::{in_tls, tls_client, write_certificate};
+use crate::queue::{PASSWORD, Queue, Replica, USER, USERS_TENANT};
 use crate::system::{System, usual};
 
 fn base64(text: &[u8]) -> String {
@@ -153,4 +153,70 @@ async fn a_user_has_so_many_sessions_and_messages() {
             break;
         }
     }
+}
+
+/// Clients of this host are of one tenant until they log in.
+fn of_tenant(config: &mut Config, tenant: i32) {
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    config.inbound.networks = vec![NetworkConfig { networks, tenant: Some(tenant), ..NetworkConfig::default() }];
+}
+
+fn with_sessions(id: i32, sessions: u32) -> TenantConfig {
+    TenantConfig { id, sessions, ..TenantConfig::default() }
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_sessions_of_its_users() {
+    let (_queue, _replica, system) =
+        submission(|config| config.inbound.tenants = vec![with_sessions(USERS_TENANT, 1)]).await;
+    let (mut one, mut other) = (system.client().await, system.client().await);
+    assert!(one.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+    assert_eq!(other.say(&plain(USER, PASSWORD)).await, "454 4.7.0 Too many sessions of this tenant");
+    assert!(one.say("QUIT").await.starts_with("221 "));
+    assert_eq!(one.line().await, None);
+    while !other.say(&plain(USER, PASSWORD)).await.starts_with("235 ") {}
+}
+
+#[tokio::test]
+async fn a_session_counts_for_one_tenant_at_a_time() {
+    let (_queue, _replica, system) = submission(|config| {
+        config.inbound.tenants = vec![with_sessions(5, 1)];
+        of_tenant(config, 5);
+    })
+    .await;
+    let mut one = system.client().await;
+    let mut two = Client::connect(system.address).await;
+    assert_eq!(two.reply().await, "421 4.7.0 Too many sessions of this tenant");
+    assert_eq!(two.line().await, None);
+    assert!(one.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+    let mut three = system.client().await;
+    assert!(three.say("NOOP").await.starts_with("250 "), "the first is another tenant's since its login");
+    let (_queue, _replica, system) = submission(|config| {
+        config.inbound.tenants = vec![with_sessions(USERS_TENANT, 1)];
+        of_tenant(config, USERS_TENANT);
+    })
+    .await;
+    let mut client = system.client().await;
+    assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "), "it was the tenant's already");
+    assert_eq!(Client::connect(system.address).await.reply().await, "421 4.7.0 Too many sessions of this tenant");
+}
+
+#[tokio::test]
+async fn a_session_that_forgets_its_login_is_its_networks_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+    write_certificate(&certificate, &key);
+    let (_queue, _replica, system) = submission(|config| {
+        (config.inbound.tls_certificate, config.inbound.tls_key) = (Some(certificate), Some(key));
+        config.inbound.tenants = vec![with_sessions(5, 1), with_sessions(USERS_TENANT, 1)];
+        of_tenant(config, 5);
+    })
+    .await;
+    let mut client = system.client().await;
+    assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+    assert_eq!(client.say("STARTTLS").await, "220 2.0.0 Ready to start TLS");
+    let mut client = in_tls(client).await;
+    assert!(client.say("EHLO client.example.com").await.starts_with("250 "));
+    assert_eq!(Client::connect(system.address).await.reply().await, "421 4.7.0 Too many sessions of this tenant");
+    assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "), "the user's place was given back");
 }

@@ -188,6 +188,7 @@ impl server::SubmitHandler for Handler {
 
 /// The only user.
 pub(crate) const USER: &str = "user@example.org";
+pub(crate) const USERS_TENANT: i32 = 3;
 pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Knows one user, and no client that has failed too often but the one called so.
@@ -201,7 +202,7 @@ impl Accounts {
     }
 
     fn user(name: &str, good: bool) -> Login {
-        let account = Account { name: USER.into(), tenant: TenantId(3), senders: vec![USER.into()] };
+        let account = Account { name: USER.into(), tenant: TenantId(USERS_TENANT), senders: vec![USER.into()] };
         if name == USER && good { Login::User(account) } else { Login::Invalid }
     }
 }
