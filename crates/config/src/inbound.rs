@@ -55,6 +55,18 @@ words! {
 }
 
 words! {
+    /// What is done about strangers that go by our own name.
+    #[derive(Default)]
+    HeloOwnName {
+        /// They are taken for clients like others.
+        #[default]
+        Accept = "accept",
+        /// They are refused.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// What is done about content with bare CR or LF, null octets or lines beyond 998 octets.
     #[derive(Default)]
     ContentLines {
@@ -259,6 +271,10 @@ section! {
         /// The wait before the greeting, at most 30s; who speaks meanwhile is turned away. Clients of `relay_networks` do not wait.
         #[serde(with = "humantime_serde")]
         greeting_delay: Duration = Duration::ZERO, "duration";
+        /// What is done about clients that say in HELO or EHLO that they are us, by `hostname` or by the address they
+        /// connected to: `accept` or `refuse`. Clients of `relay_networks` and users are never refused; where logins are
+        /// offered, others are refused at MAIL. Not for LMTP.
+        helo_own_name: HeloOwnName = HeloOwnName::Accept, "word";
         /// What is done about content with bare CR or LF, null octets or long lines: `strict` or `normalize`.
         lines: ContentLines = ContentLines::Strict, "word";
         /// The certificate chain for TLS (PEM). Certificates and keys are read again each minute.

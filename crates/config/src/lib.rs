@@ -29,8 +29,8 @@ pub use check::{resolve_host_name, system_name};
 pub use check_inbound::EHLO_KEYWORDS;
 pub use error::ConfigError;
 pub use inbound::{
-    CallAheadConfig, ContentLines, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy,
-    NetworkConfig, OauthConfig, TenantConfig,
+    CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
+    LoginPolicy, NetworkConfig, OauthConfig, TenantConfig,
 };
 pub use reference::reference_markdown;
 pub use secret::Secret;

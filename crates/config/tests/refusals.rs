@@ -42,6 +42,7 @@ fn words_that_are_none_are_shown_with_those_there_are() {
             "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\nlogin = \"OFF\"",
             "`inbound.listeners[0].login` is `OFF`; expected `off`, `offered` or `required`; did you mean `off`?",
         ),
+        ("[inbound]\nhelo_own_name = \"deny\"", "`inbound.helo_own_name` is `deny`; expected `accept` or `refuse`"),
         ("[inbound]\nlines = true", "`inbound.lines` is `true`; expected `strict` or `normalize`"),
         (
             "[outbound]\ntls = \"require\"",

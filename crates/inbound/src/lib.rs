@@ -15,7 +15,7 @@
 //! | `peer` | what is known of a client |
 //! | `accounts`, `oauth` | what is asked about users; tokens |
 //! | `session` | one session's questions: the facts gathered, and what is decided carried out |
-//! | `policy` | the decisions, stage by stage: connect, mail, rcpt, content |
+//! | `policy` | the decisions, stage by stage: connect, helo, mail, rcpt, content |
 //! | `transaction` | one message while it is received |
 //! | `recipients` | which recipients there are, and who gets mail for whom |
 //! | `body`, `budget` | chunks, compression, memory |

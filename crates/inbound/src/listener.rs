@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::listeners::{Listener, holds};
-use crate::peer::Peer;
+use crate::peer::{Ends, Peer};
 use crate::record;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -83,9 +83,10 @@ impl Acceptor {
     async fn converse(self, stream: TcpStream, address: SocketAddr) {
         let begun = Instant::now();
         // Both are rare and their state is large: a session in clear does not make room for it.
-        let Some((stream, address)) = Box::pin(self.behind_proxy(stream, address)).await else { return };
+        let Some((stream, ends)) = Box::pin(self.behind_proxy(stream, address)).await else { return };
+        let address = ends.client;
         let Some(connection) = Box::pin(self.secured(stream, address)).await else { return };
-        let peer = Peer::new(Arc::clone(&self.listener), address, connection.tls().cloned());
+        let peer = Peer::new(Arc::clone(&self.listener), ends, connection.tls().cloned());
         let facts = Connection {
             opened_at: Timestamp::from_system(SystemTime::now()),
             xclient: holds(&self.shared.proxies.xclient, address.ip()),
@@ -104,18 +105,21 @@ impl Acceptor {
 
     /// The client, where a load balancer stands before us. Nobody else may: a header that anyone could send would make
     /// him anyone he likes, and without one the balancer's address would stand for all its clients.
-    async fn behind_proxy(&self, mut stream: TcpStream, address: SocketAddr) -> Option<(TcpStream, SocketAddr)> {
+    async fn behind_proxy(&self, mut stream: TcpStream, address: SocketAddr) -> Option<(TcpStream, Ends)> {
+        let direct = Ends { client: address, server: stream.local_addr().ok().map(|server| server.ip()) };
         if self.listener.proxies.is_empty() {
-            return Some((stream, address));
+            return Some((stream, direct));
         }
         if !holds(&self.listener.proxies, address.ip()) {
             self.turn_away(address, "not from a listed proxy");
             return None;
         }
         match proxy::read_header(&mut stream, PROXY_TIMEOUT).await {
-            Ok(Proxied::Client { source, .. }) => Some((stream, source)),
+            Ok(Proxied::Client { source, destination }) => {
+                Some((stream, Ends { client: source, server: Some(destination.ip()) }))
+            }
             // It looks whether we live: it is served as itself.
-            Ok(Proxied::Proxy) => Some((stream, address)),
+            Ok(Proxied::Proxy) => Some((stream, direct)),
             Err(error) => {
                 self.turn_away(address, &error.to_string());
                 None

@@ -8,15 +8,24 @@ use mailtier_types::{Mailbox, TenantId};
 
 use crate::listeners::{Listener, Settings};
 
+/// Where a connection comes from and goes to, as the client sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) server: Option<IpAddr>,
+}
+
 /// The client.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// Where it connected to.
+    /// Which of ours it connected to.
     pub(crate) listener: Arc<Listener>,
     /// What holds for it.
     pub(crate) settings: Arc<Settings>,
     /// Where it connected from.
     pub(crate) address: SocketAddr,
+    /// Where it connected to, as it sees that.
+    pub(crate) server: Option<IpAddr>,
     /// Its host name, where a trusted proxy knows it.
     pub(crate) name: Option<String>,
     /// It may send to any recipient.
@@ -111,12 +120,14 @@ impl Origin {
 
 impl Peer {
     /// A client that has just connected.
-    pub(crate) fn new(listener: Arc<Listener>, address: SocketAddr, tls: Option<TlsInfo>) -> Self {
+    pub(crate) fn new(listener: Arc<Listener>, ends: Ends, tls: Option<TlsInfo>) -> Self {
+        let Ends { client, server } = ends;
         Self {
-            settings: listener.settings(address.ip()),
-            trusted: listener.trusts(address.ip()),
+            settings: listener.settings(client.ip()),
+            trusted: listener.trusts(client.ip()),
             listener,
-            address,
+            address: client,
+            server,
             name: None,
             helo: String::new(),
             extended: false,
@@ -129,15 +140,16 @@ impl Peer {
     /// As XCLIENT says: another client, about which nothing else is known yet. A login is not among this: it is looked
     /// up.
     pub(crate) fn impersonated(&self, attributes: &[ClientAttribute]) -> Self {
-        let mut address = self.address;
+        let mut ends = Ends { client: self.address, server: self.server };
         for attribute in attributes {
             match attribute {
-                ClientAttribute::Address(Some(ip)) => address.set_ip(*ip),
-                ClientAttribute::Port(Some(port)) => address.set_port(*port),
+                ClientAttribute::Address(Some(ip)) => ends.client.set_ip(*ip),
+                ClientAttribute::Port(Some(port)) => ends.client.set_port(*port),
+                ClientAttribute::ServerAddress(server) => ends.server = *server,
                 _ => {}
             }
         }
-        let mut peer = Self::new(Arc::clone(&self.listener), address, None);
+        let mut peer = Self::new(Arc::clone(&self.listener), ends, None);
         peer.tls.clone_from(&self.tls);
         peer.name.clone_from(&self.name);
         for attribute in attributes {

@@ -120,6 +120,12 @@ pub(crate) fn login(shared: &Shared, peer: &Peer, mechanism: SaslMechanism, name
     tracing::info!(client = %peer.address.ip(), sasl_method = %mechanism, sasl_username = name, result, "login");
 }
 
+/// A name that a client went by was not taken.
+pub(crate) fn hello_refused(shared: &Shared, peer: &Peer, name: &str, reason: &'static str) {
+    shared.meters.inbound_hellos_rejected.add(1, &Meters::attribute("reason", reason));
+    tracing::info!(client = %peer.address.ip(), helo = name, reason, status = "rejected");
+}
+
 /// A sender was not taken.
 pub(crate) fn sender_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, reason: &'static str) {
     shared.meters.inbound_senders_rejected.add(1, &Meters::attribute("reason", reason));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_config::TenantConfig;
+use mailtier_config::{HeloOwnName, TenantConfig};
 use mailtier_telemetry::Meters;
 use mailtier_tls::ServerTls;
 use mailtier_types::TenantId;
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) relay: RelayPolicy,
+    /// What is done about clients that go by our own name.
+    pub(crate) helo_own_name: HeloOwnName,
     pub(crate) accounts: Accounts,
     /// Judges tokens, where those are taken.
     pub(crate) tokens: Option<Arc<TokenJudge>>,

@@ -156,6 +156,7 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
     let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
     Ok(Shared {
         relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
+        helo_own_name: config.helo_own_name,
         tls: ServerTls::configured(config)?,
         accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
         tokens: config.oauth.clone().map(TokenJudge::new).transpose()?,

@@ -50,6 +50,7 @@ meters! {
         inbound_sessions = InboundSessions;
         inbound_messages = InboundMessages;
         inbound_logins = InboundLogins;
+        inbound_hellos_rejected = InboundHellosRejected;
         inbound_senders_rejected = InboundSendersRejected;
         inbound_recipients_rejected = InboundRecipientsRejected;
         inbound_resubmissions = InboundResubmissions;

@@ -63,6 +63,7 @@ metrics! {
     InboundSessionsActive = "mailtier.inbound.sessions.active", Gauge, "{session}", "", "SMTP sessions now";
     InboundMessages = "mailtier.inbound.messages", Counter, "{message}", "result", "Messages at the end of data: accepted, deferred (4xx) or rejected (5xx)";
     InboundLogins = "mailtier.inbound.logins", Counter, "{login}", "result", "Logins: succeeded, failed, or deferred (too many failures or sessions, or nobody to ask)";
+    InboundHellosRejected = "mailtier.inbound.hellos.rejected", Counter, "{hello}", "reason", "Names in HELO and EHLO refused by policy";
     InboundSendersRejected = "mailtier.inbound.senders.rejected", Counter, "{sender}", "reason", "Senders refused by policy";
     InboundRecipientsRejected = "mailtier.inbound.recipients.rejected", Counter, "{recipient}", "reason", "Recipients refused by policy";
     InboundBytes = "mailtier.inbound.message.size", Histogram, "By", "", "Size of accepted messages";

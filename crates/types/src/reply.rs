@@ -338,6 +338,8 @@ literals! {
     CONTENT_LINE_TOO_LONG = Reply::new(550, 5, 6, 0, "Content has a line that is too long");
     /// The header section exceeds its limit.
     HEADER_TOO_LARGE = Reply::new(552, 5, 3, 4, "Header section too large");
+    /// A stranger gave our own name in EHLO or HELO.
+    OWN_NAME = Reply::new(550, 5, 7, 1, "You are not me");
     /// Refused by policy without more to say.
     POLICY = Reply::new(550, 5, 7, 1, "Refused by policy");
 }

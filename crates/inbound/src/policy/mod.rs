@@ -6,6 +6,7 @@
 //! | module | decides |
 //! |---|---|
 //! | `connect` | whether anybody is greeted just now, and whether this client is |
+//! | `helo` | which names a client may go by |
 //! | `mail` | who may send from which address, how much and how urgently |
 //! | `rcpt` | to whom |
 //! | `content` | whether content may come, and whether it may stay |
@@ -20,6 +21,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod content;
+pub(crate) mod helo;
 pub(crate) mod inquiry;
 pub(crate) mod login;
 pub(crate) mod mail;

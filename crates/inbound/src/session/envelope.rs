@@ -12,6 +12,11 @@ use crate::transaction::Transaction;
 
 impl Session {
     pub(super) fn mail(&mut self, mut parameters: MailParameters) -> Verdict {
+        // Who might have logged in since has, or is a stranger.
+        if let Err(refusal) = self.judge_name(&self.peer.helo, false) {
+            let name = self.peer.helo.clone();
+            return self.refuse_name(&name, refusal);
+        }
         let verdict = match self.judge_sender(&parameters) {
             Ok(mail::Admission::BeginWithoutPriority) => {
                 parameters.priority = None;

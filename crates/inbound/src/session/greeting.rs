@@ -12,7 +12,7 @@ use mailtier_types::reply;
 use super::Session;
 use crate::limits::ClientKey;
 use crate::peer::Origin;
-use crate::policy::{Refusal, connect};
+use crate::policy::{Refusal, connect, helo};
 use crate::record;
 
 impl Session {
@@ -72,9 +72,34 @@ impl Session {
     }
 
     pub(super) fn hello(&mut self, name: String, extended: bool) -> Verdict {
-        self.peer.helo = name;
-        self.peer.extended = extended;
-        Verdict::Accept
+        let may_log_in = self.peer.settings.smtp.sasl.is_some();
+        match self.judge_name(&name, may_log_in) {
+            Ok(_) => {
+                self.peer.helo = name;
+                self.peer.extended = extended;
+                Verdict::Accept
+            }
+            Err(refusal) => self.refuse_name(&name, refusal),
+        }
+    }
+
+    /// What is decided about a name, while the client `may_log_in` and when it did not.
+    pub(super) fn judge_name(&self, name: &str, may_log_in: bool) -> Result<helo::Admission, Refusal> {
+        helo::decide(&helo::Facts {
+            name,
+            hostname: &self.shared.hostname,
+            server: self.peer.server,
+            own_name: self.shared.helo_own_name,
+            protocol: self.peer.listener.protocol,
+            is_of_ours: self.peer.is_ours(),
+            may_log_in,
+        })
+    }
+
+    pub(super) fn refuse_name(&mut self, name: &str, refusal: Refusal) -> Verdict {
+        self.tally.count(&refusal.reply);
+        record::hello_refused(&self.shared, &self.peer, name, refusal.reason);
+        Verdict::Reject(refusal.reply)
     }
 
     /// XCLIENT: everything that was decided for the proxy is decided anew for who is behind it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_config::{ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
+use mailtier_config::{HeloOwnName, ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
 use mailtier_tls::ClientTls;
 use tokio::net::TcpStream;
 
@@ -60,6 +60,7 @@ async fn tls_from_the_first_octet() {
 #[tokio::test]
 async fn behind_a_proxy_only_its_word_counts() {
     let (queue, _replica, system) = usual(|config| {
+        config.inbound.helo_own_name = HeloOwnName::Refuse;
         config.inbound.listen.clear();
         config.inbound.listeners = vec![listener(|one| {
             one.proxy_networks = vec!["127.0.0.0/8".parse().unwrap()];
@@ -71,6 +72,7 @@ async fn behind_a_proxy_only_its_word_counts() {
     let mut client = Client::connect(system.address).await;
     client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 25\r\n").await;
     assert_eq!(client.reply().await, "220 mx.example.org ESMTP");
+    assert_eq!(client.say("EHLO [198.51.100.1]").await, "550 5.7.1 You are not me", "where it connected to");
     client.say("EHLO client.example.com").await;
     let id = queued_as(&client.mail(&["a@example.org"], CONTENT).await);
     assert!(String::from_utf8(queue.content(id)).unwrap().contains("([192.0.2.7])"));
@@ -232,4 +234,42 @@ async fn a_tenant_has_so_many_sessions_even_from_networks_of_ours() {
     assert_eq!(two.line().await, None);
     assert_eq!(one.say("QUIT").await, "221 2.0.0 Bye");
     while !Client::connect(system.address).await.reply().await.starts_with("220 ") {}
+}
+
+#[tokio::test]
+async fn strangers_cannot_go_by_our_name() {
+    let (queue, _replica, system) = usual(|config| {
+        config.inbound.helo_own_name = HeloOwnName::Refuse;
+        config.inbound.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut client = Client::connect(system.address).await;
+    client.reply().await;
+    for hello in ["EHLO mx.example.org", "HELO MX.EXAMPLE.ORG.", "EHLO [127.0.0.1]", "HELO 127.0.0.1"] {
+        assert_eq!(client.say(hello).await, "550 5.7.1 You are not me", "{hello}");
+    }
+    assert!(client.say("MAIL FROM:<a@example.com>").await.starts_with("503 "), "it has no name");
+    assert!(client.say("EHLO client.example.com").await.starts_with("250 "));
+    assert!(client.say("EHLO mx.example.org").await.starts_with("550 "));
+    let id = queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+    assert!(
+        String::from_utf8(queue.content(id)).unwrap().contains("from client.example.com "),
+        "it keeps the one it had"
+    );
+    // The address it connected to is that of the proxy.
+    assert!(client.say("XCLIENT ADDR=198.51.100.1 DESTADDR=192.0.2.25").await.starts_with("220 "));
+    assert!(client.say("EHLO [127.0.0.1]").await.starts_with("250 "));
+    assert!(client.say("EHLO [192.0.2.25]").await.starts_with("550 "));
+}
+
+#[tokio::test]
+async fn our_own_may_go_by_our_name_and_anyone_where_it_is_not_forbidden() {
+    let (_queue, _replica, system) = usual(|config| {
+        config.inbound.helo_own_name = HeloOwnName::Refuse;
+        config.inbound.relay_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    assert!(system.client().await.say("EHLO mx.example.org").await.starts_with("250 "));
+    let (_queue, _replica, system) = usual(|_| {}).await;
+    assert!(system.client().await.say("EHLO mx.example.org").await.starts_with("250 "));
 }

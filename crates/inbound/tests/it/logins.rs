@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mailtier_config::{Config, ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
+use mailtier_config::{
+    Config, HeloOwnName, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy, NetworkConfig, TenantConfig,
+};
 
 use crate::client::{Client, queued_as};
 use crate::delivery::{in_tls, tls_client, write_certificate};
@@ -219,4 +221,18 @@ async fn a_session_that_forgets_its_login_is_its_networks_again() {
     assert!(client.say("EHLO client.example.com").await.starts_with("250 "));
     assert_eq!(Client::connect(system.address).await.reply().await, "421 4.7.0 Too many sessions of this tenant");
     assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "), "the user's place was given back");
+}
+
+#[tokio::test]
+async fn who_logs_in_may_go_by_our_name() {
+    let (_queue, _replica, system) = submission(|config| {
+        config.inbound.helo_own_name = HeloOwnName::Refuse;
+        config.inbound.listeners[0].login = Some(LoginPolicy::Offered);
+    })
+    .await;
+    let mut client = system.client().await;
+    assert!(client.say("EHLO mx.example.org").await.starts_with("250 "));
+    assert_eq!(client.say(&format!("MAIL FROM:<{USER}>")).await, "550 5.7.1 You are not me");
+    assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+    assert_eq!(client.say(&format!("MAIL FROM:<{USER}>")).await, "250 2.1.0 Sender OK");
 }
