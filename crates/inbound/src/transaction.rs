@@ -38,6 +38,9 @@ pub(crate) struct Transaction {
 pub(crate) struct Content {
     pub(crate) span: Span,
     scan: HeaderScan,
+    /// As they came.
+    octets: u64,
+    max_octets: u64,
     body: BodyChunks,
     /// Chunks sent ahead.
     upload: Option<Upload>,
@@ -52,10 +55,13 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn new(span: Span, share: Share) -> Self {
+    /// Of at most so many octets.
+    pub(crate) fn new(span: Span, share: Share, max_octets: u64) -> Self {
         Self {
             span,
             scan: HeaderScan::new(MAX_HEADER_OCTETS),
+            octets: 0,
+            max_octets,
             body: BodyChunks::default(),
             upload: None,
             share,
@@ -79,12 +85,11 @@ impl Content {
     /// Looks at content as it comes: what it finds wrong is what the client will be told.
     fn look(&mut self, chunk: &[u8], max_hops: usize) -> Result<(), Reply> {
         self.eight_bit = self.eight_bit || !chunk.is_ascii();
-        if self.scan.is_complete() {
-            return Ok(());
-        }
-        let header_fits = self.scan.feed(chunk).is_ok();
+        self.octets += chunk.len() as u64;
+        let header_fits = self.scan.is_complete() || self.scan.feed(chunk).is_ok();
         let received_fields = self.scan.received_count();
-        let facts = content::Facts { has_id: true, header_fits, received_fields, max_hops };
+        let (octets, max_octets) = (self.octets, self.max_octets);
+        let facts = content::Facts { has_id: true, header_fits, received_fields, max_hops, octets, max_octets };
         content::decide(&facts).map_err(|refusal| refusal.reply)
     }
 }

@@ -3,6 +3,7 @@
 //! Mail is relayed (RFC 5321 §3.6.2) for clients of ours to anywhere, and for anyone to our domains. Nothing else is ever
 //! relayed. Who sends it, in the words of MAIL, is no fact here: anyone can say anything there.
 
+use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{Mailbox, reply};
 
 use super::Refusal;
@@ -17,6 +18,8 @@ pub(crate) struct Facts<'a> {
     is_of_ours: bool,
     recipient: &'a Mailbox,
     is_our_domain: bool,
+    /// Recipients that the message has.
+    pub(crate) taken: usize,
     /// What was found of a recipient of ours. Nothing: nobody was asked yet.
     pub(crate) found: Option<Found>,
     /// Whether client, user and tenant may have one more recipient. Nothing: not asked yet, and asking uses up a rate.
@@ -42,7 +45,7 @@ impl<'a> Facts<'a> {
     /// What is known without asking.
     pub(crate) fn new(relay: &'a RelayPolicy, is_of_ours: bool, recipient: &'a Mailbox) -> Self {
         let is_our_domain = relay.is_ours(recipient.domain_str());
-        Self { relay, is_of_ours, recipient, is_our_domain, found: None, within_rate: None }
+        Self { relay, is_of_ours, recipient, is_our_domain, taken: 0, found: None, within_rate: None }
     }
 
     /// Those who get the mail of a recipient that was found. Where nobody was, nobody may be taken.
@@ -63,8 +66,11 @@ impl<'a> Facts<'a> {
 /// It is not.
 pub(crate) fn decide<'a>(facts: &Facts<'a>) -> Result<Admission<'a>, Refusal> {
     let target = target(facts)?;
+    if target == Admission::LookUp {
+        return Ok(target);
+    }
+    has_room(facts)?;
     match facts.within_rate {
-        _ if target == Admission::LookUp => Ok(target),
         None => Ok(Admission::AskRate),
         Some(false) => Err(Refusal::rate()),
         Some(true) => Ok(target),
@@ -87,6 +93,15 @@ fn target<'a>(facts: &Facts<'a>) -> Result<Admission<'a>, Refusal> {
         // RFC 5321 §4.5.1: there is a postmaster wherever mail is taken.
         (Some(Found::Unknown), Some(reader)) => Ok(Admission::Reader(reader)),
         (Some(found), _) => judge(found).map(|_| Admission::Found),
+    }
+}
+
+/// One that was written may be many: what is more than a message can have goes with another one.
+fn has_room(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let more = facts.found.as_ref().and_then(|found| judge(found).ok()).map_or(1, <[Mailbox]>::len);
+    match facts.taken.saturating_add(more) <= usize::from(MAX_FANOUT) {
+        true => Ok(()),
+        false => Err(Refusal::new(reply::TOO_MANY_RECIPIENTS, "too_many_recipients")),
     }
 }
 
@@ -271,6 +286,22 @@ mod tests {
             let decided = decide(&facts).map_err(|refusal| refusal.reason);
             assert_eq!(decided, expected, "{recipient} {found:?}");
         }
+    }
+
+    #[test]
+    fn a_message_has_so_many_recipients_however_few_were_written() {
+        let (relay, recipient) = (relay(), mailbox("a@example.org"));
+        let most = usize::from(MAX_FANOUT);
+        let facts = |taken, members: usize| {
+            let found = Some(Found::Recipients(vec![mailbox("b@example.org"); members]));
+            Facts { taken, found, within_rate: Some(true), ..Facts::new(&relay, false, &recipient) }
+        };
+        let decided = |facts: &Facts<'_>| decide(facts).map(|_| ()).map_err(|refusal| refusal.reason);
+        assert_eq!(decided(&facts(most - 2, 2)), Ok(()));
+        assert_eq!(decided(&facts(most - 1, 2)), Err("too_many_recipients"));
+        let foreign = mailbox("a@example.com");
+        let foreign = |taken| Facts { taken, within_rate: Some(true), ..Facts::new(&relay, true, &foreign) };
+        assert_eq!((decided(&foreign(most - 1)), decided(&foreign(most))), (Ok(()), Err("too_many_recipients")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::transaction::Content;
 
 impl Session {
     pub(super) fn data(&mut self) -> Verdict {
+        let max_octets = self.tenant_max_octets().unwrap_or(u64::MAX);
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
         let has_id = self.shared.ids.are_valid(Instant::now());
         if let Err(refusal) = content::decide(&content::Facts::announced(has_id)) {
@@ -23,7 +24,8 @@ impl Session {
             return Verdict::Reject(refusal.reply);
         }
         let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
-        transaction.content = Some(Content::new(span, self.shared.budget.share()));
+        let content = Content::new(span, self.shared.budget.share(), max_octets);
+        transaction.content = Some(content);
         Verdict::Accept
     }
 

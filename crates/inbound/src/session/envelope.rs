@@ -35,7 +35,6 @@ impl Session {
 
     fn judge_sender(&self, parameters: &MailParameters) -> Result<mail::Admission, Refusal> {
         let declared_octets = parameters.size.unwrap_or(0);
-        let tenant = self.shared.tenants.get(&self.peer.tenant());
         let mut facts = mail::Facts {
             sender: &parameters.sender,
             declared_octets,
@@ -43,7 +42,7 @@ impl Session {
             is_of_ours: self.peer.is_ours(),
             user: self.peer.user.as_deref(),
             has_memory: self.shared.budget.has_room_for(declared_octets.min(MOST_HELD_OCTETS)),
-            tenant_max_octets: tenant.and_then(|tenant| tenant.max_message_size).map(|size| size.as_u64()),
+            tenant_max_octets: self.tenant_max_octets(),
             within_rate: None,
         };
         loop {
@@ -54,6 +53,12 @@ impl Session {
                 admission => return Ok(admission),
             }
         }
+    }
+
+    /// The largest message of whose mail it is, where he has a limit of his own.
+    pub(super) fn tenant_max_octets(&self) -> Option<u64> {
+        let tenant = self.shared.tenants.get(&self.peer.tenant())?;
+        tenant.max_message_size.map(|size| size.as_u64())
     }
 
     pub(super) async fn rcpt(&mut self, parameters: RcptParameters) -> Verdict {
@@ -76,7 +81,9 @@ impl Session {
     /// Who gets what is sent to this recipient.
     async fn resolve(&self, recipient: &Mailbox) -> Result<Vec<Mailbox>, Refusal> {
         let Self { shared, peer, .. } = self;
+        let taken = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients.len());
         let mut facts = rcpt::Facts::new(&shared.relay, peer.is_ours(), recipient);
+        facts.taken = taken;
         loop {
             match rcpt::decide(&facts)? {
                 rcpt::Admission::LookUp => {

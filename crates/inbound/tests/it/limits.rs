@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use mailtier_config::TenantConfig;
 
 use crate::client::{Client, noise, queued_as};
 use crate::queue::Mode;
@@ -49,6 +50,25 @@ async fn memory_for_messages_is_bounded() {
     replica.kill();
     assert!(waiting.reply().await.starts_with("451 "), "no other replica");
     assert!(client.say("MAIL FROM:<a@example.com> SIZE=60000").await.starts_with("250 "));
+}
+
+#[tokio::test]
+async fn a_tenant_has_messages_of_its_size_whatever_is_declared() {
+    let (queue, _replica, system) = usual(|config| {
+        config.inbound.tenants =
+            vec![TenantConfig { id: 0, max_message_size: Some(ByteSize::kib(64)), ..TenantConfig::default() }];
+    })
+    .await;
+    let mut client = system.client().await;
+    assert_eq!(client.say("MAIL FROM:<a@example.com> SIZE=65537").await, "552 5.3.4 Message exceeds the size limit");
+    let line = b"0123456789012345678901234567890123456789012345678901234567890\r\n";
+    assert_eq!(
+        client.mail(&["a@example.org"], &line.repeat(1100)).await,
+        "552 5.3.4 Message exceeds the size limit",
+        "who declares nothing"
+    );
+    queued_as(&client.mail(&["a@example.org"], &line.repeat(1000)).await);
+    assert_eq!(queue.read(|stored| stored.messages.len()), 1);
 }
 
 #[tokio::test]
