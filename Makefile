@@ -9,6 +9,8 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # Where `make run` keeps its data.
 DATA ?= /var/tmp/mailtier-run
+# What the tests send mail with and no package manager should install.
+CLIENTS := $(TARGET_DIR)/clients
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What the tests have built serves the demo as well: fewer packages would have other features, and be built anew.
 PROGRAMS := $(if $(filter dev,$(PROFILE)),--workspace --bins,-p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl)
@@ -20,6 +22,12 @@ help: ## Lists the targets
 .PHONY: setup
 setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Debian)
 	@deploy/setup.sh gcc:gcc:libc6-dev cargo:rustup ::postgresql
+
+.PHONY: clients
+clients: ## Installs the mail clients that the tests drive (Debian, npm)
+	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp curl:curl \
+		openssl:openssl python3:python3 node:nodejs npm:npm
+	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
 
 .PHONY: build
 build: setup ## Builds the four programs
@@ -35,7 +43,7 @@ demo: build ## The same as run in a directory of its own, then stops
 	deploy/demo/run.sh "$(BIN)" "$$data" once
 
 .PHONY: test
-test: setup lint ## Every test, as CI runs it
+test: setup clients lint ## Every test, as CI runs it
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory demo PROFILE=dev

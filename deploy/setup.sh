@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian packages for what is missing. Each argument is command:package[:package…]; the command may be empty
-# for PostgreSQL's server, whose programs lie outside the path.
+# Installs Debian packages for what is missing. Each argument is command:package[:package…]; the command may be a file's
+# pattern, or empty for PostgreSQL's server, whose programs lie outside the path.
 set -euo pipefail
 
 missing=()
@@ -9,7 +9,7 @@ for need in "$@"; do
   if [ -z "$command" ]; then
     first=${more:-$first}
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || missing+=("$first")
-  elif ! command -v "$command" >/dev/null; then
+  elif ! command -v "$command" >/dev/null && ! compgen -G "$command" >/dev/null; then
     # shellcheck disable=SC2206 # several packages, split on purpose
     missing+=("$first" ${more//:/ })
   fi

@@ -254,7 +254,7 @@ fn tail(log: &str) -> String {
 }
 
 /// Between two looks at a condition that another process brings about.
-pub(crate) fn pause() {
+pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(20));
 }
 
@@ -297,7 +297,10 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// A port of loopback that was free a moment ago.
-fn free_port() -> anyhow::Result<SocketAddr> {
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -316,6 +316,20 @@ impl Counterpart {
         self.letters()
     }
 
+    /// Waits until at least `count` letters to a recipient are there, or until the limit, and returns them.
+    #[must_use]
+    pub fn wait_for_letters_to(&self, recipient: &str, count: usize, limit: Duration) -> Vec<Letter> {
+        let started = Instant::now();
+        loop {
+            let mut letters = self.letters();
+            letters.retain(|letter| letter.recipients.iter().any(|one| one == recipient));
+            if letters.len() >= count || started.elapsed() >= limit {
+                return letters;
+            }
+            pause();
+        }
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

@@ -9,6 +9,7 @@
 )]
 
 mod chaos;
+mod clients;
 mod cluster;
 mod exhausted;
 mod mail;
