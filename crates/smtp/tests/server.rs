@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dialogue::hostile::{self, Before};
 use dialogue::{Dialogue, Step};
 use mailtier_smtp::{
     ChannelBindings, ClientAttribute, ClientCertificate, Connection, Extension, LinePolicy, Protocol, Question,
@@ -511,53 +512,61 @@ fn only_one_end_of_data_is_one() {
     }
 }
 
-#[test]
-fn control_octets_are_refused_wherever_they_stand() {
+/// A session in which every command could be obeyed, as far as it must be for one.
+fn open_to_all(before: Before) -> Driver {
     let mut config = ServerConfig::new("mx.example.org");
     config.limits.errors = u32::MAX;
-    config.max_hold_seconds = 1000;
+    config.max_hold_seconds = u32::MAX;
+    config.starttls = true;
     config.sasl = Some(SaslOffer { mechanisms: vec![SaslMechanism::Plain], in_clear: true, required: false });
-    let lines = [
-        "EHLO cl*ient.example",
-        "MAIL FROM:<a*b@example.com>",
-        "MAIL FROM:<\"a*b\"@example.com>",
-        "MAIL FROM:<a@exam*ple.com>",
-        "MAIL FROM:<a@example.com>* SIZE=1",
-        "MAIL FROM:<a@example.com> SIZE=*1",
-        "MAIL FROM:<a@example.com> BODY=8BIT*MIME",
-        "MAIL FROM:<a@example.com> ENVID=a*b",
-        "MAIL FROM:<a@example.com> RET=HD*RS",
-        "MAIL FROM:<a@example.com> BY=10*;R",
-        "MAIL FROM:<a@example.com> HOLDFOR=1*0",
-        "MAIL FROM:<a@example.com> HOLDUNTIL=2027-01-01T00:00:00*Z",
-        "MAIL FROM:<a@example.com> MT-PRIORITY=*1",
-        "MAIL FROM:<a@example.com> AUTH=a*b",
-        "RCPT TO:<a*b@example.org>",
-        "RCPT TO:<@x*y:a@example.org>",
-        "RCPT TO:<a@example.org> NOTIFY=NEV*ER",
-        "RCPT TO:<a@example.org> ORCPT=rfc822;a*b",
-        "AUTH PLAIN YW*Jj",
-        "VRFY a*b",
-        "BDAT 1*0 LAST",
-    ];
-    for octet in (0..32).chain([127]).filter(|octet| *octet != b'\n') {
-        for line in lines {
-            let mut driver =
-                if line.starts_with("RCPT") { addressed(config.clone()) } else { Driver::new(config.clone()) };
-            driver.feed(b"EHLO c\r\n", || usize::MAX);
-            driver.said.clear();
-            let line: Vec<u8> = line.bytes().map(|byte| if byte == b'*' { octet } else { byte }).collect();
-            driver.feed(&[&line[..], b"\r\n"].concat(), || usize::MAX);
+    for extension in [Extension::Vrfy, Extension::Expn, Extension::Etrn] {
+        config.extensions = config.extensions.with(extension);
+    }
+    let opened_at = Timestamp::from_secs(1_800_000_000);
+    let mut driver = Driver::connected(config, Connection { opened_at, xclient: true, xforward: true });
+    let said: &[u8] = match before {
+        Before::Hello => b"",
+        Before::Mail => b"MAIL FROM:<a@example.com>\r\n",
+        Before::Rcpt => b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n",
+        Before::Login => b"AUTH PLAIN\r\n",
+    };
+    driver.feed(&[b"EHLO c.example\r\n", said].concat(), || usize::MAX);
+    driver.said.clear();
+    driver
+}
+
+#[test]
+fn control_octets_and_what_is_not_utf8_are_refused_wherever_they_stand() {
+    for (before, command) in hostile::COMMANDS {
+        for octets in hostile::octets() {
+            let mut driver = open_to_all(*before);
+            let line = hostile::with(command, &octets);
+            driver.feed(&line, || usize::MAX);
             let said = String::from_utf8_lossy(&driver.said).into_owned();
-            assert!(said.starts_with("500 5.5.2 "), "{}: {said}", line.escape_ascii());
+            let place = format!("{}: {said}", line.escape_ascii());
+            let is_control = octets[0].is_ascii_control();
+            assert!(said.starts_with(if is_control { "500 5.5.2 " } else { "501 5.5." }), "{place}");
+            assert_eq!(said.lines().count(), 1, "{place}");
+            assert_eq!(driver.open, !hostile::begins_chunk(command), "{place}");
+            driver.said.clear();
+            // Nothing of it stays: neither a login nor a transaction that was not there.
+            driver.feed(b"NOOP\r\n", || usize::MAX);
+            assert!(!driver.open || driver.said == b"250 2.0.0 OK\r\n", "{place}");
         }
+        let mut driver = open_to_all(*before);
+        driver.feed(&hostile::with(command, b"\n"), || usize::MAX);
+        let said = String::from_utf8_lossy(&driver.said).into_owned();
+        assert!(said.starts_with("500 5.5.2 ") && !driver.open, "{command} with a line feed: {said}");
     }
 }
 
 #[test]
 fn a_trickle_does_not_hold_a_session() {
-    for prefix in ["", "DATA\r\n", "BDAT 1000000\r\n"] {
-        let mut driver = addressed(ServerConfig::new("mx.example.org"));
+    let commands =
+        ["EHLO ", "MAIL FROM:<", "RCPT TO:<", "DATA", "BDAT 1", "AUTH PLAIN ", "AUTH PLAIN\r\n", "VRFY ", "QUIT"];
+    for prefix in ["", "DATA\r\n", "BDAT 1000000\r\n"].into_iter().chain(commands) {
+        let sasl = Some(SaslOffer { mechanisms: vec![SaslMechanism::Plain], in_clear: true, required: false });
+        let mut driver = addressed(ServerConfig { sasl, ..ServerConfig::new("mx.example.org") });
         driver.feed(prefix.as_bytes(), || usize::MAX);
         driver.said.clear();
         let begun = driver.now;

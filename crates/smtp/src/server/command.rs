@@ -102,6 +102,12 @@ pub(super) fn split(line: &str) -> (Verb, &str) {
     (verb, arguments)
 }
 
+/// Whether a line that is not legible as a whole is a BDAT.
+pub(super) fn begins_chunk(line: &[u8]) -> bool {
+    let (name, rest) = line.split_at_checked(4).unwrap_or_default();
+    name.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use mailtier_types::{Timestamp, reply};
+use mailtier_types::{Reply, Timestamp, reply};
 
 use super::action::BodyType;
 use super::bdat::Chunk;
@@ -436,14 +436,14 @@ impl ServerSession {
     fn obey(&mut self, line: &[u8]) {
         if line.iter().any(u8::is_ascii_control) {
             let bare = line.contains(&b'\r');
-            self.leave_login();
-            return self.refuse(if bare { reply::BARE_LINE_END } else { reply::CONTROL_OCTET });
+            return self.refuse_illegible(line, if bare { reply::BARE_LINE_END } else { reply::CONTROL_OCTET });
         }
         if matches!(self.phase, Phase::Authenticating) {
             return self.sasl_line(line);
         }
         // RFC 6531 §3.3: beyond ASCII there is only UTF-8.
-        let Ok(line) = std::str::from_utf8(line) else { return self.refuse(reply::SYNTAX) };
+        let illegible = line;
+        let Ok(line) = std::str::from_utf8(line) else { return self.refuse_illegible(illegible, reply::SYNTAX) };
         let (verb, arguments) = command::split(line);
         let is_login = verb == Verb::Auth;
         if !is_login && line.len() + 2 > self.config.limits.command_line_octets {
@@ -500,6 +500,15 @@ impl ServerSession {
             Verb::Foreign => self.close_with(reply::UNKNOWN_COMMAND),
             Verb::Unknown => self.refuse(reply::UNKNOWN_COMMAND),
         }
+    }
+
+    /// A line with octets that no command has. What follows a BDAT without its size cannot be told from commands.
+    fn refuse_illegible(&mut self, line: &[u8], reply: Reply) {
+        if matches!(self.phase, Phase::Commands) && command::begins_chunk(line) {
+            return self.close_with(reply);
+        }
+        self.leave_login();
+        self.refuse(reply);
     }
 
     /// A line that is no response ends a login.

@@ -1,6 +1,8 @@
 //! Reads dialogue files (the format is in `dialogues/README.md` beside them) into steps that an engine or a socket can
 //! be taken through. Not responsible for either.
 
+pub(crate) mod hostile;
+
 use std::path::{Path, PathBuf};
 
 /// What the server is like in a dialogue.
