@@ -191,4 +191,28 @@ mod tests {
         let (mut server, _) = listener.accept().await.unwrap();
         assert!(matches!(read_header(&mut server, Duration::from_millis(20)).await, Err(ProxyError::Late)));
     }
+
+    #[tokio::test]
+    async fn a_trickle_gains_no_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for drop in [
+            &b"PROXY UNKNOWN xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"[..],
+            &[&SIGNATURE[..], b"\x21\x11\x00\x40", &[0; 64]].concat(),
+        ] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            let octets = drop.to_vec();
+            // Each octet comes well within the time, all of them do not.
+            let dripping = tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(Duration::from_millis(20));
+                for octet in octets {
+                    ticks.tick().await;
+                    let _ = client.write_all(&[octet]).await;
+                }
+                std::future::pending::<()>().await;
+            });
+            assert!(matches!(read_header(&mut server, Duration::from_millis(300)).await, Err(ProxyError::Late)));
+            dripping.abort();
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_smtp::ServerConfig;
 use mailtier_tls::{CertificateFiles, ClientTls, ServerTls};
 use mailtier_transport::client::{Connection, TlsMode};
-use mailtier_transport::server::SessionEnd;
+use mailtier_transport::server::{Accepted, SessionEnd};
 use mailtier_types::{Cause, Stage, TroubleKind};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -132,6 +133,25 @@ async fn commands_injected_after_starttls_are_never_obeyed() {
             Seen::End(_) => break,
         }
     }
+}
+
+#[tokio::test]
+async fn a_handshake_that_trickles_is_not_waited_for() {
+    let tls = server_tls();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = Peer::connect(listener.local_addr().unwrap()).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let dripping = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        // A record of 512 octets (RFC 8446 section 5.1), each of which comes well within the time.
+        for octet in [&[0x16, 3, 1, 2, 0][..], &[1; 512]].concat() {
+            ticks.tick().await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.0, &[octet]).await;
+        }
+    });
+    let accepted = Accepted::in_tls(stream, &tls, Duration::from_millis(300)).await;
+    assert_eq!(accepted.map(|_| ()).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    dripping.abort();
 }
 
 #[tokio::test]
