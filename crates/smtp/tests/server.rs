@@ -420,6 +420,17 @@ fn a_peer_that_does_not_read_is_given_up() {
 }
 
 #[test]
+fn a_handshake_that_does_not_come_is_not_waited_for() {
+    let mut driver = Driver::new(ServerConfig { starttls: true, ..ServerConfig::new("mx.example.org") });
+    driver.feed(b"EHLO c.example\r\nSTARTTLS\r\n", || usize::MAX);
+    assert_eq!(driver.events, ["upgrade"]);
+    let end = driver.session.next_timeout().unwrap();
+    assert!(end <= driver.now + Duration::from_secs(60), "{:?}", end - driver.now);
+    driver.session.handle_timeout(end);
+    assert_eq!(driver.session.poll(), ServerAction::Close, "in the middle of a handshake there is nothing to say");
+}
+
+#[test]
 fn a_slow_verdict_does_not_eat_the_clients_time() {
     let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
     driver.session.handle_input(b"EHLO c.example\r\n", driver.now);
