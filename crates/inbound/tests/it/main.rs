@@ -8,6 +8,7 @@
     reason = "what helps a test may fail loudly"
 )]
 
+mod attacks;
 mod client;
 mod delivery;
 #[path = "../../../smtp/tests/dialogue/mod.rs"]
