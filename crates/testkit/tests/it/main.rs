@@ -12,5 +12,6 @@ mod chaos;
 mod clients;
 mod cluster;
 mod exhausted;
+mod floods;
 mod mail;
 mod telemetry;
