@@ -145,9 +145,10 @@ section! {
         /// How long history is kept, in whole days, at least one.
         #[serde(with = "humantime_serde")]
         event_retention: Duration = days(14), "duration";
-        /// Failed logins of one account in a window, after which none are checked until it is over; at least 1.
+        /// Failed logins of one account in a window, after which none are checked until it is over; at least 1. Ten times as
+        /// many where the user has logged in before: others cannot shut him out.
         login_failures_per_account: u32 = 50, "number";
-        /// The same of one client (an IPv4 address, or an IPv6 /64).
+        /// The same of one client (an IPv4 address, or an IPv6 /64) that is not in `inbound.relay_networks`.
         login_failures_per_client: u32 = 20, "number";
         /// How long failed logins count, at least 1m.
         #[serde(with = "humantime_serde")]

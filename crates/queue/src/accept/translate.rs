@@ -59,14 +59,28 @@ fn deliveries(
 ) -> (Vec<NewDelivery>, Vec<Committed>) {
     let groups = group(&envelope.recipients);
     let fanout = u16::try_from(groups.len()).unwrap_or(u16::MAX);
-    let options = Options { fanout, chunks: parts + 1, tls: String::new(), ..envelope.options.clone() };
-    let encoded = mailtier_api::encode_options(&options);
+    let requests = &envelope.options.requests;
+    let options =
+        Options { fanout, chunks: parts + 1, tls: String::new(), requests: Vec::new(), ..envelope.options.clone() };
+    let of_all = mailtier_api::encode_options(&options);
+    // What was asked for a recipient stays with him: were each delivery to carry it for all, many domains would cost the
+    // square of their number.
+    let options_of = |recipients: &[Mailbox]| {
+        let wanted = requests.iter().filter(|request| recipients.contains(&request.recipient));
+        let requests: Vec<RecipientRequest> = wanted.cloned().collect();
+        if requests.is_empty() {
+            return (of_all.clone(), reports_success(&options));
+        }
+        let options = Options { requests, ..options.clone() };
+        (mailtier_api::encode_options(&options), reports_success(&options))
+    };
     let inline = (parts == 0).then(|| vec![body.clone()]);
     groups
         .into_iter()
         .zip(0_u16..)
         .map(|((destination, recipients), ordinal)| {
             let (delivery, shard) = (id.delivery(ordinal), ShardId::of(destination));
+            let (encoded, reports_success) = options_of(&recipients);
             let row = NewDelivery {
                 id: delivery,
                 shard,
@@ -83,10 +97,10 @@ fn deliveries(
                 fanout,
                 sender: envelope.sender.clone(),
                 recipients,
-                options: encoded.clone(),
+                options: encoded,
                 traceparent: options.traceparent.clone(),
                 received_at: options.received_at,
-                reports_success: reports_success(&options),
+                reports_success,
                 body: inline.clone(),
             };
             let entry = Entry {
@@ -158,7 +172,7 @@ pub(crate) fn content_of(
 
 #[cfg(test)]
 mod tests {
-    use mailtier_types::{IdSource, NodeNumber, TenantId};
+    use mailtier_types::{IdSource, NodeNumber, Notify, TenantId};
 
     use super::*;
 
@@ -200,6 +214,24 @@ mod tests {
         let options = mailtier_api::decode_options(&message.deliveries[0].options).unwrap();
         assert_eq!((options.fanout, options.chunks), (2, 1));
         assert_eq!(message.accepted.recipients.len(), 4);
+    }
+
+    #[test]
+    fn what_is_asked_for_a_recipient_stays_with_its_delivery() {
+        let request = |recipient: &str, success| RecipientRequest {
+            recipient: Mailbox::parse(recipient).unwrap(),
+            notify: Some(Notify { success, failure: true, delay: false }),
+            original: None,
+        };
+        let mut submission = submission("s@x.example", &["a@one.example", "b@two.example", "c@three.example"]);
+        submission.envelope.options.requests = vec![request("a@one.example", true), request("b@two.example", false)];
+        let (message, committed) = new_message(submission, LIFETIMES);
+        let of = |at: usize| mailtier_api::decode_options(&message.deliveries[at].options).unwrap().requests;
+        assert_eq!(of(0), [request("a@one.example", true)]);
+        assert_eq!(of(1), [request("b@two.example", false)]);
+        assert_eq!(of(2), []);
+        let reports = |at: usize| committed[at].content.as_ref().unwrap().reports_success;
+        assert_eq!([reports(0), reports(1), reports(2)], [true, false, false]);
     }
 
     #[test]

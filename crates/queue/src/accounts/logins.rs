@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::desk::Desk;
+use super::familiar::Familiar;
 use super::passwords::Passwords;
 use crate::admin::AdminService;
 use crate::clock;
@@ -29,6 +30,8 @@ const SCRAM_SALT_OCTETS: usize = 16;
 /// How long a password that was right is known without hashing it again, and how many are.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 const REMEMBERED: usize = 10_000;
+/// So many times more failures may come from clients from which the user has logged in before.
+const FAMILIAR_FACTOR: u32 = 10;
 /// The most patterns of one question about recipients.
 const MOST_PATTERNS: usize = 64;
 
@@ -49,6 +52,7 @@ pub(crate) struct AccountsService {
     admin: AdminService,
     salt_secret: Arc<OnceCell<Vec<u8>>>,
     remembered: Arc<Mutex<Remembered>>,
+    familiar: Arc<Familiar>,
 }
 
 /// Passwords that were right: a keyed digest of each, which means nothing outside of this process, and what changes when
@@ -84,7 +88,15 @@ impl AccountsService {
         let mut key = [0; 32];
         rand::fill(&mut key);
         let remembered = Arc::new(Mutex::new(Remembered { key, right: HashMap::new() }));
-        Self { desk, passwords: Passwords::new(), limits, admin, salt_secret: Arc::default(), remembered }
+        Self {
+            desk,
+            passwords: Passwords::new(),
+            limits,
+            admin,
+            salt_secret: Arc::default(),
+            remembered,
+            familiar: Arc::default(),
+        }
     }
 
     async fn facts(&self, name: &str, client: &str) -> Result<LoginFacts, ApiError> {
@@ -99,8 +111,20 @@ impl AccountsService {
         Ok(facts)
     }
 
-    const fn is_limited(&self, facts: &LoginFacts) -> bool {
-        facts.account_failures >= self.limits.per_account || facts.client_failures >= self.limits.per_client
+    /// Whether there were too many failures. Strangers' failures do not shut out who has been here before: they are not
+    /// even counted once they are too many. A client without a name is one of our own hosts, before which many users sit.
+    fn is_limited(&self, facts: &LoginFacts, name: &str, client: &str) -> bool {
+        let most = match self.familiar.knows(name, client) {
+            true => self.limits.per_account.saturating_mul(FAMILIAR_FACTOR),
+            false => self.limits.per_account,
+        };
+        facts.account_failures >= most || (!client.is_empty() && facts.client_failures >= self.limits.per_client)
+    }
+
+    /// Somebody has logged in.
+    fn succeeded(&self, account: StoredAccount, client: &str) -> Login {
+        self.familiar.remember(&account.name, client);
+        Login::User(user(account))
     }
 
     async fn failed(&self, name: String, client: String) -> Result<Login, ApiError> {
@@ -139,12 +163,12 @@ impl AccountsHandler for AccountsService {
     async fn check_password(&self, name: String, password: Secret, client: String) -> Result<Login, ApiError> {
         let name = name.to_lowercase();
         let facts = self.facts(&name, &client).await?;
-        if self.is_limited(&facts) {
+        if self.is_limited(&facts, &name, &client) {
             return Ok(Login::Limited);
         }
         let right = self.is_right(&name, password, facts.account.as_ref()).await?;
         match facts.account.filter(|_| right) {
-            Some(account) => Ok(Login::User(user(account))),
+            Some(account) => Ok(self.succeeded(account, &client)),
             None => self.failed(name, client).await,
         }
     }
@@ -152,7 +176,7 @@ impl AccountsHandler for AccountsService {
     async fn begin_scram(&self, name: String, client: String) -> Result<ScramSalt, ApiError> {
         let name = name.to_lowercase();
         let facts = self.facts(&name, &client).await?;
-        if self.is_limited(&facts) {
+        if self.is_limited(&facts, &name, &client) {
             return Ok(ScramSalt::Limited);
         }
         // Made whether it is needed or not: it is part of what a login costs.
@@ -167,7 +191,7 @@ impl AccountsHandler for AccountsService {
         let name = proof.name.to_lowercase();
         let facts = self.facts(&name, &proof.client).await?;
         let verdict = |login, server_signature| Ok(ScramVerdict { login, server_signature });
-        if self.is_limited(&facts) {
+        if self.is_limited(&facts, &name, &proof.client) {
             return verdict(Login::Limited, [0; 32]);
         }
         let keys = |account: &StoredAccount| {
@@ -176,7 +200,7 @@ impl AccountsHandler for AccountsService {
         };
         let (stored_key, server_key) = facts.account.as_ref().and_then(keys).unwrap_or(([0; 32], [0; 32]));
         match (check_proof(&stored_key, &server_key, &proof.auth_message, &proof.proof), facts.account) {
-            (Some(signature), Some(account)) => verdict(Login::User(user(account)), signature),
+            (Some(signature), Some(account)) => verdict(self.succeeded(account, &proof.client), signature),
             _ => verdict(self.failed(name, proof.client).await?, [0; 32]),
         }
     }

@@ -6,9 +6,11 @@
 //! | `desk` | one session with the database, shared by all questions |
 //! | `passwords` | hashing and checking, as many at a time as there are cores |
 //! | `logins` | the verdict on a login, and the count of failures |
+//! | `familiar` | from where users have logged in of late |
 //! | `manage` | what operators change |
 
 mod desk;
+mod familiar;
 mod logins;
 mod manage;
 mod passwords;

@@ -143,6 +143,39 @@ async fn failures_count_for_all_replicas_by_account_and_by_client() {
 }
 
 #[tokio::test]
+async fn guesses_from_elsewhere_do_not_shut_a_user_out() {
+    let (_database, replica) = usual(|config| {
+        config.queue.login_failures_per_account = 3;
+        config.queue.login_failures_per_client = 2;
+    })
+    .await;
+    add(&replica).await;
+    let accounts = accounts(&replica).await;
+    let log_in =
+        async |password: &str, client: &str| accounts.check_password(NAME, &secret(password), client).await.unwrap();
+    // Where the user is, and a host of ours before which many users sit: it has no name.
+    for client in ["192.0.2.1", ""] {
+        assert_eq!(log_in(PASSWORD, client).await, expected());
+    }
+    for guesser in 1..=3 {
+        assert_eq!(log_in("a guess", &format!("198.51.100.{guesser}")).await, Login::Invalid);
+    }
+    assert_eq!(log_in(PASSWORD, "198.51.100.9").await, Login::Limited);
+    assert_eq!(log_in(PASSWORD, "192.0.2.1").await, expected());
+    assert_eq!(log_in(PASSWORD, "").await, expected());
+    assert!(matches!(accounts.begin_scram(NAME, "192.0.2.1").await.unwrap(), ScramSalt::Salt { .. }));
+    // There is an end for them too: each by itself, and all together.
+    for _ in 0..2 {
+        assert_eq!(log_in("a slip", "192.0.2.1").await, Login::Invalid);
+    }
+    assert_eq!(log_in(PASSWORD, "192.0.2.1").await, Login::Limited);
+    for failures in 5..30 {
+        assert_eq!(log_in("a guess", "").await, Login::Invalid, "{failures}");
+    }
+    assert_eq!(log_in(PASSWORD, "").await, Login::Limited);
+}
+
+#[tokio::test]
 async fn recipients_are_known_when_an_operator_says_so() {
     let (_database, replica) = usual(|_| {}).await;
     let (admin, accounts) = (replica.admin().await, accounts(&replica).await);
