@@ -115,6 +115,7 @@ fn check_memory(inbound: &InboundConfig) -> Result<(), ConfigError> {
 fn check_times(inbound: &InboundConfig) -> Result<(), ConfigError> {
     duration("inbound.submit_timeout", inbound.submit_timeout, SECOND..=MOST_SUBMIT_TIMEOUT)?;
     duration("inbound.drain_timeout", inbound.drain_timeout, Duration::ZERO..=DAY)?;
+    duration("inbound.user_recheck", inbound.user_recheck, Duration::ZERO..=DAY)?;
     duration("inbound.command_timeout", inbound.command_timeout, LEAST_COMMAND_TIMEOUT..=DAY)?;
     greeting_delay("inbound.greeting_delay", Some(inbound.greeting_delay))?;
     // RFC 4865 §4.

@@ -16,6 +16,12 @@ const DELIMITERS: &str = "+-=_.#~^";
 const ASK: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
 
 impl InboundConfig {
+    /// Whether mail is taken from anyone, and nobody reads what is sent to the postmaster (RFC 5321 §4.5.1).
+    #[must_use]
+    pub fn lacks_postmaster(&self) -> bool {
+        !self.relay_domains.is_empty() && self.postmaster.is_none()
+    }
+
     pub(crate) fn check_recipients(&self) -> Result<(), ConfigError> {
         domains("inbound.relay_domains", &self.relay_domains)?;
         if let Some(address) = &self.postmaster {

@@ -250,6 +250,10 @@ section! {
         user_messages_per_hour: u32 = 0, "number";
         /// Recipients an hour of one user; 0: any number.
         user_recipients_per_hour: u32 = 0, "number";
+        /// How long a user who has logged in may go on before the queue is asked again whether he still exists, and with
+        /// which addresses; at most 1d.
+        #[serde(with = "humantime_serde")]
+        user_recheck: Duration = Duration::from_secs(60), "duration";
         /// What tenants may send, see below.
         tenants: Vec<TenantConfig> = Vec::new(), "list of tables";
         /// Errors after which a session is closed, at least 1.

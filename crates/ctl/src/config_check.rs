@@ -37,7 +37,7 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
     }
 }
 
-/// What is so on this machine, and may be otherwise where the programs run.
+/// What is so on this machine, and may be otherwise where the programs run; and what keeps nobody from starting.
 fn notes(config: &Config) -> Vec<String> {
     let names = [
         ("inbound.hostname", &config.inbound.hostname),
@@ -45,7 +45,16 @@ fn notes(config: &Config) -> Vec<String> {
         ("outbound.ehlo_name", &config.outbound.ehlo_name),
     ];
     let missing = names.into_iter().filter_map(|(key, name)| resolve_host_name(key, name.as_deref()).err());
-    missing.map(|error| format!("on this machine the program would not start: {error}")).collect()
+    let mut notes: Vec<String> =
+        missing.map(|error| format!("on this machine the program would not start: {error}")).collect();
+    if config.inbound.lacks_postmaster() {
+        notes.push(
+            "`inbound.postmaster` is not set: mail to <postmaster> is refused, which RFC 5321 §4.5.1 does not allow where \
+             mail is taken from anyone; give an address that somebody reads"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 /// What a program would only find when it starts: files, routes, filters.
@@ -96,6 +105,17 @@ mod tests {
         config.telemetry.log_filter = "info".into();
         (config.inbound.tls_certificate, config.inbound.tls_key) = (Some("/nonexistent/c".into()), Some("/k".into()));
         assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/c")));
+    }
+
+    #[test]
+    fn who_takes_mail_from_anyone_is_told_of_the_postmaster() {
+        let mut config = Config::default();
+        let is_told = |config: &Config| notes(config).iter().any(|note| note.contains("`inbound.postmaster`"));
+        assert!(!is_told(&config));
+        config.inbound.relay_domains = vec!["example.org".into()];
+        assert!(is_told(&config));
+        config.inbound.postmaster = Some("admin@example.org".into());
+        assert!(!is_told(&config));
     }
 
     #[test]

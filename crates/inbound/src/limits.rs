@@ -125,6 +125,8 @@ impl<K: Hash + Eq + Clone> Rates<K> {
 /// All limits of the process.
 pub(crate) struct Limits {
     client_sessions: Arc<Holdings<ClientKey>>,
+    /// Of connections that are no sessions yet.
+    client_handshakes: Arc<Holdings<ClientKey>>,
     user_sessions: Arc<Holdings<Arc<str>>>,
     user_sessions_limit: u32,
     tenant_sessions: Arc<Holdings<TenantId>>,
@@ -165,6 +167,7 @@ impl Limits {
         };
         Self {
             client_sessions: Arc::default(),
+            client_handshakes: Arc::default(),
             user_sessions: Arc::default(),
             user_sessions_limit: config.user_sessions,
             tenant_sessions: Arc::default(),
@@ -185,6 +188,11 @@ impl Limits {
         self.new_sessions.as_ref().is_none_or(|rates| rates.allows(&client)).then_some(held)
     }
 
+    /// A handshake before a session of a client, unless it has as many under way as it may have sessions.
+    pub(crate) fn handshake(&self, client: ClientKey, limits: ClientLimits) -> Option<Held<ClientKey>> {
+        self.client_handshakes.take(client, limits.sessions)
+    }
+
     /// A session of a user, unless there are too many.
     pub(crate) fn user_session(&self, user: &Arc<str>) -> Option<Held<Arc<str>>> {
         self.user_sessions.take(Arc::clone(user), self.user_sessions_limit)
@@ -198,22 +206,26 @@ impl Limits {
 
     /// Whether one more message may begin.
     pub(crate) fn allow_message(&self, account: &Account<'_>) -> bool {
-        let client = account.client.is_none_or(|(key, limits)| {
-            self.client_messages.get(&limits.messages_per_minute).is_none_or(|rates| rates.allows(&key))
-        });
-        let user = both(self.user_messages.as_ref(), account.user).is_none_or(|(rates, user)| rates.allows(user));
-        let tenant = self.tenant_messages.get(&account.tenant).is_none_or(|rates| rates.allows(&account.tenant));
-        client && user && tenant
+        let of_client = account
+            .client
+            .and_then(|(key, limits)| self.client_messages.get(&limits.messages_per_minute).map(|rates| (rates, key)));
+        all_allow(
+            of_client,
+            both(self.user_messages.as_ref(), account.user),
+            self.tenant_messages.get(&account.tenant),
+            account.tenant,
+        )
     }
 
     /// Whether one more recipient may be taken.
     pub(crate) fn allow_recipient(&self, account: &Account<'_>) -> bool {
-        let client = account
-            .client
-            .is_none_or(|(key, _)| self.client_recipients.as_ref().is_none_or(|rates| rates.allows(&key)));
-        let user = both(self.user_recipients.as_ref(), account.user).is_none_or(|(rates, user)| rates.allows(user));
-        let tenant = self.tenant_recipients.get(&account.tenant).is_none_or(|rates| rates.allows(&account.tenant));
-        client && user && tenant
+        let of_client = both(self.client_recipients.as_ref(), account.client.map(|(key, _)| key));
+        all_allow(
+            of_client,
+            both(self.user_recipients.as_ref(), account.user),
+            self.tenant_recipients.get(&account.tenant),
+            account.tenant,
+        )
     }
 
     /// Gives back the memory of clients and users that have not been here for long.
@@ -222,6 +234,18 @@ impl Limits {
         [&self.user_messages, &self.user_recipients].into_iter().flatten().for_each(Rates::tidy);
         self.client_messages.values().for_each(Rates::tidy);
     }
+}
+
+/// The narrowest is asked first: who is beyond his own limit uses up nothing of what he shares with others.
+fn all_allow(
+    client: Option<(&Rates<ClientKey>, ClientKey)>,
+    user: Option<(&Rates<Arc<str>>, &Arc<str>)>,
+    of_tenant: Option<&Rates<TenantId>>,
+    tenant: TenantId,
+) -> bool {
+    client.is_none_or(|(rates, key)| rates.allows(&key))
+        && user.is_none_or(|(rates, user)| rates.allows(user))
+        && of_tenant.is_none_or(|rates| rates.allows(&tenant))
 }
 
 const fn tenant_id(tenant: &mailtier_config::TenantConfig) -> i32 {
@@ -311,5 +335,30 @@ mod tests {
         let tenant = Account { client: None, user: None, tenant: TenantId(7) };
         assert_eq!((0..9).filter(|_| limits.allow_message(&tenant)).count(), 1);
         limits.tidy();
+    }
+
+    #[test]
+    fn who_is_beyond_his_own_limit_uses_up_nothing_of_others() {
+        let mut config = InboundConfig { client_messages_per_minute: 1, ..Default::default() };
+        config.tenants = vec![mailtier_config::TenantConfig { id: 0, messages_per_hour: 2, ..Default::default() }];
+        let limits = Limits::new(&config);
+        let of = |client: &str| {
+            let client = Some((key(client), ClientLimits { sessions: 0, messages_per_minute: 1 }));
+            limits.allow_message(&Account { client, user: None, tenant: TenantId(0) })
+        };
+        assert_eq!((0..9).filter(|_| of("192.0.2.1")).count(), 1);
+        assert!(of("192.0.2.2"), "the tenant has one left");
+        assert!(!of("192.0.2.3"), "and then none");
+    }
+
+    #[test]
+    fn handshakes_are_counted_beside_sessions() {
+        let limits = Limits::new(&InboundConfig::default());
+        let one = ClientLimits { sessions: 1, messages_per_minute: 0 };
+        let handshake = limits.handshake(key("192.0.2.1"), one).unwrap();
+        assert!(limits.handshake(key("192.0.2.1"), one).is_none());
+        assert!(limits.session(key("192.0.2.1"), one).is_some());
+        drop(handshake);
+        assert!(limits.handshake(key("192.0.2.1"), one).is_some());
     }
 }

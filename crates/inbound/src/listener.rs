@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::limits::ClientKey;
 use crate::listeners::{Listener, holds};
 use crate::peer::{Ends, Peer};
 use crate::record;
@@ -27,7 +28,7 @@ use crate::shared::Shared;
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// How long a load balancer may take to say who is behind it, and a client for its handshake.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What accepts connections on one address.
 #[derive(Debug, Clone)]
@@ -84,13 +85,13 @@ impl Acceptor {
         let begun = Instant::now();
         // Both are rare and their state is large: a session in clear does not make room for it.
         let Some((stream, ends)) = Box::pin(self.behind_proxy(stream, address)).await else { return };
-        let address = ends.client;
-        let Some(connection) = Box::pin(self.secured(stream, address)).await else { return };
+        let (address, is_named) = (ends.client, ends.is_named);
+        let Some(connection) = Box::pin(self.secured(stream, &ends)).await else { return };
         let peer = Peer::new(Arc::clone(&self.listener), ends, connection.tls().cloned());
         let facts = Connection {
             opened_at: Timestamp::from_system(SystemTime::now()),
-            xclient: holds(&self.shared.proxies.xclient, address.ip()),
-            xforward: holds(&self.shared.proxies.xforward, address.ip()),
+            xclient: is_named && holds(&self.shared.proxies.xclient, address.ip()),
+            xforward: is_named && holds(&self.shared.proxies.xforward, address.ip()),
         };
         let engine = ServerSession::new(Arc::clone(&peer.settings.smtp), facts, begun);
         let engine = match connection.tls() {
@@ -106,7 +107,8 @@ impl Acceptor {
     /// The client, where a load balancer stands before us. Nobody else may: a header that anyone could send would make
     /// him anyone he likes, and without one the balancer's address would stand for all its clients.
     async fn behind_proxy(&self, mut stream: TcpStream, address: SocketAddr) -> Option<(TcpStream, Ends)> {
-        let direct = Ends { client: address, server: stream.local_addr().ok().map(|server| server.ip()) };
+        let server = stream.local_addr().ok().map(|server| server.ip());
+        let direct = Ends { client: address, server, is_named: self.listener.proxies.is_empty() };
         if self.listener.proxies.is_empty() {
             return Some((stream, direct));
         }
@@ -116,9 +118,9 @@ impl Acceptor {
         }
         match proxy::read_header(&mut stream, PROXY_TIMEOUT).await {
             Ok(Proxied::Client { source, destination }) => {
-                Some((stream, Ends { client: source, server: Some(destination.ip()) }))
+                Some((stream, Ends { client: source, server: Some(destination.ip()), is_named: true }))
             }
-            // It looks whether we live: it is served as itself.
+            // It looks whether we live, or does not know who its client is.
             Ok(Proxied::Proxy) => Some((stream, direct)),
             Err(error) => {
                 self.turn_away(address, &error.to_string());
@@ -127,9 +129,20 @@ impl Acceptor {
         }
     }
 
-    async fn secured(&self, stream: TcpStream, address: SocketAddr) -> Option<Accepted> {
+    /// TLS, where it comes before the first word. Handshakes count as sessions do: silence must not take everyone's room.
+    async fn secured(&self, stream: TcpStream, ends: &Ends) -> Option<Accepted> {
         let Some(tls) = self.shared.tls.as_deref().filter(|_| self.listener.tls == ListenerTls::Implicit) else {
             return Some(Accepted::plain(stream));
+        };
+        let address = ends.client;
+        let is_limited = !(ends.is_named && self.listener.trusts(address.ip()));
+        let limits = self.listener.settings(address.ip()).limits;
+        let _handshake = match self.shared.limits.handshake(ClientKey::of(address.ip()), limits) {
+            None if is_limited => {
+                self.turn_away(address, "client_limit");
+                return None;
+            }
+            slot => slot,
         };
         match Accepted::in_tls(stream, tls, HANDSHAKE_TIMEOUT).await {
             Ok(connection) => Some(connection),

@@ -13,6 +13,9 @@ use crate::listeners::{Listener, Settings};
 pub(crate) struct Ends {
     pub(crate) client: SocketAddr,
     pub(crate) server: Option<IpAddr>,
+    /// The client's address is its own, and not that of a proxy that does not say who is behind it: such a client is a
+    /// stranger, however much the proxy is trusted.
+    pub(crate) is_named: bool,
 }
 
 /// The client.
@@ -121,10 +124,10 @@ impl Origin {
 impl Peer {
     /// A client that has just connected.
     pub(crate) fn new(listener: Arc<Listener>, ends: Ends, tls: Option<TlsInfo>) -> Self {
-        let Ends { client, server } = ends;
+        let Ends { client, server, is_named } = ends;
         Self {
             settings: listener.settings(client.ip()),
-            trusted: listener.trusts(client.ip()),
+            trusted: is_named && listener.trusts(client.ip()),
             listener,
             address: client,
             server,
@@ -140,7 +143,7 @@ impl Peer {
     /// As XCLIENT says: another client, about which nothing else is known yet. A login is not among this: it is looked
     /// up.
     pub(crate) fn impersonated(&self, attributes: &[ClientAttribute]) -> Self {
-        let mut ends = Ends { client: self.address, server: self.server };
+        let mut ends = Ends { client: self.address, server: self.server, is_named: true };
         for attribute in attributes {
             match attribute {
                 ClientAttribute::Address(Some(ip)) => ends.client.set_ip(*ip),

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) max_hops: usize,
     /// How long the queue may be away before new sessions are shed.
     pub(crate) patience: Duration,
+    /// How long what is known of a user counts.
+    pub(crate) user_recheck: Duration,
     /// Who may say ETRN.
     pub(crate) etrn_networks: Vec<ipnet::IpNet>,
     /// Who may say XCLIENT and XFORWARD.

@@ -68,6 +68,9 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = Arc::clone(&context.config);
     let endpoints = Endpoints::new(Instant::now());
+    if config.inbound.lacks_postmaster() {
+        tracing::warn!("`inbound.postmaster` is not set: mail to <postmaster> is refused (RFC 5321 §4.5.1)");
+    }
     let listeners = Listener::all(&config.inbound)?;
     gateway::check(&config.inbound, &listeners, &gateway::gateways())?;
     let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
@@ -170,6 +173,7 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
         meters: Arc::clone(&context.meters),
         max_hops: usize::try_from(config.max_received_hops).unwrap_or(usize::MAX),
         patience: config.submit_timeout,
+        user_recheck: config.user_recheck,
         etrn_networks: config.etrn_networks.clone(),
         proxies: TrustedProxies {
             xclient: config.xclient_networks.clone(),

@@ -9,8 +9,10 @@ use mailtier_config::ListenerProtocol;
 use mailtier_message::{
     HeaderScan, ReceivedFacts, Transmission, complete, original_headers, received_field, separator, with_keyword,
 };
-use mailtier_smtp::{BodyType, MailParameters};
-use mailtier_types::{Envelope, Mailbox, MessageId, Options, RecipientRequest, Reply, ReversePath, Timestamp, reply};
+use mailtier_smtp::{BodyType, MailParameters, RcptParameters};
+use mailtier_types::{
+    Envelope, Mailbox, MessageId, Options, OriginalRecipient, RecipientRequest, Reply, ReversePath, Timestamp, reply,
+};
 use tracing::Span;
 
 use crate::body::BodyChunks;
@@ -23,6 +25,9 @@ use crate::submit::{Message, Route, Upload};
 /// The largest header section, in octets. Its fields are looked at before the message is taken.
 const MAX_HEADER_OCTETS: usize = 256 << 10;
 
+/// What a recipient takes beside its text.
+const RECIPIENT_OCTETS: usize = 64;
+
 /// From MAIL to the end of data.
 #[derive(Debug)]
 pub(crate) struct Transaction {
@@ -30,7 +35,11 @@ pub(crate) struct Transaction {
     pub(crate) recipients: Vec<Mailbox>,
     /// What was asked for some of them.
     pub(crate) requests: Vec<RecipientRequest>,
+    /// Some of them are others than were written.
+    pub(crate) was_expanded: bool,
     pub(crate) content: Option<Content>,
+    /// The memory of the envelope.
+    share: Share,
 }
 
 /// From 354 to the end of data.
@@ -101,13 +110,42 @@ pub(crate) struct Ready {
     pub(crate) stored_octets: usize,
     /// The way of its chunks that went ahead.
     pub(crate) route: Option<Route>,
-    /// Keeps the memory accounted for until the verdict.
-    pub(crate) share: Share,
+    /// Keep the memory of envelope and content accounted for until the verdict.
+    pub(crate) shares: [Share; 2],
 }
 
 impl Transaction {
-    pub(crate) const fn new(parameters: MailParameters) -> Self {
-        Self { parameters, recipients: Vec::new(), requests: Vec::new(), content: None }
+    pub(crate) const fn new(parameters: MailParameters, share: Share) -> Self {
+        Self { parameters, recipients: Vec::new(), requests: Vec::new(), was_expanded: false, content: None, share }
+    }
+
+    /// Takes what was sent to a recipient for those who get it, unless there is no memory for that. What was asked for it
+    /// holds for each of them, and each is known to its sender by the address he wrote (RFC 3461 §5.2.7).
+    pub(crate) fn add(&mut self, written: &RcptParameters, recipients: Vec<Mailbox>) -> bool {
+        let is_another = recipients.as_slice() != std::slice::from_ref(&written.mailbox);
+        let kind = if written.mailbox.needs_smtputf8() { "utf-8" } else { "rfc822" };
+        let as_written = || OriginalRecipient::new(kind, written.mailbox.as_str()).ok();
+        let original = written.original.clone().or_else(|| if is_another { as_written() } else { None });
+        let asked = written.notify.is_some() || original.is_some();
+        let original_octets = original.as_ref().map_or(0, |original| original.address().len());
+        let cost = |recipient: &Mailbox| {
+            let octets = RECIPIENT_OCTETS + recipient.as_str().len();
+            if asked { 2 * octets + original_octets } else { octets }
+        };
+        if !self.share.grow(recipients.iter().map(cost).sum()) {
+            return false;
+        }
+        self.was_expanded |= is_another;
+        if asked {
+            let request = |recipient: &Mailbox| RecipientRequest {
+                recipient: recipient.clone(),
+                notify: written.notify,
+                original: original.clone(),
+            };
+            self.requests.extend(recipients.iter().map(request));
+        }
+        self.recipients.extend(recipients);
+        true
     }
 
     /// Takes content. After a failure nothing is kept.
@@ -166,7 +204,8 @@ impl Transaction {
                 content.header_is_ascii = header.is_ascii();
                 // Only a single recipient is named: others must not learn of each other (RFC 5321 §7.2).
                 let recipient = match self.recipients.as_slice() {
-                    [single] => Some(single),
+                    // Nor whom an alias stands for.
+                    [single] if !self.was_expanded => Some(single),
                     _ => None,
                 };
                 let tls = peer.tls_text();
@@ -233,20 +272,20 @@ impl Transaction {
             require_tls: self.parameters.require_tls,
             ret: self.parameters.ret,
             envelope_id: self.parameters.envelope_id,
-            requests: self.requests,
+            requests: each_once(self.requests, |request| &request.recipient),
             deliver_by: self.parameters.deliver_by,
             release_at: self.parameters.release_at,
             user: peer.user.as_ref().map(|user| user.name.to_string()).unwrap_or_default(),
         };
         let envelope = Envelope {
             sender: self.parameters.sender,
-            recipients: each_once(self.recipients),
+            recipients: each_once(self.recipients, |recipient| recipient),
             tenant: peer.tenant(),
             priority: self.parameters.priority.unwrap_or(0).into(),
             options,
         };
         let message = Message { id, envelope, parts, unstored, body };
-        Ok(Ready { message, stored_octets, route, share: content.share })
+        Ok(Ready { message, stored_octets, route, shares: [self.share, content.share] })
     }
 
     /// Deliveries the message becomes: one for each domain.
@@ -283,7 +322,10 @@ fn protocol(parameters: &MailParameters, peer: &Peer) -> &'static str {
 }
 
 /// A recipient given twice gets one copy (RFC 5321 §4.1.1.3 leaves that to us).
-fn each_once(recipients: Vec<Mailbox>) -> Vec<Mailbox> {
-    let mut seen = HashSet::with_capacity(recipients.len());
-    recipients.into_iter().filter(|recipient| seen.insert(recipient.clone())).collect()
+fn each_once<T>(all: Vec<T>, recipient: impl Fn(&T) -> &Mailbox) -> Vec<T> {
+    if all.len() < 2 {
+        return all;
+    }
+    let mut seen = HashSet::with_capacity(all.len());
+    all.into_iter().filter(|one| seen.insert(recipient(one).clone())).collect()
 }

@@ -243,6 +243,8 @@ literals! {
     TLS_UNAVAILABLE = Reply::new(454, 4, 7, 0, "TLS not available");
     /// The login could not be checked just now (RFC 4954 §6).
     LOGIN_UNAVAILABLE = Reply::new(454, 4, 7, 0, "Temporary authentication failure");
+    /// Who had logged in is no user any more, or may not log in (RFC 5321 §3.8).
+    LOGIN_REVOKED = Reply::new(421, 4, 7, 0, "The user may not send any more");
     /// Too many failed logins from here or for this account; the password was not looked at.
     LOGINS_LIMITED = Reply::new(454, 4, 7, 0, "Too many failed logins, try again later");
     /// ETRN could not be carried out (RFC 1985 §5.3).

@@ -44,7 +44,7 @@ pub(crate) enum Admission {
 pub(crate) fn decide(facts: &Facts<'_>) -> Result<Admission, Refusal> {
     // RFC 1870 §6.1: better now than after the content.
     if !facts.has_memory {
-        return Err(Refusal::new(reply::INSUFFICIENT_STORAGE, "memory_short"));
+        return Err(Refusal::memory());
     }
     if facts.tenant_max_octets.is_some_and(|most| facts.declared_octets > most) {
         return Err(Refusal::new(reply::MESSAGE_TOO_BIG, "message_too_big"));

@@ -42,6 +42,11 @@ impl Refusal {
         Self { reply, reason }
     }
 
+    /// There is no memory for more.
+    pub(crate) const fn memory() -> Self {
+        Self::new(reply::INSUFFICIENT_STORAGE, "memory_short")
+    }
+
     /// A client, a user or a tenant had as much as it may have for now.
     const fn rate() -> Self {
         Self::new(reply::RATE_LIMITED, "rate_limit")

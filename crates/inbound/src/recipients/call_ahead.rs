@@ -7,7 +7,7 @@ use std::time::Duration;
 use mailtier_config::{CallAheadConfig, ConfigError};
 use mailtier_smtp::{ClientConfig, RecipientReport, Transaction, Wishes};
 use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
-use mailtier_types::{Cause, Domain, Mailbox, ReversePath, Stage};
+use mailtier_types::{Cause, Domain, Mailbox, Reply, ReversePath, Stage};
 use moka::Expiry;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
@@ -127,14 +127,25 @@ impl CallAhead {
 fn judge(report: &RecipientReport) -> Answer {
     match &report.cause {
         Cause::Reply(reply) if report.stage == Stage::Rcpt && reply.is_positive() => Answer::Known,
-        Cause::Reply(reply) if report.stage == Stage::Rcpt && reply.is_permanent() => Answer::Unknown { decides: true },
+        Cause::Reply(reply) if report.stage == Stage::Rcpt && is_about_address(reply) => {
+            Answer::Unknown { decides: true }
+        }
         _ => Answer::Unsure,
     }
 }
 
+/// Whether a refusal says that there is no such recipient: by its enhanced code (RFC 3463 §3.2), or where it has none by
+/// its code (RFC 5321 §4.2.3). One that is full, or a client that is blocked, says nothing of that.
+fn is_about_address(reply: &Reply) -> bool {
+    /// "Addressing status".
+    const ADDRESS: u16 = 1;
+    let by_code = || matches!(reply.code, 550 | 551 | 553);
+    reply.is_permanent() && reply.enhanced.map_or_else(by_code, |enhanced| enhanced.subject() == ADDRESS)
+}
+
 #[cfg(test)]
 mod tests {
-    use mailtier_types::Reply;
+    use mailtier_types::EnhancedCode;
 
     use super::*;
 
@@ -146,6 +157,13 @@ mod tests {
         assert_eq!(judge(&said(Stage::Rcpt, 550)), Answer::Unknown { decides: true });
         assert_eq!(judge(&said(Stage::Rcpt, 450)), Answer::Unsure);
         assert_eq!(judge(&said(Stage::Mail, 550)), Answer::Unsure);
+        assert_eq!(judge(&said(Stage::Rcpt, 552)), Answer::Unsure, "it is full");
+        let enhanced = |subject, detail| RecipientReport {
+            stage: Stage::Rcpt,
+            cause: Cause::Reply(Reply::received(550, Some(EnhancedCode::new(5, subject, detail)), "x".into())),
+        };
+        assert_eq!(judge(&enhanced(1, 1)), Answer::Unknown { decides: true });
+        assert_eq!(judge(&enhanced(7, 1)), Answer::Unsure, "we are blocked");
     }
 
     #[test]

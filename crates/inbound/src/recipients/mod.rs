@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use mailtier_config::{ConfigError, InboundConfig};
 use mailtier_types::Mailbox;
+use mailtier_types::id::MAX_FANOUT;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
@@ -30,8 +31,8 @@ use file::Files;
 
 /// How many aliases may lead from one to the next.
 const MAX_DEPTH: usize = 10;
-/// The most recipients one may become.
-const MAX_TARGETS: usize = 1000;
+/// The most recipients one may become: as many as a message can have.
+const MAX_TARGETS: usize = MAX_FANOUT as usize;
 
 /// What was found of a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,44 +85,41 @@ impl Recipients {
         self.files.watch(end).await;
     }
 
-    /// Who gets what is sent to a recipient of ours.
+    /// Who gets what is sent to a recipient of ours. An alias that cannot be followed to its end is nobody's mistake who
+    /// writes to it: the mail waits until an operator has mended it.
     pub(crate) async fn find(&self, recipient: &Mailbox, relay: &RelayPolicy, accounts: &Accounts) -> Found {
         let mut found = Vec::new();
+        let mut dead = Vec::new();
         let mut seen = HashSet::from([recipient.clone()]);
         let mut open = vec![(recipient.clone(), 0)];
-        while let Some((recipient, depth)) = open.pop() {
+        while let Some((member, depth)) = open.pop() {
             // Only of our own domains we know who there is.
-            if !relay.is_ours(recipient.domain_str()) && depth > 0 {
-                found.push(recipient);
+            if !relay.is_ours(member.domain_str()) && depth > 0 {
+                found.push(member);
                 continue;
             }
-            match self.look_up(&recipient, accounts).await {
-                Answer::Alias(targets) if depth < MAX_DEPTH => {
+            match self.look_up(&member, accounts).await {
+                Answer::Alias(_) if depth == MAX_DEPTH => return broken(recipient, "it leads through too many others"),
+                Answer::Alias(targets) => {
                     for target in targets {
-                        if target == recipient {
+                        if target == member {
                             // Mail for oneself and for others.
                             found.push(target);
-                        } else if seen.len() < MAX_TARGETS && seen.insert(target.clone()) {
+                        } else if seen.insert(target.clone()) {
                             open.push((target, depth + 1));
                         }
                     }
-                }
-                Answer::Alias(_) => {
-                    tracing::warn!(%recipient, "aliases lead in a circle");
-                    return Found::Unsure;
-                }
-                Answer::Known | Answer::Unknown { decides: false } => found.push(recipient),
-                Answer::Unknown { decides: true } => {
-                    if depth > 0 {
-                        tracing::warn!(%recipient, "an alias leads to nobody");
-                        continue;
+                    if seen.len() > MAX_TARGETS {
+                        return broken(recipient, "it has too many members");
                     }
-                    return Found::Unknown;
                 }
+                Answer::Known | Answer::Unknown { decides: false } => found.push(member),
+                Answer::Unknown { decides: true } if depth == 0 => return Found::Unknown,
+                Answer::Unknown { decides: true } => dead.push(member),
                 Answer::Unsure => return Found::Unsure,
             }
         }
-        if found.is_empty() { Found::Unknown } else { Found::Recipients(found) }
+        concluded(recipient, found, dead)
     }
 
     /// What the sources say, the first that knows.
@@ -149,6 +147,27 @@ impl Recipients {
         }
         if unsure { Answer::Unsure } else { Answer::Unknown { decides } }
     }
+}
+
+/// Whoever is named and does not exist is tried like the others, so that the sender hears of it; where nobody exists, he
+/// hears it at once.
+fn concluded(alias: &Mailbox, mut found: Vec<Mailbox>, dead: Vec<Mailbox>) -> Found {
+    for nobody in &dead {
+        tracing::warn!(%alias, member = %nobody, "an alias names somebody who does not exist");
+    }
+    match (found.is_empty(), dead.is_empty()) {
+        (true, true) => broken(alias, "it leads in a circle"),
+        (true, false) => Found::Unknown,
+        (false, _) => {
+            found.extend(dead);
+            Found::Recipients(found)
+        }
+    }
+}
+
+fn broken(alias: &Mailbox, problem: &str) -> Found {
+    tracing::error!(%alias, problem, "an alias cannot be followed; its mail is told to wait");
+    Found::Unsure
 }
 
 /// Under what a recipient may be known, the most precise first, in lower case.

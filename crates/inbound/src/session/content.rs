@@ -41,7 +41,7 @@ impl Session {
                 let facts = record::Accepted::new(&ready.message, ready.stored_octets);
                 spans::record_message(&span, facts.id, facts.size_bytes, facts.recipients);
                 let verdict = self.shared.submitter.submit(ready.message, ready.route).await;
-                drop(ready.share);
+                drop(ready.shares);
                 verdict.map(|()| facts)
             }
         };

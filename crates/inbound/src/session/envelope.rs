@@ -2,7 +2,7 @@
 //! policy, nor for what the addresses look like.
 
 use mailtier_smtp::{MailParameters, RcptParameters, Verdict};
-use mailtier_types::{Mailbox, Notify, OriginalRecipient, RecipientRequest, reply};
+use mailtier_types::{Mailbox, reply};
 
 use super::Session;
 use crate::policy::{Refusal, mail, rcpt};
@@ -11,7 +11,10 @@ use crate::submit::MOST_HELD_OCTETS;
 use crate::transaction::Transaction;
 
 impl Session {
-    pub(super) fn mail(&mut self, mut parameters: MailParameters) -> Verdict {
+    pub(super) async fn mail(&mut self, mut parameters: MailParameters) -> Verdict {
+        if let Err(verdict) = self.know_again().await {
+            return verdict;
+        }
         // Who might have logged in since has, or is a stranger.
         if let Err(refusal) = self.judge_name(&self.peer.helo, false) {
             let name = self.peer.helo.clone();
@@ -29,7 +32,7 @@ impl Session {
                 return Verdict::Reject(refusal.reply);
             }
         };
-        self.transaction = Some(Transaction::new(parameters));
+        self.transaction = Some(Transaction::new(parameters, self.shared.budget.share()));
         verdict
     }
 
@@ -64,11 +67,12 @@ impl Session {
     pub(super) async fn rcpt(&mut self, parameters: RcptParameters) -> Verdict {
         let resolved = self.resolve(&parameters.mailbox).await;
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
-        match resolved {
-            Ok(recipients) => {
-                transaction.add(&parameters, recipients);
-                Verdict::Accept
-            }
+        let taken = resolved.and_then(|recipients| match transaction.add(&parameters, recipients) {
+            true => Ok(()),
+            false => Err(Refusal::memory()),
+        });
+        match taken {
+            Ok(()) => Verdict::Accept,
             Err(Refusal { reply, reason }) => {
                 self.tally.count(&reply);
                 let sender = transaction.sender();
@@ -96,28 +100,6 @@ impl Session {
                 rcpt::Admission::Reader(reader) => return Ok(vec![reader.clone()]),
                 rcpt::Admission::Found => return facts.into_found(),
             }
-        }
-    }
-}
-
-impl Transaction {
-    /// Takes what was sent to a recipient for those who get it. What was asked for it holds for each of them, and each
-    /// is known to its sender by the address he wrote (RFC 3461 §5.2.7).
-    fn add(&mut self, parameters: &RcptParameters, recipients: Vec<Mailbox>) {
-        let was_expanded = recipients.as_slice() != [parameters.mailbox.clone()];
-        let kind = if parameters.mailbox.needs_smtputf8() { "utf-8" } else { "rfc822" };
-        let written = || OriginalRecipient::new(kind, parameters.mailbox.as_str()).ok();
-        let original = parameters.original.clone().or_else(|| if was_expanded { written() } else { None });
-        let notify: Option<Notify> = parameters.notify;
-        for recipient in recipients {
-            if notify.is_some() || original.is_some() {
-                self.requests.push(RecipientRequest {
-                    recipient: recipient.clone(),
-                    notify,
-                    original: original.clone(),
-                });
-            }
-            self.recipients.push(recipient);
         }
     }
 }

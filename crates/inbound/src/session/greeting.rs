@@ -113,7 +113,7 @@ impl Session {
         if let Some(name) = login {
             // The proxy has seen the password; who that is, and may do, is ours to say.
             match self.find(name).await {
-                Ok(Login::User(account)) => self.peer.user = Some(Arc::new(super::login::user(account))),
+                Ok(Login::User(account)) => self.know(Arc::new(super::login::user(account))),
                 Ok(_) => return Verdict::Reject(reply::NOT_AUTHORISED),
                 Err(reply) => return Verdict::Reject(reply),
             }

@@ -2,7 +2,7 @@
 //! nor for whether a password is right (the queue), nor for how many sessions a user may have (policy).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailtier_api::accounts::{Login, ScramProof, ScramSalt};
 use mailtier_config::Secret;
@@ -11,6 +11,7 @@ use mailtier_smtp::{SaslData, Verdict};
 use mailtier_types::{Reply, SaslMechanism, reply};
 
 use super::Session;
+use crate::limits::ClientKey;
 use crate::peer::{SenderPattern, User};
 use crate::policy::login;
 use crate::record;
@@ -74,6 +75,8 @@ impl Session {
                     Ok(step) => step,
                     Err(reply) => {
                         record::login(&self.shared, &self.peer, attempt.mechanism, &attempt.name, "deferred");
+                        // It costs the queue as much as one that failed.
+                        tokio::time::sleep(FAILURE_DELAY).await;
                         return Verdict::Reject(reply);
                     }
                 },
@@ -105,8 +108,31 @@ impl Session {
         record::login(&self.shared, &self.peer, attempt.mechanism, &user.name, "succeeded");
         self.user_slot = user_slot;
         self.tenant_slot = tenant_slot.or_else(|| self.tenant_slot.take());
-        self.peer.user = Some(user);
+        self.know(user);
         Verdict::Accept
+    }
+
+    /// From now on this is the user.
+    pub(super) fn know(&mut self, user: Arc<User>) {
+        self.peer.user = Some(user);
+        self.user_known_at = Instant::now();
+    }
+
+    /// Whether the user of a session that goes on may still send: somebody may have been deleted, or have other
+    /// addresses, since.
+    pub(super) async fn know_again(&mut self) -> Result<(), Verdict> {
+        let stale = self.user_known_at.elapsed() > self.shared.user_recheck;
+        let Some(name) = self.peer.user.as_ref().filter(|_| stale).map(|user| Arc::clone(&user.name)) else {
+            return Ok(());
+        };
+        match self.find(&name).await {
+            Ok(Login::User(account)) => {
+                self.know(Arc::new(user(account)));
+                Ok(())
+            }
+            Ok(_) => Err(Verdict::RejectAndClose(reply::LOGIN_REVOKED)),
+            Err(_) => Err(Verdict::Reject(reply::QUEUE_UNAVAILABLE)),
+        }
     }
 
     /// Finds out what the exchange wants to know. An error is the reply of a login that could not be judged.
@@ -186,9 +212,12 @@ impl Session {
         asked.await.map_err(|_| reply::LOGIN_UNAVAILABLE)
     }
 
-    /// Whose failures count with the queue.
+    /// Whose failures count with the queue; nobody's where it is a host of ours, before which many users may sit.
     fn client_subject(&self) -> String {
-        crate::limits::ClientKey::of(self.peer.address.ip()).to_string()
+        match self.peer.trusted {
+            true => String::new(),
+            false => ClientKey::of(self.peer.address.ip()).to_string(),
+        }
     }
 }
 

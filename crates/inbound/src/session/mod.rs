@@ -16,6 +16,7 @@ mod inquiries;
 mod login;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use mailtier_smtp::{Question, TlsInfo, Verdict};
@@ -37,6 +38,8 @@ pub(crate) struct Session {
     /// A login under way.
     attempt: Option<login::Attempt>,
     tally: Tally,
+    /// When the queue last said who the user is.
+    user_known_at: Instant,
     /// What counts against the limits of the client, of the user, and of whose mail it is.
     client_slot: Option<Held<ClientKey>>,
     user_slot: Option<Held<Arc<str>>>,
@@ -51,6 +54,7 @@ impl Session {
             transaction: None,
             attempt: None,
             tally: Tally::default(),
+            user_known_at: Instant::now(),
             client_slot: None,
             user_slot: None,
             tenant_slot: None,
@@ -90,7 +94,7 @@ impl Handler for Session {
             Question::SaslResponse(response) => self.sasl_response(response).await,
             Question::Impersonate(attributes) => self.impersonate(&attributes).await,
             Question::Forward(attributes) => self.forward(attributes),
-            Question::Mail(parameters) => self.mail(*parameters),
+            Question::Mail(parameters) => self.mail(*parameters).await,
             Question::Rcpt(parameters) => self.rcpt(parameters).await,
             Question::Verify(address) => self.verify(&address).await,
             Question::Expand(address) => self.expand(&address).await,

@@ -291,6 +291,30 @@ async fn a_proxy_header_in_any_pieces_names_the_client_and_the_client_cannot_ren
 }
 
 #[tokio::test]
+async fn a_client_that_the_proxy_does_not_name_is_a_stranger() {
+    let (_queue, _replica, system) = behind_proxy().await;
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        b"PROXY UNKNOWN 127.0.0.1 127.0.0.1 1 25\r\n".to_vec(),
+        version_2(0x21, 0x31, &[0; 216]),
+        version_2(0x20, 0x00, b""),
+        version_2(0x20, 0x11, b"\x7f\x00\x00\x01\x7f\x00\x00\x01\x00\x01\x00\x19"),
+    ] {
+        let mut client = Client::connect(system.address).await;
+        client.send(&header).await;
+        let greeting = client.line().await;
+        assert_eq!(greeting.as_deref(), Some("220 mx.example.org ESMTP"), "{}", header.escape_ascii());
+        client.say("EHLO client.example.com").await;
+        client.say("MAIL FROM:<a@example.com>").await;
+        let said = client.say("RCPT TO:<a@example.com>").await;
+        assert_eq!(said, "550 5.7.1 Relaying denied", "{}", header.escape_ascii());
+        client.say("RSET").await;
+        let said = client.say("XCLIENT ADDR=127.0.0.1").await;
+        assert!(said.starts_with("550 5.7."), "{}: {said}", header.escape_ascii());
+    }
+}
+
+#[tokio::test]
 async fn names_with_controls_beyond_ascii_never_reach_a_field() {
     let (queue, _replica, system) = open_to_all().await;
     // Unicode's own controls are UTF-8: NEL ends a line for some, and marks turn text around.

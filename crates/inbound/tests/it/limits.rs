@@ -72,6 +72,26 @@ async fn a_tenant_has_messages_of_its_size_whatever_is_declared() {
 }
 
 #[tokio::test]
+async fn memory_for_envelopes_is_bounded() {
+    let (queue, _replica, system) = usual(|config| config.inbound.memory_budget = ByteSize::kib(100)).await;
+    let mut client = system.client().await;
+    client.say("MAIL FROM:<a@example.com>").await;
+    let mut taken = 0;
+    let refusal = loop {
+        let said = client.say(&format!("RCPT TO:<a{taken}@example.org> ORCPT=rfc822;{}", "x".repeat(400))).await;
+        if !said.starts_with("250 ") {
+            break said;
+        }
+        taken += 1;
+    };
+    assert_eq!(refusal, "452 4.3.1 Insufficient system storage, try again later");
+    assert!((100..250).contains(&taken), "{taken}");
+    client.say("RSET").await;
+    queued_as(&client.mail(&["a@example.org", "a@example.org"], b"Subject: x\r\n\r\n").await);
+    assert_eq!(queue.read(|stored| stored.messages.len()), 1);
+}
+
+#[tokio::test]
 async fn sessions_beyond_the_limit_hear_421() {
     let (_queue, _replica, system) = usual(|config| config.inbound.max_sessions = 2).await;
     let (mut one, _two) = (system.client().await, system.client().await);

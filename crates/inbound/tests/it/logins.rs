@@ -236,3 +236,15 @@ async fn who_logs_in_may_go_by_our_name() {
     assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
     assert_eq!(client.say(&format!("MAIL FROM:<{USER}>")).await, "250 2.1.0 Sender OK");
 }
+
+#[tokio::test]
+async fn a_user_who_is_deleted_does_not_go_on() {
+    let (queue, _replica, system) = submission(|config| config.inbound.user_recheck = std::time::Duration::ZERO).await;
+    let mut client = system.client().await;
+    assert_eq!(client.say(&plain(USER, PASSWORD)).await, "235 2.7.0 Authentication successful");
+    assert_eq!(client.say("MAIL FROM:<user@example.org>").await, "250 2.1.0 Sender OK");
+    client.say("RSET").await;
+    queue.delete_user();
+    assert_eq!(client.say("MAIL FROM:<user@example.org>").await, "421 4.7.0 The user may not send any more");
+    assert_eq!(client.line().await, None);
+}

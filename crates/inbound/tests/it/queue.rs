@@ -41,6 +41,8 @@ pub(crate) struct Stored {
     pub(crate) seen: Vec<(usize, MessageId, bool)>,
     pub(crate) frames: usize,
     pub(crate) aborted: Vec<MessageId>,
+    /// The only user is none any more.
+    pub(crate) user_is_gone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,13 +80,18 @@ impl Queue {
         let end = CancellationToken::new();
         let handler = Handler { number, queue: self.clone(), mode: modes, end: end.clone() };
         let (_ready, health) = watch::channel(None);
-        let server = server::Server::new(listener, None).submit(handler).accounts(Accounts::new());
+        let server = server::Server::new(listener, None).submit(handler).accounts(Accounts::new(self.clone()));
         tokio::spawn(server.serve(health, end.clone()));
         Replica { url, mode, end }
     }
 
     pub(crate) fn read<T>(&self, what: impl FnOnce(&Stored) -> T) -> T {
         what(&self.stored.borrow())
+    }
+
+    /// Nobody may log in any more, nor go on.
+    pub(crate) fn delete_user(&self) {
+        self.stored.send_modify(|stored| stored.user_is_gone = true);
     }
 
     /// Waits until something holds.
@@ -194,11 +201,12 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// Knows one user, and no client that has failed too often but the one called so.
 struct Accounts {
     keys: ScramKeys,
+    queue: Queue,
 }
 
 impl Accounts {
-    fn new() -> Self {
-        Self { keys: ScramKeys::derive(PASSWORD, b"salt".to_vec(), std::num::NonZeroU32::new(4096).unwrap()) }
+    fn new(queue: Queue) -> Self {
+        Self { queue, keys: ScramKeys::derive(PASSWORD, b"salt".to_vec(), std::num::NonZeroU32::new(4096).unwrap()) }
     }
 
     fn user(name: &str, good: bool) -> Login {
@@ -230,7 +238,7 @@ impl server::AccountsHandler for Accounts {
     }
 
     async fn find_account(&self, name: String) -> Result<Login, ApiError> {
-        Ok(Self::user(&name, true))
+        Ok(Self::user(&name, !self.queue.read(|stored| stored.user_is_gone)))
     }
 
     async fn find_addresses(&self, patterns: Vec<String>) -> Result<Vec<Address>, ApiError> {

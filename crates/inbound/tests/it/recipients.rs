@@ -14,7 +14,7 @@ async fn files_and_the_database_know_recipients_and_aliases() {
     let folder = tempfile::tempdir().unwrap();
     let (recipients, aliases) = (folder.path().join("recipients"), folder.path().join("aliases"));
     std::fs::write(&recipients, "known@example.org\n").unwrap();
-    std::fs::write(&aliases, "info@example.org: known@example.org, boss@example.com\nloop@example.org: loop2@example.org\nloop2@example.org: loop@example.org\ndead@example.org: gone@example.org\n").unwrap();
+    std::fs::write(&aliases, "info@example.org: known@example.org, boss@example.com\nloop@example.org: loop2@example.org\nloop2@example.org: loop@example.org\ndead@example.org: gone@example.org\nhalf@example.org: gone@example.org, known@example.org\n").unwrap();
     let (queue, _replica, system) = usual(|config| {
         config.inbound.recipients_file = Some(recipients);
         config.inbound.aliases_file = Some(aliases);
@@ -33,7 +33,8 @@ async fn files_and_the_database_know_recipients_and_aliases() {
         ("PostMaster@example.org", "250 2.1.5 "),
         ("postmaster@example.com", "550 5.7.1 "),
         ("away@example.org", "450 4.4.0 "),
-        ("loop@example.org", "550 5.1.1 "),
+        ("loop@example.org", "450 4.4.0 "),
+        ("half@example.org", "250 2.1.5 "),
         ("dead@example.org", "550 5.1.1 "),
         ("known@example.com", "550 5.7.1 "),
     ] {
