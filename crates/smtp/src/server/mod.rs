@@ -18,6 +18,7 @@ mod command;
 mod config;
 mod content;
 mod data;
+mod deadline;
 mod deliver_by;
 mod dsn;
 mod eight_bit;

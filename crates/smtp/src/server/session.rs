@@ -1,7 +1,8 @@
-//! The state of one server session, and what drives it: input, time, verdicts. Not responsible for single commands.
+//! The state of one server session, and what drives it: input and verdicts. Not responsible for single commands, nor
+//! for how long a client may take (`deadline`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use mailtier_types::{Reply, Timestamp, reply};
@@ -129,14 +130,14 @@ pub struct ServerSession {
     pub(super) lines: LineTaker,
     line: Vec<u8>,
     question: Option<Question>,
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     eof: bool,
     draining: bool,
     begun: Instant,
     pub(super) now: Instant,
     pub(super) deadline: Instant,
     /// A command was taken since the deadline was set.
-    progressed: bool,
+    pub(super) progressed: bool,
 }
 
 impl ServerSession {
@@ -217,29 +218,6 @@ impl ServerSession {
         self.eof = true;
     }
 
-    /// [`Self::next_timeout`] may have passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
-        if self.asked.is_some() || now < self.deadline {
-            return;
-        }
-        if self.output.is_empty() && self.takes_input() {
-            // RFC 5321 §4.5.3.2.7, §3.8.
-            self.close_with(reply::IDLE_TIMEOUT);
-        } else {
-            // The client does not even take its replies, or the handshake does not end.
-            self.abandon();
-            self.output.clear();
-            self.phase = Phase::Closed;
-        }
-    }
-
-    /// When [`Self::handle_timeout`] wants to be called; never while a question is open.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
-        (self.asked.is_none() && !matches!(self.phase, Phase::Closed)).then_some(self.deadline)
-    }
-
     /// The verdict on the open question.
     pub fn answer(&mut self, verdict: Verdict, now: Instant) {
         self.now = now;
@@ -313,7 +291,7 @@ impl ServerSession {
         self.asked.is_none() && self.input.len() < self.config.limits.input_octets && self.takes_input()
     }
 
-    const fn takes_input(&self) -> bool {
+    pub(super) const fn takes_input(&self) -> bool {
         matches!(self.phase, Phase::Commands | Phase::Content(_) | Phase::Chunk(_) | Phase::Authenticating)
     }
 
@@ -342,30 +320,6 @@ impl ServerSession {
             () if self.config.tls_required && self.tls.is_none() => Missing::Tls,
             () if login_required && !self.authenticated => Missing::Login,
             () => Missing::Nothing,
-        }
-    }
-
-    /// Commands renew the deadline only as a whole: a line that never ends must not keep a session open.
-    fn extend_deadline(&mut self) {
-        if std::mem::take(&mut self.progressed) {
-            self.deadline = self.now + self.waits();
-        }
-    }
-
-    /// How long the client may be silent.
-    fn waits(&self) -> Duration {
-        match self.phase {
-            Phase::Content(_) | Phase::Chunk(_) => self.config.timeouts.content,
-            _ => self.config.timeouts.command,
-        }
-    }
-
-    /// Content renews the deadline by what the slowest client needs for so many octets, and no more: whoever sends one
-    /// octet now and then does not keep a session open.
-    fn credit(&mut self, octets: usize) {
-        if matches!(self.phase, Phase::Content(_) | Phase::Chunk(_)) {
-            let needed = Duration::from_secs(1).mul_f64(octets as f64 / LEAST_CONTENT_OCTETS_PER_SECOND);
-            self.deadline = (self.deadline + needed).min(self.now + self.waits());
         }
     }
 
@@ -555,7 +509,5 @@ impl ServerSession {
     }
 }
 
-/// The slowest client that is served: below any line in use, and enough that sessions cannot be held for nothing.
-const LEAST_CONTENT_OCTETS_PER_SECOND: f64 = 500.0;
 /// What an idle session keeps for its next reply, in octets.
 const KEPT_OUTPUT_OCTETS: usize = 512;
