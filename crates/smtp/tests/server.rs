@@ -605,6 +605,80 @@ fn a_trickle_does_not_hold_a_session() {
 }
 
 #[test]
+fn every_command_has_the_whole_time() {
+    // RFC 5321 section 4.5.3.2.7, whether the driver is asked anything or not.
+    let commands: &[&str] = &[
+        "NOOP",
+        "HELP",
+        "RSET",
+        "VRFY a",
+        "FOO",
+        "MAIL FROM:<",
+        "RCPT TO:<b@example.org>",
+        "DATA",
+        "NOOP \u{7}",
+        "AUTH PLAIN",
+        "MAIL FROM:<a@example.com>",
+        "NOOP",
+        "DATA",
+        "RCPT TO:<b@example.com>",
+        "RCPT TO:<b@example.org>",
+        "BDAT 0",
+        "NOOP",
+        "RCPT TO:<b@example.org>",
+        "BDAT 0",
+        "RSET",
+        "BDAT 0",
+        "EHLO c.example",
+        "QUIT",
+    ];
+    let patience = Duration::from_secs(12);
+    let mut config = ServerConfig::new("mx.example.org");
+    (config.timeouts.command, config.timeouts.content) = (patience, Duration::from_secs(40));
+    let mut driver = Driver::new(config);
+    driver.feed(b"EHLO c.example\r\n", || usize::MAX);
+    for command in commands {
+        driver.now += patience - Duration::from_millis(1500);
+        driver.session.handle_timeout(driver.now);
+        driver.run();
+        driver.said.clear();
+        driver.feed(format!("{command}\r\n").as_bytes(), || usize::MAX);
+        assert!(!driver.said.is_empty() && !driver.said.starts_with(b"421 "), "{command}");
+        assert!(*command == "QUIT" || driver.session.next_timeout() == Some(driver.now + patience), "{command}");
+    }
+}
+
+#[test]
+fn what_follows_content_has_the_whole_time() {
+    let (command, content) = (Duration::from_secs(300), Duration::from_secs(600));
+    for (said, is_chunk) in [
+        ("DATA\r\na\nb\r\n.\r\n", false),
+        ("BDAT 3\r\na\nb", true),
+        ("BDAT 5\r\nabcde", true),
+        ("BDAT 5 LAST\r\nabcde", true),
+    ] {
+        let mut config = ServerConfig::new("mx.example.org");
+        config.timeouts.content = content;
+        let mut driver = addressed(config);
+        let (head, rest) = said.split_once("\r\n").unwrap();
+        driver.now += command / 2;
+        driver.feed(format!("{head}\r\n").as_bytes(), || usize::MAX);
+        assert_eq!(driver.session.next_timeout(), Some(driver.now + content), "{said:?}: content is awaited");
+        driver.now += content / 2;
+        driver.feed(rest.as_bytes(), || usize::MAX);
+        assert_eq!(driver.session.next_timeout(), Some(driver.now + command), "{said:?}: a command is awaited");
+        if is_chunk {
+            // What is swallowed, too.
+            driver.feed(b"RSET\r\nBDAT 3\r\n", || usize::MAX);
+            assert_eq!(driver.session.next_timeout(), Some(driver.now + content), "{said:?}");
+            driver.now += content / 2;
+            driver.feed(b"abc", || usize::MAX);
+            assert_eq!(driver.session.next_timeout(), Some(driver.now + command), "{said:?}");
+        }
+    }
+}
+
+#[test]
 fn a_million_recipients_cost_nothing_but_their_replies() {
     let mut driver = addressed(ServerConfig { max_recipients: 100, ..ServerConfig::new("mx.example.org") });
     let group = b"RCPT TO:<b@example.org>\r\n".repeat(1000);

@@ -36,6 +36,7 @@ impl ServerSession {
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.content.is_none());
         let ask = admitted.is_ok() && is_first;
         self.phase = Phase::Chunk(Chunk { remaining, last, refusal: admitted.err(), swallowed_bytes: 0 });
+        self.renew_deadline();
         if ask {
             self.ask(Question::Data, Asked::Chunk);
         }
@@ -70,6 +71,7 @@ impl ServerSession {
         if chunk.remaining == 0 {
             let (last, refusal) = (chunk.last, chunk.refusal.take());
             self.phase = Phase::Commands;
+            self.renew_deadline();
             return self.chunk_ended(last, refusal);
         }
         let content = self.transaction.as_mut().and_then(|transaction| transaction.content.as_mut());

@@ -26,12 +26,14 @@ impl ServerSession {
             let config = &self.config;
             let content = Content::dotted(config.lines, config.max_message_bytes, config.limits.content_line_octets);
             self.phase = Phase::Content(content);
+            self.renew_deadline();
         }
     }
 
     /// The end of data was taken off the input.
     pub(super) fn end_of_data(&mut self, fault: Option<Fault>, size_bytes: u64) {
         self.phase = Phase::Commands;
+        self.renew_deadline();
         // The reply is what a client's responsibility for a message hangs on (RFC 1047): it does not wait.
         self.at_once = true;
         match fault {

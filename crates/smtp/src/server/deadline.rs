@@ -34,11 +34,10 @@ impl ServerSession {
         (self.asked.is_none() && !matches!(self.phase, Phase::Closed)).then_some(self.deadline)
     }
 
-    /// Commands renew the deadline only as a whole: a line that never ends must not keep a session open.
-    pub(super) fn extend_deadline(&mut self) {
-        if std::mem::take(&mut self.progressed) {
-            self.deadline = self.now + self.waits();
-        }
+    /// Something is over, and what comes next has the whole time. Commands renew the deadline only as a whole: a line
+    /// that never ends must not keep a session open.
+    pub(super) fn renew_deadline(&mut self) {
+        self.deadline = self.now + self.waits();
     }
 
     /// How long the client may be silent.

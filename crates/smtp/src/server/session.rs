@@ -136,8 +136,6 @@ pub struct ServerSession {
     begun: Instant,
     pub(super) now: Instant,
     pub(super) deadline: Instant,
-    /// A command was taken since the deadline was set.
-    pub(super) progressed: bool,
 }
 
 impl ServerSession {
@@ -172,7 +170,6 @@ impl ServerSession {
             begun: now,
             now,
             deadline,
-            progressed: false,
         };
         session.adjust_line_limit();
         session
@@ -206,7 +203,6 @@ impl ServerSession {
             Phase::Upgrading { .. } => self.phase = Phase::Closed,
             Phase::Closing | Phase::Closed => {}
             Phase::Commands | Phase::Content(_) | Phase::Chunk(_) | Phase::Authenticating => {
-                self.extend_deadline();
                 self.credit(data.len());
                 self.input.extend_from_slice(data);
             }
@@ -221,8 +217,7 @@ impl ServerSession {
     /// The verdict on the open question.
     pub fn answer(&mut self, verdict: Verdict, now: Instant) {
         self.now = now;
-        self.progressed = true;
-        self.extend_deadline();
+        self.renew_deadline();
         match self.asked.take() {
             Some(Asked::Connect) => self.connect_answered(verdict),
             Some(Asked::Hello { extended }) => self.hello_answered(extended, verdict),
@@ -242,8 +237,7 @@ impl ServerSession {
     /// The handshake is done: everything said before is forgotten (RFC 3207 §4.2).
     pub fn handle_tls(&mut self, info: &TlsInfo, now: Instant) {
         self.now = now;
-        self.progressed = true;
-        self.extend_deadline();
+        self.renew_deadline();
         self.upgraded(info);
     }
 
@@ -360,7 +354,9 @@ impl ServerSession {
         }
         let mut line = std::mem::take(&mut self.line);
         let taken = self.lines.take(&mut self.input, &mut line);
-        self.progressed |= taken != Taken::Nothing;
+        if taken != Taken::Nothing {
+            self.renew_deadline();
+        }
         let waiting = match taken {
             Taken::Nothing => Some(self.out_of_input()),
             Taken::Line => {
