@@ -364,7 +364,9 @@ fn dots_come_off_and_nothing_else_changes() {
 #[test]
 fn a_flood_of_commands_is_answered_in_small_pieces() {
     let now = Driver::new(ServerConfig::new("x")).now;
-    let mut session = ServerSession::new(Arc::new(ServerConfig::new("mx.example.org")), Connection::default(), now);
+    let mut config = ServerConfig::new("mx.example.org");
+    config.limits.junk_commands = u32::MAX;
+    let mut session = ServerSession::new(Arc::new(config), Connection::default(), now);
     assert_eq!(session.poll(), ServerAction::Ask(Question::Connect));
     session.answer(Verdict::Accept, now);
     let flood = b"RSET\r\n".repeat(100_000);
@@ -676,6 +678,49 @@ fn what_follows_content_has_the_whole_time() {
             assert_eq!(driver.session.next_timeout(), Some(driver.now + command), "{said:?}");
         }
     }
+}
+
+#[test]
+fn what_leads_to_nothing_does_not_hold_a_session() {
+    let (in_transaction, message) = ("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n", "DATA\r\nx\r\n.\r\n");
+    for (before, repeated) in [
+        ("", "NOOP\r\n"),
+        ("", "RSET\r\n"),
+        ("", "HELP\r\n"),
+        ("", "VRFY user\r\n"),
+        ("", "ETRN x.example.org\r\n"),
+        ("", "EHLO c.example\r\n"),
+        ("", "HELO c.example\r\n"),
+        ("", "MAIL FROM:<a@example.com>\r\nRSET\r\n"),
+        (in_transaction, "NOOP\r\n"),
+        (in_transaction, "BDAT 0\r\n"),
+    ] {
+        let mut config = ServerConfig::new("mx.example.org");
+        config.extensions = config.extensions.with(Extension::Vrfy).with(Extension::Etrn);
+        let mut driver = Driver::new(config);
+        driver.feed(format!("EHLO c.example\r\n{before}").as_bytes(), || usize::MAX);
+        let mut said = 0;
+        while driver.open && said < 1000 {
+            driver.said.clear();
+            driver.feed(repeated.as_bytes(), || usize::MAX);
+            said += 1;
+        }
+        // One EHLO was said before, and the last reply is the session's.
+        assert_eq!(said, 119, "{repeated:?}");
+        let lines = repeated.lines().count();
+        let said = String::from_utf8_lossy(&driver.said).into_owned();
+        assert_eq!(said.lines().count(), lines, "{repeated:?}: one reply for each command");
+        assert_eq!(said.lines().last(), Some("421 4.7.0 Too many errors"), "{repeated:?}");
+    }
+    // Whoever sends mail may look now and then whether we live, and say RSET as often as it likes to be sure.
+    let mut driver = Driver::new(ServerConfig::new("mx.example.org"));
+    driver.feed(b"EHLO c.example\r\n", || usize::MAX);
+    for _ in 0..100 {
+        driver.feed(&b"NOOP\r\n".repeat(90), || usize::MAX);
+        driver.feed(format!("RSET\r\n{in_transaction}{message}").as_bytes(), || usize::MAX);
+    }
+    assert!(driver.open);
+    assert_eq!(driver.accepted.len(), 100);
 }
 
 #[test]

@@ -32,6 +32,9 @@ impl ServerSession {
         }
         // Without its size nobody knows where the chunk ends: what follows cannot be told from commands.
         let Some((remaining, last)) = parse(arguments) else { return self.close_with(reply::SYNTAX) };
+        if remaining == 0 && !last && self.junk_ends_session() {
+            return;
+        }
         self.at_once = last;
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.content.is_none());
         let ask = admitted.is_ok() && is_first;

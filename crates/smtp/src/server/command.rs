@@ -58,6 +58,22 @@ impl Verb {
     pub(super) const fn is_answered_at_once(self) -> bool {
         !matches!(self, Self::Mail | Self::Rcpt | Self::Rset | Self::Bdat)
     }
+
+    /// Whether it leads to nothing by itself, be it obeyed or not: see [`super::ServerLimits::junk_commands`].
+    pub(super) const fn is_junk(self) -> bool {
+        matches!(
+            self,
+            Self::Ehlo
+                | Self::Helo
+                | Self::Lhlo
+                | Self::Rset
+                | Self::Noop
+                | Self::Vrfy
+                | Self::Expn
+                | Self::Help
+                | Self::Etrn
+        )
+    }
 }
 
 /// Names and their commands. HTTP's methods are those a cross-protocol request can begin with.

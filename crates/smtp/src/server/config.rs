@@ -155,6 +155,11 @@ pub struct ServerLimits {
     pub input_octets: usize,
     /// Refusals (5xx) since the last accepted message before the session is closed.
     pub errors: u32,
+    /// Commands since the last accepted message that lead to nothing: EHLO, HELO, LHLO, RSET, NOOP, HELP, VRFY, EXPN, ETRN
+    /// and empty chunks. Each beyond them counts as an error, so that nobody holds a session with them for ever. As many
+    /// as Postfix allows (`smtpd_junk_command_limit`): clients that say NOOP to keep a connection, or RSET between
+    /// messages, never get there.
+    pub junk_commands: u32,
 }
 
 impl ServerLimits {
@@ -164,6 +169,7 @@ impl ServerLimits {
         content_line_octets: 1000,
         input_octets: 65_536,
         errors: 20,
+        junk_commands: 100,
     };
 }
 

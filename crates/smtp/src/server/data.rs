@@ -47,7 +47,7 @@ impl ServerSession {
 
     pub(super) fn end_of_data_answered(&mut self, verdict: Verdict) {
         if self.heed_for_recipients(verdict) {
-            self.errors = 0;
+            (self.errors, self.junk) = (0, 0);
         }
         // RFC 5321 §4.1.1.4: whatever the reply, the transaction is over. The driver knows, it has just decided.
         self.transaction = None;

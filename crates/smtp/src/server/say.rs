@@ -18,13 +18,27 @@ impl ServerSession {
     /// A refusal. Permanent ones are counted, and too many of them end the session.
     pub(super) fn refuse(&mut self, reply: Reply) {
         self.say(&reply);
-        if !reply.is_permanent() {
-            return;
+        if reply.is_permanent() {
+            self.count_error();
         }
+    }
+
+    /// An error more. Too many of them end the session.
+    pub(super) fn count_error(&mut self) {
         self.errors = self.errors.saturating_add(1);
         if self.errors >= self.config.limits.errors {
             self.close_with(reply::TOO_MANY_ERRORS);
         }
+    }
+
+    /// One more command that leads to nothing: beyond their limit they are errors. Where it is one too many the session
+    /// ends, and its 421 is the command's reply.
+    pub(super) fn junk_ends_session(&mut self) -> bool {
+        self.junk = self.junk.saturating_add(1);
+        if self.junk > self.config.limits.junk_commands {
+            self.count_error();
+        }
+        matches!(self.phase, Phase::Closing)
     }
 
     /// The last reply of the session. Whatever the client has sent beyond it is not looked at.

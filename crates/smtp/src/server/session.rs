@@ -117,6 +117,8 @@ pub struct ServerSession {
     /// Transactions begun.
     pub(super) transactions: usize,
     pub(super) errors: u32,
+    /// Commands that led to nothing, since the last accepted message.
+    pub(super) junk: u32,
     /// So many commands more may be out of sequence for no fault of their own: MAIL, before them, was refused.
     pub(super) excused: usize,
     pub(super) input: BytesMut,
@@ -155,6 +157,7 @@ impl ServerSession {
             transaction: None,
             transactions: 0,
             errors: 0,
+            junk: 0,
             excused: 0,
             input: BytesMut::new(),
             output: Vec::new(),
@@ -418,6 +421,9 @@ impl ServerSession {
         }
         if !is_of_transaction {
             self.excused = 0;
+        }
+        if verb.is_junk() && self.junk_ends_session() {
+            return;
         }
         self.carry_out(verb, arguments);
     }
