@@ -14,7 +14,7 @@ use mailtier_smtp::{
     ChannelBindings, ClientAttribute, ClientCertificate, Connection, Extension, LinePolicy, Protocol, Question,
     SaslOffer, ServerAction, ServerConfig, ServerSession, TlsInfo, Verdict,
 };
-use mailtier_types::{SaslMechanism, Timestamp, reply};
+use mailtier_types::{Reply, SaslMechanism, Timestamp, reply};
 
 /// Drives an engine as a server would: answers its questions, collects what it says and accepts.
 struct Driver {
@@ -27,6 +27,8 @@ struct Driver {
     open: bool,
     /// Content arrives as it was sent.
     exact: bool,
+    /// What logins that fail are told.
+    refused_login: Reply,
 }
 
 impl Driver {
@@ -48,6 +50,7 @@ impl Driver {
             events: Vec::new(),
             open: true,
             exact,
+            refused_login: reply::LOGIN_FAILED,
         };
         driver.run();
         driver
@@ -148,7 +151,7 @@ impl Driver {
     }
 
     fn log_in(&mut self, response: &[u8]) -> Verdict {
-        if response == b"user\0secret" { Verdict::Accept } else { Verdict::Reject(reply::LOGIN_FAILED) }
+        if response == b"user\0secret" { Verdict::Accept } else { Verdict::Reject(self.refused_login.clone()) }
     }
 
     /// Feeds in pieces, each as long as `length` says.
@@ -721,6 +724,32 @@ fn what_leads_to_nothing_does_not_hold_a_session() {
     }
     assert!(driver.open);
     assert_eq!(driver.accepted.len(), 100);
+}
+
+#[test]
+fn logins_are_not_tried_without_end_whatever_they_fail_of() {
+    for (refusal, first) in [
+        (reply::LOGIN_FAILED, "AUTH PLAIN eA=="),
+        (reply::LOGINS_LIMITED, "AUTH PLAIN eA=="),
+        (reply::LOGIN_UNAVAILABLE, "AUTH PLAIN eA=="),
+        (reply::LOGINS_LIMITED, "AUTH PLAIN\r\neA=="),
+        (reply::LOGIN_FAILED, "AUTH PLAIN\r\n*"),
+        (reply::LOGIN_FAILED, "AUTH PLAIN\r\n?"),
+        (reply::LOGIN_FAILED, "AUTH PLAIN ?"),
+        (reply::LOGIN_FAILED, "AUTH NONE"),
+    ] {
+        let sasl = Some(SaslOffer { mechanisms: vec![SaslMechanism::Plain], in_clear: true, required: false });
+        let mut driver = Driver::new(ServerConfig { sasl, ..ServerConfig::new("mx.example.org") });
+        driver.refused_login = refusal;
+        driver.feed(b"EHLO c.example\r\n", || usize::MAX);
+        let mut tried = 0;
+        while driver.open && tried < 100 {
+            driver.feed(format!("{first}\r\n").as_bytes(), || usize::MAX);
+            tried += 1;
+        }
+        assert_eq!(tried, 20, "{first:?} {}", String::from_utf8_lossy(&driver.said));
+        assert!(driver.said.ends_with(b"421 4.7.0 Too many errors\r\n"), "{first:?}");
+    }
 }
 
 #[test]

@@ -133,6 +133,7 @@ async fn in_tls_a_login_can_be_bound_to_the_connection() {
 async fn a_user_has_so_many_sessions_and_messages() {
     let (_queue, _replica, system) = submission(|config| {
         config.inbound.user_sessions = 1;
+        config.inbound.max_errors = u32::MAX;
         config.inbound.user_messages_per_hour = 2;
         config.inbound.user_recipients_per_hour = 3;
     })
@@ -169,8 +170,11 @@ fn with_sessions(id: i32, sessions: u32) -> TenantConfig {
 
 #[tokio::test]
 async fn a_tenant_has_so_many_sessions_of_its_users() {
-    let (_queue, _replica, system) =
-        submission(|config| config.inbound.tenants = vec![with_sessions(USERS_TENANT, 1)]).await;
+    let (_queue, _replica, system) = submission(|config| {
+        config.inbound.max_errors = u32::MAX;
+        config.inbound.tenants = vec![with_sessions(USERS_TENANT, 1)];
+    })
+    .await;
     let (mut one, mut other) = (system.client().await, system.client().await);
     assert!(one.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
     assert_eq!(other.say(&plain(USER, PASSWORD)).await, "454 4.7.0 Too many sessions of this tenant");

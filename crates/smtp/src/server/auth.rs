@@ -84,12 +84,22 @@ impl ServerSession {
     }
 
     pub(super) fn sasl_answered(&mut self, verdict: Verdict) {
-        if let Verdict::Challenge(challenge) = verdict {
-            self.say(&reply::CHALLENGE.with_text(STANDARD.encode(challenge)));
-            self.phase = Phase::Authenticating;
-        } else if self.heed(verdict, &reply::AUTHENTICATED) {
-            self.authenticated = true;
-            self.adjust_line_limit();
+        match verdict {
+            Verdict::Challenge(challenge) => {
+                self.say(&reply::CHALLENGE.with_text(STANDARD.encode(challenge)));
+                self.phase = Phase::Authenticating;
+            }
+            // Whoever guesses is told that he has guessed too much, too: that must not be free.
+            Verdict::Reject(reply) if !reply.is_permanent() => {
+                self.say(&reply);
+                self.count_error();
+            }
+            verdict => {
+                if self.heed(verdict, &reply::AUTHENTICATED) {
+                    self.authenticated = true;
+                    self.adjust_line_limit();
+                }
+            }
         }
     }
 

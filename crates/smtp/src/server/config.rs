@@ -153,7 +153,7 @@ pub struct ServerLimits {
     pub content_line_octets: usize,
     /// Input kept while a question is open, in octets; beyond it [`super::ServerSession::wants_input`] says no.
     pub input_octets: usize,
-    /// Refusals (5xx) since the last accepted message before the session is closed.
+    /// Refusals (5xx), and logins that failed of whatever, since the last accepted message before the session is closed.
     pub errors: u32,
     /// Commands since the last accepted message that lead to nothing: EHLO, HELO, LHLO, RSET, NOOP, HELP, VRFY, EXPN, ETRN
     /// and empty chunks. Each beyond them counts as an error, so that nobody holds a session with them for ever. As many

@@ -15,7 +15,7 @@ impl ServerSession {
         self.flush |= self.at_once || self.output.len() >= GATHERED_OUTPUT_OCTETS;
     }
 
-    /// A refusal. Permanent ones are counted, and too many of them end the session.
+    /// A refusal. Permanent ones are counted.
     pub(super) fn refuse(&mut self, reply: Reply) {
         self.say(&reply);
         if reply.is_permanent() {
