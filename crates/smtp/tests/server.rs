@@ -29,6 +29,8 @@ struct Driver {
     exact: bool,
     /// What logins that fail are told.
     refused_login: Reply,
+    /// What content is told that is announced.
+    refused_data: Option<Reply>,
 }
 
 impl Driver {
@@ -51,6 +53,7 @@ impl Driver {
             open: true,
             exact,
             refused_login: reply::LOGIN_FAILED,
+            refused_data: None,
         };
         driver.run();
         driver
@@ -114,6 +117,7 @@ impl Driver {
             Question::Rcpt(rcpt) if !rcpt.mailbox.domain_str().ends_with(dialogue::RELAY_DOMAIN) => {
                 Verdict::Reject(reply::RELAY_DENIED)
             }
+            Question::Data => self.refused_data.clone().map_or(Verdict::Accept, Verdict::Reject),
             Question::SaslStart(mechanism, initial) => self.login(mechanism, initial.map(|data| data.0)),
             Question::SaslResponse(response) => self.log_in(&response.0),
             Question::Verify(address) if address == "user" => {
@@ -749,6 +753,36 @@ fn logins_are_not_tried_without_end_whatever_they_fail_of() {
         }
         assert_eq!(tried, 20, "{first:?} {}", String::from_utf8_lossy(&driver.said));
         assert!(driver.said.ends_with(b"421 4.7.0 Too many errors\r\n"), "{first:?}");
+    }
+}
+
+#[test]
+fn in_lmtp_the_last_chunk_is_answered_for_each_recipient_and_all_else_once() {
+    let refusal = reply::QUEUE_UNAVAILABLE;
+    for (protocol, content, replies) in [
+        (Protocol::Lmtp, "BDAT 1 LAST\r\nx", 3),
+        (Protocol::Lmtp, "BDAT 0 LAST\r\n", 3),
+        // RFC 2033 section 4.3: only the last chunk stands for the end of data.
+        (Protocol::Lmtp, "BDAT 1\r\nx", 1),
+        // RFC 2033 section 4.2: only the end of data is answered for each.
+        (Protocol::Lmtp, "DATA\r\n", 1),
+        (Protocol::Smtp, "BDAT 1 LAST\r\nx", 1),
+    ] {
+        let mut driver = Driver::new(ServerConfig { protocol, ..ServerConfig::new("mx.example.org") });
+        driver.refused_data = Some(refusal.clone());
+        let hello = if protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
+        let rcpt = "RCPT TO:<a@example.org>\r\n";
+        driver.feed(
+            format!("{hello} c\r\nMAIL FROM:<>\r\n{rcpt}RCPT TO:<a@example.com>\r\n{rcpt}{rcpt}").as_bytes(),
+            || usize::MAX,
+        );
+        driver.said.clear();
+        driver.feed(content.as_bytes(), || 1);
+        let expected = format!("{refusal}\r\n").repeat(replies);
+        assert_eq!(String::from_utf8_lossy(&driver.said), expected, "{protocol:?} {content:?}");
+        driver.said.clear();
+        driver.feed(b"NOOP\r\n", || usize::MAX);
+        assert_eq!(driver.said, b"250 2.0.0 OK\r\n");
     }
 }
 

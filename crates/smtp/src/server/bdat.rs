@@ -4,6 +4,7 @@ use bytes::Buf as _;
 use mailtier_types::{Reply, reply};
 
 use super::action::BodyType;
+use super::config::Protocol;
 use super::content::{Content, Fault, Lines, Step};
 use super::extension::Extension;
 use super::session::{Asked, Phase};
@@ -17,6 +18,8 @@ pub(super) struct Chunk {
     last: bool,
     /// What is said at its end; till then it is swallowed, since what it holds are not commands.
     refusal: Option<Reply>,
+    /// How many recipients are told so.
+    recipients: usize,
     /// Octets swallowed without being looked at.
     swallowed_bytes: u64,
 }
@@ -38,7 +41,8 @@ impl ServerSession {
         self.at_once = last;
         let is_first = self.transaction.as_ref().is_some_and(|transaction| transaction.content.is_none());
         let ask = admitted.is_ok() && is_first;
-        self.phase = Phase::Chunk(Chunk { remaining, last, refusal: admitted.err(), swallowed_bytes: 0 });
+        let refusal = admitted.err();
+        self.phase = Phase::Chunk(Chunk { remaining, last, refusal, recipients: 1, swallowed_bytes: 0 });
         self.renew_deadline();
         if ask {
             self.ask(Question::Data, Asked::Chunk);
@@ -61,6 +65,13 @@ impl ServerSession {
             }
             Verdict::Reject(reply) => {
                 chunk.refusal = Some(reply);
+                // RFC 2033 §4.3: the last chunk is answered as the end of data is.
+                if chunk.last
+                    && self.config.protocol == Protocol::Lmtp
+                    && let Some(transaction) = &self.transaction
+                {
+                    chunk.recipients = transaction.recipients;
+                }
                 // RFC 3030 §2: after a refusal the transaction cannot go on.
                 self.abandon();
             }
@@ -72,10 +83,15 @@ impl ServerSession {
     pub(super) fn poll_chunk(&mut self) -> Option<ServerAction> {
         let Phase::Chunk(chunk) = &mut self.phase else { return None };
         if chunk.remaining == 0 {
-            let (last, refusal) = (chunk.last, chunk.refusal.take());
+            let (last, recipients, refusal) = (chunk.last, chunk.recipients, chunk.refusal.take());
             self.phase = Phase::Commands;
             self.renew_deadline();
-            return self.chunk_ended(last, refusal);
+            if let Some(refusal) = refusal {
+                self.say_for_others(&refusal, recipients);
+                self.refuse_or_excuse(refusal);
+                return None;
+            }
+            return self.chunk_ended(last);
         }
         let content = self.transaction.as_mut().and_then(|transaction| transaction.content.as_mut());
         let (step, octets) = match content {
@@ -103,11 +119,7 @@ impl ServerSession {
     }
 
     /// What is said after a chunk. The action is content that only its end made known.
-    fn chunk_ended(&mut self, last: bool, refusal: Option<Reply>) -> Option<ServerAction> {
-        if let Some(refusal) = refusal {
-            self.refuse_or_excuse(refusal);
-            return None;
-        }
+    fn chunk_ended(&mut self, last: bool) -> Option<ServerAction> {
         let content = self.transaction.as_mut().and_then(|transaction| transaction.content.as_mut())?;
         if !last && content.fault().is_none() {
             self.say(&reply::CHUNK_TAKEN);

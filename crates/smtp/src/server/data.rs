@@ -1,6 +1,6 @@
 //! DATA and the end of data (RFC 5321 §4.1.1.4). Not responsible for the content in between.
 
-use mailtier_types::reply;
+use mailtier_types::{Reply, reply};
 
 use super::action::BodyType;
 use super::config::Protocol;
@@ -55,17 +55,22 @@ impl ServerSession {
 
     /// One reply, or in LMTP one for each recipient, which here all mean the same (RFC 2033 §4.2).
     fn heed_for_recipients(&mut self, verdict: Verdict) -> bool {
-        let recipients = self.transaction.as_ref().map_or(1, |transaction| transaction.recipients);
         if self.config.protocol == Protocol::Lmtp {
+            let recipients = self.transaction.as_ref().map_or(1, |transaction| transaction.recipients);
             let each = match &verdict {
                 Verdict::AcceptWith(reply) if reply.is_positive() => reply.clone(),
                 Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Challenge(_) => reply::QUEUED,
                 Verdict::Reject(reply) | Verdict::RejectAndClose(reply) => reply.clone(),
             };
-            (1..recipients).for_each(|_| self.say(&each));
+            self.say_for_others(&each, recipients);
         }
         // The driver has decided what becomes of the message: nothing is left for it to forget.
         self.transaction = None;
         self.heed(verdict, &reply::QUEUED)
+    }
+
+    /// What the recipients but one are told in LMTP, where each has a reply of its own.
+    pub(super) fn say_for_others(&mut self, reply: &Reply, recipients: usize) {
+        (1..recipients).for_each(|_| self.say(reply));
     }
 }
