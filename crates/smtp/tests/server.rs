@@ -787,6 +787,48 @@ fn in_lmtp_the_last_chunk_is_answered_for_each_recipient_and_all_else_once() {
 }
 
 #[test]
+fn every_chunk_whose_size_is_not_known_ends_the_session() {
+    let spaces = " ".repeat(20_000);
+    for (before, line) in [
+        ("", format!("BDAT 26 LAST{spaces}")),
+        ("", format!("bdat{spaces}26 LAST")),
+        ("", format!("BDAT 26 LAST{}", " ".repeat(4096 - 13))),
+        ("", format!("BDAT {}", "9".repeat(20_000))),
+        ("NOOP\r\n", format!("BDAT 26 LAST{spaces}")),
+        ("", "BDAT".to_owned()),
+        ("", "BDAT,26 LAST".to_owned()),
+        ("", "BDAT-26 26 LAST".to_owned()),
+        ("", "BDAT\u{a0}26 LAST".to_owned()),
+        ("", "BDAT 26 LAST x".to_owned()),
+        ("", "BDAT\t26 LAST".to_owned()),
+    ] {
+        for (sasl, step) in [(false, usize::MAX), (false, 1), (true, usize::MAX), (true, 4096), (true, 1)] {
+            let sasl =
+                sasl.then(|| SaslOffer { mechanisms: vec![SaslMechanism::Plain], in_clear: true, required: false });
+            let mut driver = addressed(ServerConfig { sasl, ..ServerConfig::new("mx.example.org") });
+            driver.feed(format!("{before}{line}\r\nRSET\r\nMAIL FROM:<evil@a.b>\r\n").as_bytes(), || step);
+            let place = format!(
+                "{before:?} {:?} by {step}: {}",
+                &line[..line.len().min(20)],
+                String::from_utf8_lossy(&driver.said)
+            );
+            assert!(!driver.open, "{place}");
+            assert_eq!(
+                driver.said.iter().filter(|octet| **octet == b'\n').count(),
+                1 + before.lines().count(),
+                "{place}"
+            );
+        }
+    }
+    // Other lines that are too long are refused and no more.
+    for line in ["BDATA 1", "BDA", "NOOP BDAT"] {
+        let mut driver = addressed(ServerConfig::new("mx.example.org"));
+        driver.feed(format!("{line}{spaces}\r\n").as_bytes(), || 7);
+        assert!(driver.open && driver.said == b"500 5.5.6 Line too long\r\n", "{line}");
+    }
+}
+
+#[test]
 fn a_million_recipients_cost_nothing_but_their_replies() {
     let mut driver = addressed(ServerConfig { max_recipients: 100, ..ServerConfig::new("mx.example.org") });
     let group = b"RCPT TO:<b@example.org>\r\n".repeat(1000);

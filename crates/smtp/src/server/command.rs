@@ -115,7 +115,11 @@ pub(super) fn split(line: &str) -> (Verb, &str) {
     let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
     let verb =
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Verb::Unknown, |(_, verb)| *verb);
-    (verb, arguments)
+    match verb {
+        // A BDAT whose size cannot be read, since something else stands there: what follows must not be taken for commands.
+        Verb::Unknown if begins_chunk(line.as_bytes()) => (Verb::Bdat, line),
+        verb => (verb, arguments),
+    }
 }
 
 /// Whether a line that is not legible as a whole is a BDAT.
@@ -131,6 +135,8 @@ mod tests {
     #[test]
     fn names_in_any_case_and_only_whole_ones() {
         assert_eq!(split("mail FROM:<>  "), (Verb::Mail, "FROM:<>"));
+        assert_eq!(split("BDAT-5 10"), (Verb::Bdat, "BDAT-5 10"));
+        assert_eq!(split("BDATA 5").0, Verb::Unknown);
         assert_eq!(split("Quit"), (Verb::Quit, ""));
         assert_eq!(split("DATAX"), (Verb::Unknown, ""));
         assert_eq!(split("GET / HTTP/1.1"), (Verb::Foreign, "/ HTTP/1.1"));

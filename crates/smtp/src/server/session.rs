@@ -367,8 +367,7 @@ impl ServerSession {
                 None
             }
             Taken::TooLong => {
-                self.leave_login();
-                self.refuse(reply::LINE_TOO_LONG);
+                self.refuse_illegible(&line, reply::LINE_TOO_LONG);
                 None
             }
             Taken::Endless => {
@@ -400,7 +399,7 @@ impl ServerSession {
         let (verb, arguments) = command::split(line);
         let is_login = verb == Verb::Auth;
         if !is_login && line.len() + 2 > self.config.limits.command_line_octets {
-            return self.refuse(reply::LINE_TOO_LONG);
+            return self.refuse_illegible(line.as_bytes(), reply::LINE_TOO_LONG);
         }
         self.at_once = verb.is_answered_at_once();
         let is_of_transaction = matches!(verb, Verb::Rcpt | Verb::Data | Verb::Bdat);
@@ -458,7 +457,7 @@ impl ServerSession {
         }
     }
 
-    /// A line with octets that no command has. What follows a BDAT without its size cannot be told from commands.
+    /// A line with octets that no command has, or too many. What follows a BDAT without its size cannot be told from commands.
     fn refuse_illegible(&mut self, line: &[u8], reply: Reply) {
         if matches!(self.phase, Phase::Commands) && command::begins_chunk(line) {
             return self.close_with(reply);

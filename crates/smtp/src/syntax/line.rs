@@ -11,7 +11,7 @@ pub(crate) enum Taken {
     Nothing,
     /// A line within its limit; it was copied out without its CRLF.
     Line,
-    /// A line beyond its limit; it was dropped.
+    /// A line beyond its limit; it was dropped, but for its first [`BEGINNING_OCTETS`].
     TooLong,
     /// The same by so much that its end is not waited for.
     Endless,
@@ -22,12 +22,17 @@ pub(crate) enum Taken {
 /// What is read of a line beyond its limit before its sender is not listened to any longer, in octets.
 const MAX_DROPPED_OCTETS: usize = 1024 * 1024;
 
+/// What is kept of a line beyond its limit, in octets: enough to tell which command it is.
+pub(crate) const BEGINNING_OCTETS: usize = 8;
+
 /// Takes lines off a buffer whatever the borders at which it was filled. Keeps at most one line's limit of octets.
 #[derive(Debug)]
 pub(crate) struct LineTaker {
     limit_octets: usize,
     /// What was dropped of the line under way, which is beyond its limit where this is not 0.
     dropped_octets: usize,
+    /// How that line begins.
+    beginning: [u8; BEGINNING_OCTETS],
     /// The last octet dropped was a carriage return.
     dropped_cr: bool,
 }
@@ -35,7 +40,7 @@ pub(crate) struct LineTaker {
 impl LineTaker {
     /// For lines of at most `limit_octets`, CRLF included.
     pub(crate) const fn new(limit_octets: usize) -> Self {
-        Self { limit_octets, dropped_octets: 0, dropped_cr: false }
+        Self { limit_octets, dropped_octets: 0, beginning: [0; BEGINNING_OCTETS], dropped_cr: false }
     }
 
     /// From the next line on.
@@ -43,7 +48,8 @@ impl LineTaker {
         self.limit_octets = limit_octets;
     }
 
-    /// Takes the next line off `input`. `line` is overwritten when there is one.
+    /// Takes the next line off `input`. `line` is overwritten when there is one, and with the beginning of one that is too
+    /// long.
     pub(crate) fn take(&mut self, input: &mut BytesMut, line: &mut Vec<u8>) -> Taken {
         let Some(feed) = memchr(b'\n', input) else {
             return self.drop_overlong(input);
@@ -53,11 +59,18 @@ impl LineTaker {
             Some(octet) => *octet == b'\r',
             None => self.dropped_cr,
         };
+        if self.dropped_octets == 0 {
+            self.keep_beginning(content);
+        }
         let octets = self.dropped_octets.saturating_add(feed);
         let taken = match after_return {
             _ if octets > MAX_DROPPED_OCTETS => Taken::Endless,
             false => Taken::BareLineFeed,
-            true if octets >= self.limit_octets => Taken::TooLong,
+            true if octets >= self.limit_octets => {
+                line.clear();
+                line.extend_from_slice(&self.beginning);
+                Taken::TooLong
+            }
             true => {
                 line.clear();
                 line.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
@@ -70,9 +83,18 @@ impl LineTaker {
         taken
     }
 
+    /// What a line shorter than that lacks is spaces.
+    fn keep_beginning(&mut self, line: &[u8]) {
+        self.beginning = [b' '; BEGINNING_OCTETS];
+        self.beginning.iter_mut().zip(line).for_each(|(kept, octet)| *kept = *octet);
+    }
+
     /// Without a line feed within the limit the line is too long whatever follows, and nothing of it needs keeping.
     fn drop_overlong(&mut self, input: &mut BytesMut) -> Taken {
         if self.dropped_octets > 0 || input.len() >= self.limit_octets {
+            if self.dropped_octets == 0 {
+                self.keep_beginning(input);
+            }
             self.dropped_octets = self.dropped_octets.saturating_add(input.len());
             if let Some(last) = input.last() {
                 self.dropped_cr = *last == b'\r';
@@ -97,6 +119,7 @@ mod tests {
                 match taker.take(&mut input, &mut line) {
                     Taken::Nothing => break,
                     Taken::Line => seen.push(String::from_utf8_lossy(&line).into_owned()),
+                    Taken::TooLong => seen.push(format!("!TooLong {}", String::from_utf8_lossy(&line))),
                     other => seen.push(format!("!{other:?}")),
                 }
             }
@@ -112,7 +135,7 @@ mod tests {
             text.extend_from_slice(b"\r\nNOOP\r\n");
             assert_eq!(taken(&text, step, 10_000), ["!Endless", "NOOP"], "by {step}");
             text.drain(..1);
-            assert_eq!(taken(&text, step, 10_000), ["!TooLong", "NOOP"], "by {step}");
+            assert_eq!(taken(&text, step, 10_000), ["!TooLong xxxxxxxx", "NOOP"], "by {step}");
         }
     }
 
@@ -126,8 +149,8 @@ mod tests {
             (b"a\nb\r\n", vec!["!BareLineFeed", "b"]),
             (b"\nb\r\n", vec!["!BareLineFeed", "b"]),
             (b"12345678\r\nx\r\n", vec!["12345678", "x"]),
-            (b"123456789\r\nx\r\n", vec!["!TooLong", "x"]),
-            (b"1234567890123456789012345\r\nx\r\n", vec!["!TooLong", "x"]),
+            (b"123456789\r\nx\r\n", vec!["!TooLong 12345678", "x"]),
+            (b"1234567890123456789012345\r\nx\r\n", vec!["!TooLong 12345678", "x"]),
             (b"1234567890123456789012345\nx\r\n", vec!["!BareLineFeed", "x"]),
             (b"no end\r", vec![]),
         ] {
