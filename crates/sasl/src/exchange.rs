@@ -90,6 +90,9 @@ pub enum ExchangeError {
     /// Nobody acts for others here.
     #[error("the authorization identity is somebody else's")]
     ForAnother,
+    /// The client needs an extension of the mechanism to be understood (RFC 5802 §5.1, `m`).
+    #[error("an extension of the mechanism is needed that is not known")]
+    UnknownExtension,
     /// A channel binding that this connection does not have.
     #[error("the channel binding is not supported")]
     UnknownBinding,
@@ -303,12 +306,37 @@ mod tests {
             (SaslMechanism::ScramSha256, "p=tls-exporter,,n=u,r=c", ExchangeError::Malformed),
             (SaslMechanism::ScramSha256, "y,,n=u,r=c", ExchangeError::Downgraded),
             (SaslMechanism::ScramSha256, "n,a=other,n=u,r=c", ExchangeError::ForAnother),
-            (SaslMechanism::ScramSha256, "n,,m=x,n=u,r=c", ExchangeError::Malformed),
+            (SaslMechanism::ScramSha256, "n,,m=x,n=u,r=c", ExchangeError::UnknownExtension),
+            (SaslMechanism::ScramSha256, "n,,n=u,r=c,m=x", ExchangeError::UnknownExtension),
+            (SaslMechanism::ScramSha256, "n,,n=u,r=c,x", ExchangeError::Malformed),
+            (SaslMechanism::ScramSha256, "n,,n=u,r=c,1=x", ExchangeError::Malformed),
+            (SaslMechanism::ScramSha256, "n,,n=u,r=c,x=", ExchangeError::Malformed),
             (SaslMechanism::ScramSha256, "n,,n=u=,r=c", ExchangeError::Malformed),
             (SaslMechanism::ScramSha256, "n,,n=u,r=", ExchangeError::Malformed),
             (SaslMechanism::ScramSha256, "n,,n=,r=c", ExchangeError::Malformed),
         ] {
             assert_eq!(new(mechanism).begin(Some(first.as_bytes())), Err(error), "{first}");
+        }
+    }
+
+    #[test]
+    fn scram_that_needs_an_extension_fails() {
+        // RFC 5802 section 5.1: m= fails; what else is not known is optional, and ignored.
+        let last = |between: &str| {
+            let mut exchange = begun(SaslMechanism::ScramSha256);
+            exchange.begin(Some(b"n,,n=u,r=c,x=1")).unwrap();
+            exchange.salted(b"salt", 4096);
+            let proof = STANDARD.encode([0; 32]);
+            let message = format!("c=biws,r=c%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0{between},p={proof}");
+            exchange.respond(message.as_bytes()).map(|step| matches!(step, Step::Check(Check::ScramProof { .. })))
+        };
+        assert_eq!(last(""), Ok(true));
+        assert_eq!(last(",x=1,y=a=b"), Ok(true));
+        for extension in [",m=1", ",m=", ",x=1,m=1"] {
+            assert_eq!(last(extension), Err(ExchangeError::UnknownExtension), "{extension}");
+        }
+        for garbage in [",", ",x", ",x=", ",=1", ",xx=1", ",é=1"] {
+            assert_eq!(last(garbage), Err(ExchangeError::Malformed), "{garbage}");
         }
     }
 

@@ -10,6 +10,10 @@ use crate::prepare::prepare;
 /// The longest nonce a client may choose, in octets.
 const MAX_NONCE_OCTETS: usize = 256;
 
+/// What a message has that is not understood without an extension; there is none yet, and it "MUST cause authentication
+/// failure" (RFC 5802 §5.1).
+const MANDATORY: &str = "m=";
+
 /// The client's first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct First {
@@ -52,12 +56,16 @@ pub(crate) fn first(message: &[u8], plus: bool, bindings: &Bindings) -> Result<F
         (None, "y", false) => Vec::new(),
         _ => return Err(ExchangeError::Malformed),
     };
+    if bare.starts_with(MANDATORY) {
+        return Err(ExchangeError::UnknownExtension);
+    }
     let mut attributes = bare.split(',');
     let name = attributes.next().and_then(|first| first.strip_prefix("n=")).ok_or(ExchangeError::Malformed)?;
     let nonce = attributes.next().and_then(|second| second.strip_prefix("r=")).ok_or(ExchangeError::Malformed)?;
     if nonce.is_empty() || nonce.len() > MAX_NONCE_OCTETS || !nonce.bytes().all(|octet| octet.is_ascii_graphic()) {
         return Err(ExchangeError::Malformed);
     }
+    attributes.try_for_each(extension)?;
     let name = saslname(name)?;
     match authorization.strip_prefix("a=").map(saslname).transpose()? {
         None if !authorization.is_empty() => return Err(ExchangeError::Malformed),
@@ -71,6 +79,21 @@ pub(crate) fn first(message: &[u8], plus: bool, bindings: &Bindings) -> Result<F
         bare: bare.to_owned(),
         nonce: nonce.to_owned(),
     })
+}
+
+/// RFC 5802 §7 `extensions`: those that are not known are ignored, but for one that says that it must not be.
+fn extension(attribute: &str) -> Result<(), ExchangeError> {
+    if attribute.starts_with(MANDATORY) {
+        return Err(ExchangeError::UnknownExtension);
+    }
+    match attribute.split_once('=') {
+        Some((name, value))
+            if name.len() == 1 && name.chars().all(|one| one.is_ascii_alphabetic()) && !value.is_empty() =>
+        {
+            Ok(())
+        }
+        _ => Err(ExchangeError::Malformed),
+    }
 }
 
 /// RFC 5802 §5.1: `=2C` and `=3D` stand for a comma and an equals sign.
@@ -100,6 +123,7 @@ impl Salted {
         let mut attributes = without_proof.split(',');
         let bound = attributes.next().and_then(|first| first.strip_prefix("c=")).ok_or(ExchangeError::Malformed)?;
         let nonce = attributes.next().and_then(|second| second.strip_prefix("r=")).ok_or(ExchangeError::Malformed)?;
+        attributes.try_for_each(extension)?;
         let bound = STANDARD.decode(bound).map_err(|_| ExchangeError::Malformed)?;
         if bound != [self.header.as_bytes(), &self.binding].concat() {
             return Err(ExchangeError::BoundElsewhere);
