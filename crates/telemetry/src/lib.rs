@@ -10,6 +10,7 @@ mod meters;
 mod metric;
 mod setup;
 pub mod spans;
+mod text;
 
 pub use context::traceparent_of;
 pub use logs::check;

@@ -3,10 +3,12 @@
 
 use mailtier_config::{LogFormat, TelemetryConfig};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::setup::TelemetryError;
+use crate::text::TextFields;
 
 /// What strangers can make libraries say at will; a filter of the configuration that names the same goes before it.
 const QUIET: &str = "rustls=error";
@@ -29,12 +31,95 @@ pub(crate) fn layer<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Se
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
+    layer_to(config, std::io::stdout)
+}
+
+fn layer_to<S, W>(config: &TelemetryConfig, output: W) -> Result<Box<dyn Layer<S> + Send + Sync>, TelemetryError>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = filter(config)?.and(filter_fn(|metadata| !metadata.is_span()));
-    let layer = tracing_subscriber::fmt::layer();
+    let layer = tracing_subscriber::fmt::layer().with_writer(output);
     Ok(match config.log_format {
         LogFormat::Json => {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed()
         }
-        LogFormat::Text => layer.with_ansi(false).with_target(false).compact().with_filter(filter).boxed(),
+        LogFormat::Text => {
+            layer.with_ansi(false).with_target(false).compact().fmt_fields(TextFields).with_filter(filter).boxed()
+        }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written without its time.
+    fn written(log_format: LogFormat, say: impl FnOnce()) -> String {
+        let output = Output::default();
+        let to = output.clone();
+        let config = TelemetryConfig { log_format, ..TelemetryConfig::default() };
+        let layer = layer_to(&config, move || to.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        match log_format {
+            LogFormat::Text => text.split_once("Z ").unwrap().1.to_owned(),
+            LogFormat::Json => text,
+        }
+    }
+
+    const FORGED: &str = "x user=\"ceo\" status=\"accepted\"\n\u{9b}2J\u{202e}gro\u{2028}é";
+
+    #[test]
+    fn strangers_cannot_make_a_line_say_what_did_not_happen() {
+        let line = written(LogFormat::Text, || {
+            tracing::info!(client = %"192.0.2.1", helo = %FORGED, user = FORGED, reply = %"550 No", from = %"<a@b.example>", status = "rejected");
+        });
+        let escaped = r#""x user=\"ceo\" status=\"accepted\"\n\u{9b}2J\u{202e}gro\u{2028}é""#;
+        assert_eq!(
+            line,
+            format!(
+                " INFO client=192.0.2.1 helo={escaped} user={escaped} reply=\"550 No\" from=<a@b.example> status=\"rejected\"\n"
+            )
+        );
+        let message = written(LogFormat::Text, || tracing::info!(n = 1, "a library says {}", "\u{1b}[2J\n\u{202e}"));
+        assert_eq!(message, " INFO a library says \\u{1b}[2J\\n\\u{202e} n=1\n");
+        let plain = written(LogFormat::Text, || tracing::warn!(r#type = ?Some(1), left = 2.5, "it's \"so\""));
+        assert_eq!(plain, " WARN it's \"so\" type=Some(1) left=2.5\n");
+    }
+
+    #[test]
+    fn the_causes_of_an_error_are_told() {
+        let error = io::Error::other(TelemetryError::Metrics("no".into()));
+        let error = io::Error::other(error);
+        let line = written(LogFormat::Text, || tracing::info!(error = &error as &dyn std::error::Error));
+        assert_eq!(line, " INFO error=\"metrics cannot be exported: no\"\n");
+    }
+
+    #[test]
+    fn json_is_as_it_was() {
+        let line = written(LogFormat::Json, || tracing::info!(helo = %"a\"b\u{202e}", status = "rejected", "said"));
+        let (_, fields) = line.split_once("\"level\"").unwrap();
+        let expected = ":\"INFO\",\"message\":\"said\",\"helo\":\"a\\\"b\u{202e}\",\"status\":\"rejected\",\"target\":\"mailtier_telemetry::logs::tests\"}\n";
+        assert_eq!(fields, expected);
+    }
 }
