@@ -1,6 +1,7 @@
 //! What is looked at again and again: whether messages could be taken now, and whether the certificate was renewed. Not
 //! responsible for the queue's connections, which look after themselves.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,9 +72,48 @@ pub(crate) struct CertificateKeeper {
 impl CertificateKeeper {
     pub(crate) async fn run(self) {
         while tokio::time::timeout(RELOAD_EVERY, self.end.cancelled()).await.is_err() {
-            if let Err(error) = self.tls.reload() {
-                tracing::warn!(%error, "the certificate cannot be read again, the old one stays");
+            if let Some(error) = self.trouble() {
+                tracing::warn!(error, "the certificate cannot be read again, the old one stays");
             }
         }
+    }
+
+    /// Reads again, and says why that failed: which file it is, and what is wrong with it.
+    fn trouble(&self) -> Option<String> {
+        let error = self.tls.reload().err()?;
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailtier_tls::CertificateFiles;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_renewed_certificate_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["mx.example.org".to_owned()]).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let files = [CertificateFiles { certificate: certificate.clone(), key: key.clone() }];
+        let tls = ServerTls::load(&files, None).unwrap();
+        let keeper = CertificateKeeper { tls, end: CancellationToken::new() };
+        assert_eq!(keeper.trouble(), None);
+        std::fs::remove_file(&key).unwrap();
+        let trouble = keeper.trouble().unwrap();
+        assert!(trouble.contains("key.pem") && trouble.contains("No such file"), "{trouble}");
+        let other = rcgen::generate_simple_self_signed(vec!["mx.example.org".to_owned()]).unwrap();
+        std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+        let trouble = keeper.trouble().unwrap();
+        assert!(trouble.contains("cannot be used: "), "{trouble}");
     }
 }
