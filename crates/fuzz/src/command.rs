@@ -35,7 +35,8 @@ struct Heard {
 }
 
 fn converse(flags: u8, said: &[u8], step: usize, now: Instant) -> Heard {
-    let connection = Connection { xclient: flags & 1 != 0, xforward: flags & 1 != 0, ..Connection::default() };
+    let trusted = [Extension::XClient, Extension::XForward].into_iter().filter(|_| flags & 1 != 0);
+    let connection = Connection { permitted: trusted.collect(), ..Connection::default() };
     let mut session = ServerSession::new(Arc::new(config(flags)), connection, now);
     let (mut heard, mut is_open) = (Heard::default(), settle(&mut session, &mut Heard::default(), now));
     // Whoever speaks on behind STARTTLS is told so, which depends on the borders and must: there a line is sent at a time.

@@ -85,13 +85,11 @@ impl Acceptor {
         let begun = Instant::now();
         // Both are rare and their state is large: a session in clear does not make room for it.
         let Some((stream, ends)) = Box::pin(self.behind_proxy(stream, address)).await else { return };
-        let (address, is_named) = (ends.client, ends.is_named);
         let Some(connection) = Box::pin(self.secured(stream, &ends)).await else { return };
         let peer = Peer::new(Arc::clone(&self.listener), ends, connection.tls().cloned());
         let facts = Connection {
             opened_at: Timestamp::from_system(SystemTime::now()),
-            xclient: is_named && holds(&self.shared.proxies.xclient, address.ip()),
-            xforward: is_named && holds(&self.shared.proxies.xforward, address.ip()),
+            permitted: self.shared.permitted(&peer),
         };
         let engine = ServerSession::new(Arc::clone(&peer.settings.smtp), facts, begun);
         let engine = match connection.tls() {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mailtier_config::{HeloOwnName, TenantConfig};
+use mailtier_smtp::{Extension, Extensions};
 use mailtier_telemetry::Meters;
 use mailtier_tls::ServerTls;
 use mailtier_types::TenantId;
@@ -13,7 +15,9 @@ use crate::accounts::Accounts;
 use crate::budget::Budget;
 use crate::ids::Ids;
 use crate::limits::Limits;
+use crate::listeners::holds;
 use crate::oauth::TokenJudge;
+use crate::peer::Peer;
 use crate::policy::relay::RelayPolicy;
 use crate::pressure::Pressure;
 use crate::recipients::Recipients;
@@ -45,14 +49,29 @@ pub(crate) struct Shared {
     /// How long what is known of a user counts.
     pub(crate) user_recheck: Duration,
     /// Who may say ETRN.
-    pub(crate) etrn_networks: Vec<ipnet::IpNet>,
+    pub(crate) etrn_networks: Vec<IpNet>,
     /// Who may say XCLIENT and XFORWARD.
     pub(crate) proxies: TrustedProxies,
+}
+
+impl Shared {
+    /// Of the extensions that are not for everyone, those that are for this client.
+    pub(crate) fn permitted(&self, peer: &Peer) -> Extensions {
+        let is_of = |networks: &[IpNet]| holds(networks, peer.address.ip());
+        let all = [
+            (Extension::XClient, is_of(&self.proxies.xclient)),
+            (Extension::XForward, is_of(&self.proxies.xforward)),
+            (Extension::Etrn, is_of(&self.etrn_networks)),
+            (Extension::Vrfy, peer.is_ours()),
+            (Extension::Expn, peer.is_ours()),
+        ];
+        all.into_iter().filter_map(|(extension, is_permitted)| is_permitted.then_some(extension)).collect()
+    }
 }
 
 /// Whose word about others is taken.
 #[derive(Debug)]
 pub(crate) struct TrustedProxies {
-    pub(crate) xclient: Vec<ipnet::IpNet>,
-    pub(crate) xforward: Vec<ipnet::IpNet>,
+    pub(crate) xclient: Vec<IpNet>,
+    pub(crate) xforward: Vec<IpNet>,
 }

@@ -196,8 +196,12 @@ fn config(dialogue: &Dialogue) -> ServerConfig {
 }
 
 fn connection(dialogue: &Dialogue) -> Connection {
-    let trusted = dialogue.setting.trusted_proxy;
-    Connection { opened_at: Timestamp::from_secs(1_800_000_000), xclient: trusted, xforward: trusted }
+    let permitted = match (dialogue.setting.trusted_proxy, dialogue.setting.stranger) {
+        (true, _) => vec![Extension::XClient, Extension::XForward],
+        (false, false) => vec![Extension::Etrn, Extension::Vrfy, Extension::Expn],
+        (false, true) => Vec::new(),
+    };
+    Connection { opened_at: Timestamp::from_secs(1_800_000_000), permitted: permitted.into_iter().collect() }
 }
 
 /// What a handshake leads to.
@@ -543,7 +547,8 @@ fn open_to_all(before: Before) -> Driver {
         config.extensions = config.extensions.with(extension);
     }
     let opened_at = Timestamp::from_secs(1_800_000_000);
-    let mut driver = Driver::connected(config, Connection { opened_at, xclient: true, xforward: true });
+    let mut driver =
+        Driver::connected(config, Connection { opened_at, permitted: Extension::ALL.into_iter().collect() });
     let said: &[u8] = match before {
         Before::Hello => b"",
         Before::Mail => b"MAIL FROM:<a@example.com>\r\n",

@@ -61,6 +61,20 @@ impl Client {
         self.reply().await
     }
 
+    /// What EHLO announces.
+    pub(crate) async fn offered(&mut self) -> Vec<String> {
+        self.send(b"EHLO client.example.com\r\n").await;
+        let mut offered = Vec::new();
+        loop {
+            let line = self.line().await.expect("the server has closed");
+            assert!(line.starts_with("250"), "{line}");
+            offered.push(line[4..].to_owned());
+            if line.starts_with("250 ") {
+                return offered;
+            }
+        }
+    }
+
     /// A transaction up to the end of data, whose reply is returned.
     pub(crate) async fn mail(&mut self, recipients: &[&str], content: &[u8]) -> String {
         assert!(self.say("MAIL FROM:<sender@example.com>").await.starts_with("250 "));

@@ -228,6 +228,33 @@ async fn a_session_that_forgets_its_login_is_its_networks_again() {
 }
 
 #[tokio::test]
+async fn what_strangers_are_always_refused_is_not_announced_to_them() {
+    let restricted = |offered: Vec<String>| -> Vec<String> {
+        offered.into_iter().filter(|one| ["ETRN", "VRFY", "EXPN", "XCLIENT"].contains(&&**one)).collect()
+    };
+    let offering = |config: &mut Config| {
+        (config.inbound.vrfy, config.inbound.expn) = (true, true);
+        config.inbound.etrn_networks = vec!["192.0.2.0/24".parse().unwrap()];
+        config.inbound.listeners[0].login = Some(LoginPolicy::Offered);
+    };
+    let (_queue, _replica, system) = submission(offering).await;
+    let mut client = system.client().await;
+    assert_eq!(restricted(client.offered().await), Vec::<String>::new());
+    assert!(client.say("VRFY a@example.org").await.starts_with("252 "));
+    assert!(client.say("EXPN a@example.org").await.starts_with("550 "));
+    assert!(client.say("ETRN example.org").await.starts_with("459 "));
+    assert!(client.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+    assert_eq!(restricted(client.offered().await), ["VRFY", "EXPN"]);
+    let (_queue, _replica, system) = submission(|config| {
+        offering(config);
+        let local = vec!["127.0.0.0/8".parse().unwrap()];
+        (config.inbound.relay_networks, config.inbound.etrn_networks) = (local.clone(), local);
+    })
+    .await;
+    assert_eq!(restricted(system.client().await.offered().await), ["ETRN", "VRFY", "EXPN"]);
+}
+
+#[tokio::test]
 async fn who_logs_in_may_go_by_our_name() {
     let (_queue, _replica, system) = submission(|config| {
         config.inbound.helo_own_name = HeloOwnName::Refuse;

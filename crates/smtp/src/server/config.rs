@@ -124,10 +124,9 @@ impl ServerConfig {
 pub struct Connection {
     /// The time of day at which it was opened.
     pub opened_at: Timestamp,
-    /// The client may say XCLIENT.
-    pub xclient: bool,
-    /// The client may say XFORWARD.
-    pub xforward: bool,
+    /// Of the extensions that are not for everyone, those that are for this client. They are announced to nobody else:
+    /// XCLIENT, XFORWARD and ETRN, and VRFY and EXPN, which are for whoever has logged in as well.
+    pub permitted: Extensions,
 }
 
 /// The least RFC 5321 §4.5.3.1.4 allows for a command line, with what the extensions offered here add to MAIL: 26 for

@@ -111,7 +111,7 @@ impl Extension {
 }
 
 /// Some of the extensions.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extensions(u32);
 
 impl Extensions {

@@ -72,6 +72,7 @@ impl ServerSession {
     /// Whether the extension is offered now: it is wanted, and the session has what it builds on.
     pub(super) fn offers(&self, extension: Extension) -> bool {
         self.config.extensions.contains(extension)
+            && self.is_permitted(extension)
             && match extension {
                 Extension::StartTls => self.offers_tls(),
                 Extension::Auth => self.offered_mechanisms().is_some(),
@@ -80,10 +81,18 @@ impl ServerSession {
                 Extension::FutureRelease => self.config.max_hold_seconds > 0,
                 // RFC 3030 §3: binary content comes in chunks only.
                 Extension::BinaryMime => self.config.extensions.contains(Extension::Chunking),
-                Extension::XClient => self.connection.xclient,
-                Extension::XForward => self.connection.xforward,
                 _ => true,
             }
+    }
+
+    /// Whether the extension is for this client. What strangers would always be refused is not announced to them.
+    fn is_permitted(&self, extension: Extension) -> bool {
+        let is_permitted = self.connection.permitted.contains(extension);
+        match extension {
+            Extension::XClient | Extension::XForward | Extension::Etrn => is_permitted,
+            Extension::Vrfy | Extension::Expn => is_permitted || self.authenticated,
+            _ => true,
+        }
     }
 
     /// What stands after the keyword.

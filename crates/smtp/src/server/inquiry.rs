@@ -18,12 +18,12 @@ pub(super) enum Utf8 {
 }
 
 impl ServerSession {
-    /// RFC 5321 §4.1.1.6. Where it is not offered, §3.5.3's and §7.3's way not to give addresses away.
+    /// RFC 5321 §4.1.1.6. What a client is told that it is not announced to, the driver knows. Where nobody is told anything, §3.5.3's and §7.3's way not to give addresses away.
     pub(super) fn vrfy(&mut self, arguments: &str) {
         let (address, utf8) = self.address_and_utf8(arguments, true);
         if address.is_empty() {
             self.refuse(reply::SYNTAX);
-        } else if self.offers(Extension::Vrfy) {
+        } else if self.config.extensions.contains(Extension::Vrfy) {
             self.ask(Question::Verify(address.to_owned()), Asked::Inquiry(utf8));
         } else {
             self.say(&reply::CANNOT_VRFY);
@@ -33,7 +33,7 @@ impl ServerSession {
     /// RFC 5321 §4.1.1.7.
     pub(super) fn expn(&mut self, arguments: &str) {
         let (address, utf8) = self.address_and_utf8(arguments, false);
-        if !self.offers(Extension::Expn) {
+        if !self.config.extensions.contains(Extension::Expn) {
             self.refuse(reply::NOT_IMPLEMENTED);
         } else if address.is_empty() {
             self.refuse(reply::SYNTAX);

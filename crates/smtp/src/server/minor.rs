@@ -31,9 +31,9 @@ impl ServerSession {
         }
     }
 
-    /// RFC 1985 §5.1.
+    /// RFC 1985 §5.1. What a client is told that may not say it, the driver knows.
     pub(super) fn etrn(&mut self, arguments: &str) {
-        if !self.offers(Extension::Etrn) {
+        if !self.config.extensions.contains(Extension::Etrn) {
             self.refuse(reply::NOT_IMPLEMENTED);
         } else if arguments.is_empty() || arguments.contains(' ') {
             self.refuse(reply::SYNTAX);

@@ -31,6 +31,8 @@ pub(crate) struct Setting {
     pub sasl_in_clear: bool,
     pub sasl_required: bool,
     pub trusted_proxy: bool,
+    /// ETRN, VRFY and EXPN are not for the client.
+    pub stranger: bool,
     /// The dialogue needs a clock or a switch that only the engine's driver has.
     pub engine_only: bool,
 }
@@ -60,6 +62,7 @@ impl Default for Setting {
             sasl_in_clear: false,
             sasl_required: false,
             trusted_proxy: false,
+            stranger: false,
             engine_only: false,
         }
     }
@@ -150,6 +153,7 @@ fn direct(dialogue: &mut Dialogue, directive: &str, whole: &mut bool, place: &st
         "sasl-in-clear" => setting.sasl_in_clear = true,
         "sasl-required" => setting.sasl_required = true,
         "trusted-proxy" => setting.trusted_proxy = true,
+        "stranger" => setting.stranger = true,
         "engine-only" => setting.engine_only = true,
         "segment" => *whole = true,
         "tls" => dialogue.steps.push(Step::Tls),
