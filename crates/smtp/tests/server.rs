@@ -31,6 +31,8 @@ struct Driver {
     refused_login: Reply,
     /// What content is told that is announced.
     refused_data: Option<Reply>,
+    /// What XCLIENT makes of the client.
+    becomes: Option<Verdict>,
 }
 
 impl Driver {
@@ -54,6 +56,7 @@ impl Driver {
             exact,
             refused_login: reply::LOGIN_FAILED,
             refused_data: None,
+            becomes: None,
         };
         driver.run();
         driver
@@ -134,6 +137,7 @@ impl Driver {
             Question::Impersonate(attributes) if attributes.contains(&ClientAttribute::Hello(Some("evil".into()))) => {
                 Verdict::Reject(reply::POLICY)
             }
+            Question::Impersonate(_) => self.becomes.clone().unwrap_or(Verdict::Accept),
             Question::EndOfData { size_bytes } => {
                 if self.exact {
                     assert_eq!(size_bytes, self.content.len() as u64, "the size is that of the content");
@@ -831,6 +835,40 @@ fn every_chunk_whose_size_is_not_known_ends_the_session() {
         driver.feed(format!("{line}{spaces}\r\n").as_bytes(), || 7);
         assert!(driver.open && driver.said == b"500 5.5.6 Line too long\r\n", "{line}");
     }
+}
+
+#[test]
+fn another_client_is_another_network() {
+    let permitted = [Extension::XClient, Extension::Etrn].into_iter().collect();
+    let connection = Connection { permitted, ..Connection::default() };
+    let config = |max_message_bytes, max_recipients| {
+        let mut config = ServerConfig { max_message_bytes, max_recipients, ..ServerConfig::new("mx.example.org") };
+        config.max_transactions = 1;
+        config.extensions = config.extensions.with(Extension::Etrn).with(Extension::Vrfy);
+        config
+    };
+    let mut driver = Driver::connected(config(1000, 1), connection);
+    driver.becomes = Some(Verdict::Become {
+        config: Arc::new(config(2000, 2)),
+        permitted: [Extension::XForward, Extension::Vrfy].into_iter().collect(),
+    });
+    let mut offered = |said: &[u8]| {
+        driver.said.clear();
+        driver.feed(said, || usize::MAX);
+        driver.feed(b"EHLO c.example\r\n", || usize::MAX);
+        let text = String::from_utf8(driver.said.clone()).unwrap();
+        let words = ["SIZE", "LIMITS", "XCLIENT", "XFORWARD", "ETRN", "VRFY"];
+        let keyword = |line: &str| line.get(4..).unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
+        let lines = text.lines().filter(|line| words.contains(&keyword(line).as_str()));
+        lines.map(|line| line[4..].split(" NAME").next().unwrap().to_owned()).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(offered(b""), "SIZE 1000,LIMITS RCPTMAX=1 MAILMAX=1,ETRN,XCLIENT");
+    let before = b"MAIL FROM:<>\r\nRSET\r\nXCLIENT ADDR=192.0.2.1\r\n";
+    assert_eq!(offered(before), "SIZE 2000,LIMITS RCPTMAX=2 MAILMAX=1,VRFY,XCLIENT");
+    driver.said.clear();
+    driver.feed(b"MAIL FROM:<> SIZE=2000\r\nRCPT TO:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n", || usize::MAX);
+    let accepted = "250 2.1.0 Sender OK\r\n250 2.1.5 Recipient OK\r\n250 2.1.5 Recipient OK\r\n";
+    assert_eq!(String::from_utf8_lossy(&driver.said), accepted, "a transaction of its own, of its own size");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) trusted: bool,
     /// What clients wait before they are greeted; zero for a client that a proxy names, which has waited there.
     pub(crate) greeting_delay: Duration,
+    /// Whether its user, whom a proxy names, may have one more session. Nothing: it has none.
+    pub(crate) user_has_room: Option<bool>,
     /// Whether its tenant may have one more session. Nothing: not asked yet.
     pub(crate) tenant_has_room: Option<bool>,
     /// Whether the client may have one more session. Nothing: not asked yet, and asking uses up a rate.
@@ -69,6 +71,9 @@ pub(crate) enum Admission {
 pub(crate) fn decide(facts: &Facts<'_>) -> Result<Admission, Refusal> {
     if let Some(text) = facts.refuse {
         return Err(Refusal::new(reply::NO_SERVICE.with_text(text.to_owned()), "network_refused"));
+    }
+    if facts.user_has_room == Some(false) {
+        return Err(too_many("Too many sessions of this user", "user_limit"));
     }
     // Before the client, whose rate would be used up.
     match facts.tenant_has_room {
@@ -98,6 +103,7 @@ mod tests {
         refuse: None,
         trusted: false,
         greeting_delay: Duration::from_secs(5),
+        user_has_room: None,
         tenant_has_room: None,
         client_has_room: None,
     };
@@ -115,6 +121,7 @@ mod tests {
         for (case, facts, expected) in [
             ("a stranger's tenant is asked first", STRANGER, Ok(Admission::AskTenant)),
             ("and of a client of ours as well", TRUSTED, Ok(Admission::AskTenant)),
+            ("a user as well", Facts { user_has_room: Some(true), ..STRANGER }, Ok(Admission::AskTenant)),
             ("then the client", tenant_has(true), Ok(Admission::AskClient)),
             ("who waits", Facts { client_has_room: Some(true), ..tenant_has(true) }, greet(5)),
             ("ours are neither counted nor kept waiting", Facts { trusted: true, ..tenant_has(true) }, greet(0)),
@@ -127,12 +134,20 @@ mod tests {
     fn who_is_not() {
         let refused = Facts { refuse: Some("Go away"), ..STRANGER };
         let tenant_full = Facts { tenant_has_room: Some(false), ..STRANGER };
+        let user_full = Facts { user_has_room: Some(false), ..STRANGER };
         let client_full = Facts { tenant_has_room: Some(true), client_has_room: Some(false), ..STRANGER };
         let (of_tenant, of_client) =
             ("421 4.7.0 Too many sessions of this tenant", "421 4.7.0 Too many connections from your address");
         for (case, facts, reason, reply) in [
             ("a network", refused, "network_refused", "554 5.7.1 Go away"),
             ("even one of ours", Facts { trusted: true, ..refused }, "network_refused", "554 5.7.1 Go away"),
+            ("a user with too many", user_full, "user_limit", "421 4.7.0 Too many sessions of this user"),
+            (
+                "even from a network of ours",
+                Facts { trusted: true, ..user_full },
+                "user_limit",
+                "421 4.7.0 Too many sessions of this user",
+            ),
             ("a tenant with too many", tenant_full, "tenant_limit", of_tenant),
             ("even one of ours", Facts { trusted: true, ..tenant_full }, "tenant_limit", of_tenant),
             ("a client with too many", client_full, "client_limit", of_client),

@@ -41,10 +41,12 @@ impl Session {
     /// Whether this client is served, and the wait before it is greeted. What counts against limits is held from here on.
     fn admit(&mut self, greeting_delay: Duration) -> Result<Duration, Refusal> {
         let (limits, settings) = (&self.shared.limits, &self.peer.settings);
+        let user_slot = self.peer.user.as_ref().map(|user| limits.user_session(&user.name));
         let mut facts = connect::Facts {
             refuse: settings.refuse.as_deref(),
             trusted: self.peer.trusted,
             greeting_delay,
+            user_has_room: user_slot.as_ref().map(Option::is_some),
             tenant_has_room: None,
             client_has_room: None,
         };
@@ -60,7 +62,8 @@ impl Session {
                     facts.client_has_room = Some(client_slot.is_some());
                 }
                 Ok(connect::Admission::Greet { after }) => {
-                    (self.tenant_slot, self.client_slot) = (tenant_slot, client_slot);
+                    (self.tenant_slot, self.client_slot, self.user_slot) =
+                        (tenant_slot, client_slot, user_slot.flatten());
                     return Ok(after);
                 }
                 Err(refusal) => {
@@ -119,7 +122,10 @@ impl Session {
             }
         }
         match self.admit(Duration::ZERO) {
-            Ok(_) => Verdict::Accept,
+            Ok(_) => Verdict::Become {
+                config: Arc::clone(&self.peer.settings.smtp),
+                permitted: self.shared.permitted(&self.peer),
+            },
             Err(refusal) => Verdict::Reject(refusal.reply),
         }
     }

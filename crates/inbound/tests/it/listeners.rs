@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use mailtier_config::{HeloOwnName, ListenerConfig, ListenerProtocol, ListenerTls, NetworkConfig, TenantConfig};
 use mailtier_tls::ClientTls;
 use tokio::net::TcpStream;
@@ -158,6 +159,41 @@ async fn a_client_has_so_many_sessions_and_a_network_its_own_settings() {
     assert!(one.say("RSET").await.starts_with("250 "));
     assert_eq!(one.say("XCLIENT ADDR=192.0.2.9").await, "554 5.7.1 You are not welcome");
     assert!(system.client().await.say("NOOP").await.starts_with("250 "), "the session's place was given back");
+}
+
+#[tokio::test]
+async fn a_client_that_a_proxy_names_has_the_settings_of_its_network() {
+    let (_queue, _replica, system) = usual(|config| {
+        config.inbound.max_message_size = ByteSize::b(2000);
+        config.inbound.max_recipients = 2;
+        config.inbound.networks = vec![NetworkConfig {
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            max_message_size: Some(ByteSize::b(1000)),
+            max_recipients: Some(1),
+            ..NetworkConfig::default()
+        }];
+        config.inbound.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.inbound.etrn_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    })
+    .await;
+    let mut client = system.client().await;
+    for (who, size, recipients, may_start) in
+        [("192.0.2.9", 1000, 1, true), ("198.51.100.1", 2000, 2, false), ("192.0.2.9", 1000, 1, true)]
+    {
+        assert_eq!(client.say(&format!("XCLIENT ADDR={who}")).await, "220 mx.example.org ESMTP");
+        let offered = client.offered().await;
+        assert!(offered.contains(&format!("SIZE {size}")), "{who}: {offered:?}");
+        assert!(offered.contains(&format!("LIMITS RCPTMAX={recipients}")), "{who}: {offered:?}");
+        assert_eq!(offered.contains(&"ETRN".to_owned()), may_start, "{who}");
+        let mail = |size: u64| format!("MAIL FROM:<a@example.com> SIZE={size}");
+        assert!(client.say(&mail(size + 1)).await.starts_with("552 5.3.4 "), "{who}");
+        assert!(client.say(&mail(size)).await.starts_with("250 "), "{who}");
+        for _ in 0..recipients {
+            assert!(client.say("RCPT TO:<a@example.org>").await.starts_with("250 "), "{who}");
+        }
+        assert!(client.say("RCPT TO:<a@example.org>").await.starts_with("452 "), "{who}");
+        assert!(client.say("RSET").await.starts_with("250 "));
+    }
 }
 
 #[tokio::test]

@@ -228,6 +228,26 @@ async fn a_session_that_forgets_its_login_is_its_networks_again() {
 }
 
 #[tokio::test]
+async fn a_user_that_a_proxy_names_has_so_many_sessions_too() {
+    let (_queue, _replica, system) = submission(|config| {
+        config.inbound.user_sessions = 1;
+        config.inbound.max_errors = u32::MAX;
+        config.inbound.xclient_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let login = format!("XCLIENT ADDR=192.0.2.9 LOGIN={}", USER.replace('@', "+40"));
+    let mut one = system.client().await;
+    assert_eq!(one.say(&login).await, "220 mx.example.org ESMTP");
+    let mut other = system.client().await;
+    assert_eq!(other.say(&plain(USER, PASSWORD)).await, "454 4.7.0 Too many sessions of this user");
+    assert_eq!(system.client().await.say(&login).await, "421 4.7.0 Too many sessions of this user");
+    assert_eq!(one.say(&login).await, "220 mx.example.org ESMTP", "its place was given back");
+    // Somebody else is behind the proxy now.
+    assert_eq!(one.say("XCLIENT ADDR=192.0.2.10 LOGIN=[UNAVAILABLE]").await, "220 mx.example.org ESMTP");
+    assert!(other.say(&plain(USER, PASSWORD)).await.starts_with("235 "));
+}
+
+#[tokio::test]
 async fn what_strangers_are_always_refused_is_not_announced_to_them() {
     let restricted = |offered: Vec<String>| -> Vec<String> {
         offered.into_iter().filter(|one| ["ETRN", "VRFY", "EXPN", "XCLIENT"].contains(&&**one)).collect()

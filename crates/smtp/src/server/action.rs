@@ -1,6 +1,7 @@
 //! What a server session and its driver say to each other. Not responsible for when they say it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mailtier_types::{
@@ -8,6 +9,7 @@ use mailtier_types::{
 };
 
 use super::xclient::ClientAttribute;
+use super::{Extensions, ServerConfig};
 
 /// What the driver does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +138,14 @@ pub enum Verdict {
     Accept,
     /// Yes, in these words. They need a 2xx code; greeting, EHLO and DATA keep the engine's words, which are protocol.
     AcceptWith(Reply),
+    /// Yes, to [`Question::Impersonate`]: what holds for the new client, which may be of another network than the one before.
+    /// XCLIENT and XFORWARD stay those of the connection.
+    Become {
+        /// In place of the session's own.
+        config: Arc<ServerConfig>,
+        /// In place of [`super::Connection::permitted`].
+        permitted: Extensions,
+    },
     /// A login needs one more step: these octets are sent as a challenge. Meaningful only for SASL questions.
     Challenge(Vec<u8>),
     /// No. At [`Question::Connect`] the session then only waits for QUIT (RFC 5321 §3.1).

@@ -53,7 +53,7 @@ impl ServerSession {
     pub(super) fn chunk_answered(&mut self, verdict: Verdict) {
         let Phase::Chunk(chunk) = &mut self.phase else { return };
         match verdict {
-            Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Challenge(_) => {
+            Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Become { .. } | Verdict::Challenge(_) => {
                 let config = &self.config;
                 if let Some(transaction) = &mut self.transaction {
                     let binary = transaction.body == BodyType::Binary;

@@ -59,7 +59,9 @@ impl ServerSession {
             let recipients = self.transaction.as_ref().map_or(1, |transaction| transaction.recipients);
             let each = match &verdict {
                 Verdict::AcceptWith(reply) if reply.is_positive() => reply.clone(),
-                Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Challenge(_) => reply::QUEUED,
+                Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Become { .. } | Verdict::Challenge(_) => {
+                    reply::QUEUED
+                }
                 Verdict::Reject(reply) | Verdict::RejectAndClose(reply) => reply.clone(),
             };
             self.say_for_others(&each, recipients);

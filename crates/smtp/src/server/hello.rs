@@ -31,7 +31,9 @@ impl ServerSession {
                 self.refuse(reply);
             }
             Verdict::Reject(reply) | Verdict::RejectAndClose(reply) => self.close_with(reply),
-            Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Challenge(_) => self.say(&words),
+            Verdict::Accept | Verdict::AcceptWith(_) | Verdict::Become { .. } | Verdict::Challenge(_) => {
+                self.say(&words)
+            }
         }
     }
 

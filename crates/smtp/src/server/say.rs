@@ -74,7 +74,7 @@ impl ServerSession {
         match verdict {
             Verdict::Accept => self.say(words),
             Verdict::AcceptWith(reply) if reply.is_positive() => self.say(&reply),
-            Verdict::AcceptWith(_) | Verdict::Challenge(_) => self.say(words),
+            Verdict::AcceptWith(_) | Verdict::Become { .. } | Verdict::Challenge(_) => self.say(words),
             Verdict::Reject(reply) => {
                 self.refuse(reply);
                 return false;

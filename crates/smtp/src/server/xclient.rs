@@ -2,6 +2,7 @@
 //! by a trusted proxy or filter. Not responsible for who is trusted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mailtier_types::request::from_xtext;
 use mailtier_types::{Reply, reply};
@@ -37,6 +38,8 @@ pub enum ClientAttribute {
 
 /// The attributes of EHLO's XCLIENT line.
 pub(super) const XCLIENT_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+/// Whoever stands behind a proxy, it remains the proxy that speaks.
+const PROXYS: [Extension; 2] = [Extension::XClient, Extension::XForward];
 /// The same of XFORWARD.
 pub(super) const XFORWARD_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO IDENT SOURCE";
 
@@ -59,6 +62,16 @@ impl ServerSession {
         self.abandon();
         self.hello = None;
         self.authenticated = login;
+        // What the client before has done is none of this one's doing.
+        (self.transactions, self.errors, self.junk, self.excused) = (0, 0, 0, 0);
+        if let Verdict::Become { config, permitted } = &verdict {
+            self.config = Arc::clone(config);
+            self.connection.permitted =
+                PROXYS.into_iter().fold(*permitted, |all, one| match self.connection.permitted.contains(one) {
+                    true => all.with(one),
+                    false => all.without(one),
+                });
+        }
         self.adjust_line_limit();
         self.connect_answered(verdict);
     }
