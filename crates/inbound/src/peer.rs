@@ -27,6 +27,9 @@ pub(crate) struct Peer {
     pub(crate) settings: Arc<Settings>,
     /// Where it connected from.
     pub(crate) address: SocketAddr,
+    /// That is its own address. Else it is a proxy's that does not say who the client is: a stranger, of no network,
+    /// whatever else is said of it later.
+    pub(crate) is_named: bool,
     /// Where it connected to, as it sees that.
     pub(crate) server: Option<IpAddr>,
     /// Its host name, where a trusted proxy knows it.
@@ -130,6 +133,7 @@ impl Peer {
             trusted: is_named && listener.trusts(client.ip()),
             listener,
             address: client,
+            is_named,
             server,
             name: None,
             helo: String::new(),
@@ -143,10 +147,13 @@ impl Peer {
     /// As XCLIENT says: another client, about which nothing else is known yet. A login is not among this: it is looked
     /// up.
     pub(crate) fn impersonated(&self, attributes: &[ClientAttribute]) -> Self {
-        let mut ends = Ends { client: self.address, server: self.server, is_named: true };
+        let mut ends = Ends { client: self.address, server: self.server, is_named: self.is_named };
         for attribute in attributes {
             match attribute {
-                ClientAttribute::Address(Some(ip)) => ends.client.set_ip(*ip),
+                ClientAttribute::Address(ip) => {
+                    ends.is_named = ip.is_some();
+                    ends.client.set_ip(ip.unwrap_or(self.address.ip()));
+                }
                 ClientAttribute::Port(Some(port)) => ends.client.set_port(*port),
                 ClientAttribute::ServerAddress(server) => ends.server = *server,
                 _ => {}
@@ -162,10 +169,6 @@ impl Peer {
                 ClientAttribute::Hello(helo) => peer.helo = helo.clone().unwrap_or_default(),
                 _ => {}
             }
-        }
-        // Who is not to be found out is a stranger.
-        if attributes.contains(&ClientAttribute::Address(None)) {
-            peer.trusted = false;
         }
         peer
     }

@@ -55,13 +55,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether the client may say ETRN.
+    pub(crate) fn may_start_queue(&self, peer: &Peer) -> bool {
+        peer.is_named && holds(&self.etrn_networks, peer.address.ip())
+    }
+
     /// Of the extensions that are not for everyone, those that are for this client.
     pub(crate) fn permitted(&self, peer: &Peer) -> Extensions {
-        let is_of = |networks: &[IpNet]| holds(networks, peer.address.ip());
+        let is_of = |networks: &[IpNet]| peer.is_named && holds(networks, peer.address.ip());
         let all = [
             (Extension::XClient, is_of(&self.proxies.xclient)),
             (Extension::XForward, is_of(&self.proxies.xforward)),
-            (Extension::Etrn, is_of(&self.etrn_networks)),
+            (Extension::Etrn, self.may_start_queue(peer)),
             (Extension::Vrfy, peer.is_ours()),
             (Extension::Expn, peer.is_ours()),
         ];

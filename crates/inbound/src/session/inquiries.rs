@@ -4,7 +4,6 @@ use mailtier_smtp::Verdict;
 use mailtier_types::{Domain, Mailbox, reply};
 
 use super::Session;
-use crate::listeners::holds;
 use crate::policy::Refusal;
 use crate::policy::inquiry::{self, Admission, Facts};
 use crate::recipients::Found;
@@ -56,7 +55,7 @@ impl Session {
 
     /// ETRN (RFC 1985 §5.1): `domain`, or `@domain` for it and all below, of which each must be asked for by itself here.
     pub(super) async fn start_queue(&self, node: &str) -> Verdict {
-        let may_ask = holds(&self.shared.etrn_networks, self.peer.address.ip());
+        let may_ask = self.shared.may_start_queue(&self.peer);
         let domain = Domain::parse(node.strip_prefix('@').unwrap_or(node)).ok();
         let domain = match inquiry::start_queue(&self.shared.relay, may_ask, domain.as_ref()) {
             Ok(domain) => domain,

@@ -197,6 +197,29 @@ async fn a_client_that_a_proxy_names_has_the_settings_of_its_network() {
 }
 
 #[tokio::test]
+async fn who_is_not_to_be_found_out_stays_a_stranger() {
+    let (_queue, _replica, system) = usual(|config| {
+        let local = vec!["127.0.0.0/8".parse().unwrap()];
+        config.inbound.xclient_networks.clone_from(&local);
+        config.inbound.etrn_networks.clone_from(&local);
+        config.inbound.relay_networks = local;
+    })
+    .await;
+    let mut client = system.client().await;
+    for xclient in ["XCLIENT ADDR=[UNAVAILABLE]", "XCLIENT NAME=client.example.com", "XCLIENT HELO=client.example.com"]
+    {
+        assert!(client.say(xclient).await.starts_with("220 "), "{xclient}");
+        assert!(!client.offered().await.contains(&"ETRN".to_owned()), "{xclient}");
+        assert!(client.say("ETRN example.org").await.starts_with("459 "), "{xclient}");
+        assert!(client.say("MAIL FROM:<a@example.com>").await.starts_with("250 "), "{xclient}");
+        assert_eq!(client.say("RCPT TO:<a@example.com>").await, "550 5.7.1 Relaying denied", "{xclient}");
+        assert!(client.say("RSET").await.starts_with("250 "));
+    }
+    assert!(client.say("XCLIENT ADDR=127.0.0.9").await.starts_with("220 "));
+    assert!(client.offered().await.contains(&"ETRN".to_owned()));
+}
+
+#[tokio::test]
 async fn what_a_sender_asks_for_reaches_the_queue() {
     let (queue, _replica, system) = usual(|_| {}).await;
     let mut client = system.client().await;
