@@ -166,7 +166,7 @@ fn recipients(key: String, most: Option<usize>) -> Result<(), ConfigError> {
     most.map_or(Ok(()), |most| count(key, most, RECIPIENTS))
 }
 
-fn tenant_number(key: String, id: i32) -> Result<(), ConfigError> {
+pub(crate) fn tenant_number(key: String, id: i32) -> Result<(), ConfigError> {
     match id < 0 {
         true => Err(ConfigError::bad(key, format!("is {id}; give a number from 0 (mail of nobody else) up"))),
         false => Ok(()),

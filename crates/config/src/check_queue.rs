@@ -1,5 +1,6 @@
 //! What must hold between the values of `[queue]`.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use crate::bounds::{
     ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, duration_text, fraction, line, size,
 };
 use crate::check::{apart, host_name, is_host_and_port};
+use crate::check_listeners::tenant_number;
+use crate::check_recipients::domains;
 use crate::keys::quote;
 use crate::{Config, ConfigError, QueueConfig};
 
@@ -34,6 +37,7 @@ impl Config {
         apart(&queue.places())?;
         check_times(queue)?;
         check_counts(queue)?;
+        check_shaping(queue)?;
         if let Some(address) = queue.advertise.as_deref().filter(|address| !is_host_and_port(address)) {
             let problem = format!("is {}; expected host:port, as other replicas reach this one", quote(address));
             return Err(ConfigError::bad("queue.advertise", problem));
@@ -88,9 +92,51 @@ fn check_times(queue: &QueueConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The tables of limits: each names somebody once, and somebody's limit lets something pass.
+fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for (index, one) in queue.destinations.iter().enumerate() {
+        let key = |name: &str| format!("queue.destinations[{index}].{name}");
+        domains(&key("domain"), std::slice::from_ref(&one.domain))?;
+        if !seen.insert(one.domain.to_ascii_lowercase()) {
+            return Err(ConfigError::bad(key("domain"), format!("is {} again; keep one", quote(&one.domain))));
+        }
+        concurrency(key("concurrency"), one.concurrency)?;
+        concurrency(key("initial_concurrency"), one.initial_concurrency)?;
+    }
+    let mut seen = HashSet::new();
+    for (index, one) in queue.providers.iter().enumerate() {
+        let key = |name: &str| format!("queue.providers[{index}].{name}");
+        line(key("name"), &one.name)?;
+        if !seen.insert(one.name.as_str()) {
+            return Err(ConfigError::bad(key("name"), format!("is {} again; keep one", quote(&one.name))));
+        }
+        if one.exchangers.is_empty() {
+            return Err(ConfigError::bad(key("exchangers"), "is empty; name the domains of its mail exchangers"));
+        }
+        domains(&key("exchangers"), &one.exchangers)?;
+        concurrency(key("concurrency"), one.concurrency)?;
+    }
+    let mut seen = HashSet::new();
+    for (index, one) in queue.tenants.iter().enumerate() {
+        let key = |name: &str| format!("queue.tenants[{index}].{name}");
+        tenant_number(key("id"), one.id)?;
+        if !seen.insert(one.id) {
+            return Err(ConfigError::bad(key("id"), format!("is {} again; keep one", one.id)));
+        }
+        concurrency(key("concurrency"), one.concurrency)?;
+    }
+    Ok(())
+}
+
+fn concurrency(key: String, most: Option<u32>) -> Result<(), ConfigError> {
+    most.map_or(Ok(()), |most| count(key, most, 1..=ANY))
+}
+
 fn check_counts(queue: &QueueConfig) -> Result<(), ConfigError> {
     fraction("queue.retry_jitter", f64::from(queue.retry_jitter))?;
     count("queue.destination_concurrency", queue.destination_concurrency, 1..=ANY)?;
+    count("queue.initial_concurrency", queue.initial_concurrency, 1..=ANY)?;
     count("queue.max_entries", queue.max_entries, LEAST_ENTRIES..=ANY)?;
     count("queue.max_entries_per_destination", queue.max_entries_per_destination, 1..=ANY)?;
     count("queue.login_failures_per_account", queue.login_failures_per_account, 1..=ANY)?;

@@ -62,7 +62,7 @@ impl InboundConfig {
     }
 }
 
-fn domains(key: &str, names: &[String]) -> Result<(), ConfigError> {
+pub(crate) fn domains(key: &str, names: &[String]) -> Result<(), ConfigError> {
     names.iter().try_for_each(|name| match Domain::parse(name.strip_prefix('.').unwrap_or(name)) {
         Ok(_) => Ok(()),
         Err(error) => {

@@ -17,6 +17,9 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("inbound.tenants", &["id"]),
     ("inbound.call_ahead", &["domains", "server"]),
     ("inbound.oauth", &["issuer", "audience"]),
+    ("queue.destinations", &["domain"]),
+    ("queue.providers", &["name", "exchangers"]),
+    ("queue.tenants", &["id"]),
     ("outbound.routes", &["domain", "hosts"]),
 ];
 
@@ -153,6 +156,7 @@ pub(crate) fn expectation(kind: &str, path: &str) -> String {
         "addresses" => return expectation("address", path),
         "duration" => "expected a duration such as 500ms, 30s, 5m, 4h or 5d",
         "size" => "expected a size such as 64KiB, 50MiB or 1GiB",
+        "rate" => "expected a rate such as 10/s, 600/m, 1000/h or 50000/d",
         "number" => "expected a whole number",
         "number from 0 to 1" => "expected a number from 0 to 1",
         "boolean" => "expected true or false",

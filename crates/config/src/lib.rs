@@ -18,10 +18,12 @@ mod inbound;
 mod keys;
 mod load;
 mod networks;
+mod rate;
 mod reference;
 mod secret;
 mod section;
 mod sections;
+mod shaping;
 mod words;
 
 pub use address_files::{AddressFile, AddressTable};
@@ -32,6 +34,7 @@ pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
     LoginPolicy, NetworkConfig, OauthConfig, TenantConfig,
 };
+pub use rate::{InvalidRate, RateConfig};
 pub use reference::reference_markdown;
 pub use secret::Secret;
 pub use section::Key;
@@ -39,6 +42,7 @@ pub use sections::{
     ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig, TelemetryConfig,
     TlsPolicy,
 };
+pub use shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
@@ -76,6 +80,9 @@ impl Config {
         ("[[inbound.tenants]]", TenantConfig::ABOUT, TenantConfig::KEYS),
         ("[[inbound.call_ahead]]", CallAheadConfig::ABOUT, CallAheadConfig::KEYS),
         ("[inbound.oauth]", OauthConfig::ABOUT, OauthConfig::KEYS),
+        ("[[queue.destinations]]", DestinationConfig::ABOUT, DestinationConfig::KEYS),
+        ("[[queue.providers]]", ProviderConfig::ABOUT, ProviderConfig::KEYS),
+        ("[[queue.tenants]]", TenantLimitConfig::ABOUT, TenantLimitConfig::KEYS),
         ("[[outbound.routes]]", RouteConfig::ABOUT, RouteConfig::KEYS),
     ];
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::secret::Secret;
 use crate::section::{Key, section};
+use crate::shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
 use crate::words::words;
 
 pub(crate) const fn loopback(port: u16) -> SocketAddr {
@@ -132,8 +133,19 @@ section! {
         /// When a sender is told that a message is not delivered yet (RFC 3461 NOTIFY=DELAY).
         #[serde(with = "humantime_serde")]
         delay_warning: Duration = Duration::from_secs(4 * 3600), "duration";
-        /// Deliveries to one destination at a time.
+        /// Deliveries to one destination at a time, once it has shown that it takes so many.
         destination_concurrency: u32 = 20, "number";
+        /// The same to begin with: each success allows a little more, each refused connection half as much.
+        initial_concurrency: u32 = 5, "number";
+        /// Deliveries in a row that could not reach a destination, after which it is probed with one at a time, as seldom as
+        /// one delivery would be tried, and the rest of its mail waits; 0: never.
+        dead_after: u16 = 5, "number";
+        /// Destinations with limits of their own, see below.
+        destinations: Vec<DestinationConfig> = Vec::new(), "list of tables";
+        /// Providers, see below.
+        providers: Vec<ProviderConfig> = Vec::new(), "list of tables";
+        /// Tenants with limits of their own, see below.
+        tenants: Vec<TenantLimitConfig> = Vec::new(), "list of tables";
         /// Deliveries kept in memory, at least 1000; the rest waits in PostgreSQL.
         max_entries: usize = 4_000_000, "number";
         /// The same for one destination.

@@ -31,6 +31,7 @@ mod maintenance;
 mod ownership;
 mod peers;
 mod settle;
+mod shaping;
 mod start;
 
 pub use start::{StartError, check, migrate, start};

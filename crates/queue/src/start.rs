@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mailtier_api::server::Server;
 use mailtier_config::{Config, ConfigError, Secret, resolve_host_name, system_name};
-use mailtier_schedule::{Limits, RetryPolicy};
+use mailtier_schedule::Limits;
 use mailtier_service::{Context, Running};
 use mailtier_store::{Store, StoreError};
 use mailtier_types::ReplicaId;
@@ -26,6 +26,7 @@ use crate::maintenance::Sweeper;
 use crate::ownership::{KeeperParts, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Settler, SettlerParts, Settling};
+use crate::shaping;
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
 const FLUSHERS: usize = 2;
@@ -170,8 +171,8 @@ impl Parts {
             limits: Limits {
                 max_entries: config.max_entries,
                 max_entries_per_destination: config.max_entries_per_destination,
-                destination_concurrency: config.destination_concurrency,
             },
+            rules: shaping::rules(config),
             worker_grace: config.worker_grace,
             cache_bytes: usize::try_from(config.body_cache.as_u64()).unwrap_or(usize::MAX),
             inline_bytes: config.inline_body.as_u64(),
@@ -202,7 +203,7 @@ impl Parts {
         ids: &Arc<Ids>,
     ) -> Settler {
         let config = &self.context.config.queue;
-        let retry = RetryPolicy { first: config.retry_first, max: config.retry_max, jitter: config.retry_jitter };
+        let retry = shaping::retry_policy(config);
         Settler::new(SettlerParts {
             reports,
             removals,

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use mailtier_schedule::{Entry, Limits, Ready, Scheduler, Selector};
+use mailtier_schedule::{Entry, Limits, Ready, Rules, Scheduler, Selector};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -18,8 +18,8 @@ fn main() {
     let count: usize = std::env::args().nth(1).and_then(|argument| argument.parse().ok()).unwrap_or(5_000_000);
     let destinations = std::env::args().nth(2).and_then(|argument| argument.parse().ok()).unwrap_or(100_000);
     let names: Vec<String> = (0..destinations).map(|number| format!("customer-{number}.example")).collect();
-    let limits = Limits { max_entries: count, max_entries_per_destination: count, destination_concurrency: 20 };
-    let mut scheduler = Scheduler::new(limits);
+    let limits = Limits { max_entries: count, max_entries_per_destination: count };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(20));
     println!("{count} deliveries to {} destinations", names.len());
     let before = resident_kib();
 

@@ -2,7 +2,7 @@
 
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 
-/// Bounds of memory and of concurrency.
+/// Bounds of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Deliveries in memory, about 75 octets each; destinations are interned and cost about 200 octets each.
@@ -10,8 +10,6 @@ pub struct Limits {
     /// Of these, ready or in flight to one destination. Deliveries that wait for a retry don't count: they make room
     /// for others when they have to.
     pub max_entries_per_destination: usize,
-    /// Attempts to one destination at a time, over all tenants.
-    pub destination_concurrency: u32,
 }
 
 /// A delivery, as far as scheduling is concerned.

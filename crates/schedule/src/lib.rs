@@ -8,10 +8,16 @@
 mod backoff;
 mod classify;
 mod entry;
+mod health;
 mod memory;
+mod rate;
+mod rules;
 mod scheduler;
 
 pub use backoff::RetryPolicy;
 pub use classify::{Next, classify};
 pub use entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
-pub use scheduler::Scheduler;
+pub use health::{Feedback, feedback};
+pub use rate::Rate;
+pub use rules::{DestinationLimits, GroupLimits, Provider, Rules};
+pub use scheduler::{Scheduler, Standing, Suspended};

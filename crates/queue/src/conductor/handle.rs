@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Settled(Vec<Disposition>),
     /// An operator wants these attempted now.
     RetryNow(Vec<DeliveryId>),
+    /// So many replicas keep to limits together.
+    Members(u32),
     /// The database was out of reach: everything is to be looked for again.
     Reconcile,
     /// Dispatch nothing more; answer when nothing is in flight.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
+use mailtier_schedule::feedback;
 use mailtier_types::{ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
@@ -48,6 +49,7 @@ impl ConductorTask {
             if let Some(flight) = flight {
                 (flight.is_settling, flight.limbo_until) = (true, None);
                 (content, tenant) = (flight.content.clone(), flight.tenant);
+                self.learn(&result, now);
             }
             self.report(Report {
                 delivery: result.delivery,
@@ -58,6 +60,13 @@ impl ConductorTask {
                 content,
             });
         }
+    }
+
+    /// What an attempt says of its destination counts once, while it is the one under way.
+    fn learn(&mut self, result: &WorkResult, now: Timestamp) {
+        let outcomes = || result.outcomes.iter().map(|(_, outcome)| outcome);
+        let exchanger = outcomes().find_map(|outcome| outcome.remote.as_ref()).map(|remote| remote.name.as_str());
+        self.scheduler.learn(result.delivery, feedback(outcomes()), exchanger, rand::random(), now);
     }
 
     /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.

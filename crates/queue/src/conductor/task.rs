@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
-use mailtier_schedule::{Entry, Insert, Limits, Scheduler, Selector};
+use mailtier_schedule::{Entry, Insert, Limits, Rules, Scheduler, Selector};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
@@ -36,6 +36,8 @@ const REFILL_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Settings {
     /// Of the schedule.
     pub(crate) limits: Limits,
+    /// The operator's limits.
+    pub(crate) rules: Rules,
     /// How long a worker may be gone.
     pub(crate) worker_grace: Duration,
     /// Of contents kept for their first attempt.
@@ -96,7 +98,7 @@ impl ConductorTask {
     pub(crate) fn new(settings: Settings, fence: Fence, outlets: Outlets, meters: Arc<Meters>) -> Self {
         let now = Instant::now();
         Self {
-            scheduler: Scheduler::new(settings.limits),
+            scheduler: Scheduler::new(settings.limits, settings.rules.clone()),
             shards: Shards::default(),
             workers: Workers::default(),
             flights: Flights::default(),
@@ -184,6 +186,7 @@ impl ConductorTask {
                     self.scheduler.retry_now(Selector::Delivery(id), now);
                 }
             }
+            Command::Members(count) => self.scheduler.set_replicas(count),
             Command::Reconcile => self.next_reconcile = Instant::now(),
             Command::Drain(answer) => {
                 self.workers.announce_drain();

@@ -59,6 +59,7 @@ pub(crate) struct ShardKeeper {
     connector: Connector,
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
+    members: usize,
     /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
     was_cut_off: bool,
 }
@@ -66,7 +67,7 @@ pub(crate) struct ShardKeeper {
 impl ShardKeeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
-        Self { parts, connector, held: HashMap::new(), node_leased_at: None, was_cut_off: false }
+        Self { parts, connector, held: HashMap::new(), node_leased_at: None, members: 1, was_cut_off: false }
     }
 
     /// Keeps shards until the shutdown, then drains and gives everything up.
@@ -105,6 +106,10 @@ impl ShardKeeper {
         self.parts.fence.extend(asked_at + lease * 2 / 3);
         self.compare(&renewed);
         let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
+        if std::mem::replace(&mut self.members, members.len()) != members.len() {
+            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            self.parts.conductor.send(Command::Members(count));
+        }
         let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
         match change(members.len(), rank, self.held.len()) {
             Change::Take(want) => {

@@ -12,6 +12,7 @@ mod accept;
 mod accounts;
 mod admin;
 mod delivery;
+mod limits;
 mod ownership;
 mod submitter;
 mod system;

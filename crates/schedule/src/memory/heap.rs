@@ -39,6 +39,12 @@ impl Heap {
         Some(first)
     }
 
+    /// One that others go before; the first where it is alone.
+    pub(crate) fn any_but_first(self, slab: &Slab<Slot>) -> Option<Key<Slot>> {
+        let first = self.root.some()?;
+        Some(slab[first].heap.child.some().unwrap_or(first))
+    }
+
     /// `key` is in this heap.
     pub(crate) fn remove(&mut self, slab: &mut Slab<Slot>, key: Key<Slot>) {
         if self.root == key {

@@ -20,7 +20,7 @@ impl<T> Key<T> {
     /// The key of no slot.
     pub(crate) const NONE: Self = Self::new(u32::MAX);
 
-    const fn new(number: u32) -> Self {
+    pub(crate) const fn new(number: u32) -> Self {
         Self { number, of: PhantomData }
     }
 
@@ -28,7 +28,7 @@ impl<T> Key<T> {
         self.number == u32::MAX
     }
 
-    /// For hashing.
+    /// For hashing, and to be kept elsewhere.
     pub(crate) const fn number(self) -> u32 {
         self.number
     }
@@ -102,6 +102,11 @@ impl<T: Default> Slab<T> {
         } else {
             self.vacant.push(key.number);
         }
+    }
+
+    /// Whether there is such a slot, in use or not.
+    pub(crate) fn holds(&self, key: Key<T>) -> bool {
+        (key.number as usize) < self.chunks.len() * CHUNK
     }
 
     /// How many slots are in use.

@@ -1,12 +1,13 @@
 //! Which delivery goes next: every delivery a replica owns, in memory, from its acceptance to its end.
 //!
 //! Fair: queues, one per (tenant, destination), take turns; within a queue higher priority goes first, then the older
-//! delivery. No destination has more attempts at a time than its limit. Whatever expires is given up on time, due or
+//! delivery. No destination, tenant or provider has more attempts at a time, or in a time, than its limits. Whatever expires is given up on time, due or
 //! not. Everything is given its time, nothing allocates per operation, and no operation but those named in the
 //! documentation takes longer the more deliveries there are.
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
+mod gates;
 mod moves;
 mod places;
 mod shards;
@@ -19,8 +20,11 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
 use crate::entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
 use crate::memory::{IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
+use crate::rules::Rules;
+use gates::{Gate, Gatekeeping};
+pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
-use places::{Destination, Places};
+use places::{Destination, Dormant, Places};
 use shards::Shards;
 use turns::Ring;
 
@@ -39,6 +43,12 @@ pub struct Scheduler {
     expiry: Wheel,
     expired: List<Slot, Timed>,
     ring: Ring,
+    gates: Slab<Gate>,
+    keeping: Gatekeeping,
+    /// Queues of which nothing is attempted until something changes.
+    dormant: List<Queue, Dormant>,
+    /// Of what is ready, what is in those.
+    dormant_ready: usize,
     counts: Counts,
     /// Of those in flight, the attempts.
     in_attempt: usize,
@@ -49,11 +59,10 @@ pub struct Scheduler {
 impl Scheduler {
     /// An empty one. Limits of 0 are taken as 1.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, rules: Rules) -> Self {
         let limits = Limits {
             max_entries: limits.max_entries.max(1),
             max_entries_per_destination: limits.max_entries_per_destination.max(1),
-            destination_concurrency: limits.destination_concurrency.max(1),
         };
         Self {
             limits,
@@ -66,6 +75,10 @@ impl Scheduler {
             expiry: Wheel::new(),
             expired: List::new(),
             ring: Ring::new(),
+            gates: Slab::new(),
+            keeping: Gatekeeping::new(rules),
+            dormant: List::new(),
+            dormant_ready: 0,
             counts: Counts::default(),
             in_attempt: 0,
             saturated: false,
@@ -120,7 +133,8 @@ impl Scheduler {
             return Some(self.now);
         }
         let ticks = self.due.next_tick().into_iter().chain(self.expiry.next_tick());
-        ticks.min().map(|tick| Timestamp::from_millis(i64::try_from(tick).unwrap_or(i64::MAX)))
+        let timers = ticks.map(|tick| Timestamp::from_millis(i64::try_from(tick).unwrap_or(i64::MAX)));
+        timers.chain(self.keeping.next_alarm()).min()
     }
 
     /// The delivery is gone: delivered, failed, expired or removed. Says whether it was known.

@@ -21,11 +21,13 @@ impl Scheduler {
             self.now = now;
             self.due.rewind(&mut self.entries, floor_tick(now));
             self.expiry.rewind(&mut self.entries, floor_tick(now));
+            self.rewind_gates();
         }
     }
 
     /// Moves everything whose timer has gone off.
     pub(super) fn fire(&mut self) {
+        self.open_on_time();
         let tick = floor_tick(self.now);
         while let Some(key) = self.due.pop(&mut self.entries, tick) {
             self.entries[key].place = Place::Nowhere;
@@ -40,7 +42,9 @@ impl Scheduler {
 
     /// Makes a slot for a delivery that is not known. It is nowhere yet.
     pub(super) fn add(&mut self, destination: &str, entry: &Entry) -> Key<Slot> {
-        let queue = self.places.join(&mut self.shards, destination, entry.shard, entry.tenant);
+        let joined = self.places.join(&mut self.shards, destination, entry.shard, entry.tenant);
+        self.welcome(joined);
+        let queue = joined.queue;
         let key = self.entries.take();
         self.entries[key] = Slot {
             id: entry.id.as_i64(),
@@ -52,8 +56,7 @@ impl Scheduler {
             ..Slot::default()
         };
         self.ids.insert(&self.entries, key);
-        let destination = self.places.queues[queue].destination;
-        self.places.destinations[destination].entries.push_back(&mut self.entries, key);
+        self.places.destinations[joined.destination].entries.push_back(&mut self.entries, key);
         key
     }
 
@@ -65,7 +68,9 @@ impl Scheduler {
         let destination = self.places.queues[queue].destination;
         let siblings: &mut List<Slot, Siblings> = &mut self.places.destinations[destination].entries;
         siblings.remove(&mut self.entries, key);
-        self.places.part(&mut self.shards, queue);
+        if self.places.part(queue) {
+            self.farewell(queue);
+        }
         self.entries.give_back(key);
     }
 
@@ -93,6 +98,8 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         let was_empty = queue.heap.is_empty();
         queue.heap.insert(&mut self.entries, entry);
+        queue.ready += 1;
+        self.dormant_ready += usize::from(queue.is_dormant);
         self.places.destinations[queue.destination].busy += 1;
         if was_empty {
             self.begin_turns(key);
@@ -107,6 +114,8 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         let destination = queue.destination;
         queue.heap.remove(&mut self.entries, entry);
+        queue.ready -= 1;
+        self.dormant_ready -= usize::from(queue.is_dormant);
         let is_empty = queue.heap.is_empty();
         if is_empty {
             self.end_turns(key);
@@ -118,9 +127,12 @@ impl Scheduler {
     pub(super) fn dispatch_from(&mut self, key: Key<Queue>) -> Option<Key<Slot>> {
         let queue = &mut self.places.queues[key];
         let entry = queue.heap.pop(&mut self.entries)?;
+        queue.ready -= 1;
+        self.dormant_ready -= usize::from(queue.is_dormant);
         self.expiry.remove(&mut self.entries, entry);
         self.entries[entry].place = Place::InFlight;
         self.places.destinations[queue.destination].in_flight += 1;
+        self.pass_gates(key);
         self.counts.ready -= 1;
         self.counts.in_flight += 1;
         self.in_attempt += 1;
@@ -130,10 +142,13 @@ impl Scheduler {
     /// Puts a delivery that is nowhere into flight, whatever the limits say.
     pub(super) fn enter_flight(&mut self, entry: Key<Slot>) {
         self.entries[entry].place = Place::InFlight;
-        let destination = self.places.queues[self.entries[entry].queue].destination;
-        let destination = &mut self.places.destinations[destination];
+        let queue = self.entries[entry].queue;
+        let destination = &mut self.places.destinations[self.places.queues[queue].destination];
         destination.in_flight += 1;
         destination.busy += 1;
+        for gate in self.gates_of(queue) {
+            self.gates[gate].in_flight += 1;
+        }
         self.counts.in_flight += 1;
         self.in_attempt += 1;
     }
@@ -171,11 +186,16 @@ impl Scheduler {
     }
 
     fn leave_flight(&mut self, entry: Key<Slot>) {
-        let destination = self.places.queues[self.entries[entry].queue].destination;
+        let queue = self.entries[entry].queue;
+        let destination = self.places.queues[queue].destination;
         self.places.destinations[destination].in_flight -= 1;
         self.counts.in_flight -= 1;
         self.in_attempt -= 1;
         self.unpark(destination);
+        for gate in self.gates_of(queue) {
+            self.gates[gate].in_flight -= 1;
+            self.open(gate);
+        }
         self.calm(destination);
     }
 }

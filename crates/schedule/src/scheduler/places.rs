@@ -4,9 +4,13 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
-use mailtier_types::{ShardId, TenantId};
+use mailtier_types::{ShardId, TenantId, Timestamp};
 
+use crate::health::Health;
 use crate::memory::{Heap, Key, Linked, Links, List, Siblings, Slab, Slot, mix};
+use crate::rate::Meter;
+use crate::rules::DestinationLimits;
+use crate::scheduler::gates::Gate;
 use crate::scheduler::shards::{OfShard, Shards};
 
 /// A queue's part in the round.
@@ -19,11 +23,23 @@ pub(crate) enum Turn {
     Ringed,
     /// Kept by its destination, which is at its limit.
     Parked,
+    /// Kept by its tenant's gate.
+    HeldByTenant,
+    /// Kept by the gate of its destination's provider.
+    HeldByProvider,
 }
 
-/// Marks the list a queue is in for its turn: the ring, or its destination's parked queues.
+/// Marks the list a queue is in for its turn: the ring, its destination's parked queues, or those that a gate holds.
 #[derive(Debug)]
 pub(crate) struct Turns;
+
+/// Marks the list of a destination's queues.
+#[derive(Debug)]
+pub(crate) struct OfDestination;
+
+/// Marks the list of queues that nothing is attempted from until something changes.
+#[derive(Debug)]
+pub(crate) struct Dormant;
 
 /// What one tenant has for one destination.
 #[derive(Debug, Default)]
@@ -34,8 +50,16 @@ pub(crate) struct Queue {
     pub(crate) heap: Heap,
     /// Deliveries in all places.
     count: u32,
+    /// Of these, in the heap.
+    pub(crate) ready: u32,
     pub(crate) turn: Turn,
+    /// Its destination is dead, or somebody has suspended it.
+    pub(crate) is_dormant: bool,
+    /// Its tenant's gate.
+    pub(crate) gate: Key<Gate>,
     turns: Links<Self>,
+    of_destination: Links<Self>,
+    dormant: Links<Self>,
 }
 
 /// What limits apply to.
@@ -55,6 +79,15 @@ pub(crate) struct Destination {
     pub(crate) ringed: u32,
     /// Its queues that wait until an attempt ends.
     pub(crate) parked: List<Queue, Turns>,
+    pub(crate) queues: List<Queue, OfDestination>,
+    pub(crate) limits: DestinationLimits,
+    pub(crate) health: Health,
+    pub(crate) meter: Meter,
+    pub(crate) is_suspended: bool,
+    /// The gate of its provider, once that is known.
+    pub(crate) provider: Key<Gate>,
+    /// When it is looked at again because it may then begin more attempts.
+    pub(crate) opens_at: Option<Timestamp>,
     /// It had no room for a delivery since its shard was last read from the beginning.
     pub(crate) overflowing: bool,
     of_shard: Links<Self>,
@@ -62,6 +95,7 @@ pub(crate) struct Destination {
 
 impl Default for Destination {
     fn default() -> Self {
+        let limits = DestinationLimits { concurrency: 1, initial_concurrency: 1, rate: None };
         Self {
             name: String::new(),
             hash: 0,
@@ -72,6 +106,13 @@ impl Default for Destination {
             in_flight: 0,
             ringed: 0,
             parked: List::new(),
+            queues: List::new(),
+            limits,
+            health: Health::new(limits),
+            meter: Meter::default(),
+            is_suspended: false,
+            provider: Key::NONE,
+            opens_at: None,
             overflowing: false,
             of_shard: Links::default(),
         }
@@ -85,6 +126,26 @@ impl Linked<Turns> for Queue {
 
     fn links_mut(&mut self) -> &mut Links<Self> {
         &mut self.turns
+    }
+}
+
+impl Linked<OfDestination> for Queue {
+    fn links(&self) -> &Links<Self> {
+        &self.of_destination
+    }
+
+    fn links_mut(&mut self) -> &mut Links<Self> {
+        &mut self.of_destination
+    }
+}
+
+impl Linked<Dormant> for Queue {
+    fn links(&self) -> &Links<Self> {
+        &self.dormant
+    }
+
+    fn links_mut(&mut self) -> &mut Links<Self> {
+        &mut self.dormant
     }
 }
 
@@ -135,23 +196,20 @@ impl Places {
         self.by_name.find(hash, is_it).copied()
     }
 
-    /// Adds a delivery to the count of its queue, which is made if there is none.
-    pub(crate) fn join(&mut self, shards: &mut Shards, name: &str, shard: ShardId, tenant: TenantId) -> Key<Queue> {
+    /// Adds a delivery to the count of its queue, which is made if there is none. What is new about it is for the caller
+    /// to fill in.
+    pub(crate) fn join(&mut self, shards: &mut Shards, name: &str, shard: ShardId, tenant: TenantId) -> Joined {
         let hash = self.hasher.hash_one(name);
-        let destination = match self.find_hashed(hash, name, shard) {
-            Some(known) => known,
-            None => self.new_destination(shards, hash, name, shard),
-        };
+        let known = self.find_hashed(hash, name, shard);
+        let destination = known.unwrap_or_else(|| self.new_destination(shards, hash, name, shard));
         let hash = queue_hash(destination, tenant);
         let queues = &self.queues;
         let is_it = |key: &Key<Queue>| queues[*key].destination == destination && queues[*key].tenant == tenant;
-        let queue = match self.by_tenant.find(hash, is_it) {
-            Some(&known) => known,
-            None => self.new_queue(destination, tenant),
-        };
+        let known_queue = self.by_tenant.find(hash, is_it).copied();
+        let queue = known_queue.unwrap_or_else(|| self.new_queue(destination, tenant));
         self.queues[queue].count += 1;
         self.destinations[destination].count += 1;
-        queue
+        Joined { queue, destination, is_new_destination: known.is_none(), is_new_queue: known_queue.is_none() }
     }
 
     fn new_destination(&mut self, shards: &mut Shards, hash: u64, name: &str, shard: ShardId) -> Key<Destination> {
@@ -170,32 +228,48 @@ impl Places {
     fn new_queue(&mut self, destination: Key<Destination>, tenant: TenantId) -> Key<Queue> {
         let key = self.queues.take();
         self.queues[key] = Queue { tenant, destination, ..Queue::default() };
+        self.destinations[destination].queues.push_back(&mut self.queues, key);
         let queues = &self.queues;
         let hash_of = |key: &Key<Queue>| queue_hash(queues[*key].destination, queues[*key].tenant);
         self.by_tenant.insert_unique(hash_of(&key), key, hash_of);
         key
     }
 
-    /// Takes a delivery from the count of its queue. Queues and destinations without deliveries go.
-    pub(crate) fn part(&mut self, shards: &mut Shards, key: Key<Queue>) {
+    /// Takes a delivery from the count of its queue. Says whether it was the queue's last.
+    pub(crate) fn part(&mut self, key: Key<Queue>) -> bool {
         let queue = &mut self.queues[key];
-        let (destination, tenant) = (queue.destination, queue.tenant);
         queue.count -= 1;
-        if queue.count == 0 {
-            if let Ok(found) = self.by_tenant.find_entry(queue_hash(destination, tenant), |&other| other == key) {
-                found.remove();
-            }
-            self.queues.give_back(key);
-        }
-        let place = &mut self.destinations[destination];
-        place.count -= 1;
-        if place.count == 0 {
-            let (hash, shard) = (place.hash, place.shard);
-            if let Ok(found) = self.by_name.find_entry(hash, |&other| other == destination) {
-                found.remove();
-            }
-            shards[shard].destinations.remove(&mut self.destinations, destination);
-            self.destinations.give_back(destination);
-        }
+        let is_last = queue.count == 0;
+        self.destinations[queue.destination].count -= 1;
+        is_last
     }
+
+    /// Forgets a queue without deliveries.
+    pub(crate) fn drop_queue(&mut self, key: Key<Queue>) {
+        let (destination, tenant) = (self.queues[key].destination, self.queues[key].tenant);
+        if let Ok(found) = self.by_tenant.find_entry(queue_hash(destination, tenant), |&other| other == key) {
+            found.remove();
+        }
+        self.destinations[destination].queues.remove(&mut self.queues, key);
+        self.queues.give_back(key);
+    }
+
+    /// Forgets a destination without deliveries.
+    pub(crate) fn drop_destination(&mut self, shards: &mut Shards, key: Key<Destination>) {
+        let (hash, shard) = (self.destinations[key].hash, self.destinations[key].shard);
+        if let Ok(found) = self.by_name.find_entry(hash, |&other| other == key) {
+            found.remove();
+        }
+        shards[shard].destinations.remove(&mut self.destinations, key);
+        self.destinations.give_back(key);
+    }
+}
+
+/// Where a delivery was counted in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joined {
+    pub(crate) queue: Key<Queue>,
+    pub(crate) destination: Key<Destination>,
+    pub(crate) is_new_destination: bool,
+    pub(crate) is_new_queue: bool,
 }

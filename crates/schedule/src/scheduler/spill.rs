@@ -6,7 +6,8 @@
 //!   So a flood never takes the room of other destinations. Once it has overflowed, nothing more is taken for it
 //!   until half is worked off and the shard is read again from its oldest delivery: what comes later does not overtake
 //!   for ever.
-//! - What waits for a retry makes room for what is due earlier.
+//! - What waits for a retry makes room for what is due earlier, and what nothing can be attempted of now (its destination
+//!   is dead or suspended) for what can.
 //!
 //! Not responsible for reading anything again: the owner asks [`Scheduler::reloadable_shards`].
 
@@ -21,9 +22,9 @@ use crate::scheduler::places::Destination;
 const DESTINATION_FLOOR: usize = 100;
 
 impl Scheduler {
-    /// Ready deliveries and those being attempted: what can't make room for others.
+    /// Ready deliveries and those being attempted: what can't make room for others. What nothing is attempted of can.
     const fn busy(&self) -> usize {
-        self.counts.ready + self.in_attempt
+        self.counts.ready.saturating_sub(self.dormant_ready) + self.in_attempt
     }
 
     /// So full that reading more makes sense again.
@@ -47,7 +48,8 @@ impl Scheduler {
             spill.want(entry.expires_at);
             return false;
         }
-        if !self.saturated && (self.entries.len() < self.limits.max_entries || self.evict_after(wake)) {
+        let has_room = self.entries.len() < self.limits.max_entries;
+        if !self.saturated && (has_room || self.evict_after(wake) || self.evict_dormant_for(destination, entry.shard)) {
             return true;
         }
         self.saturated |= is_ready && self.busy() > self.low_water();
@@ -81,6 +83,25 @@ impl Scheduler {
         true
     }
 
+    /// Spills a delivery of which nothing is attempted now, unless it would be for another such. Says whether there was
+    /// one.
+    fn evict_dormant_for(&mut self, destination: &str, shard: ShardId) -> bool {
+        let wanted = self.places.find(destination, shard);
+        if wanted.is_some_and(|key| self.is_dormant(key)) {
+            return false;
+        }
+        let Some(queue) = self.dormant.first().some() else { return false };
+        let Some(key) = self.places.queues[queue].heap.any_but_first(&self.entries) else { return false };
+        let from = &self.places.destinations[self.places.queues[queue].destination];
+        let expires_at = self.entries[key].expires_at;
+        let wakes = from.health.dead_until().map_or(expires_at, |until| until.min(expires_at));
+        let spill = &mut self.shards[from.shard].spill;
+        spill.missed = true;
+        spill.want(wakes);
+        self.remove(key);
+        true
+    }
+
     /// A destination has one less ready or in flight.
     pub(super) fn calm(&mut self, key: Key<Destination>) {
         let limit = self.destination_limit();
@@ -105,7 +126,10 @@ impl Scheduler {
     /// is due. A walk costs what the shard holds, so an owner leaves some time between two walks.
     pub fn reloadable_shards(&self, now: Timestamp) -> impl Iterator<Item = ShardId> + '_ {
         let has_much_room = !self.saturated && self.entries.len() <= self.low_water();
-        let has_any_room = !self.saturated && (self.entries.len() < self.limits.max_entries || self.counts.waiting > 0);
+        let has_any_room = !self.saturated && {
+            let can_make_room = self.counts.waiting > 0 || self.dormant_ready > 0;
+            self.entries.len() < self.limits.max_entries || can_make_room
+        };
         ShardId::all().filter(move |&shard| {
             let spill = self.shards[shard].spill;
             let is_wanted = spill.wanted_at.is_some_and(|at| at <= now);

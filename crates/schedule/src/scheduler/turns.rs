@@ -3,6 +3,8 @@
 //! in which they were parked, and a queue that had its turn goes behind them. Every step costs the same however many
 //! queues there are.
 //!
+//! A queue whose turn comes while a gate (of its tenant, or of its destination's provider) is closed is held by the gate.
+//!
 //! Invariant: of each destination, as many queues are in the ring as it may begin attempts, or all that have something
 //! ready. (While more attempts are in flight than the limit says, which happens after a takeover, queues may be in the
 //! ring without need; they are parked when their turn comes.) Not responsible for what a queue holds.
@@ -17,8 +19,13 @@ pub(crate) type Ring = List<Queue, Turns>;
 impl Scheduler {
     /// Attempts that may be begun to a destination.
     fn free_attempts(&self, destination: Key<Destination>) -> u32 {
-        let limit = self.limits.destination_concurrency;
-        limit.saturating_sub(self.places.destinations[destination].in_flight)
+        let destination = &self.places.destinations[destination];
+        if destination.is_suspended {
+            return 0;
+        }
+        let limits = destination.limits;
+        let free = destination.health.concurrency(limits, self.now).saturating_sub(destination.in_flight);
+        limits.rate.map_or(free, |rate| free.min(destination.meter.free(rate, self.now)))
     }
 
     /// Attempts that may be begun to a destination and that no queue in the ring stands for.
@@ -45,21 +52,37 @@ impl Scheduler {
                 self.ring.remove(&mut self.places.queues, key);
                 self.places.destinations[destination].ringed -= 1;
                 self.unpark(destination);
+                self.pass_on(key);
+            }
+            Turn::HeldByTenant => {
+                let gate = queue.gate;
+                self.gates[gate].held.remove(&mut self.places.queues, key);
+            }
+            Turn::HeldByProvider => {
+                let gate = self.places.destinations[destination].provider;
+                self.gates[gate].held.remove(&mut self.places.queues, key);
             }
         }
     }
 
-    /// The next queue whose destination lets it begin an attempt. It is out of the ring until [`Self::end_turn`].
+    /// The next queue whose destination and gates let it begin an attempt. It is out of the ring until [`Self::end_turn`].
     pub(super) fn begin_turn(&mut self) -> Option<Key<Queue>> {
         while let Some(key) = self.ring.pop_front(&mut self.places.queues) {
             let queue = &mut self.places.queues[key];
             queue.turn = Turn::Idle;
             let destination = queue.destination;
             self.places.destinations[destination].ringed -= 1;
-            if self.free_attempts(destination) > 0 {
+            if self.free_attempts(destination) == 0 {
+                self.park(key);
+                self.wake_later(destination);
+                self.pass_on(key);
+            } else if let Some((turn, gate)) = self.closed_gate(key) {
+                self.hold(key, turn, gate);
+                self.unpark(destination);
+                self.pass_on(key);
+            } else {
                 return Some(key);
             }
-            self.park(key);
         }
         None
     }
@@ -76,7 +99,10 @@ impl Scheduler {
 
     /// Brings as many queues into the ring as the destination may begin attempts: one has ended, or a queue has left.
     pub(super) fn unpark(&mut self, destination: Key<Destination>) {
-        while self.unclaimed_attempts(destination) > 0 {
+        while !self.places.destinations[destination].parked.is_empty() {
+            if self.unclaimed_attempts(destination) == 0 {
+                return self.wake_later(destination);
+            }
             let parked = &mut self.places.destinations[destination].parked;
             let Some(key) = parked.pop_front(&mut self.places.queues) else { return };
             self.places.queues[key].turn = Turn::Ringed;
@@ -85,7 +111,7 @@ impl Scheduler {
         }
     }
 
-    fn park(&mut self, key: Key<Queue>) {
+    pub(super) fn park(&mut self, key: Key<Queue>) {
         let queue = &mut self.places.queues[key];
         queue.turn = Turn::Parked;
         self.places.destinations[queue.destination].parked.push_back(&mut self.places.queues, key);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Ready, Scheduler};
+use mailtier_schedule::{Entry, Insert, Limits, Ready, Rules, Scheduler};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -11,8 +11,7 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-const ROOMY: Limits =
-    Limits { max_entries: 100_000, max_entries_per_destination: 100_000, destination_concurrency: 100_000 };
+const ROOMY: Limits = Limits { max_entries: 100_000, max_entries_per_destination: 100_000 };
 
 fn id(number: i64) -> DeliveryId {
     DeliveryId::from_i64(number).unwrap()
@@ -43,7 +42,7 @@ fn attempt(scheduler: &mut Scheduler, now: Timestamp) -> Option<(i64, Entry)> {
 
 #[test]
 fn one_destinations_flood_delays_nobody_else() {
-    let mut scheduler = Scheduler::new(ROOMY);
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(100_000));
     for number in 1..=10_000 {
         insert(&mut scheduler, "flood.example", number, NOW);
     }
@@ -57,7 +56,7 @@ fn one_destinations_flood_delays_nobody_else() {
 
 #[test]
 fn tenants_take_turns_at_one_destination() {
-    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(1));
     for number in 1..=1_000 {
         insert(&mut scheduler, "big.example", number, NOW);
     }
@@ -77,7 +76,7 @@ fn tenants_take_turns_at_one_destination() {
 
 #[test]
 fn a_place_in_the_round_that_is_not_used_goes_to_the_next_tenant() {
-    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(1));
     for (number, tenant) in [(1, 1), (2, 2), (3, 3)] {
         let entry = Entry { tenant: TenantId(tenant), ..entry("big.example", number, NOW) };
         scheduler.insert("big.example", entry, NOW);
@@ -89,7 +88,7 @@ fn a_place_in_the_round_that_is_not_used_goes_to_the_next_tenant() {
 
 #[test]
 fn attempts_and_what_is_given_up_can_be_asked_for_apart() {
-    let mut scheduler = Scheduler::new(ROOMY);
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(100_000));
     let late = NOW.after(HOUR);
     scheduler.insert("a.example", Entry { expires_at: late, ..entry("a.example", 1, NOW) }, NOW);
     scheduler.insert("b.example", Entry { expires_at: late.after(HOUR), ..entry("b.example", 2, NOW) }, NOW);
@@ -102,7 +101,7 @@ fn attempts_and_what_is_given_up_can_be_asked_for_apart() {
 
 #[test]
 fn what_stands_behind_the_limit_expires_on_time() {
-    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 1, ..ROOMY });
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(1));
     for number in 1..=3 {
         let expires_at = NOW.after(HOUR * u32::try_from(number).unwrap());
         let entry = Entry { expires_at, ..entry("stuck.example", number, NOW) };
@@ -127,7 +126,7 @@ fn what_stands_behind_the_limit_expires_on_time() {
 
 #[test]
 fn what_waits_for_a_retry_makes_room_for_fresh_mail() {
-    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY });
+    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY }, Rules::plain(100_000));
     for number in 1..=1_000 {
         assert_eq!(insert(&mut scheduler, "dead.example", number, NOW.after(HOUR * 5)), Insert::Scheduled);
     }
@@ -144,7 +143,7 @@ fn what_waits_for_a_retry_makes_room_for_fresh_mail() {
 
 #[test]
 fn floods_leave_room_for_others_whatever_their_own_limit() {
-    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY });
+    let mut scheduler = Scheduler::new(Limits { max_entries: 1_000, ..ROOMY }, Rules::plain(100_000));
     let mut number = 0;
     let mut flood = |scheduler: &mut Scheduler, name: &str| {
         let inserted = (0..1_000).map(|_| {
@@ -161,8 +160,8 @@ fn floods_leave_room_for_others_whatever_their_own_limit() {
 
 #[test]
 fn after_an_overflow_the_oldest_come_first() {
-    let limits = Limits { max_entries_per_destination: 200, destination_concurrency: 1, ..ROOMY };
-    let mut scheduler = Scheduler::new(limits);
+    let limits = Limits { max_entries_per_destination: 200, ..ROOMY };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(1));
     let shard = ShardId::of("slow.example");
     let inserted = |scheduler: &mut Scheduler, number| insert(scheduler, "slow.example", number, NOW);
     let scheduled = (1..=500).filter(|&number| inserted(&mut scheduler, number) == Insert::Scheduled).count();
@@ -188,8 +187,7 @@ fn after_an_overflow_the_oldest_come_first() {
 
 #[test]
 fn a_shard_that_was_dropped_leaves_nothing_behind() {
-    let mut scheduler =
-        Scheduler::new(Limits { destination_concurrency: 2, max_entries_per_destination: 300, ..ROOMY });
+    let mut scheduler = Scheduler::new(Limits { max_entries_per_destination: 300, ..ROOMY }, Rules::plain(2));
     for number in 1..=400 {
         insert(&mut scheduler, "a.example", number, NOW);
         insert(&mut scheduler, "b.example", 1_000 + number, NOW.after(HOUR));
@@ -206,7 +204,7 @@ fn a_shard_that_was_dropped_leaves_nothing_behind() {
 
 #[test]
 fn work_found_at_a_worker_counts_for_the_limit() {
-    let mut scheduler = Scheduler::new(Limits { destination_concurrency: 2, ..ROOMY });
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(2));
     for number in 1..=3 {
         scheduler.mark_in_flight("a.example", entry("a.example", number, NOW));
     }
@@ -293,8 +291,8 @@ proptest! {
         mail in prop::collection::vec((0_u32..12, 1_usize..200), 1..20),
         failing in 1_usize..5,
     ) {
-        let limits = Limits { max_entries, max_entries_per_destination, destination_concurrency: 3 };
-        let scheduler = Scheduler::new(limits);
+        let limits = Limits { max_entries, max_entries_per_destination };
+        let scheduler = Scheduler::new(limits, Rules::plain(3));
         let mut owner = Owner { scheduler, database: BTreeMap::new(), limits, now: NOW, walks: 0 };
         let mut number = 0;
         for (destination, count) in mail {
@@ -315,8 +313,14 @@ proptest! {
 
 #[test]
 fn fresh_mail_goes_through_while_many_dead_destinations_fill_the_memory() {
-    let limits = Limits { max_entries: 2_000, max_entries_per_destination: 1_000, destination_concurrency: 20 };
-    let mut owner = Owner { scheduler: Scheduler::new(limits), database: BTreeMap::new(), limits, now: NOW, walks: 0 };
+    let limits = Limits { max_entries: 2_000, max_entries_per_destination: 1_000 };
+    let mut owner = Owner {
+        scheduler: Scheduler::new(limits, Rules::plain(20)),
+        database: BTreeMap::new(),
+        limits,
+        now: NOW,
+        walks: 0,
+    };
     let mut number = 0;
     for minute in 0..60 {
         for _ in 0..200 {

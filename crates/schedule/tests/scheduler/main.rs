@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod simulation;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Ready, Scheduler, Selector};
+use mailtier_schedule::{Entry, Insert, Limits, Ready, Rules, Scheduler, Selector};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -88,10 +88,9 @@ fn has_come(at: Timestamp, now: Timestamp) -> bool {
 
 impl World {
     fn new() -> Self {
-        let limits =
-            Limits { max_entries: 10_000, max_entries_per_destination: 10_000, destination_concurrency: CONCURRENCY };
+        let limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
         Self {
-            scheduler: Scheduler::new(limits),
+            scheduler: Scheduler::new(limits, Rules::plain(CONCURRENCY)),
             deliveries: BTreeMap::new(),
             now: Timestamp::from_micros(1_800_000_000_000_777),
             next_id: 1_000_000,

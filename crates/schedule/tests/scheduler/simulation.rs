@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Next, Ready, RetryPolicy, Scheduler, classify};
+use mailtier_schedule::{Entry, Insert, Limits, Next, Ready, RetryPolicy, Rules, Scheduler, classify};
 use mailtier_types::{Cause, DeliveryId, Outcome, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind};
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -48,9 +48,8 @@ struct History {
 
 /// Runs everything to its end; the destination takes mail from `alive_from` on.
 fn simulate(alive_from: Timestamp) -> History {
-    let limits =
-        Limits { max_entries: 1_000, max_entries_per_destination: 1_000, destination_concurrency: CONCURRENCY };
-    let mut scheduler = Scheduler::new(limits);
+    let limits = Limits { max_entries: 1_000, max_entries_per_destination: 1_000 };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(CONCURRENCY));
     let policy = RetryPolicy::default();
     for number in 1..=DELIVERIES {
         let entry = Entry {

@@ -1,0 +1,91 @@
+//! The operator's limits as the schedule knows them. Pure.
+
+use mailtier_config::{QueueConfig, RateConfig};
+use mailtier_schedule::{DestinationLimits, GroupLimits, Provider, Rate, RetryPolicy, Rules};
+use mailtier_types::{Domain, TenantId};
+
+/// The rules of a configuration.
+pub(crate) fn rules(config: &QueueConfig) -> Rules {
+    let of_all = DestinationLimits {
+        concurrency: config.destination_concurrency,
+        initial_concurrency: config.initial_concurrency,
+        rate: None,
+    };
+    let destinations = config.destinations.iter().map(|one| {
+        let limits = DestinationLimits {
+            concurrency: one.concurrency.unwrap_or(of_all.concurrency),
+            initial_concurrency: one.initial_concurrency.unwrap_or(of_all.initial_concurrency),
+            rate: one.rate.map(rate),
+        };
+        (as_destination(&one.domain), limits)
+    });
+    let providers = config.providers.iter().map(|one| Provider {
+        name: one.name.clone(),
+        exchangers: one.exchangers.iter().map(|domain| domain.trim_start_matches('.').to_lowercase()).collect(),
+        limits: GroupLimits { concurrency: one.concurrency, rate: one.rate.map(rate) },
+    });
+    let tenants = config
+        .tenants
+        .iter()
+        .map(|one| (TenantId(one.id), GroupLimits { concurrency: one.concurrency, rate: one.rate.map(rate) }));
+    Rules {
+        destination: of_all,
+        destinations: destinations.collect(),
+        providers: providers.collect(),
+        tenant: GroupLimits::default(),
+        tenants: tenants.collect(),
+        probe: retry_policy(config),
+        dead_after: config.dead_after,
+    }
+}
+
+/// How single deliveries are tried again, and dead destinations too.
+pub(crate) fn retry_policy(config: &QueueConfig) -> RetryPolicy {
+    RetryPolicy { first: config.retry_first, max: config.retry_max, jitter: config.retry_jitter }
+}
+
+fn rate(rate: RateConfig) -> Rate {
+    Rate::new(rate.count, rate.per())
+}
+
+/// A domain as deliveries have it, with the dot that means all below it. What is no domain was refused with the
+/// configuration.
+fn as_destination(name: &str) -> String {
+    let (dot, bare) = name.strip_prefix('.').map_or(("", name), |bare| (".", bare));
+    Domain::parse(bare).map_or_else(|_| name.to_owned(), |domain| format!("{dot}{domain}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use mailtier_config::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_of_somebody_is_as_for_everybody() {
+        let config = QueueConfig {
+            destinations: vec![
+                DestinationConfig { domain: "Bücher.example".into(), concurrency: Some(2), ..Default::default() },
+                DestinationConfig { domain: ".Example.com".into(), rate: "10/s".parse().ok(), ..Default::default() },
+            ],
+            providers: vec![ProviderConfig {
+                name: "Big".into(),
+                exchangers: vec![".MX.example.net".into()],
+                rate: "1000/h".parse().ok(),
+                ..Default::default()
+            }],
+            tenants: vec![TenantLimitConfig { id: 7, concurrency: Some(3), ..Default::default() }],
+            ..QueueConfig::default()
+        };
+        let rules = rules(&config);
+        let own = rules.of_destination("xn--bcher-kva.example");
+        assert_eq!((own.concurrency, own.initial_concurrency, own.rate), (2, 5, None));
+        let below = rules.of_destination("a.example.com");
+        assert_eq!((below.concurrency, below.rate.is_some()), (20, true));
+        assert_eq!(rules.of_destination("example.com").rate, None);
+        assert_eq!(rules.provider_of("one.mx.example.net"), Some("Big"));
+        assert!(rules.of_provider("Big").rate.is_some());
+        assert_eq!(rules.of_tenant(TenantId(7)).concurrency, Some(3));
+        assert_eq!(rules.of_tenant(TenantId(8)), GroupLimits::default());
+    }
+}

@@ -1,0 +1,155 @@
+//! The operator's limits, and what failures teach, at a real replica.
+
+use std::time::Duration;
+
+use mailtier_api::work::Dispatch;
+use mailtier_config::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+use mailtier_types::{Cause, Outcome, RemoteHost, Stage, TenantId, Trouble, TroubleKind};
+
+use crate::submitter::{Submitter, submission};
+use crate::system::usual;
+use crate::worker::{Worker, all, outcome, result};
+
+/// Delivered by this exchanger.
+fn delivered_by(dispatch: &Dispatch, exchanger: &str) -> mailtier_api::work::WorkResult {
+    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
+    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(250) })])
+}
+
+/// Nobody answered.
+fn unreachable(dispatch: &Dispatch) -> mailtier_api::work::WorkResult {
+    let trouble = Trouble { kind: TroubleKind::Connect, text: "refused".into() };
+    let outcome = Outcome { stage: Stage::Connect, cause: Cause::Trouble(trouble), ..outcome(250) };
+    result(dispatch, vec![(dispatch.recipients.clone(), outcome)])
+}
+
+#[tokio::test]
+async fn a_destination_gets_so_many_at_a_time_and_more_as_it_takes_them() {
+    let (_database, replica) = usual(|config| {
+        config.queue.destination_concurrency = 3;
+        config.queue.initial_concurrency = 1;
+        let few = DestinationConfig { domain: "few.example".into(), concurrency: Some(1), ..Default::default() };
+        config.queue.destinations = vec![few];
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for _ in 0..5 {
+        submitter.accepted("s@a.example", &["x@b.example"]).await;
+    }
+    let first = worker.dispatch().await;
+    worker.is_left_alone().await;
+    worker.report(all(&first, 250)).await;
+    let (second, third) = (worker.dispatch().await, worker.dispatch().await);
+    worker.is_left_alone().await;
+    for dispatch in [&second, &third] {
+        worker.report(all(dispatch, 250)).await;
+    }
+    for _ in 0..2 {
+        submitter.accepted("s@a.example", &["x@few.example"]).await;
+    }
+    let destinations = [worker.dispatch().await, worker.dispatch().await, worker.dispatch().await];
+    worker.is_left_alone().await;
+    let few = destinations.iter().filter(|dispatch| dispatch.destination == "few.example").count();
+    assert_eq!(few, 1, "whatever others may have");
+}
+
+#[tokio::test]
+async fn a_provider_is_known_by_its_exchangers_and_has_one_limit_for_all_its_domains() {
+    let (_database, replica) = usual(|config| {
+        config.queue.providers = vec![ProviderConfig {
+            name: "big".into(),
+            exchangers: vec!["mx.big.example".into()],
+            concurrency: Some(1),
+            ..ProviderConfig::default()
+        }];
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for domain in ["one.example", "two.example"] {
+        submitter.accepted("s@a.example", &[&format!("x@{domain}")]).await;
+        let dispatch = worker.dispatch().await;
+        worker.report(delivered_by(&dispatch, "in.mx.big.example")).await;
+    }
+    for domain in ["one.example", "two.example", "three.example"] {
+        submitter.accepted("s@a.example", &[&format!("x@{domain}")]).await;
+    }
+    let (first, second) = (worker.dispatch().await, worker.dispatch().await);
+    worker.is_left_alone().await;
+    let (of_big, other) = match first.destination.as_str() {
+        "three.example" => (second, first),
+        _ => (first, second),
+    };
+    assert_eq!(other.destination, "three.example", "nobody knows whose it is");
+    worker.report(delivered_by(&of_big, "in.mx.big.example")).await;
+    let next = worker.dispatch().await.destination;
+    assert!(next != of_big.destination && next.ends_with(".example"), "{next}");
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_limit_wherever_its_mail_goes() {
+    let (_database, replica) = usual(|config| {
+        config.queue.tenants = vec![TenantLimitConfig { id: 7, concurrency: Some(1), ..Default::default() }];
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for domain in ["one.example", "two.example"] {
+        let mut of_tenant = submission("s@a.example", &[&format!("x@{domain}")]);
+        of_tenant.envelope.tenant = TenantId(7);
+        assert_eq!(submitter.submit(of_tenant).await.result, Ok(()));
+    }
+    let first = worker.dispatch().await;
+    worker.is_left_alone().await;
+    submitter.accepted("s@a.example", &["x@three.example"]).await;
+    assert_eq!(worker.dispatch().await.destination, "three.example", "others' mail goes on");
+    worker.report(all(&first, 250)).await;
+    assert_eq!(worker.dispatch().await.tenant, TenantId(7));
+}
+
+#[tokio::test]
+async fn a_destination_that_cannot_be_reached_is_probed_by_one_and_then_gets_the_rest() {
+    let (_database, replica) = usual(|config| {
+        config.queue.dead_after = 2;
+        config.queue.initial_concurrency = 2;
+        config.queue.retry_first = Duration::from_secs(2);
+        config.queue.retry_jitter = 0.0;
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for _ in 0..6 {
+        submitter.accepted("s@a.example", &["x@dead.example"]).await;
+    }
+    for _ in 0..2 {
+        let dispatch = worker.dispatch().await;
+        worker.report(unreachable(&dispatch)).await;
+    }
+    submitter.accepted("s@a.example", &["x@alive.example"]).await;
+    assert_eq!(worker.dispatch().await.destination, "alive.example", "the other four wait");
+    let probe = worker.dispatch().await;
+    assert_eq!((probe.destination.as_str(), probe.attempt), ("dead.example", 2), "the oldest first");
+    worker.is_left_alone().await;
+    worker.report(all(&probe, 250)).await;
+    for _ in 0..5 {
+        let dispatch = worker.dispatch().await;
+        assert_eq!(dispatch.destination, "dead.example");
+        worker.report(all(&dispatch, 250)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rate_holds_and_what_is_beyond_it_waits_by_itself() {
+    let (_database, replica) = usual(|config| {
+        let slow = DestinationConfig { domain: "slow.example".into(), rate: "2/s".parse().ok(), ..Default::default() };
+        config.queue.destinations = vec![slow];
+        config.queue.initial_concurrency = 20;
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let begun = std::time::Instant::now();
+    for _ in 0..5 {
+        submitter.accepted("s@a.example", &["x@slow.example"]).await;
+    }
+    for _ in 0..5 {
+        worker.dispatch().await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1400), "two at once and three more: {:?}", begun.elapsed());
+}

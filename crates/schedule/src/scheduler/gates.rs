@@ -1,0 +1,501 @@
+//! Limits beyond a destination's own: of tenants and of providers, and what operators suspended. A gate that is closed
+//! holds the queues whose turn comes, and lets them go on when it opens; nothing looks at them meanwhile. Also what is
+//! known of destinations: their limits, their health, and when they may begin more.
+//!
+//! Not responsible for what the limits are (`rules`), nor for what an attempt teaches (`health`).
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use mailtier_types::{DeliveryId, TenantId, Timestamp};
+
+use crate::health::{Care, Feedback, Health};
+use crate::memory::{Key, List};
+use crate::rate::Meter;
+use crate::rules::{GroupLimits, Rules};
+use crate::scheduler::Scheduler;
+use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
+
+/// Destinations without deliveries of which something is remembered.
+const REMEMBERED: usize = 65_536;
+
+/// What operators have suspended: nothing of it is attempted until it is resumed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suspended {
+    /// By name.
+    pub destinations: HashSet<String>,
+    /// By name.
+    pub providers: HashSet<String>,
+    /// By number.
+    pub tenants: HashSet<TenantId>,
+}
+
+/// The limits of many queues together.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    limits: GroupLimits,
+    meter: Meter,
+    is_suspended: bool,
+    pub(crate) in_flight: u32,
+    /// Those whose turn came while it was closed.
+    pub(crate) held: List<Queue, Turns>,
+    /// Queues of a tenant; a provider's are not counted.
+    queues: u32,
+    /// When it is looked at again because it may then let more pass.
+    opens_at: Option<Timestamp>,
+}
+
+impl Gate {
+    /// How many may pass now.
+    fn free(&self, now: Timestamp) -> u32 {
+        if self.is_suspended {
+            return 0;
+        }
+        let free = self.limits.concurrency.map_or(u32::MAX, |limit| limit.saturating_sub(self.in_flight));
+        self.limits.rate.map_or(free, |rate| free.min(self.meter.free(rate, now)))
+    }
+}
+
+/// What is looked at when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    Destination(u32),
+    Gate(u32),
+}
+
+/// What is kept of a destination without deliveries.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    meter: Meter,
+    health: Health,
+    provider: Key<Gate>,
+}
+
+/// Everything gates need beside themselves.
+#[derive(Debug)]
+pub(crate) struct Gatekeeping {
+    rules: Rules,
+    suspended: Suspended,
+    /// How many replicas keep to the limits together.
+    replicas: u32,
+    tenants: HashMap<TenantId, Key<Gate>>,
+    providers: HashMap<String, Key<Gate>>,
+    remembered: HashMap<Box<str>, Remembered>,
+    alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
+}
+
+impl Gatekeeping {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            suspended: Suspended::default(),
+            replicas: 1,
+            tenants: HashMap::new(),
+            providers: HashMap::new(),
+            remembered: HashMap::new(),
+            alarms: BinaryHeap::new(),
+        }
+    }
+
+    pub(crate) fn next_alarm(&self) -> Option<Timestamp> {
+        self.alarms.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+/// How a destination stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing<'a> {
+    /// Attempts it may have at a time now.
+    pub concurrency: u32,
+    /// It could not be reached, and is not tried before then.
+    pub dead_until: Option<Timestamp>,
+    /// Its provider, once an attempt has told.
+    pub provider: Option<&'a str>,
+    /// Somebody has suspended it, or its provider.
+    pub is_suspended: bool,
+}
+
+impl Scheduler {
+    /// Replaces all rules. Costs in proportion to the destinations.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.keeping.rules = rules;
+        self.keeping.providers.iter().for_each(|(name, &gate)| {
+            self.gates[gate].limits = self.keeping.rules.of_provider(name).shared_by(self.keeping.replicas);
+        });
+        self.keeping.tenants.iter().for_each(|(&tenant, &gate)| {
+            self.gates[gate].limits = self.keeping.rules.of_tenant(tenant).shared_by(self.keeping.replicas);
+        });
+        for key in self.destination_keys().collect::<Vec<_>>() {
+            let destination = &mut self.places.destinations[key];
+            destination.limits = self.keeping.rules.of_destination(&destination.name);
+        }
+        self.reopen_all();
+    }
+
+    /// So many replicas keep to the limits of tenants and providers together; those of destinations are each one
+    /// replica's.
+    pub fn set_replicas(&mut self, replicas: u32) {
+        if replicas.max(1) != self.keeping.replicas {
+            self.keeping.replicas = replicas.max(1);
+            self.set_rules(self.keeping.rules.clone());
+        }
+    }
+
+    /// Replaces what is suspended. Costs in proportion to the destinations, where something has changed.
+    pub fn set_suspended(&mut self, suspended: Suspended) {
+        if self.keeping.suspended == suspended {
+            return;
+        }
+        self.keeping.suspended = suspended;
+        let suspended = &self.keeping.suspended;
+        for (name, &gate) in &self.keeping.providers {
+            self.gates[gate].is_suspended = suspended.providers.contains(name);
+        }
+        for (tenant, &gate) in &self.keeping.tenants {
+            self.gates[gate].is_suspended = suspended.tenants.contains(tenant);
+        }
+        for key in self.destination_keys().collect::<Vec<_>>() {
+            let destination = &mut self.places.destinations[key];
+            destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
+            self.judge_dormancy(key);
+        }
+        self.reopen_all();
+    }
+
+    /// Learns from an attempt that is over: of the destination itself, and whose exchanger it was. To be told before the
+    /// delivery's end. `chance` is a random number from 0 to 1.
+    pub fn learn(&mut self, id: DeliveryId, said: Feedback, exchanger: Option<&str>, chance: f32, now: Timestamp) {
+        self.observe(now);
+        let Some(entry) = self.find(id) else { return };
+        let key = self.places.queues[self.entries[entry].queue].destination;
+        if let Some(name) = exchanger.and_then(|host| self.keeping.rules.provider_of(host)).map(str::to_owned) {
+            self.assign(key, &name);
+        }
+        let destination = &mut self.places.destinations[key];
+        let was_dead = destination.health.dead_until().is_some();
+        let rules = &self.keeping.rules;
+        let care = Care { dead_after: rules.dead_after, probe: &rules.probe, chance };
+        destination.health.learn(said, destination.limits, care, self.now);
+        if destination.health.dead_until().is_some() != was_dead {
+            self.judge_dormancy(key);
+        }
+        self.unpark(key);
+    }
+
+    /// How a destination stands, where it has deliveries.
+    #[must_use]
+    pub fn standing(&self, name: &str, shard: mailtier_types::ShardId) -> Option<Standing<'_>> {
+        let destination = &self.places.destinations[self.places.find(name, shard)?];
+        let provider = destination.provider.some();
+        let of_provider = provider.and_then(|gate| self.keeping.providers.iter().find(|(_, known)| **known == gate));
+        Some(Standing {
+            concurrency: destination.health.concurrency(destination.limits, self.now),
+            dead_until: destination.health.dead_until(),
+            provider: of_provider.map(|(name, _)| name.as_str()),
+            is_suspended: destination.is_suspended || provider.is_some_and(|gate| self.gates[gate].is_suspended),
+        })
+    }
+
+    /// Makes what is new about a delivery's place known to its gates.
+    pub(super) fn welcome(&mut self, joined: Joined) {
+        if joined.is_new_destination {
+            let destination = &mut self.places.destinations[joined.destination];
+            destination.limits = self.keeping.rules.of_destination(&destination.name);
+            destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
+            destination.health = Health::new(destination.limits);
+            if let Some(known) = self.keeping.remembered.remove(destination.name.as_str()) {
+                (destination.meter, destination.health, destination.provider) =
+                    (known.meter, known.health, known.provider);
+            }
+        }
+        if joined.is_new_queue {
+            let tenant = self.places.queues[joined.queue].tenant;
+            let gate = self.tenant_gate(tenant);
+            self.places.queues[joined.queue].gate = gate;
+            self.gates[gate].queues += 1;
+            self.judge(joined.queue);
+        }
+    }
+
+    /// The last delivery of a queue is gone, and with it the queue; perhaps its destination too.
+    pub(super) fn farewell(&mut self, key: Key<Queue>) {
+        self.set_dormant(key, false);
+        let (gate, tenant) = (self.places.queues[key].gate, self.places.queues[key].tenant);
+        let destination = self.places.queues[key].destination;
+        let left = &mut self.gates[gate];
+        left.queues -= 1;
+        // With a rate it remembers what has passed.
+        if left.queues == 0 && left.limits.rate.is_none() {
+            self.keeping.tenants.remove(&tenant);
+            self.gates.give_back(gate);
+        }
+        self.places.drop_queue(key);
+        if self.places.destinations[destination].count == 0 {
+            self.remember(destination);
+            self.places.drop_destination(&mut self.shards, destination);
+        }
+    }
+
+    /// What must outlive a destination's last delivery: a rate that was used, trouble, its provider.
+    fn remember(&mut self, key: Key<Destination>) {
+        let Destination { name, meter, health, provider, limits, .. } = &self.places.destinations[key];
+        let is_worth_it = !meter.is_at_rest(self.now) || health.is_troubled(*limits) || !provider.is_none();
+        if !is_worth_it {
+            return;
+        }
+        let remembered = &mut self.keeping.remembered;
+        if remembered.len() >= REMEMBERED {
+            let (now, rules) = (self.now, &self.keeping.rules);
+            remembered.retain(|name, known| {
+                !known.meter.is_at_rest(now) || known.health.is_troubled(rules.of_destination(name))
+            });
+        }
+        if remembered.len() < REMEMBERED {
+            remembered.insert(name.as_str().into(), Remembered { meter: *meter, health: *health, provider: *provider });
+        }
+    }
+
+    fn tenant_gate(&mut self, tenant: TenantId) -> Key<Gate> {
+        match self.keeping.tenants.entry(tenant) {
+            MapEntry::Occupied(known) => *known.get(),
+            MapEntry::Vacant(place) => {
+                let key = self.gates.take();
+                self.gates[key] = Gate {
+                    limits: self.keeping.rules.of_tenant(tenant).shared_by(self.keeping.replicas),
+                    is_suspended: self.keeping.suspended.tenants.contains(&tenant),
+                    ..Gate::default()
+                };
+                *place.insert(key)
+            }
+        }
+    }
+
+    fn provider_gate(&mut self, name: &str) -> Key<Gate> {
+        if let Some(&known) = self.keeping.providers.get(name) {
+            return known;
+        }
+        let key = self.gates.take();
+        self.gates[key] = Gate {
+            limits: self.keeping.rules.of_provider(name).shared_by(self.keeping.replicas),
+            is_suspended: self.keeping.suspended.providers.contains(name),
+            ..Gate::default()
+        };
+        self.keeping.providers.insert(name.to_owned(), key);
+        key
+    }
+
+    /// A destination is found to be a provider's: what is in flight counts for it from now on.
+    fn assign(&mut self, key: Key<Destination>, provider: &str) {
+        let gate = self.provider_gate(provider);
+        let (before, in_flight) = {
+            let destination = &mut self.places.destinations[key];
+            (std::mem::replace(&mut destination.provider, gate), destination.in_flight)
+        };
+        if before == gate {
+            return;
+        }
+        self.gates[gate].in_flight += in_flight;
+        if let Some(before) = before.some() {
+            self.gates[before].in_flight -= in_flight;
+            let mut next = self.gates[before].held.first().some();
+            while let Some(queue) = next {
+                next = List::<Queue, Turns>::after(&self.places.queues, queue).some();
+                if self.places.queues[queue].destination == key {
+                    self.gates[before].held.remove(&mut self.places.queues, queue);
+                    self.park(queue);
+                }
+            }
+            self.open(before);
+        }
+        self.judge_dormancy(key);
+        self.unpark(key);
+    }
+
+    /// Gates of a queue.
+    pub(super) fn gates_of(&self, queue: Key<Queue>) -> impl Iterator<Item = Key<Gate>> + use<> {
+        let queue = &self.places.queues[queue];
+        queue.gate.some().into_iter().chain(self.places.destinations[queue.destination].provider.some())
+    }
+
+    /// An attempt is begun.
+    pub(super) fn pass_gates(&mut self, key: Key<Queue>) {
+        let destination = &mut self.places.destinations[self.places.queues[key].destination];
+        if let Some(rate) = destination.limits.rate {
+            destination.meter.count(rate, self.now);
+        }
+        for key in self.gates_of(key) {
+            let gate = &mut self.gates[key];
+            gate.in_flight += 1;
+            if let Some(rate) = gate.limits.rate {
+                gate.meter.count(rate, self.now);
+                // Others that it let go on before may find it closed now, and those it still holds wait for the next.
+                self.open_later(key);
+            }
+        }
+    }
+
+    /// The gate that does not let a queue pass now.
+    pub(super) fn closed_gate(&self, key: Key<Queue>) -> Option<(Turn, Key<Gate>)> {
+        let queue = &self.places.queues[key];
+        let provider = self.places.destinations[queue.destination].provider;
+        let gates = [(Turn::HeldByTenant, queue.gate), (Turn::HeldByProvider, provider)];
+        gates.into_iter().find(|(_, gate)| gate.some().is_some_and(|gate| self.gates[gate].free(self.now) == 0))
+    }
+
+    pub(super) fn hold(&mut self, key: Key<Queue>, turn: Turn, gate: Key<Gate>) {
+        self.places.queues[key].turn = turn;
+        self.gates[gate].held.push_back(&mut self.places.queues, key);
+        self.open_later(gate);
+    }
+
+    /// A queue leaves the round without having used its place in it: others that its gates hold may have it.
+    pub(super) fn pass_on(&mut self, key: Key<Queue>) {
+        for gate in self.gates_of(key) {
+            self.open(gate);
+        }
+    }
+
+    /// Lets as many of those that a gate holds go on as may pass.
+    pub(super) fn open(&mut self, gate: Key<Gate>) {
+        let mut free = self.gates[gate].free(self.now);
+        while free > 0 {
+            let Some(key) = self.gates[gate].held.pop_front(&mut self.places.queues) else { return };
+            self.park(key);
+            self.unpark(self.places.queues[key].destination);
+            // One that stays parked will be looked at when its turn comes; the room is for the next.
+            free -= u32::from(self.places.queues[key].turn == Turn::Ringed);
+        }
+        self.open_later(gate);
+    }
+
+    /// Sets the alarm of a gate that holds something for its rate.
+    fn open_later(&mut self, key: Key<Gate>) {
+        let gate = &mut self.gates[key];
+        let Some(rate) = gate.limits.rate.filter(|_| !gate.is_suspended && !gate.held.is_empty()) else { return };
+        let at = gate.meter.opens_at(rate);
+        if at > self.now && gate.opens_at.is_none_or(|known| at < known) {
+            gate.opens_at = Some(at);
+            self.keeping.alarms.push(Reverse((at, Alarm::Gate(key.number()))));
+        }
+    }
+
+    /// Sets the alarm of a destination that could begin more later: for its rate, or because it is dead.
+    pub(super) fn wake_later(&mut self, key: Key<Destination>) {
+        let destination = &mut self.places.destinations[key];
+        let dead_until = destination.health.dead_until().filter(|until| *until > self.now);
+        let by_rate = destination.limits.rate.map(|rate| destination.meter.opens_at(rate));
+        let at = dead_until.into_iter().chain(by_rate.filter(|at| *at > self.now)).max();
+        if let Some(at) = at.filter(|at| destination.opens_at.is_none_or(|known| *at < known))
+            && !destination.is_suspended
+        {
+            destination.opens_at = Some(at);
+            self.keeping.alarms.push(Reverse((at, Alarm::Destination(key.number()))));
+        }
+    }
+
+    /// Looks at everything whose alarm has gone off. One that was set for what is gone by now does no harm.
+    pub(super) fn open_on_time(&mut self) {
+        while let Some(Reverse((at, alarm))) = self.keeping.alarms.peek().copied() {
+            if at > self.now {
+                return;
+            }
+            self.keeping.alarms.pop();
+            match alarm {
+                Alarm::Destination(number) => {
+                    let key = Key::new(number);
+                    if self.places.destinations.holds(key) && self.places.destinations[key].opens_at == Some(at) {
+                        self.places.destinations[key].opens_at = None;
+                        self.unpark(key);
+                    }
+                }
+                Alarm::Gate(number) => {
+                    let key = Key::new(number);
+                    if self.gates.holds(key) && self.gates[key].opens_at == Some(at) {
+                        self.gates[key].opens_at = None;
+                        self.open(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a change of limits or of what is suspended.
+    fn reopen_all(&mut self) {
+        for key in self.destination_keys().collect::<Vec<_>>() {
+            self.unpark(key);
+        }
+        let gates: Vec<_> = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied().collect();
+        for gate in gates {
+            self.open(gate);
+        }
+    }
+
+    /// The clock was put back: no rate and no rest is longer for it.
+    pub(super) fn rewind_gates(&mut self) {
+        self.keeping.alarms.clear();
+        let (now, probe) = (self.now, self.keeping.rules.probe);
+        for key in self.destination_keys().collect::<Vec<_>>() {
+            let destination = &mut self.places.destinations[key];
+            destination.opens_at = None;
+            destination.health.rewind(now.after(probe.max));
+            if let Some(rate) = destination.limits.rate {
+                destination.meter.rewind(rate, now);
+            }
+        }
+        let gates: Vec<_> = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied().collect();
+        for key in gates {
+            let gate = &mut self.gates[key];
+            gate.opens_at = None;
+            if let Some(rate) = gate.limits.rate {
+                gate.meter.rewind(rate, now);
+            }
+        }
+        self.keeping.remembered.clear();
+        self.reopen_all();
+    }
+
+    /// Whether nothing is attempted to a destination until something changes.
+    pub(super) fn is_dormant(&self, key: Key<Destination>) -> bool {
+        let destination = &self.places.destinations[key];
+        let by_provider = destination.provider.some().is_some_and(|gate| self.gates[gate].is_suspended);
+        destination.is_suspended || destination.health.dead_until().is_some() || by_provider
+    }
+
+    fn judge_dormancy(&mut self, key: Key<Destination>) {
+        let mut next = self.places.destinations[key].queues.first().some();
+        while let Some(queue) = next {
+            next = List::<Queue, OfDestination>::after(&self.places.queues, queue).some();
+            self.judge(queue);
+        }
+    }
+
+    fn judge(&mut self, key: Key<Queue>) {
+        let queue = &self.places.queues[key];
+        let by_tenant = queue.gate.some().is_some_and(|gate| self.gates[gate].is_suspended);
+        let dormant = by_tenant || self.is_dormant(queue.destination);
+        self.set_dormant(key, dormant);
+    }
+
+    fn set_dormant(&mut self, key: Key<Queue>, dormant: bool) {
+        let queue = &mut self.places.queues[key];
+        if queue.is_dormant == dormant {
+            return;
+        }
+        queue.is_dormant = dormant;
+        let (ready, destination) = (queue.ready as usize, queue.destination);
+        let list: &mut List<Queue, Dormant> = &mut self.dormant;
+        if dormant {
+            self.dormant_ready += ready;
+            list.push_back(&mut self.places.queues, key);
+        } else {
+            self.dormant_ready -= ready;
+            list.remove(&mut self.places.queues, key);
+            // What made room for others is wanted again.
+            let spill = &mut self.shards[self.places.destinations[destination].shard].spill;
+            if spill.missed {
+                spill.want(self.now);
+            }
+        }
+    }
+}

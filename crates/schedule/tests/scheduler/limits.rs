@@ -1,0 +1,412 @@
+//! Limits of destinations, tenants and providers, what is suspended, and destinations that are dead: nothing goes that may
+//! not, and everything goes that may.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use mailtier_schedule::{
+    DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, Provider, Rate, Ready, RetryPolicy, Rules,
+    Scheduler, Suspended,
+};
+use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+const ROOMY: Limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
+
+fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
+    Entry {
+        id: DeliveryId::from_i64(number).unwrap(),
+        shard: ShardId::of(destination),
+        tenant: TenantId(0),
+        priority: 0,
+        attempts: 0,
+        due,
+        expires_at: NOW.after(WEEK),
+    }
+}
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.after(Duration::from_secs(seconds))
+}
+
+fn attempts(scheduler: &mut Scheduler, now: Timestamp) -> Vec<i64> {
+    std::iter::from_fn(|| scheduler.next_attempt(now)).map(|entry| entry.id.as_i64()).collect()
+}
+
+#[test]
+fn a_rate_is_kept_to_and_the_next_time_is_told() {
+    let mut rules = Rules::plain(100);
+    let slow = DestinationLimits { rate: Some(Rate::new(60, Duration::from_secs(60))), ..rules.destination };
+    rules.destinations.insert("slow.example".to_owned(), slow);
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    for number in 1..=5 {
+        scheduler.insert("slow.example", entry("slow.example", number, NOW), NOW);
+    }
+    for number in 1..=5 {
+        let now = later(number as u64 - 1);
+        assert_eq!(attempts(&mut scheduler, now), [number]);
+        scheduler.finish(DeliveryId::from_i64(number).unwrap());
+        assert_eq!(scheduler.next_due(), (number < 5).then(|| later(number as u64)));
+    }
+    // What has passed is remembered beyond the last delivery.
+    scheduler.insert("slow.example", entry("slow.example", 6, later(4)), later(4));
+    assert_eq!(attempts(&mut scheduler, later(4)), []);
+    assert_eq!(attempts(&mut scheduler, later(5)), [6]);
+}
+
+#[test]
+fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_for_it() {
+    let mut rules = Rules::plain(10);
+    (rules.dead_after, rules.probe) = (2, RetryPolicy { jitter: 0.0, ..RetryPolicy::default() });
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    for number in 1..=20 {
+        scheduler.insert("dead.example", entry("dead.example", number, NOW), NOW);
+    }
+    scheduler.insert("alive.example", entry("alive.example", 100, NOW), NOW);
+    assert_eq!(attempts(&mut scheduler, NOW).len(), 11);
+    for number in 1..=10 {
+        let id = DeliveryId::from_i64(number).unwrap();
+        scheduler.learn(id, Feedback::Unreachable, None, 0.5, later(1));
+        scheduler.defer(id, 1, later(10_000));
+    }
+    assert_eq!(attempts(&mut scheduler, later(1)), [], "nothing is tried at a dead destination");
+    let shard = ShardId::of("dead.example");
+    assert_eq!(scheduler.standing("dead.example", shard).unwrap().dead_until, Some(later(301)));
+    assert_eq!(scheduler.next_due(), Some(later(301)));
+    assert_eq!(attempts(&mut scheduler, later(301)), [11], "one delivery probes it");
+    scheduler.learn(DeliveryId::from_i64(11).unwrap(), Feedback::Unreachable, None, 0.5, later(310));
+    scheduler.defer(DeliveryId::from_i64(11).unwrap(), 1, later(10_000));
+    assert_eq!(attempts(&mut scheduler, later(909)), []);
+    assert_eq!(attempts(&mut scheduler, later(910)), [12]);
+    scheduler.learn(DeliveryId::from_i64(12).unwrap(), Feedback::Good, None, 0.5, later(911));
+    scheduler.finish(DeliveryId::from_i64(12).unwrap());
+    assert_eq!(
+        attempts(&mut scheduler, later(911)),
+        (13..=20).collect::<Vec<_>>(),
+        "it is back, and all its mail goes"
+    );
+}
+
+#[test]
+fn what_a_dead_destination_has_ready_makes_room_for_others() {
+    let mut rules = Rules::plain(10);
+    rules.dead_after = 1;
+    let limits = Limits { max_entries: 1_000, max_entries_per_destination: 1_000 };
+    let mut scheduler = Scheduler::new(limits, rules);
+    for number in 1..=1_000 {
+        scheduler.insert("dead.example", entry("dead.example", number, NOW), NOW);
+    }
+    let first = scheduler.next_attempt(NOW).unwrap();
+    scheduler.learn(first.id, Feedback::Unreachable, None, 0.5, NOW);
+    scheduler.release(first.id, NOW);
+    for number in 2_001..=2_500 {
+        assert_eq!(scheduler.insert("alive.example", entry("alive.example", number, NOW), NOW), Insert::Scheduled);
+    }
+    assert_eq!(scheduler.insert("dead.example", entry("dead.example", 3_000, NOW), NOW), Insert::Spilled);
+    assert_eq!(scheduler.len(), 1_000);
+    let shard = ShardId::of("dead.example");
+    assert_eq!(scheduler.spilled_shards().collect::<Vec<_>>(), [shard]);
+    // The oldest stayed, and the rest is read again when the destination is back.
+    assert!(scheduler.is_known(first.id));
+    let now = later(600);
+    assert!(scheduler.reloadable_shards(now).any(|reloadable| reloadable == shard));
+}
+
+const DESTINATIONS: usize = 4;
+const TENANTS: i32 = 3;
+
+fn name(destination: usize) -> String {
+    format!("{destination}.example")
+}
+
+/// The provider whose exchangers a destination has.
+fn provider(destination: usize) -> Option<&'static str> {
+    ["even", "odd"].get(destination % 3).copied()
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Insert { destination: usize, tenant: i32, in_ms: i64 },
+    Work { at_most: usize },
+    End { which: usize, said: Feedback, again_in_ms: Option<i64> },
+    Wait { ms: i64 },
+    WaitUntilDue,
+    Suspend { destination: Option<usize>, provider: Option<&'static str>, tenant: Option<i32> },
+    Replicas { count: u32 },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let said = prop_oneof![
+        4 => Just(Feedback::Good), 1 => Just(Feedback::Busy), 2 => Just(Feedback::Unreachable), 1 => Just(Feedback::Nothing)
+    ];
+    prop_oneof![
+        6 => (0..DESTINATIONS, 0..TENANTS, prop_oneof![3 => Just(0), 1 => 0..20_000_i64])
+            .prop_map(|(destination, tenant, in_ms)| Operation::Insert { destination, tenant, in_ms }),
+        4 => (1..20_usize).prop_map(|at_most| Operation::Work { at_most }),
+        5 => (any::<usize>(), said, prop::option::of(0..30_000_i64))
+            .prop_map(|(which, said, again_in_ms)| Operation::End { which, said, again_in_ms }),
+        2 => (0..3_000_i64).prop_map(|ms| Operation::Wait { ms }),
+        2 => Just(Operation::WaitUntilDue),
+        1 => (prop::option::of(0..DESTINATIONS), prop::option::of(prop::sample::select(vec!["even", "odd"])), prop::option::of(0..TENANTS))
+            .prop_map(|(destination, provider, tenant)| Operation::Suspend { destination, provider, tenant }),
+        1 => (1..4_u32).prop_map(|count| Operation::Replicas { count }),
+    ]
+}
+
+/// A rate as it was meant: microseconds between two, and how many at once.
+#[derive(Clone, Copy, Debug)]
+struct Meant {
+    interval_us: i64,
+    burst: i64,
+}
+
+impl Meant {
+    fn new(per_minute: u32, sharers: u32) -> Self {
+        let interval_us = 60_000_000 / i64::from(per_minute) * i64::from(sharers);
+        Self { interval_us, burst: (1_000_000 / interval_us).max(1) }
+    }
+
+    /// When the next may pass after those that passed (microseconds, ascending).
+    fn opens_at(self, passed: &[i64]) -> i64 {
+        let next = passed.iter().fold(i64::MIN, |next, &at| next.max(at) + self.interval_us);
+        next.saturating_sub(self.interval_us * (self.burst - 1))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Waiting,
+    InFlight,
+}
+
+struct World {
+    scheduler: Scheduler,
+    now: Timestamp,
+    /// Per minute, of destination 0, tenant 0 and provider "even"; and attempts at a time of tenant 1 and of both
+    /// providers.
+    rates: [u32; 3],
+    at_a_time: [u32; 2],
+    replicas: u32,
+    suspended: Suspended,
+    deliveries: BTreeMap<i64, (usize, i32, Entry, State)>,
+    /// Providers that an attempt has told of.
+    known: HashSet<usize>,
+    passed_destination: Vec<i64>,
+    passed_tenant: Vec<i64>,
+    passed_provider: Vec<i64>,
+    number: i64,
+}
+
+impl World {
+    fn new(rates: [u32; 3], at_a_time: [u32; 2]) -> Self {
+        let minute = Duration::from_secs(60);
+        let [destination, tenant, provider] = rates.map(|count| Some(Rate::new(count, minute)));
+        let mut rules = Rules::plain(4);
+        rules.destination.initial_concurrency = 2;
+        rules.destinations.insert(name(0), DestinationLimits { rate: destination, ..rules.destination });
+        rules.tenants = HashMap::from([
+            (TenantId(0), GroupLimits { concurrency: None, rate: tenant }),
+            (TenantId(1), GroupLimits { concurrency: Some(at_a_time[0]), rate: None }),
+        ]);
+        let limits = |rate| GroupLimits { concurrency: Some(at_a_time[1]), rate };
+        rules.providers = [("even", provider), ("odd", None)]
+            .map(|(name, rate)| Provider {
+                name: name.into(),
+                exchangers: vec![format!("{name}.mx")],
+                limits: limits(rate),
+            })
+            .to_vec();
+        (rules.dead_after, rules.probe) = (3, RetryPolicy { first: Duration::from_secs(20), ..RetryPolicy::default() });
+        Self {
+            scheduler: Scheduler::new(ROOMY, rules),
+            now: NOW,
+            rates,
+            at_a_time,
+            replicas: 1,
+            suspended: Suspended::default(),
+            deliveries: BTreeMap::new(),
+            known: HashSet::new(),
+            passed_destination: Vec::new(),
+            passed_tenant: Vec::new(),
+            passed_provider: Vec::new(),
+            number: 0,
+        }
+    }
+
+    fn in_flight(&self, of: impl Fn(usize, i32) -> bool) -> u32 {
+        self.deliveries.values().filter(|(d, t, _, state)| *state == State::InFlight && of(*d, *t)).count() as u32
+    }
+
+    fn known_provider(&self, destination: usize) -> Option<&'static str> {
+        provider(destination).filter(|_| self.known.contains(&destination))
+    }
+
+    /// When an attempt may be begun, as far as time decides; nothing where something else stands in its way.
+    fn opens_at(&self, destination: usize, tenant: i32) -> Option<i64> {
+        let known = self.known_provider(destination);
+        let is_suspended = self.suspended.destinations.contains(&name(destination))
+            || self.suspended.tenants.contains(&TenantId(tenant))
+            || known.is_some_and(|name| self.suspended.providers.contains(name));
+        let standing = self.scheduler.standing(&name(destination), ShardId::of(&name(destination)))?;
+        let is_dead = standing.dead_until.filter(|until| *until > self.now);
+        let concurrency = if is_dead.is_some() { 1 } else { standing.concurrency };
+        let share = |limit: u32| (limit / self.replicas).max(1);
+        let is_full = self.in_flight(|d, _| d == destination) >= concurrency
+            || (tenant == 1 && self.in_flight(|_, t| t == 1) >= share(self.at_a_time[0]))
+            || (known.is_some() && self.in_flight(|d, _| self.known_provider(d) == known) >= share(self.at_a_time[1]));
+        if is_suspended || is_full {
+            return None;
+        }
+        let mut opens_at = is_dead.map_or(i64::MIN, Timestamp::as_micros);
+        if destination == 0 {
+            opens_at = opens_at.max(Meant::new(self.rates[0], 1).opens_at(&self.passed_destination));
+        }
+        if tenant == 0 {
+            opens_at = opens_at.max(Meant::new(self.rates[1], self.replicas).opens_at(&self.passed_tenant));
+        }
+        if known == Some("even") {
+            opens_at = opens_at.max(Meant::new(self.rates[2], self.replicas).opens_at(&self.passed_provider));
+        }
+        Some(opens_at)
+    }
+
+    fn begin(&mut self, entry: Entry) {
+        let (destination, tenant, stored, state) = self.deliveries[&entry.id.as_i64()];
+        assert_eq!(state, State::Waiting);
+        assert!(stored.due <= self.now);
+        let may = self.opens_at(destination, tenant);
+        assert!(may.is_some_and(|at| at <= self.now.as_micros()), "{destination} {tenant}: {may:?} at {:?}", self.now);
+        let at = self.now.as_micros();
+        if destination == 0 {
+            self.passed_destination.push(at);
+        }
+        if tenant == 0 {
+            self.passed_tenant.push(at);
+        }
+        if self.known_provider(destination) == Some("even") {
+            self.passed_provider.push(at);
+        }
+        self.deliveries.get_mut(&entry.id.as_i64()).unwrap().3 = State::InFlight;
+    }
+
+    /// Nothing was to be done: then nothing may be done, and the next time is no later than it should be.
+    fn check_rest(&self) {
+        let due = self.scheduler.next_due();
+        for (id, (destination, tenant, entry, state)) in &self.deliveries {
+            if *state == State::InFlight {
+                continue;
+            }
+            let Some(opens_at) = self.opens_at(*destination, *tenant) else { continue };
+            let at = opens_at.max(entry.due.as_micros());
+            assert!(at > self.now.as_micros(), "{id} to {destination} of {tenant} is kept back: {:?}", self.scheduler);
+            assert!(due.is_some_and(|due| due.as_micros() <= at), "{id}: next at {due:?}, and {at} is meant");
+        }
+    }
+
+    fn work(&mut self, at_most: usize) {
+        for _ in 0..at_most {
+            match self.scheduler.next(self.now) {
+                Some(Ready::Attempt(entry)) => self.begin(entry),
+                Some(Ready::Expired(entry)) => panic!("{entry:?} is no week old"),
+                None => return self.check_rest(),
+            }
+        }
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Insert { destination, tenant, in_ms } => {
+                self.number += 1;
+                let due = Timestamp::from_micros(self.now.as_micros() + in_ms * 1000);
+                let entry = Entry { tenant: TenantId(*tenant), ..entry(&name(*destination), self.number, due) };
+                assert_eq!(self.scheduler.insert(&name(*destination), entry, self.now), Insert::Scheduled);
+                self.deliveries.insert(self.number, (*destination, *tenant, entry, State::Waiting));
+            }
+            Operation::Work { at_most } => self.work(*at_most),
+            Operation::End { which, said, again_in_ms } => self.end(*which, *said, *again_in_ms),
+            Operation::Wait { ms } => self.now = Timestamp::from_micros(self.now.as_micros() + ms * 1000),
+            Operation::WaitUntilDue => {
+                self.work(1_000);
+                let due = self.scheduler.next_due().filter(|due| *due < self.now.after(Duration::from_secs(3600)));
+                self.now = due.map_or(self.now, |due| due.max(self.now));
+            }
+            Operation::Suspend { destination, provider, tenant } => {
+                self.suspended = Suspended {
+                    destinations: destination.iter().map(|destination| name(*destination)).collect(),
+                    providers: provider.iter().map(|name| (*name).to_owned()).collect(),
+                    tenants: tenant.iter().copied().map(TenantId).collect(),
+                };
+                self.scheduler.set_suspended(self.suspended.clone());
+            }
+            Operation::Replicas { count } => {
+                // What has passed was counted for another share; only a fresh beginning can be compared.
+                if self.passed_tenant.is_empty() && self.passed_provider.is_empty() {
+                    self.replicas = *count;
+                    self.scheduler.set_replicas(*count);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, which: usize, said: Feedback, again_in_ms: Option<i64>) {
+        let flying: Vec<i64> =
+            self.deliveries.iter().filter(|(_, one)| one.3 == State::InFlight).map(|(id, _)| *id).collect();
+        let Some(&id) = flying.get(which % flying.len().max(1)) else { return };
+        let (destination, ..) = self.deliveries[&id];
+        let key = DeliveryId::from_i64(id).unwrap();
+        let exchanger = provider(destination).map(|name| format!("mx1.{name}.mx."));
+        self.scheduler.learn(key, said, exchanger.as_deref(), 0.5, self.now);
+        if exchanger.is_some() {
+            self.known.insert(destination);
+        }
+        match again_in_ms {
+            None => {
+                self.scheduler.finish(key);
+                self.deliveries.remove(&id);
+            }
+            Some(ms) => {
+                let one = self.deliveries.get_mut(&id).unwrap();
+                one.2.attempts += 1;
+                one.2.due = Timestamp::from_micros(self.now.as_micros() + ms * 1000);
+                one.3 = State::Waiting;
+                self.scheduler.defer(key, one.2.attempts, one.2.due);
+            }
+        }
+    }
+
+    /// Resumes everything; all that is left is delivered within reason.
+    fn run_dry(&mut self) {
+        self.suspended = Suspended::default();
+        self.scheduler.set_suspended(Suspended::default());
+        for _ in 0..20_000 {
+            if self.deliveries.is_empty() {
+                return;
+            }
+            self.work(1_000);
+            while self.in_flight(|_, _| true) > 0 {
+                self.end(0, Feedback::Good, None);
+            }
+            self.now = self.scheduler.next_due().unwrap_or(self.now).max(self.now);
+        }
+        panic!("{} are left", self.deliveries.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn limits_hold_and_nothing_starves(
+        rates in prop::array::uniform3(prop::sample::select(vec![1_u32, 6, 30, 60, 600])),
+        at_a_time in prop::array::uniform2(1..5_u32),
+        operations in prop::collection::vec(operation(), 1..200),
+    ) {
+        let mut world = World::new(rates, at_a_time);
+        for operation in &operations {
+            world.apply(operation);
+        }
+        world.run_dry();
+        prop_assert!(world.scheduler.is_empty());
+    }
+}
