@@ -25,7 +25,7 @@ setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Deb
 
 .PHONY: clients
 clients: ## Installs the mail clients that the tests drive (Debian, npm)
-	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp curl:curl \
+	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp gsasl:gsasl curl:curl \
 		openssl:openssl python3:python3 node:nodejs npm:npm
 	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
 

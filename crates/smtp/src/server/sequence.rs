@@ -51,15 +51,9 @@ pub(super) fn admit(place: Place, missing: Missing, verb: Verb) -> Result<(), Re
         _ => {}
     }
     match (verb, place) {
+        // Nothing that is said before STARTTLS counts (RFC 3207 §4.2), and some clients say nothing before it.
         (
-            Verb::Mail
-            | Verb::Rcpt
-            | Verb::Data
-            | Verb::Bdat
-            | Verb::StartTls
-            | Verb::Auth
-            | Verb::Etrn
-            | Verb::Xforward,
+            Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat | Verb::Auth | Verb::Etrn | Verb::Xforward,
             Place::Start,
         ) => Err(reply::BAD_SEQUENCE.with_text("Send EHLO first")),
         // RFC 3030 §2.

@@ -38,7 +38,14 @@ def features():
         assert int(offered["size"]) == 50 * 1024 * 1024, offered
         assert not smtp.has_extn("auth"), offered
         assert smtp.noop()[0] == 250 and smtp.rset()[0] == 250
-        assert smtp.verify("someone@sink.example")[0] == 252
+        for keyword in ("deliverby", "mt-priority", "limits", "etrn", "vrfy", "expn", "xclient", "xforward"):
+            assert smtp.has_extn(keyword), (keyword, offered)
+        assert "RCPTMAX=1000" in offered["limits"].split(), offered
+        assert smtp.verify("someone@sink.example") == (250, b"2.1.5 <someone@sink.example>")
+        assert smtp.expn("someone@sink.example") == (250, b"2.1.5 <someone@sink.example>")
+        assert smtp.verify("someone@elsewhere.example")[0] == 252
+        assert smtp.docmd("ETRN", "sink.example")[0] in (250, 251)
+        assert smtp.docmd("ETRN", "elsewhere.example")[0] == 459
         assert smtp.docmd("help")[0] == 214
 
 
@@ -104,6 +111,29 @@ def chunks():
         assert code == 250 and text.startswith(b"2.6.0 "), (code, text)
 
 
+def priority_and_deadline():
+    with connected() as smtp:
+        smtp.ehlo()
+        assert smtp.docmd("XFORWARD", "NAME=origin.example ADDR=192.0.2.7 HELO=origin.example IDENT=4711")[0] == 250
+        options = ["MT-PRIORITY=4", "BY=600;N", "BODY=8BITMIME"]
+        assert smtp.sendmail(USER, [recipient("priority")], PLAIN_TEXT, mail_options=options) == {}
+        for nonsense in (["MT-PRIORITY=10"], ["BY=0;R"], ["BY=600"], ["BY=600;N", "BY=600;N"], ["HOLDFOR=60"]):
+            code, text = smtp.mail(USER, nonsense)
+            assert code in (501, 555), (nonsense, code, text)
+
+
+def held_and_required():
+    with connected("SUBMISSION") as smtp:
+        smtp.starttls(context=context())
+        smtp.ehlo()
+        assert smtp.esmtp_features["futurerelease"].split()[0] == "3600", smtp.esmtp_features
+        assert smtp.login(USER, PASSWORD)[0] == 235
+        assert smtp.mail(USER, ["HOLDFOR=3601"])[0] == 501
+        assert smtp.sendmail(USER, [recipient("held")], PLAIN_TEXT, mail_options=["HOLDFOR=2"]) == {}
+        # The next host has no TLS: the message never goes there in clear (RFC 8689 section 4.2.1).
+        assert smtp.sendmail(USER, [recipient("required")], PLAIN_TEXT, mail_options=["REQUIRETLS"]) == {}
+
+
 def starttls():
     with connected() as smtp:
         assert smtp.starttls(context=context())[0] == 220
@@ -163,6 +193,8 @@ for case in (
     refusals,
     dsn,
     chunks,
+    priority_and_deadline,
+    held_and_required,
     starttls,
     login,
     login_without_initial_response,

@@ -4,6 +4,7 @@
 //! A client that is missing fails its tests: `make clients` installs all of them.
 
 mod curl;
+mod gsasl;
 mod msmtp;
 mod nodemailer;
 mod openssl;
@@ -77,6 +78,11 @@ impl World {
             .set("inbound", "tls_client_ca", quoted(&authority.certificate()))
             .set("inbound", "sasl_mechanisms", mechanisms)
             .set("inbound", "relay_domains", "[\"sink.example\"]")
+            .set("inbound", "max_hold", "\"1h\"")
+            .set("inbound", "vrfy", "true")
+            .set("inbound", "expn", "true")
+            .set("inbound", "etrn_networks", "[\"127.0.0.0/8\"]")
+            .set("inbound", "xforward_networks", "[\"127.0.0.0/8\"]")
             .set("inbound", "xclient_networks", "[\"127.0.0.0/8\"]");
         let installation = Installation::start(&plan).unwrap();
         let password_file = installation.path("user-password");

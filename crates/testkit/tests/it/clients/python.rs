@@ -1,6 +1,7 @@
 //! Python's smtplib, as scripts and web frameworks use it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::{LIMIT, World, received, run, script};
 
@@ -15,6 +16,8 @@ fn what_smtplib_can_do() {
         ("starttls", "ESMTPS"),
         ("dsn", "ESMTP"),
         ("chunks", "ESMTP"),
+        ("priority", "ESMTP"),
+        ("held", "ESMTPSA"),
         ("login", "ESMTPSA"),
         ("login-plain", "ESMTPSA"),
         ("implicit", "ESMTPSA"),
@@ -30,6 +33,9 @@ fn what_smtplib_can_do() {
     let utf8 = world.arrived("用户@sink.example");
     assert_eq!(received(&utf8).0, "UTF8SMTP");
     assert!(utf8.mail.contains("<пётр@client.example>") && utf8.mail.contains("SMTPUTF8"), "{}", utf8.mail);
+    // What must not go in clear did not, although all of the rest has.
+    let required = world.counterpart.wait_for_letters_to("python-required@sink.example", 1, Duration::ZERO);
+    assert!(required.is_empty(), "{required:?}");
     // Who asked for it hears that the message went on to a server that promises no reports (RFC 3461 §6.2).
     let reports = world.counterpart.wait_for_letters_to("python-dsn@client.example", 1, LIMIT);
     let report = String::from_utf8_lossy(&reports[0].content);
