@@ -25,6 +25,7 @@ mod error;
 mod finish;
 mod load;
 mod maintenance;
+mod rules;
 mod schema;
 mod session;
 mod settle;
@@ -40,6 +41,7 @@ pub use model::{
     StoredEvent,
 };
 pub use ownership::{Member, OwnedShard, ShardOwner, TakenShard};
+pub use rules::{MAX_RULES, RuleAction, RuleKey, StoredRule};
 pub use session::Session;
 pub use settle::SettleTx;
 pub use store::{Migrated, SESSION_SETTINGS, Store};

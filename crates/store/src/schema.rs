@@ -35,10 +35,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0002_accounts.sql"),
         oldest_program: 1,
     },
+    Migration {
+        version: 3,
+        name: "0003_rules",
+        text: include_str!("../../../migrations/0003_rules.sql"),
+        oldest_program: 2,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 2;
+const KNOWN: i32 = 3;
 
 /// A migration as the database remembers it.
 struct Applied {

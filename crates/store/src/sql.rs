@@ -24,6 +24,7 @@ statements! {
     DELETE_ACCOUNT = "delete_account";
     DELETE_ADDRESS = "delete_address";
     DELETE_ORPHANS = "delete_orphans";
+    DELETE_RULE = "delete_rule";
     DURABILITY = "durability";
     FETCH = "fetch";
     FIND_ADDRESSES = "find_addresses";
@@ -46,9 +47,11 @@ statements! {
     PUT_ACCOUNT = "put_account";
     PUT_ADDRESS = "put_address";
     PUT_PARTS = "put_parts";
+    PUT_RULE = "put_rule";
     RELEASE = "release";
     RENEW = "renew";
     RETRY_NOW = "retry_now";
+    RULES = "rules";
     SCHEMA_CHECKSUM = "schema_checksum";
     SCHEMA_EXISTS = "schema_exists";
     SCHEMA_LOCK = "schema_lock";
@@ -60,6 +63,7 @@ statements! {
     SETTLE = "settle";
     SHARD_MAP = "shard_map";
     SHOW = "show";
+    SWEEP_RULES = "sweep_rules";
     TAKE_SHARDS = "take_shards";
     TRACE_ADDRESS = "trace_address";
     TRACE_MESSAGE = "trace_message";

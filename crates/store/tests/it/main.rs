@@ -9,6 +9,7 @@ mod mail;
 mod maintenance;
 mod ownership;
 mod plans;
+mod rules;
 mod schema;
 mod settle;
 mod trouble;

@@ -15,8 +15,8 @@ async fn a_database_without_schema_is_refused_until_it_is_migrated() {
     let error = refusal(&database).await;
     assert!(matches!(error, StoreError::SchemaMissing), "{error:?}");
     assert!(error.to_string().contains("mailtier-queue migrate"), "it says what to do: {error}");
-    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 0, to: 2 });
-    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 2, to: 2 });
+    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 0, to: 3 });
+    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 3, to: 3 });
     Store::connect(&database.config()).await.unwrap();
 }
 
@@ -27,19 +27,19 @@ async fn two_programs_may_migrate_at_once() {
     let (a, b) = tokio::join!(Store::migrate(&config, now()), Store::migrate(&config, now()));
     let mut from = [a.unwrap().from, b.unwrap().from];
     from.sort_unstable();
-    assert_eq!(from, [0, 2], "one did it, the other found it done");
+    assert_eq!(from, [0, 3], "one did it, the other found it done");
 }
 
 #[tokio::test]
 async fn a_schema_that_is_not_ours_is_refused() {
     let database = TestDatabase::migrated().await.unwrap();
-    let newer = "INSERT INTO schema_version (version, name, checksum, oldest_program) VALUES (3, 'x', '', 3)";
+    let newer = "INSERT INTO schema_version (version, name, checksum, oldest_program) VALUES (4, 'x', '', 4)";
     database.sql(newer).await.unwrap();
     let error = refusal(&database).await;
-    assert!(matches!(error, StoreError::SchemaNewer { found: 3, known: 2 }), "{error:?}");
+    assert!(matches!(error, StoreError::SchemaNewer { found: 4, known: 3 }), "{error:?}");
     let error = Store::migrate(&database.config(), now()).await.unwrap_err();
     assert!(matches!(error, StoreError::SchemaNewer { .. }), "nor is it migrated: {error:?}");
-    database.sql("UPDATE schema_version SET oldest_program = 2 WHERE version = 3").await.unwrap();
+    database.sql("UPDATE schema_version SET oldest_program = 3 WHERE version = 4").await.unwrap();
     Store::connect(&database.config()).await.expect("a step that declares to run beside this program");
 
     database.sql("UPDATE schema_version SET checksum = 'other' WHERE version = 1").await.unwrap();
