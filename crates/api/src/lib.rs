@@ -15,6 +15,7 @@ pub mod peer;
 pub mod server;
 mod stream;
 pub mod submit;
+pub mod suspensions;
 #[cfg(test)]
 mod tests;
 pub mod users;

@@ -28,6 +28,7 @@ use crate::error::ApiError;
 use crate::peer::Hint;
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
+use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension, page_after};
 use crate::users::{UserChange, UserView};
 use crate::wire;
 use crate::work::{QueueFrame, WorkerFrame};
@@ -96,6 +97,16 @@ pub trait AdminHandler: Send + Sync + 'static {
     fn list_addresses(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<Address>, ApiError>> + Send;
     /// Forgets a recipient.
     fn delete_address(&self, pattern: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// Suspends something.
+    fn suspend(&self, order: SuspendOrder) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Resumes something; false where it was not suspended.
+    fn resume(&self, order: ResumeOrder) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// A page of what is suspended, in the order of kinds and names.
+    fn list_suspensions(
+        &self,
+        after: Option<Scope>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Suspension>, ApiError>> + Send;
     /// History.
     fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
 }
@@ -397,6 +408,27 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
     ) -> Result<Response<wire::ChangeReply>, Status> {
         let changed = u64::from(self.0.delete_address(request.into_inner().pattern).await?);
         Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
+    async fn suspend(&self, request: Request<wire::SuspendRequest>) -> Result<Response<wire::ChangeReply>, Status> {
+        self.0.suspend(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::ChangeReply { changed: 1 }))
+    }
+
+    async fn resume(&self, request: Request<wire::ResumeRequest>) -> Result<Response<wire::ChangeReply>, Status> {
+        let changed = u64::from(self.0.resume(request.into_inner().try_into()?).await?);
+        Ok(Response::new(wire::ChangeReply { changed }))
+    }
+
+    async fn list_suspensions(
+        &self,
+        request: Request<wire::ListSuspensionsRequest>,
+    ) -> Result<Response<wire::ListSuspensionsReply>, Status> {
+        let request = request.into_inner();
+        let after = page_after(request.after)?;
+        let suspensions = self.0.list_suspensions(after, request.limit.clamp(1, MAX_ROWS)).await?;
+        let suspensions = suspensions.into_iter().map(Into::into).collect();
+        Ok(Response::new(wire::ListSuspensionsReply { suspensions }))
     }
 
     async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {

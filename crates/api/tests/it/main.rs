@@ -17,6 +17,7 @@ use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Selection, ShowRe
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
@@ -105,6 +106,18 @@ impl AdminHandler for Replica {
     async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
         Ok(pattern == "@b.example")
     }
+    async fn suspend(&self, order: SuspendOrder) -> Result<(), ApiError> {
+        if order == suspend_order() { Ok(()) } else { Err(ApiError::Invalid("something was lost on the way".into())) }
+    }
+    async fn resume(&self, order: ResumeOrder) -> Result<bool, ApiError> {
+        Ok(order.scope == Scope::Tenant(TenantId(3)))
+    }
+    /// More than there are in one answer.
+    async fn list_suspensions(&self, after: Option<Scope>, limit: u32) -> Result<Vec<Suspension>, ApiError> {
+        let first = if let Some(Scope::Tenant(TenantId(number))) = after { number + 1 } else { 0 };
+        let numbers = (first..1500).take(usize::try_from(limit).unwrap());
+        Ok(numbers.map(|number| suspension(TenantId(number))).collect())
+    }
     async fn trace(&self, _: TraceRequest) -> Result<Vec<Event>, ApiError> {
         Ok(Vec::new())
     }
@@ -131,6 +144,21 @@ impl AccountsHandler for Replica {
     async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
         Ok(destination.len() as u64)
     }
+}
+
+fn suspend_order() -> SuspendOrder {
+    SuspendOrder {
+        scope: Scope::destination("B.example").unwrap(),
+        reason: "they asked".into(),
+        lasting: Some(Duration::from_secs(7200)),
+        operator: "alice".into(),
+    }
+}
+
+fn suspension(tenant: TenantId) -> Suspension {
+    let until = Some(Timestamp::from_secs(9)).filter(|_| tenant.0 > 0);
+    let (reason, operator) = (String::new(), "alice".into());
+    Suspension { scope: Scope::Tenant(tenant), reason, operator, since: Timestamp::from_secs(7), until }
 }
 
 struct Running {
@@ -293,4 +321,18 @@ async fn users_and_recipients_are_carried_whole() {
     assert_eq!(accounts.start_queue("example.org").await.unwrap(), 11);
     let stranger = AccountsClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
     assert!(matches!(stranger.start_queue("x").await, Err(ApiError::Unauthenticated(_))));
+}
+
+#[tokio::test]
+async fn suspensions_are_carried_whole() {
+    let running = serve().await;
+    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    admin.suspend(suspend_order()).await.unwrap();
+    let refused = admin.suspend(SuspendOrder { operator: String::new(), ..suspend_order() }).await;
+    assert!(matches!(&refused, Err(ApiError::Invalid(text)) if text.contains("operator")), "{refused:?}");
+    let order = |number| ResumeOrder { scope: Scope::Tenant(TenantId(number)), operator: "alice".into() };
+    assert!(admin.resume(order(3)).await.unwrap() && !admin.resume(order(4)).await.unwrap());
+    let all = admin.list_suspensions().await.unwrap();
+    assert_eq!(all.len(), 1500);
+    assert_eq!((&all[0], &all[1499]), (&suspension(TenantId(0)), &suspension(TenantId(1499))));
 }
