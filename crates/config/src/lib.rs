@@ -43,6 +43,7 @@ pub use sections::{
     TlsPolicy,
 };
 pub use shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+pub use words::expected;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]

@@ -43,8 +43,9 @@ macro_rules! words {
 
 pub(crate) use words;
 
-/// What is said of a word that is none of these.
-pub(crate) fn expected(found: &str, words: &[&str]) -> String {
+/// What is said of a word that is none of these: which there are, and which was probably meant.
+#[must_use]
+pub fn expected(found: &str, words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     let list = match quoted.split_last() {
         Some((last, [])) => last.clone(),

@@ -163,6 +163,15 @@ impl Scheduler {
         self.reopen_all();
     }
 
+    /// Whether the destination of a known delivery, its provider or its tenant is suspended.
+    #[must_use]
+    pub fn is_suspended(&self, id: DeliveryId) -> bool {
+        let Some(entry) = self.find(id) else { return false };
+        let queue = self.entries[entry].queue;
+        let destination = &self.places.destinations[self.places.queues[queue].destination];
+        destination.is_suspended || self.gates_of(queue).any(|gate| self.gates[gate].is_suspended)
+    }
+
     /// Learns from an attempt that is over: of the destination itself, and whose exchanger it was. To be told before the
     /// delivery's end. `chance` is a random number from 0 to 1.
     pub fn learn(&mut self, id: DeliveryId, said: Feedback, exchanger: Option<&str>, chance: f32, now: Timestamp) {
@@ -181,6 +190,20 @@ impl Scheduler {
             self.judge_dormancy(key);
         }
         self.unpark(key);
+    }
+
+    /// Whose exchanger an attempt of a delivery met that another owner learned from, perhaps long ago. Attempts that were
+    /// learned from here know better: then nobody asks.
+    pub fn recall(&mut self, id: DeliveryId, exchanger: impl FnOnce() -> Option<String>) {
+        let Some(entry) = self.find(id) else { return };
+        let key = self.places.queues[self.entries[entry].queue].destination;
+        if !self.places.destinations[key].provider.is_none() {
+            return;
+        }
+        let exchanger = exchanger();
+        if let Some(name) = exchanger.and_then(|host| self.keeping.rules.provider_of(&host).map(str::to_owned)) {
+            self.assign(key, &name);
+        }
     }
 
     /// How a destination stands, where it has deliveries.

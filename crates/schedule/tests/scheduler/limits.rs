@@ -114,6 +114,34 @@ fn what_a_dead_destination_has_ready_makes_room_for_others() {
     assert!(scheduler.reloadable_shards(now).any(|reloadable| reloadable == shard));
 }
 
+fn provider_of(exchangers: &str) -> Rules {
+    let exchangers = vec![exchangers.to_owned()];
+    let big = Provider { name: "big".to_owned(), exchangers, limits: GroupLimits::default() };
+    Rules { providers: vec![big], ..Rules::plain(10) }
+}
+
+#[test]
+fn a_provider_is_recalled_from_attempts_of_earlier_owners() {
+    let mut scheduler = Scheduler::new(ROOMY, provider_of("mx.big.example"));
+    scheduler.set_suspended(Suspended { providers: ["big".to_owned()].into(), ..Suspended::default() });
+    for number in 1..=3 {
+        scheduler.insert("one.example", entry("one.example", number, NOW), NOW);
+    }
+    scheduler.insert("two.example", entry("two.example", 4, NOW), NOW);
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    scheduler.recall(id(2), || Some("in.mx.big.example.".to_owned()));
+    scheduler.recall(id(3), || panic!("it is known"));
+    scheduler.recall(id(4), || Some("mx.other.example".to_owned()));
+    assert_eq!(attempts(&mut scheduler, NOW), [4]);
+    let suspended =
+        |scheduler: &Scheduler| (1..=5).map(|number| scheduler.is_suspended(id(number))).collect::<Vec<_>>();
+    assert_eq!(suspended(&scheduler), [true, true, true, false, false]);
+    scheduler.set_suspended(Suspended::default());
+    assert_eq!(attempts(&mut scheduler, NOW), [1, 2, 3]);
+    scheduler.set_suspended(Suspended { tenants: [TenantId(0)].into(), ..Suspended::default() });
+    assert_eq!(suspended(&scheduler), [true, true, true, true, false], "what is in flight, too");
+}
+
 const DESTINATIONS: usize = 4;
 const TENANTS: i32 = 3;
 
