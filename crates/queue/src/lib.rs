@@ -33,5 +33,6 @@ mod peers;
 mod settle;
 mod shaping;
 mod start;
+mod suspensions;
 
 pub use start::{StartError, check, migrate, start};

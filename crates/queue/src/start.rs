@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Suspending};
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
@@ -27,6 +27,7 @@ use crate::ownership::{KeeperParts, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Settler, SettlerParts, Settling};
 use crate::shaping;
+use crate::suspensions::RulesChanged;
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
 const FLUSHERS: usize = 2;
@@ -35,6 +36,8 @@ const JOBS: usize = 4096;
 const UPLOADS: usize = 64;
 const HINTS: usize = 256;
 const REMOVALS: usize = 4;
+/// Operators who wait for a changed rule to be applied.
+const RULE_CHANGES: usize = 64;
 
 /// Why the queue cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,7 @@ impl Parts {
         let (walks, walk_queue) = mpsc::unbounded_channel();
         let (hints, hint_queue) = mpsc::channel(HINTS);
         let (removals, removal_queue) = mpsc::channel(REMOVALS);
+        let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let (fence, ids, meters) = (Fence::new(), Arc::new(Ids::default()), Arc::clone(&self.context.meters));
         let mut loops = JoinSet::new();
@@ -142,7 +146,8 @@ impl Parts {
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
         let (store, managed) = (self.store.clone(), Managed::new(desk.clone()));
-        let admin = AdminService { store, conductor: conductor.clone(), hints, removals, managed };
+        let suspending = Suspending::new(&self.context.config.queue, rule_changes);
+        let admin = AdminService { store, conductor: conductor.clone(), hints, removals, managed, suspending };
         let mut server = Server::new(listener, service_token)
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
@@ -155,7 +160,7 @@ impl Parts {
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
 
         // Keeps shards until the shutdown, then drains; the streams are needed until then.
-        ShardKeeper::new(self.keeper(conductor, fence, ids, map)).run().await;
+        ShardKeeper::new(self.keeper(conductor, fence, ids, map, rules_changed)).run().await;
         end.cancel();
         match serving.await {
             Ok(Err(error)) => tracing::error!(%error, "gRPC is no longer served"),
@@ -217,7 +222,9 @@ impl Parts {
 
     fn loader(&self, walks: mpsc::UnboundedReceiver<crate::load::Walk>, conductor: &Conductor) -> Loader {
         let meters = Arc::clone(&self.context.meters);
-        Loader { walks, store: self.store.clone(), conductor: conductor.clone(), meters }
+        // Whose a destination is, is known by its attempts.
+        let with_outcomes = !self.context.config.queue.providers.is_empty();
+        Loader { walks, store: self.store.clone(), conductor: conductor.clone(), with_outcomes, meters }
     }
 
     fn fetcher(
@@ -250,6 +257,7 @@ impl Parts {
         fence: Fence,
         ids: Arc<Ids>,
         map: watch::Sender<crate::peers::ShardMap>,
+        rules_changed: mpsc::Receiver<RulesChanged>,
     ) -> KeeperParts {
         let config = &self.context.config.queue;
         KeeperParts {
@@ -263,6 +271,7 @@ impl Parts {
             fence,
             ids,
             map,
+            rules_changed,
             health: self.context.health.clone(),
             shutdown: self.context.shutdown.clone(),
             meters: Arc::clone(&self.context.meters),

@@ -10,13 +10,19 @@ use crate::wire::{Columns as _, stored_delivery};
 
 impl Session {
     /// A page of the deliveries of some shards, in the order of their ids, which are above `after`. Fewer than `limit`
-    /// rows mean that this was the last page.
+    /// rows mean that this was the last page. Last outcomes are read only where they are wanted.
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn load(&mut self, after: i64, shards: &[ShardId], limit: u32) -> Result<Vec<Loaded>, StoreError> {
+    pub async fn load(
+        &mut self,
+        after: i64,
+        shards: &[ShardId],
+        limit: u32,
+        with_outcomes: bool,
+    ) -> Result<Vec<Loaded>, StoreError> {
         let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.number())).collect();
-        let query = sqlx::query(sql::LOAD).bind(after).bind(shards).bind(i64::from(limit));
+        let query = sqlx::query(sql::LOAD).bind(after).bind(shards).bind(i64::from(limit)).bind(with_outcomes);
         let rows = self.read(query).await?;
         rows.iter()
             .map(|row| {
@@ -29,6 +35,7 @@ impl Session {
                     destination: row.value("destination")?,
                     attempts: row.count("attempts")?,
                     next_attempt_at: row.time_or_none("next_attempt_at")?,
+                    last_outcome: row.bytes("last_outcome")?,
                 })
             })
             .collect()

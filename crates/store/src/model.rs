@@ -113,6 +113,8 @@ pub struct Loaded {
     pub attempts: u16,
     /// When the next one is due; absent when it is due since acceptance.
     pub next_attempt_at: Option<Timestamp>,
+    /// Of the last attempt; empty where there was none, or where it was not wanted.
+    pub last_outcome: Bytes,
 }
 
 /// A delivery with all that a dispatch or a settlement needs.

@@ -1,6 +1,7 @@
 //! Operators' questions and wishes, from the database; the conductor and the owners are told of changes. Each call works
 //! in a task of its own, so that one whose asker goes away is not cut in the middle.
 
+mod suspend;
 mod views;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use mailtier_api::accounts::Address;
 use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
 use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
+use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError, StoredDelivery};
 use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, Timestamp};
@@ -19,6 +21,8 @@ use crate::clock;
 use crate::conductor::{Command, Conductor};
 use crate::database::Chain;
 use crate::settle::Removal;
+
+pub(crate) use suspend::Suspending;
 
 /// Deliveries changed by one transaction.
 const CHANGED_AT_ONCE: u32 = 500;
@@ -40,6 +44,8 @@ pub(crate) struct AdminService {
     pub(crate) removals: mpsc::Sender<Removal>,
     /// Users and recipients.
     pub(crate) managed: Managed,
+    /// Suspensions.
+    pub(crate) suspending: Suspending,
 }
 
 fn trouble(error: &StoreError) -> ApiError {
@@ -183,6 +189,18 @@ impl AdminHandler for AdminService {
 
     async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
         self.managed.delete_address(pattern).await
+    }
+
+    async fn suspend(&self, order: SuspendOrder) -> Result<(), ApiError> {
+        self.suspend_it(order).await
+    }
+
+    async fn resume(&self, order: ResumeOrder) -> Result<bool, ApiError> {
+        self.resume_it(order).await
+    }
+
+    async fn list_suspensions(&self, after: Option<Scope>, limit: u32) -> Result<Vec<Suspension>, ApiError> {
+        self.suspensions(after, limit).await
     }
 
     async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {

@@ -151,7 +151,9 @@ impl ConductorTask {
                 continue;
             }
             match (content, self.scheduler.entry(id)) {
-                (Some(content), Some(entry)) if may_dispatch => self.dispatch(entry, content, now),
+                (Some(content), Some(entry)) if may_dispatch && !self.scheduler.is_suspended(id) => {
+                    self.dispatch(entry, content, now)
+                }
                 (Some(_), _) => {
                     self.scheduler.release(id, now);
                 }

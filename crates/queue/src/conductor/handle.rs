@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
-use mailtier_schedule::Entry;
+use mailtier_schedule::{Entry, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_types::{DeliveryId, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Settled(Vec<Disposition>),
     /// An operator wants these attempted now.
     RetryNow(Vec<DeliveryId>),
+    /// This, and nothing else, is suspended.
+    Suspended(Suspended),
     /// So many replicas keep to limits together.
     Members(u32),
     /// The database was out of reach: everything is to be looked for again.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
-use mailtier_schedule::{Entry, Insert, Limits, Rules, Scheduler, Selector};
+use mailtier_schedule::{Entry, Insert, Limits, Rules, Scheduler, Selector, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
@@ -186,6 +186,7 @@ impl ConductorTask {
                     self.scheduler.retry_now(Selector::Delivery(id), now);
                 }
             }
+            Command::Suspended(suspended) => self.suspend(suspended),
             Command::Members(count) => self.scheduler.set_replicas(count),
             Command::Reconcile => self.next_reconcile = Instant::now(),
             Command::Drain(answer) => {
@@ -193,6 +194,12 @@ impl ConductorTask {
                 self.draining = Some(answer);
             }
         }
+    }
+
+    fn suspend(&mut self, suspended: Suspended) {
+        let (destinations, providers) = (suspended.destinations.len(), suspended.providers.len());
+        tracing::info!(destinations, providers, tenants = suspended.tenants.len(), "suspensions changed");
+        self.scheduler.set_suspended(suspended);
     }
 
     fn accepted(&mut self, committed: Vec<Committed>) {
@@ -261,6 +268,9 @@ impl ConductorTask {
                 expires_at: row.expires_at,
             };
             self.schedule(&row.destination, entry, now);
+            if !row.last_outcome.is_empty() {
+                self.scheduler.recall(row.id, || exchanger(&row.last_outcome));
+            }
         }
     }
 
@@ -362,4 +372,9 @@ impl ConductorTask {
         self.meters.queue_shards.record(self.shards.len() as u64, &[]);
         self.meters.queue_workers.record(self.workers.len() as u64, &[]);
     }
+}
+
+/// Whom the attempt with this outcome, as it is stored, was made at.
+fn exchanger(outcome: &[u8]) -> Option<String> {
+    Some(mailtier_api::decode_outcome(outcome).ok()?.remote?.name)
 }

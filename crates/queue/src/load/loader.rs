@@ -22,6 +22,8 @@ pub(crate) struct Loader {
     pub(crate) store: Store,
     /// Told what was found.
     pub(crate) conductor: Conductor,
+    /// What the last attempts met is wanted, too.
+    pub(crate) with_outcomes: bool,
     /// Metrics.
     pub(crate) meters: Arc<Meters>,
 }
@@ -40,7 +42,7 @@ impl Loader {
         let mut after = walk.after;
         loop {
             let page = match connector.session().await {
-                Ok(session) => session.load(after, &walk.shards, PAGE_ROWS).await,
+                Ok(session) => session.load(after, &walk.shards, PAGE_ROWS, self.with_outcomes).await,
                 Err(error) => Err(error),
             };
             let rows = match page {

@@ -1,5 +1,5 @@
 //! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
-//! needs, failed logins that count no more.
+//! needs, failed logins that count no more, rules whose time is over.
 //! Every replica does it; doing it twice does no harm.
 
 use std::sync::Arc;
@@ -55,6 +55,7 @@ impl Sweeper {
         let made = connector.session().await?.ensure_event_partitions(now, PARTITIONS_AHEAD).await?;
         let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
         connector.session().await?.forget_login_failures(now.before(self.login_window)).await?;
+        connector.session().await?.sweep_rules(now).await?;
         // Last, because a reader of old history may hold it up.
         let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         if !made.is_empty() || !dropped.is_empty() || swept > 0 {

@@ -1,22 +1,26 @@
 //! The keeper of shards: renews, takes and gives up, one round every few seconds. The conductor is told of every change,
-//! and stops by itself when a renewal does not come in time (see `Fence`).
+//! and stops by itself when a renewal does not come in time (see `Fence`). Each round also reads the operators' rules; the
+//! fence is not opened before they are known.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_service::Health;
-use mailtier_store::{Store, StoreError, TakenShard};
+use mailtier_store::{RuleAction, Store, StoreError, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Epoch, ReplicaId, ShardId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::rules::RuleBook;
 use super::shares::{Change, change};
+use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
 use crate::ids::{Ids, NODE_LEASE, NODE_RENEWAL};
 use crate::peers::ShardMap;
+use crate::suspensions::RulesChanged;
 
 /// Every replica's weight, until they differ.
 const WEIGHT: f32 = 1.0;
@@ -44,6 +48,8 @@ pub(crate) struct KeeperParts {
     pub(crate) ids: Arc<Ids>,
     /// Told who owns what.
     pub(crate) map: watch::Sender<ShardMap>,
+    /// Asks for the operators' rules to be read at once.
+    pub(crate) rules_changed: mpsc::Receiver<RulesChanged>,
     /// Told whether the database is there.
     pub(crate) health: Health,
     /// When to give everything up.
@@ -60,6 +66,7 @@ pub(crate) struct ShardKeeper {
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
     members: usize,
+    rules: RuleBook,
     /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
     was_cut_off: bool,
 }
@@ -67,7 +74,15 @@ pub(crate) struct ShardKeeper {
 impl ShardKeeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
-        Self { parts, connector, held: HashMap::new(), node_leased_at: None, members: 1, was_cut_off: false }
+        Self {
+            parts,
+            connector,
+            held: HashMap::new(),
+            node_leased_at: None,
+            members: 1,
+            rules: RuleBook::default(),
+            was_cut_off: false,
+        }
     }
 
     /// Keeps shards until the shutdown, then drains and gives everything up.
@@ -91,20 +106,61 @@ impl ShardKeeper {
                     continue;
                 }
             }
-            let rest = self.parts.renew_every.saturating_sub(began.elapsed());
-            let _ = tokio::time::timeout(rest, self.parts.shutdown.cancelled()).await;
+            self.rest(began + self.parts.renew_every).await;
         }
         self.leave().await;
+    }
+
+    /// Until the next round. An operator who has changed the rules is not kept waiting for that.
+    async fn rest(&mut self, until: Instant) {
+        loop {
+            let changed = tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => return,
+                () = self.parts.shutdown.cancelled() => return,
+                Some(changed) = self.parts.rules_changed.recv() => changed,
+            };
+            if self.read_rules().await.is_ok() {
+                let _ = changed.send(());
+            }
+        }
+    }
+
+    /// Reads what operators have ordered, and tells the conductor what that changes. Where it cannot be read, what is
+    /// known stays; an error only where nothing is known.
+    async fn read_rules(&mut self) -> Result<(), StoreError> {
+        let now = clock::now();
+        let read = match self.connector.session().await {
+            Ok(session) => session.rules(RuleAction::Suspend, now).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(rules) => self.rules.learn(rules),
+            Err(error) if self.rules.is_known() => {
+                tracing::warn!(error = %Chain(&error), "the rules cannot be read; those known stay");
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(suspended) = self.rules.news(now) {
+            self.parts.conductor.send(Command::Suspended(suspended));
+        }
+        Ok(())
     }
 
     /// One renewal. Dispatching is allowed until two thirds of the lease after it was *asked for*: by then no other
     /// replica can have taken a shard.
     async fn round(&mut self) -> Result<(), StoreError> {
         let (me, lease, address) = (self.parts.me, self.parts.lease, self.parts.address.clone());
+        let knew_rules = self.rules.is_known();
+        if !knew_rules {
+            self.read_rules().await?;
+        }
         let asked_at = Instant::now();
         let renewed = self.connector.session().await?.renew(me, lease).await?;
         self.parts.fence.extend(asked_at + lease * 2 / 3);
         self.compare(&renewed);
+        if knew_rules {
+            self.read_rules().await?;
+        }
         let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
         if std::mem::replace(&mut self.members, members.len()) != members.len() {
             let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
@@ -195,6 +251,9 @@ impl ShardKeeper {
     async fn leave(&mut self) {
         let (answer, mut drained) = oneshot::channel();
         self.parts.conductor.send(Command::Drain(answer));
+        // Whoever waits for a rule to be applied need not: nothing more is dispatched.
+        self.parts.rules_changed.close();
+        while self.parts.rules_changed.try_recv().is_ok() {}
         let deadline = Instant::now() + self.parts.drain_timeout;
         let mut is_drained = false;
         while Instant::now() < deadline {

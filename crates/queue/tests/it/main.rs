@@ -15,5 +15,6 @@ mod delivery;
 mod limits;
 mod ownership;
 mod submitter;
+mod suspensions;
 mod system;
 mod worker;

@@ -9,6 +9,7 @@ use mailtier_config::{Config, Secret};
 use mailtier_service::Context;
 use mailtier_testkit::postgres::TestDatabase;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -46,13 +47,17 @@ pub(crate) fn config(database: &TestDatabase) -> Config {
 impl Replica {
     /// Started, and ready.
     pub(crate) async fn start(config: Config) -> Self {
+        Self::begin(config).await.until_ready().await
+    }
+
+    /// Started; when it is ready remains to be seen.
+    pub(crate) async fn begin(config: Config) -> Begun {
         let context = Context::new(Arc::new(config));
-        let (mut health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
+        let (health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let running = runtime.spawn(mailtier_queue::start(context)).await.unwrap().unwrap();
-        let ready = health.wait_for(Option::is_none);
-        tokio::time::timeout(LIMIT, ready).await.expect("waited in vain for readiness").unwrap();
-        Self { address: running.addresses[0], shutdown, finished: running.finished, runtime: Some(runtime) }
+        let address = running.addresses[0];
+        Begun { replica: Self { address, shutdown, finished: running.finished, runtime: Some(runtime) }, health }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -72,6 +77,24 @@ impl Replica {
 
     pub(crate) async fn admin(&self) -> AdminClient {
         AdminClient::connect(&self.url(), Some(&Secret::new(ADMIN.to_owned()))).await.unwrap()
+    }
+}
+
+/// A replica that need not be ready.
+pub(crate) struct Begun {
+    replica: Replica,
+    health: watch::Receiver<Option<&'static str>>,
+}
+
+impl Begun {
+    pub(crate) const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    pub(crate) async fn until_ready(mut self) -> Replica {
+        let ready = self.health.wait_for(Option::is_none);
+        tokio::time::timeout(LIMIT, ready).await.expect("waited in vain for readiness").unwrap();
+        self.replica
     }
 }
 

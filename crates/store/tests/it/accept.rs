@@ -15,11 +15,15 @@ async fn what_is_accepted_can_be_loaded_fetched_and_read() {
     accept(&mut session, &messages).await;
 
     let shard = ShardId::of("one.example");
-    let loaded = session.load(0, &[shard], 10).await.unwrap();
+    let loaded = session.load(0, &[shard], 10, true).await.unwrap();
     assert_eq!(loaded.len(), 2, "only the shards asked for: {loaded:?}");
     assert_eq!((loaded[0].id, loaded[0].shard, loaded[0].priority), (messages[0].id.delivery(0), shard, -3));
     assert_eq!((loaded[0].attempts, loaded[0].next_attempt_at), (0, None));
-    assert_eq!(session.load(loaded[0].id.as_i64(), &[shard], 10).await.unwrap()[0].id, loaded[1].id, "the next page");
+    assert_eq!(
+        session.load(loaded[0].id.as_i64(), &[shard], 10, true).await.unwrap()[0].id,
+        loaded[1].id,
+        "the next page"
+    );
 
     let fetched = session.fetch(&[messages[0].id.delivery(1)]).await.unwrap();
     let expected = &messages[0].deliveries[1];

@@ -101,7 +101,7 @@ pub(crate) async fn accept(session: &mut Session, messages: &[NewMessage]) {
 
 pub(crate) async fn queued(session: &mut Session) -> Vec<DeliveryId> {
     let all: Vec<ShardId> = ShardId::all().collect();
-    session.load(0, &all, 100_000).await.unwrap().iter().map(|loaded| loaded.id).collect()
+    session.load(0, &all, 100_000, false).await.unwrap().iter().map(|loaded| loaded.id).collect()
 }
 
 /// Waits until some statement of the database waits for a lock of another.

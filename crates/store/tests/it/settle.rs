@@ -71,7 +71,11 @@ async fn a_deferral_is_kept_and_an_older_opinion_never_wins() {
     // The same opinion again, from before that fact.
     defer(&mut session, retry(&mail, 2, &["a@one.example", "b@one.example"])).await;
     assert_eq!(session.fetch(&[delivery]).await.unwrap()[0].recipients, ["b@one.example"]);
-    let loaded = session.load(0, &[mail.deliveries[0].shard], 10).await.unwrap();
+    let shard = mail.deliveries[0].shard;
+    let loaded = session.load(0, &[shard], 10, false).await.unwrap();
+    assert!(loaded[0].last_outcome.is_empty(), "it is not wanted");
+    let told = session.load(0, &[shard], 10, true).await.unwrap().remove(0).last_outcome;
+    assert_eq!(told, Bytes::from_static(b"outcome 2"));
     assert_eq!((loaded[0].attempts, loaded[0].next_attempt_at), (2, Some(Timestamp::from_secs(2_000_000_002))));
 }
 
