@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -128,6 +129,21 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// A number with s, m, h or d.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let unit = |seconds: u64| move |count: u64| count.checked_mul(seconds).map(Duration::from_secs);
+    let parse = |digits: &str| digits.parse::<u64>().ok();
+    let parsed = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+        .into_iter()
+        .find_map(|(suffix, seconds)| text.strip_suffix(suffix).and_then(parse).and_then(unit(seconds)));
+    parsed.ok_or_else(|| format!("{text}: expected a number with s, m, h or d, such as 12h"))
+}
+
+/// Who asks, for the history: the person behind sudo.
+pub(crate) fn operator() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned())
+}
+
 /// A failure of a known kind carries its own code.
 fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(EX_SOFTWARE, |failure| failure.code)
@@ -183,6 +199,15 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_numbers_with_a_unit() {
+        assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("2d").unwrap(), Duration::from_secs(172_800));
+        for text in ["", "5", "h", "-1h", "99999999999999999999d", "1w"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod queue;
 mod send;
 mod show;
 mod sink;
+mod suspensions;
 mod trace;
 mod up;
 mod user;

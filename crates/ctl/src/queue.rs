@@ -1,4 +1,5 @@
-//! `mailtier queue`: list, show, retry, delete. Not responsible for how answers look in detail: `show.rs` is.
+//! `mailtier queue`: list, show, retry, delete. Not responsible for how answers look in detail: `show.rs` is; nor for
+//! what is suspended: `suspensions.rs` is.
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -7,9 +8,10 @@ use mailtier_api::admin::{AdminClient, DeliveryView, ListRequest, Selection, Sho
 use mailtier_types::{Mailbox, MessageId, Timestamp};
 use serde_json::json;
 
-use crate::cli::{AdminOptions, Failure};
+use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
-use crate::show;
+use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
+use crate::{show, suspensions};
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -25,6 +27,12 @@ pub(crate) enum Command {
     Retry(SelectOptions),
     /// Removes deliveries, without telling anyone; the history names you
     Delete(SelectOptions),
+    /// Attempts nothing more to a domain or a provider, or of a tenant, on any replica, until it is resumed
+    Suspend(SuspendOptions),
+    /// Attempts again what was suspended
+    Resume(ResumeOptions),
+    /// Lists what is suspended: by whom, why, until when
+    Suspensions(suspensions::ListOptions),
 }
 
 /// Which deliveries to list.
@@ -86,7 +94,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let is_named = !options.ids.is_empty();
             let (client, selection, server) = select(options).await?;
             let changed = client.retry_now(selection).await.map_err(|error| failure(&server, error))?;
-            println!("{changed} due now");
+            let waits = changed > 0 && !Beside::ask(&client).await.is_empty();
+            let but = if waits { "; what is suspended waits until it is resumed" } else { "" };
+            println!("{changed} due now{but}");
             Ok(verdict(changed, is_named))
         }
         Command::Delete(options) => {
@@ -97,6 +107,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             println!("{changed} removed{caution}");
             Ok(verdict(changed, is_named))
         }
+        Command::Suspend(options) => suspensions::suspend(options).await,
+        Command::Resume(options) => suspensions::resume(options).await,
+        Command::Suspensions(options) => suspensions::list(options).await,
     }
 }
 
@@ -107,15 +120,16 @@ fn verdict(changed: u64, is_named: bool) -> ExitCode {
 
 async fn select(options: SelectOptions) -> anyhow::Result<(AdminClient, Selection, String)> {
     let client = connect(&options.admin).await?;
-    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "root".to_owned());
-    let selection = Selection { messages: options.ids, all: options.all, destination: options.destination, operator };
-    Ok((client, selection, options.admin.server()))
+    let SelectOptions { admin, ids: messages, destination, all } = options;
+    let selection = Selection { messages, all, destination, operator: operator() };
+    Ok((client, selection, admin.server()))
 }
 
 async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
     let (mut after, mut shown) = (0, 0);
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    let suspended = if options.admin.json { Beside::default() } else { Beside::ask(&client).await };
     while shown < limit {
         let request = ListRequest {
             after,
@@ -130,7 +144,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
             if options.admin.json {
                 println!("{}", delivery_json(view));
             } else {
-                print_delivery(view);
+                print_delivery(view, &suspended);
             }
         }
         shown += page.deliveries.len();
@@ -148,6 +162,9 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     } else if after != 0 && !options.admin.json {
         println!("… and more: --limit shows it");
     }
+    if shown > 0 {
+        suspended.providers().for_each(|line| println!("{line}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -155,7 +172,7 @@ fn recipients(view: &DeliveryView) -> String {
     view.recipients.iter().map(|recipient| format!("<{recipient}>")).collect::<Vec<_>>().join(",")
 }
 
-fn print_delivery(view: &DeliveryView) {
+fn print_delivery(view: &DeliveryView, suspended: &Beside) {
     let now = Timestamp::from_system(SystemTime::now());
     println!(
         "{}  {:>7}  {:>8}  from={} to={}",
@@ -174,6 +191,9 @@ fn print_delivery(view: &DeliveryView) {
             },
         );
         println!("               attempt {} {}; next {next}", view.attempts, show::outcome_text(outcome));
+    }
+    if let Some(scope) = suspended.of(view) {
+        println!("               waits: {scope} is suspended");
     }
 }
 
@@ -205,14 +225,14 @@ async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     if options.admin.json {
         println!("{}", message_json(&reply));
     } else {
-        print_message(&reply);
+        print_message(&reply, &Beside::ask(&client).await);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_message(reply: &ShowReply) {
+fn print_message(reply: &ShowReply, suspended: &Beside) {
     for view in &reply.deliveries {
-        print_delivery(view);
+        print_delivery(view, suspended);
     }
     for event in &reply.events {
         println!("{}", show::event_line(event));

@@ -7,7 +7,7 @@ use mailtier_api::admin::{MAX_ROWS, TraceBy, TraceRequest};
 use mailtier_types::{Event, Mailbox, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::{AdminOptions, Failure};
+use crate::cli::{AdminOptions, Failure, duration};
 use crate::connect::{connect, failure};
 use crate::{queue, show};
 
@@ -66,30 +66,6 @@ fn print(options: &Options, events: &[Event]) {
             println!("{}", show::event_json(event));
         } else {
             println!("{}", show::event_line(event));
-        }
-    }
-}
-
-/// A number with s, m, h or d.
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = |seconds: u64| move |count: u64| count.checked_mul(seconds).map(Duration::from_secs);
-    let parse = |digits: &str| digits.parse::<u64>().ok();
-    let parsed = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
-        .into_iter()
-        .find_map(|(suffix, seconds)| text.strip_suffix(suffix).and_then(parse).and_then(unit(seconds)));
-    parsed.ok_or_else(|| format!("{text}: expected a number with s, m, h or d, such as 12h"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reaches_are_numbers_with_a_unit() {
-        assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
-        assert_eq!(duration("2d").unwrap(), Duration::from_secs(172_800));
-        for text in ["", "5", "h", "-1h", "99999999999999999999d", "1w"] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

@@ -161,6 +161,16 @@ fn the_queue_can_be_seen_and_steered() {
     installation.mailtier(&["queue", "retry", id]).unwrap();
     let attempts = || installation.mailtier(&["trace", id]).unwrap().matches("come again").count();
     wait_until(|| attempts() >= 2);
+    let of_later = ["--destination", "Later.example"];
+    let suspension = |verb| installation.mailtier(&["queue", verb, of_later[0], of_later[1]]);
+    suspension("suspend").unwrap();
+    assert!(list().contains("waits: destination later.example is suspended"));
+    assert!(
+        installation.mailtier(&["queue", "suspensions"]).unwrap().contains("destination later.example  suspended by")
+    );
+    suspension("resume").unwrap();
+    let refused = suspension("resume").unwrap_err().to_string();
+    assert!(refused.contains("exit status: 65") && refused.contains("is not suspended"), "{refused}");
     installation.mailtier(&["queue", "delete", id]).unwrap();
     wait_until(|| !list().contains("a@later.example"));
     assert!(list().contains("b@later.example"));
