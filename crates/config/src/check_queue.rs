@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use mailtier_types::Domain;
 
 use crate::bounds::{
     ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, duration_text, fraction, line, size,
@@ -98,7 +99,7 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
     for (index, one) in queue.destinations.iter().enumerate() {
         let key = |name: &str| format!("queue.destinations[{index}].{name}");
         domains(&key("domain"), std::slice::from_ref(&one.domain))?;
-        if !seen.insert(one.domain.to_ascii_lowercase()) {
+        if !seen.insert(normal(&one.domain)) {
             return Err(ConfigError::bad(key("domain"), format!("is {} again; keep one", quote(&one.domain))));
         }
         concurrency(key("concurrency"), one.concurrency)?;
@@ -127,6 +128,12 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
         concurrency(key("concurrency"), one.concurrency)?;
     }
     Ok(())
+}
+
+/// A domain in the one form that all its spellings have.
+fn normal(name: &str) -> String {
+    let (dot, bare) = name.strip_prefix('.').map_or(("", name), |bare| (".", bare));
+    Domain::parse(bare).map_or_else(|_| name.to_owned(), |domain| format!("{dot}{domain}"))
 }
 
 fn concurrency(key: String, most: Option<u32>) -> Result<(), ConfigError> {

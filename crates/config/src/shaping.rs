@@ -19,7 +19,8 @@ section! {
 
 section! {
     /// Limits of all destinations whose mail goes to the same provider. They hold for all queue replicas together: each
-    /// keeps to an equal share.
+    /// keeps to an equal share. Whose a destination is, is known once mail to it was attempted: the first deliveries to
+    /// one that is new to a replica, up to `queue.initial_concurrency`, are beside these limits.
     ProviderConfig {
         /// Its name in logs, metrics and commands. Required.
         name: String = String::new(), "text";

@@ -146,7 +146,7 @@ impl Duty {
             dsn = %outcome.status(),
             tls = outcome.tls.as_deref().unwrap_or("none"),
             status = status(outcome),
-            "{outcome}"
+            reply = %outcome,
         );
     }
 }

@@ -112,7 +112,9 @@ impl Health {
                 self.window = (self.window + 1.0 / self.window.max(1.0)).min(most as f32);
             }
             Feedback::Busy => {
-                self.failures = 0;
+                // It is there, whatever it was before.
+                self.dead_until = None;
+                (self.failures, self.probes) = (0, 0);
                 self.window = (self.window / 2.0).max(1.0);
             }
             Feedback::Unreachable => {
@@ -251,6 +253,12 @@ mod tests {
         assert_eq!((health.dead_until(), health.concurrency(LIMITS, later(2200))), (None, 2));
         health.learn(Feedback::Unreachable, LIMITS, care(&probe), later(2201));
         assert_eq!(health.dead_until(), None, "it begins anew");
+        for _ in 0..2 {
+            health.learn(Feedback::Unreachable, LIMITS, care(&probe), later(2202));
+        }
+        assert!(health.dead_until().is_some());
+        health.learn(Feedback::Busy, LIMITS, care(&probe), later(2900));
+        assert_eq!((health.dead_until(), health.concurrency(LIMITS, later(2900))), (None, 1), "it talks again")
     }
 
     #[test]

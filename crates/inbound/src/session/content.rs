@@ -14,7 +14,10 @@ use crate::record;
 use crate::transaction::Content;
 
 impl Session {
-    pub(super) fn data(&mut self) -> Verdict {
+    pub(super) async fn data(&mut self) -> Verdict {
+        if let Err(verdict) = self.know_again().await {
+            return verdict;
+        }
         let max_octets = self.tenant_max_octets().unwrap_or(u64::MAX);
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
         let has_id = self.shared.ids.are_valid(Instant::now());

@@ -99,7 +99,7 @@ impl Handler for Session {
             Question::Verify(address) => self.verify(&address).await,
             Question::Expand(address) => self.expand(&address).await,
             Question::StartQueue(node) => self.start_queue(&node).await,
-            Question::Data => self.data(),
+            Question::Data => self.data().await,
             Question::EndOfData { .. } => self.end_of_data().await,
         }
     }

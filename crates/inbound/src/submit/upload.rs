@@ -37,8 +37,32 @@ pub(crate) struct Upload {
 struct Part {
     seq: u32,
     data: Bytes,
-    /// Ends without a word where the stream is lost.
-    stored: oneshot::Receiver<()>,
+    /// Ends without a word where the stream is lost; nothing once that was noticed.
+    stored: Option<oneshot::Receiver<()>>,
+}
+
+impl Part {
+    /// Whether it is known to be stored by now.
+    fn is_stored(&mut self) -> bool {
+        match self.stored.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(())) => true,
+            Some(Err(oneshot::error::TryRecvError::Closed)) => {
+                self.stored = None;
+                false
+            }
+            Some(Err(oneshot::error::TryRecvError::Empty)) | None => false,
+        }
+    }
+
+    /// Waits until it is stored; false where it will not be on the way it went, or not by then.
+    async fn stored_by(&mut self, until: Instant) -> bool {
+        let Some(stored) = &mut self.stored else { return false };
+        let answer = timeout_at(until, &mut *stored).await;
+        if matches!(answer, Ok(Err(_))) {
+            self.stored = None;
+        }
+        matches!(answer, Ok(Ok(())))
+    }
 }
 
 /// The way that all chunks went which are not stored.
@@ -76,7 +100,7 @@ impl Upload {
     }
 
     fn forget_stored(&mut self) {
-        while self.unstored.front_mut().is_some_and(|part| part.stored.try_recv().is_ok()) {
+        while self.unstored.front_mut().is_some_and(Part::is_stored) {
             self.unstored.pop_front();
         }
     }
@@ -108,15 +132,14 @@ impl Submitter {
         let mut tried: Vec<Arc<Endpoint>> = upload.route.iter().map(|route| Arc::clone(&route.endpoint)).collect();
         while upload.unstored.len() > WAITING_PARTS {
             let Some(oldest) = upload.unstored.front_mut() else { break };
-            match timeout_at(self.patience(&tried, deadline), &mut oldest.stored).await {
-                Ok(Ok(())) => drop(upload.unstored.pop_front()),
-                // Its stream is lost, or it takes too long.
-                Ok(Err(_)) | Err(_) => {
-                    let endpoint = self.choose(upload, &mut tried, deadline).await?;
-                    for part in std::mem::take(&mut upload.unstored) {
-                        send(upload, &endpoint, part.seq, part.data, deadline).await;
-                    }
-                }
+            if oldest.stored_by(self.patience(&tried, deadline)).await {
+                upload.unstored.pop_front();
+                continue;
+            }
+            // Its stream is lost, or it takes too long.
+            let endpoint = self.choose(upload, &mut tried, deadline).await?;
+            for part in std::mem::take(&mut upload.unstored) {
+                send(upload, &endpoint, part.seq, part.data, deadline).await;
             }
         }
         Ok(())
@@ -148,7 +171,34 @@ impl Submitter {
 async fn send(upload: &mut Upload, endpoint: &Endpoint, seq: u32, data: Bytes, deadline: Instant) {
     let (told, stored) = oneshot::channel();
     let part = BodyPart { id: upload.id, seq, data: data.clone() };
-    upload.unstored.push_back(Part { seq, data, stored });
+    upload.unstored.push_back(Part { seq, data, stored: Some(stored) });
     // One that is not taken in time is not stored, and noticed by that.
     let _ = timeout_at(deadline, endpoint.queue(Job::Part(part, told))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part() -> (Part, oneshot::Sender<()>) {
+        let (told, stored) = oneshot::channel();
+        (Part { seq: 0, data: Bytes::new(), stored: Some(stored) }, told)
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_lost_may_be_asked_about_again() {
+        let soon = || Instant::now() + std::time::Duration::from_millis(1);
+        let (mut lost, told) = part();
+        assert!(!lost.is_stored() && !lost.stored_by(soon()).await, "nobody has said anything");
+        drop(told);
+        for _ in 0..2 {
+            assert!(!lost.is_stored() && !lost.stored_by(soon()).await);
+        }
+        let (mut kept, told) = part();
+        told.send(()).unwrap();
+        assert!(kept.stored_by(soon()).await);
+        let (mut kept, told) = part();
+        told.send(()).unwrap();
+        assert!(kept.is_stored());
+    }
 }

@@ -69,14 +69,15 @@ fn decode(stored: Vec<Bytes>, encoding: BodyEncoding, size_bytes: u64) -> Result
     let size = usize::try_from(size_bytes).map_err(|_| damaged("too large for this machine"))?;
     let chunks = match encoding {
         BodyEncoding::Identity => stored,
-        BodyEncoding::Zstd => decompress(&stored, size)?,
+        BodyEncoding::Zstd => decompress(stored, size)?,
     };
     let found: usize = chunks.iter().map(Bytes::len).sum();
     if found == size { Ok(chunks) } else { Err(damaged(&format!("{found} octets where there should be {size}"))) }
 }
 
-/// Each chunk is a frame of its own. What they may decode to is bounded by what is left of the whole.
-fn decompress(stored: &[Bytes], size: usize) -> Result<Vec<Bytes>, BodyError> {
+/// Each chunk is a frame of its own, and goes as soon as it is decoded. What they may decode to is bounded by what each
+/// says of itself, and by what is left of the whole.
+fn decompress(stored: Vec<Bytes>, size: usize) -> Result<Vec<Bytes>, BodyError> {
     thread_local! {
         /// Made once a thread: setting one up costs more than a small message.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
@@ -89,12 +90,20 @@ fn decompress(stored: &[Bytes], size: usize) -> Result<Vec<Bytes>, BodyError> {
         };
         let mut chunks = Vec::with_capacity(stored.len());
         for chunk in stored {
-            let decoded = decompressor.decompress(chunk, left).map_err(|error| damaged(&error.to_string()))?;
+            let decoded = decompressor
+                .decompress(&chunk, decoded_octets(&chunk, left))
+                .map_err(|error| damaged(&error.to_string()))?;
             left -= decoded.len();
             chunks.push(Bytes::from(decoded));
         }
         Ok(chunks)
     })
+}
+
+/// The room for a chunk: so much is allocated at once, and kept.
+fn decoded_octets(chunk: &[u8], left: usize) -> usize {
+    let said = zstd::zstd_safe::get_frame_content_size(chunk).ok().flatten();
+    said.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(left).min(left)
 }
 
 fn damaged(reason: &str) -> BodyError {

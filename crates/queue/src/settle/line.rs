@@ -33,7 +33,7 @@ impl Line {
         let to = self.recipients.join(",");
         let status = self.kind.name();
         let Some(outcome) = &self.outcome else {
-            tracing::info!(%message, from = sender, to, relay = "none", attempt, status, "{status}");
+            tracing::info!(%message, from = sender, to, relay = "none", attempt, status);
             return;
         };
         let relay = outcome.remote.as_ref().map_or_else(
@@ -68,7 +68,8 @@ impl Line {
             delays,
             dsn = %outcome.status(),
             status,
-            "{said}"
+            // A stranger's words: never where a line's own are expected.
+            reply = said,
         );
     }
 }

@@ -178,9 +178,7 @@ impl Scheduler {
         self.observe(now);
         let Some(entry) = self.find(id) else { return };
         let key = self.places.queues[self.entries[entry].queue].destination;
-        if let Some(name) = exchanger.and_then(|host| self.keeping.rules.provider_of(host)).map(str::to_owned) {
-            self.assign(key, &name);
-        }
+        self.learn_provider(key, exchanger);
         let destination = &mut self.places.destinations[key];
         let was_dead = destination.health.dead_until().is_some();
         let rules = &self.keeping.rules;
@@ -201,9 +199,17 @@ impl Scheduler {
             return;
         }
         let exchanger = exchanger();
-        if let Some(name) = exchanger.and_then(|host| self.keeping.rules.provider_of(&host).map(str::to_owned)) {
-            self.assign(key, &name);
-        }
+        self.learn_provider(key, exchanger.as_deref());
+    }
+
+    /// Whose an exchanger is, its destination is; one that has moved away is nobody's.
+    fn learn_provider(&mut self, key: Key<Destination>, exchanger: Option<&str>) {
+        let Some(exchanger) = exchanger.filter(|_| !self.keeping.rules.providers.is_empty()) else { return };
+        let gate = match self.keeping.rules.provider_of(exchanger).map(str::to_owned) {
+            Some(name) => self.provider_gate(&name),
+            None => Key::NONE,
+        };
+        self.assign(key, gate);
     }
 
     /// How a destination stands, where it has deliveries.
@@ -308,9 +314,8 @@ impl Scheduler {
         key
     }
 
-    /// A destination is found to be a provider's: what is in flight counts for it from now on.
-    fn assign(&mut self, key: Key<Destination>, provider: &str) {
-        let gate = self.provider_gate(provider);
+    /// A destination is found to be a provider's, or nobody's: what is in flight counts for it from now on.
+    fn assign(&mut self, key: Key<Destination>, gate: Key<Gate>) {
         let (before, in_flight) = {
             let destination = &mut self.places.destinations[key];
             (std::mem::replace(&mut destination.provider, gate), destination.in_flight)
@@ -318,7 +323,9 @@ impl Scheduler {
         if before == gate {
             return;
         }
-        self.gates[gate].in_flight += in_flight;
+        if let Some(gate) = gate.some() {
+            self.gates[gate].in_flight += in_flight;
+        }
         if let Some(before) = before.some() {
             self.gates[before].in_flight -= in_flight;
             let mut next = self.gates[before].held.first().some();

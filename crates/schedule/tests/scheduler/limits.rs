@@ -142,6 +142,25 @@ fn a_provider_is_recalled_from_attempts_of_earlier_owners() {
     assert_eq!(suspended(&scheduler), [true, true, true, true, false], "what is in flight, too");
 }
 
+#[test]
+fn a_destination_whose_exchangers_are_others_leaves_its_provider() {
+    let mut rules = provider_of("mx.big.example");
+    rules.providers[0].limits.concurrency = Some(1);
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    for number in 1..=5 {
+        scheduler.insert("one.example", entry("one.example", number, NOW), NOW);
+    }
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    scheduler.recall(id(1), || Some("mx.big.example".to_owned()));
+    assert_eq!(attempts(&mut scheduler, NOW), [1]);
+    scheduler.learn(id(1), Feedback::Good, None, 0.5, NOW);
+    scheduler.finish(id(1));
+    assert_eq!(attempts(&mut scheduler, NOW), [2], "an attempt that met no exchanger says nothing");
+    scheduler.learn(id(2), Feedback::Good, Some("mx.small.example"), 0.5, NOW);
+    scheduler.finish(id(2));
+    assert_eq!(attempts(&mut scheduler, NOW), [3, 4, 5]);
+}
+
 const DESTINATIONS: usize = 4;
 const TENANTS: i32 = 3;
 
