@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::issuer::Issuer;
 use super::{PASSWORD, Ran, USER, World, received, run};
 
 const MESSAGE: &[u8] = b"From: user@client.example\r\nSubject: by curl\r\n\r\n.dot\r\nend\r\n";
@@ -40,6 +41,28 @@ fn every_mechanism_in_tls_of_both_kinds() {
     // CURLE_LOGIN_DENIED.
     assert_eq!(ran.code, Some(67), "{}", ran.said);
     assert!(ran.said.contains("535 5.7.8 "), "{}", ran.said);
+}
+
+#[test]
+fn tokens_instead_of_passwords() {
+    let world = World::shared();
+    let url = format!("smtp://{}/client.example", world.submission);
+    for mechanism in ["OAUTHBEARER", "XOAUTH2"] {
+        let recipient = format!("curl-{}@sink.example", mechanism.to_ascii_lowercase());
+        let options = format!("AUTH={mechanism}");
+        let login = |token: &str| {
+            let user = format!("{USER}:");
+            let token = ["--ssl-reqd", "--user", &user, "--login-options", &options, "--oauth2-bearer", token];
+            curl(&world, &url, &recipient, &token)
+        };
+        login(&world.issuer.token(USER)).ok();
+        assert_eq!(received(&world.arrived(&recipient)).0, "ESMTPSA", "{mechanism}");
+        // Somebody else's, and one that another issuer has signed.
+        for token in [world.issuer.token("other@client.example"), Issuer::new().token(USER)] {
+            let refused = login(&token);
+            assert_eq!(refused.code, Some(67), "{mechanism}: {}", refused.said);
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod curl;
 mod gsasl;
+mod issuer;
 mod msmtp;
 mod nodemailer;
 mod openssl;
@@ -24,6 +25,9 @@ use mailtier_testkit::installation::{Installation, Plan, free_port, pause};
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, Letter};
 use mailtier_testkit::peer::{Authority, Issued};
 
+use issuer::{AUDIENCE, ISSUER, Issuer};
+use tempfile::NamedTempFile;
+
 /// The longest a client may run, and a message be under way.
 const LIMIT: Duration = Duration::from_secs(40);
 /// The only user. The password has what clients get wrong: what URLs, SCRAM and configuration files use themselves.
@@ -38,6 +42,9 @@ struct World {
     counterpart: Counterpart,
     authority: Authority,
     user_certificate: Issued,
+    issuer: Issuer,
+    /// Read again each minute.
+    _keys: NamedTempFile,
     smtp: SocketAddr,
     submission: SocketAddr,
     submissions: SocketAddr,
@@ -70,13 +77,21 @@ impl World {
              {{name = \"lmtp\", listen = [\"{lmtp}\"], protocol = \"lmtp\"}}, \
              {{name = \"proxied\", listen = [\"{proxied}\"], proxy_networks = [\"127.0.0.0/8\"]}}]"
         );
-        let mechanisms = r#"["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "EXTERNAL"]"#;
+        let mechanisms =
+            r#"["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "EXTERNAL", "OAUTHBEARER", "XOAUTH2"]"#;
+        let issuer = Issuer::new();
+        let keys = NamedTempFile::new().unwrap();
+        std::fs::write(keys.path(), &issuer.keys).unwrap();
+        std::fs::set_permissions(keys.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let oauth =
+            format!("{{jwks_file = \"{}\", issuer = \"{ISSUER}\", audience = \"{AUDIENCE}\"}}", keys.path().display());
         let plan = Plan::new(counterpart.address())
             .set("inbound", "listeners", listeners)
             .set("inbound", "tls_certificate", quoted(&host.certificate))
             .set("inbound", "tls_key", quoted(&host.key))
             .set("inbound", "tls_client_ca", quoted(&authority.certificate()))
             .set("inbound", "sasl_mechanisms", mechanisms)
+            .set("inbound", "oauth", oauth)
             .set("inbound", "relay_domains", "[\"sink.example\"]")
             .set("inbound", "max_hold", "\"1h\"")
             .set("inbound", "vrfy", "true")
@@ -89,7 +104,19 @@ impl World {
         std::fs::write(&password_file, PASSWORD).unwrap();
         installation.mailtier(&["user", "add", USER, "--password-file", password_file.to_str().unwrap()]).unwrap();
         let smtp = installation.smtp();
-        Self { installation, counterpart, authority, user_certificate, smtp, submission, submissions, lmtp, proxied }
+        Self {
+            installation,
+            counterpart,
+            authority,
+            user_certificate,
+            issuer,
+            _keys: keys,
+            smtp,
+            submission,
+            submissions,
+            lmtp,
+            proxied,
+        }
     }
 
     /// The message a client has sent to this recipient, and to nobody twice.
