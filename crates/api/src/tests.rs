@@ -232,10 +232,11 @@ proptest! {
     fn a_worker_is_understood(
         results in proptest::collection::vec(results(), 0..3),
         shards in shards(),
-        held in proptest::collection::vec((deliveries(), any::<u16>()), 0..3),
+        held in proptest::collection::vec((deliveries(), any::<u16>(), any::<Option<u8>>()), 0..3),
         (credit, name, speaks) in (any::<u32>(), texts(), any::<bool>()),
     ) {
-        let in_flight = held.into_iter().map(|(delivery, attempt)| InFlight { delivery, attempt }).collect();
+        let held = held.into_iter().map(|(delivery, attempt, shard)| (delivery, attempt, shard.map(ShardId::new)));
+        let in_flight = held.map(|(delivery, attempt, shard)| InFlight { delivery, attempt, shard }).collect();
         let frame = WorkerFrame {
             hello: speaks.then(|| Hello { worker: WorkerId::random(), name }),
             credit,

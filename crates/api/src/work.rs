@@ -136,6 +136,8 @@ pub struct InFlight {
     pub delivery: DeliveryId,
     /// Which attempt.
     pub attempt: u16,
+    /// Of which shard; workers of earlier versions don't say.
+    pub shard: Option<ShardId>,
 }
 
 /// A result that is durable.
@@ -213,6 +215,7 @@ impl From<WorkerFrame> for wire::WorkerFrame {
                     .map(|running| wire::Attempt {
                         delivery_id: running.delivery.as_i64(),
                         attempt: u32::from(running.attempt),
+                        shard: running.shard.map(|shard| u32::from(shard.number())),
                     })
                     .collect(),
             }),
@@ -237,7 +240,11 @@ impl TryFrom<wire::WorkerFrame> for WorkerFrame {
 
 fn holding(holding: wire::Holding) -> Result<Holding, ApiError> {
     let running = |running: wire::Attempt| {
-        Ok::<_, ApiError>(InFlight { delivery: delivery_id(running.delivery_id)?, attempt: attempt(running.attempt)? })
+        Ok::<_, ApiError>(InFlight {
+            delivery: delivery_id(running.delivery_id)?,
+            attempt: attempt(running.attempt)?,
+            shard: running.shard.map(shard_id).transpose()?,
+        })
     };
     Ok(Holding {
         shards: shard_epochs(&holding.shards)?,

@@ -171,6 +171,7 @@ impl Desk {
     /// The attempt of a delivery that came over a link is over.
     pub(crate) fn finish(&self, link: LinkId, result: WorkResult) {
         let mut state = self.state.lock();
+        let result = state.ledger.up_to_date(result);
         if let Some(owner) = state.ledger.finish(result.clone())
             && let Some(port) = state.ports.values_mut().find(|port| port.replica == owner)
         {

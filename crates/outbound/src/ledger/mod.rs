@@ -99,7 +99,9 @@ impl Ledger {
         if let Err(later) = self.own(from, shard, epoch) {
             return Admission::Stale(later);
         }
-        if self.running.contains_key(&delivery) {
+        if let Some(running) = self.running.get_mut(&delivery) {
+            // A later attempt is answered by the one under way, under its number: else its owner would wait for it.
+            running.attempt = running.attempt.max(attempt);
             return Admission::Known;
         }
         // A later attempt shows that the earlier one was settled, and only the word of it was lost.
@@ -129,10 +131,18 @@ impl Ledger {
         }
         let is_owned = |shard: ShardId| owned.get(shard.index()).copied().unwrap_or(false);
         let running = self.running.iter().filter(|(_, running)| is_owned(running.shard));
-        let running = running.map(|(&delivery, running)| InFlight { delivery, attempt: running.attempt });
+        let running = running.map(|(&delivery, running)| InFlight {
+            delivery,
+            attempt: running.attempt,
+            shard: Some(running.shard),
+        });
         let finished: Vec<WorkResult> =
             self.finished.values().filter(|result| is_owned(result.shard)).cloned().collect();
-        let unsettled = finished.iter().map(|result| InFlight { delivery: result.delivery, attempt: result.attempt });
+        let unsettled = finished.iter().map(|result| InFlight {
+            delivery: result.delivery,
+            attempt: result.attempt,
+            shard: Some(result.shard),
+        });
         Held { in_flight: running.chain(unsettled).collect(), finished, shards: epochs }
     }
 
@@ -145,6 +155,14 @@ impl Ledger {
             Some(Presence::GoneSince(since)) => now.saturating_duration_since(*since) < self.patience,
             None => false,
         }
+    }
+
+    /// A result as it is to be reported: under the latest number and epoch that are known. An owner ignores a refusal of
+    /// an epoch before its own.
+    pub(crate) fn up_to_date(&self, result: WorkResult) -> WorkResult {
+        let running = self.running.get(&result.delivery).map_or(result.attempt, |running| running.attempt);
+        let epoch = self.shards.get(result.shard.index()).map_or(result.epoch, |shard| shard.epoch);
+        WorkResult { attempt: running.max(result.attempt), epoch: epoch.max(result.epoch), ..result }
     }
 
     /// An attempt is over. Answers to whom its result goes, if that replica can be reached; else the result waits until

@@ -52,7 +52,7 @@ fn a_delivery_is_attempted_once_at_a_time_and_its_result_goes_to_the_new_owner()
     assert_eq!(ledger.admit(old, delivery(1), SHARD, Epoch(1), 1), Admission::Start);
     assert_eq!(ledger.admit(old, delivery(1), SHARD, Epoch(1), 1), Admission::Known);
     let held = ledger.inquire(new, &[(SHARD, Epoch(2))]);
-    assert_eq!(held.in_flight, [InFlight { delivery: delivery(1), attempt: 1 }]);
+    assert_eq!(held.in_flight, [InFlight { delivery: delivery(1), attempt: 1, shard: Some(SHARD) }]);
     assert!(held.finished.is_empty());
     assert_eq!(ledger.admit(new, delivery(1), SHARD, Epoch(2), 1), Admission::Known);
     assert_eq!(ledger.finish(result(1, SHARD, 1)), Some(new));
@@ -160,6 +160,18 @@ fn what_is_finished_and_not_settled_is_named_to_a_new_owner() {
     assert_eq!(ledger.admit(old, delivery(1), SHARD, Epoch(1), 2), Admission::Start);
     ledger.finish(result(1, SHARD, 2));
     let held = ledger.inquire(new, &[(SHARD, Epoch(2))]);
-    assert_eq!(held.in_flight, [InFlight { delivery: delivery(1), attempt: 2 }]);
+    assert_eq!(held.in_flight, [InFlight { delivery: delivery(1), attempt: 2, shard: Some(SHARD) }]);
     assert_eq!(held.finished, [result(1, SHARD, 2)]);
+}
+
+#[test]
+fn what_is_under_way_answers_for_a_later_attempt_and_for_a_later_owner() {
+    let Two { mut ledger, old, new } = two();
+    assert_eq!(ledger.admit(old, delivery(1), SHARD, Epoch(1), 1), Admission::Start);
+    assert_eq!(ledger.admit(new, delivery(1), SHARD, Epoch(2), 2), Admission::Known);
+    let reported = ledger.up_to_date(result(1, SHARD, 1));
+    assert_eq!((reported.attempt, reported.epoch), (2, Epoch(2)));
+    assert_eq!(ledger.finish(reported), Some(new));
+    ledger.settled(delivery(1), 1);
+    assert_eq!(ledger.unsettled(), 1, "what was settled is the first attempt");
 }

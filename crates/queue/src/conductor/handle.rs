@@ -76,7 +76,12 @@ pub(crate) enum Command {
     /// Shards became ours.
     ShardsGained(Vec<TakenShard>),
     /// Shards are no longer ours.
-    ShardsLost(Vec<ShardId>),
+    ShardsLost {
+        /// Which.
+        shards: Vec<ShardId>,
+        /// Dropped when nothing of them is dispatched any more.
+        forgotten: oneshot::Sender<()>,
+    },
     /// Rows of the table of deliveries, and what follows them.
     Loaded {
         /// The rows.
@@ -127,8 +132,9 @@ pub(crate) enum Command {
     Members(u32),
     /// The database was out of reach: everything is to be looked for again.
     Reconcile,
-    /// Dispatch nothing more; answer when nothing is in flight.
-    Drain(oneshot::Sender<()>),
+    /// Dispatch nothing more; answer when nothing is in flight, with those shards of which workers may have something
+    /// that is not known here.
+    Drain(oneshot::Sender<Vec<ShardId>>),
 }
 
 /// Speaks with the conductor.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
 use mailtier_schedule::feedback;
-use mailtier_types::{ShardId, TenantId, Timestamp, WorkerId};
+use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
 use super::task::ConductorTask;
@@ -36,13 +36,15 @@ impl ConductorTask {
         let now = clock::now();
         for result in results {
             let flight = self.flights.get_mut(result.delivery);
-            let flight = flight.filter(|flight| flight.worker == worker && flight.attempt == result.attempt);
+            let flight = flight.filter(|flight| flight.worker == worker && flight.attempt <= result.attempt);
             if result.not_attempted {
-                if flight.is_some() {
+                // One of an epoch before ours refuses what was dispatched then, and says nothing of what was since.
+                let is_old = self.shards.epoch(result.shard).is_some_and(|epoch| epoch > result.epoch);
+                if flight.is_some_and(|flight| flight.attempt == result.attempt && !is_old) {
                     self.flights.remove(result.delivery);
                     self.not_attempted(&result, now);
                 }
-                self.workers.settled(worker, Settled { delivery: result.delivery, attempt: result.attempt });
+                // No confirmation: the worker keeps nothing of it, and may keep a result of the same attempt.
                 continue;
             }
             let (mut content, mut tenant) = (None, TenantId::default());
@@ -87,7 +89,10 @@ impl ConductorTask {
             if let Some(worker) = disposition.worker {
                 self.workers.settled(worker, Settled { delivery: id, attempt: disposition.attempt });
             }
-            let flies_elsewhere = self.flights.get(id).is_some_and(|flight| Some(flight.worker) != disposition.worker);
+            // In other hands, or in the same for a later attempt: the word that the earlier one is durable was lost.
+            let is_other =
+                |flight: &Flight| Some(flight.worker) != disposition.worker || flight.attempt > disposition.attempt;
+            let flies_elsewhere = self.flights.get(id).is_some_and(is_other);
             match disposition.after {
                 After::Over => {
                     self.scheduler.finish(id);
@@ -126,17 +131,28 @@ impl ConductorTask {
         self.shards.worker_answered(worker, &holding.shards);
         let asked: HashSet<ShardId> = holding.shards.iter().map(|(shard, _)| *shard).collect();
         self.flights.worker_holds(worker, &asked, inquiry, Instant::now() + self.settings.worker_grace);
+        // An answer that comes too late says nothing: the shard is another's by now, or will be asked for again.
+        let is_ours = |(shard, epoch): &&(ShardId, Epoch)| self.shards.epoch(*shard) == Some(*epoch);
+        let ours: HashSet<ShardId> = holding.shards.iter().filter(is_ours).map(|(shard, _)| *shard).collect();
         for held in &holding.in_flight {
-            self.hold(worker, *held);
+            if held.shard.map_or(!ours.is_empty(), |shard| ours.contains(&shard)) {
+                self.hold(worker, *held, inquiry);
+            }
         }
     }
 
-    fn hold(&mut self, worker: WorkerId, held: InFlight) {
+    fn hold(&mut self, worker: WorkerId, held: InFlight, inquiry: u64) {
         match self.flights.get_mut(held.delivery) {
             Some(flight) if flight.worker == worker => {
                 flight.limbo_until = None;
+                // What it was sent before the question and does not have never arrived.
+                if flight.inquiries < inquiry {
+                    flight.attempt = held.attempt;
+                }
                 return;
             }
+            // An earlier attempt is over, and its worker has not heard so; this one is under way.
+            Some(flight) if held.attempt > flight.attempt => {}
             // Given to another since: both may deliver it, and the first to say so is believed.
             Some(_) => return,
             None => {}
@@ -152,7 +168,7 @@ impl ConductorTask {
             Flight {
                 worker,
                 attempt: held.attempt,
-                shard: entry.map(|entry| entry.shard),
+                shard: held.shard.or(entry.map(|entry| entry.shard)),
                 tenant: entry.map(|entry| entry.tenant).unwrap_or_default(),
                 content: None,
                 inquiries: self.workers.inquiries(),
@@ -162,14 +178,14 @@ impl ConductorTask {
         );
     }
 
-    /// Answers the drain once nothing is in anyone's hands.
+    /// Answers the drain once nothing is in anyone's hands, as far as is known: with the shards of which it is not.
     pub(super) fn answer_drain(&mut self) {
         if self.flights.len() == 0
             && self.settling == 0
             && let Some(answer) = self.draining.take()
         {
             self.has_drained = true;
-            let _ = answer.send(());
+            let _ = answer.send(self.shards.unknown());
         }
     }
 }

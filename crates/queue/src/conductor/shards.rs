@@ -58,6 +58,16 @@ impl Shards {
         lost.is_some()
     }
 
+    /// The epoch in which a shard is owned, whether or not it may be dispatched from.
+    pub(super) fn epoch(&self, shard: ShardId) -> Option<Epoch> {
+        self.owned.get(&shard).map(|owned| owned.epoch)
+    }
+
+    /// Those that are still being taken over: what workers have of them is not known.
+    pub(super) fn unknown(&self) -> Vec<ShardId> {
+        self.owned.iter().filter(|(_, owned)| owned.takeover.is_some()).map(|(shard, _)| *shard).collect()
+    }
+
     pub(super) fn is_owned(&self, shard: ShardId) -> bool {
         self.owned.contains_key(&shard)
     }

@@ -77,7 +77,7 @@ pub(crate) struct ConductorTask {
     next_reconcile: Instant,
     next_refill: Instant,
     next_tick: Instant,
-    pub(super) draining: Option<oneshot::Sender<()>>,
+    pub(super) draining: Option<oneshot::Sender<Vec<ShardId>>>,
     pub(super) has_drained: bool,
 }
 
@@ -163,7 +163,10 @@ impl ConductorTask {
             Command::Accepted(committed) => self.accepted(committed),
             Command::Hinted(hints) => self.hinted(hints),
             Command::ShardsGained(gained) => self.gained(&gained),
-            Command::ShardsLost(lost) => self.lost(&lost),
+            Command::ShardsLost { shards, forgotten } => {
+                self.lost(&shards);
+                drop(forgotten);
+            }
             Command::Loaded { rows, taken } => {
                 self.loaded(&rows);
                 drop(taken);

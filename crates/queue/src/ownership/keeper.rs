@@ -156,8 +156,9 @@ impl ShardKeeper {
         }
         let asked_at = Instant::now();
         let renewed = self.connector.session().await?.renew(me, lease).await?;
+        // In this order: with the fence open, what was lost would be dispatched until the conductor hears of the loss.
+        self.compare(&renewed).await;
         self.parts.fence.extend(asked_at + lease * 2 / 3);
-        self.compare(&renewed);
         if knew_rules {
             self.read_rules().await?;
         }
@@ -188,21 +189,30 @@ impl ShardKeeper {
     }
 
     /// What a renewal did not bring back is another's, or was taken in a newer epoch.
-    fn compare(&mut self, renewed: &[(ShardId, Epoch)]) {
+    async fn compare(&mut self, renewed: &[(ShardId, Epoch)]) {
         let now: HashMap<ShardId, Epoch> = renewed.iter().copied().collect();
         let lost: Vec<ShardId> =
             self.held.iter().filter(|(shard, epoch)| now.get(shard) != Some(epoch)).map(|(shard, _)| *shard).collect();
-        for shard in &lost {
-            self.held.remove(shard);
-        }
-        if !lost.is_empty() {
-            self.parts.conductor.send(Command::ShardsLost(lost));
-        }
+        self.lose(lost).await;
         // Ours in the table and not known here: the answer to taking it was lost, or giving it up failed, and workers may
         // have something of it.
         let found = renewed.iter().filter(|(shard, _)| !self.held.contains_key(shard));
         let found: Vec<TakenShard> = found.map(|&(shard, epoch)| TakenShard { shard, epoch, clean: false }).collect();
         self.gain(found);
+    }
+
+    /// Waits until the conductor dispatches nothing of these shards any more.
+    async fn lose(&mut self, shards: Vec<ShardId>) {
+        if shards.is_empty() {
+            return;
+        }
+        for shard in &shards {
+            self.held.remove(shard);
+        }
+        let (forgotten, done) = oneshot::channel();
+        self.parts.conductor.send(Command::ShardsLost { shards, forgotten });
+        // Resolves, with an error, when the conductor drops its end.
+        let _ = done.await;
     }
 
     fn gain(&mut self, taken: Vec<TakenShard>) {
@@ -217,10 +227,7 @@ impl ShardKeeper {
     /// the new owner.
     async fn release(&mut self, count: usize) -> Result<(), StoreError> {
         let released: Vec<ShardId> = self.held.keys().copied().take(count).collect();
-        for shard in &released {
-            self.held.remove(shard);
-        }
-        self.parts.conductor.send(Command::ShardsLost(released.clone()));
+        self.lose(released.clone()).await;
         let me = self.parts.me;
         self.connector.session().await?.release(me, &released, false).await
     }
@@ -255,11 +262,11 @@ impl ShardKeeper {
         self.parts.rules_changed.close();
         while self.parts.rules_changed.try_recv().is_ok() {}
         let deadline = Instant::now() + self.parts.drain_timeout;
-        let mut is_drained = false;
+        let mut unknown = None;
         while Instant::now() < deadline {
             match tokio::time::timeout(self.parts.renew_every, &mut drained).await {
                 Ok(answer) => {
-                    is_drained = answer.is_ok();
+                    unknown = answer.ok();
                     break;
                 }
                 Err(_) => {
@@ -269,9 +276,11 @@ impl ShardKeeper {
                 }
             }
         }
-        let shards: Vec<ShardId> = self.held.drain().map(|(shard, _)| shard).collect();
-        self.parts.conductor.send(Command::ShardsLost(shards.clone()));
-        if let Err(error) = self.give_all_up(&shards, is_drained).await {
+        // Of what was never asked for, and of what was not drained in time, workers may have something.
+        let is_clean = |shard: &ShardId| unknown.as_ref().is_some_and(|unknown| !unknown.contains(shard));
+        let (clean, unclean): (Vec<_>, Vec<_>) = self.held.keys().copied().partition(is_clean);
+        self.lose(self.held.keys().copied().collect()).await;
+        if let Err(error) = self.give_all_up(&clean, &unclean).await {
             tracing::warn!(error = %Chain(&error), "shards are not given up; others take them when the lease runs out");
         }
     }
@@ -281,9 +290,13 @@ impl ShardKeeper {
         self.connector.session().await?.renew(me, lease).await.map(|_| ())
     }
 
-    async fn give_all_up(&mut self, shards: &[ShardId], clean: bool) -> Result<(), StoreError> {
+    async fn give_all_up(&mut self, clean: &[ShardId], unclean: &[ShardId]) -> Result<(), StoreError> {
         let me = self.parts.me;
-        self.connector.session().await?.release(me, shards, clean).await?;
+        for (shards, is_clean) in [(clean, true), (unclean, false)] {
+            if !shards.is_empty() {
+                self.connector.session().await?.release(me, shards, is_clean).await?;
+            }
+        }
         self.connector.session().await?.leave(me).await
     }
 }

@@ -110,9 +110,10 @@ async fn what_was_not_attempted_is_handed_out_again_uncounted() {
     let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
     submitter.accepted("s@a.example", &["x@b.example"]).await;
     let first = worker.dispatch().await;
-    worker.report(result(&first, Vec::new())).await;
+    worker.send(result(&first, Vec::new())).await;
     let again = worker.dispatch().await;
     assert_eq!((again.delivery, again.attempt), (first.delivery, 1));
+    assert!(!worker.was_confirmed(&first), "it may keep a result of the same attempt");
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mailtier_api::work::{Holding, WorkerFrame};
-use mailtier_types::WorkerId;
+use mailtier_api::work::{Holding, WorkResult, WorkerFrame};
+use mailtier_types::{Epoch, WorkerId};
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, until_shared, usual};
-use crate::worker::{Manner, Worker, all, in_flight};
+use crate::system::{Replica, config, until_owned, until_shared, usual};
+use crate::worker::{Manner, Worker, all, in_flight, result};
 
 #[tokio::test]
 async fn what_a_lost_worker_had_is_given_to_another_and_its_late_result_is_still_a_fact() {
@@ -89,6 +89,124 @@ async fn the_heir_of_a_killed_replica_attempts_what_nobody_has() {
     worker.report(all(&held, 250)).await;
     worker.report(all(&next, 250)).await;
     assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
+}
+
+/// Nobody has been asked yet: that nothing is known to be in flight does not make it clean.
+#[tokio::test]
+async fn an_heir_that_leaves_before_it_has_asked_does_not_call_its_shards_clean() {
+    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
+    let (database, replica) = usual(hour).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let held = worker.dispatch().await;
+    replica.kill();
+    let mut config = config(&database);
+    hour(&mut config);
+    let heir = Replica::start(config.clone()).await;
+    until_owned(&database, held.epoch.0 + 1).await;
+    heir.stop().await;
+    let next = Replica::start(config).await;
+    until_owned(&database, held.epoch.0 + 2).await;
+    let mut other = Worker::connect(&next).await;
+    other.is_left_alone().await;
+}
+
+/// One that has not heard that its attempt is settled, while another has the next in its hands.
+#[tokio::test]
+async fn an_heir_believes_the_worker_with_the_later_attempt() {
+    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
+    let (database, replica) = usual(soon).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    let second = worker.dispatch().await;
+    let id = worker.id;
+    replica.kill();
+    let mut config = config(&database);
+    soon(&mut config);
+    let heir = Replica::start(config).await;
+    let holding = |dispatch| Manner { holds: vec![in_flight(dispatch)], ..Manner::default() };
+    let mut before = Worker::connect_as(id, &heir, holding(&first)).await;
+    let mut after = Worker::connect_as(WorkerId::random(), &heir, holding(&second)).await;
+    until_owned(&database, first.epoch.0 + 1).await;
+    before.report(all(&first, 451)).await;
+    before.grant(100).await;
+    after.grant(100).await;
+    tokio::join!(before.is_left_alone(), after.is_left_alone());
+    after.report(all(&second, 250)).await;
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_reported_again_does_not_end_the_next() {
+    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
+    let (_database, replica) = usual(soon).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    let second = worker.dispatch().await;
+    assert_eq!(second.attempt, 2);
+    worker.report(all(&first, 451)).await;
+    worker.is_left_alone().await;
+    worker.report(all(&second, 250)).await;
+}
+
+/// The worker has the result of the first attempt still; the second was lost with the connection.
+#[tokio::test]
+async fn an_attempt_that_never_arrived_is_sent_again() {
+    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
+    let (_database, replica) = usual(soon).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let first = worker.dispatch().await;
+    worker.report(all(&first, 451)).await;
+    assert_eq!(worker.dispatch().await.attempt, 2);
+    let id = worker.id;
+    worker.vanish();
+    let manner = Manner { holds: vec![in_flight(&first)], ..Manner::default() };
+    let mut worker = Worker::connect_as(id, &replica, manner).await;
+    worker.grant(100).await;
+    worker.report(all(&first, 451)).await;
+    let again = worker.dispatch().await;
+    assert_eq!((again.delivery, again.attempt), (first.delivery, 2));
+}
+
+/// The shard went away and came back, and only then is the refusal of the first ownership's dispatch heard.
+#[tokio::test]
+async fn a_refusal_of_an_earlier_epoch_does_not_give_a_delivery_to_another() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    let refusal = WorkResult { epoch: Epoch(dispatch.epoch.0 - 1), ..result(&dispatch, Vec::new()) };
+    worker.send(refusal).await;
+    worker.is_left_alone().await;
+    worker.report(all(&dispatch, 250)).await;
+}
+
+/// What a worker says of an earlier ownership would stay in the books for ever, and no drain would end in order.
+#[tokio::test]
+async fn an_answer_that_comes_too_late_says_nothing() {
+    let (database, replica) = usual(|_| {}).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let manner = Manner { is_mute: true, ..Manner::default() };
+    let mut worker = Worker::connect_as(WorkerId::random(), &replica, manner).await;
+    worker.grant(100).await;
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    worker.report(all(&dispatch, 250)).await;
+    let shards = vec![(dispatch.shard, Epoch(dispatch.epoch.0 - 1))];
+    let holding = Holding { shards, in_flight: vec![in_flight(&dispatch)] };
+    worker.say(WorkerFrame { holding: Some(holding), ..WorkerFrame::default() }).await;
+    // Frames are heard in order.
+    submitter.accepted("s@a.example", &["y@b.example"]).await;
+    let next = worker.dispatch().await;
+    worker.report(all(&next, 250)).await;
+    replica.stop().await;
+    let unclean = "SELECT count(*) FROM shard WHERE lease_until <> '-infinity'";
+    assert_eq!(database.sql(unclean).await.unwrap(), "0");
 }
 
 /// A clean end leaves nothing to be asked for: the heir need not wait for workers that may be somewhere.

@@ -115,6 +115,19 @@ pub(crate) async fn usual(change: impl FnOnce(&mut Config)) -> (TestDatabase, Re
     (database, replica)
 }
 
+/// Until every shard is owned in an epoch.
+pub(crate) async fn until_owned(database: &TestDatabase, epoch: i64) {
+    let owned = format!("SELECT count(*) FROM shard WHERE owner IS NOT NULL AND epoch = {epoch}");
+    let mut rounds = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..200 {
+        rounds.tick().await;
+        if database.sql(&owned).await.unwrap() == "256" {
+            return;
+        }
+    }
+    panic!("never owned");
+}
+
 /// Until both replicas have their share, and each knows of the other's.
 pub(crate) async fn until_shared(database: &TestDatabase) {
     let shares = "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM shard GROUP BY owner) s";

@@ -99,6 +99,11 @@ impl Worker {
         self.settled.retain(|settled| *settled != wanted);
     }
 
+    /// Whether it was told that a result of a dispatch is durable, as far as it has been heard.
+    pub(crate) fn was_confirmed(&self, dispatch: &Dispatch) -> bool {
+        self.settled.contains(&Settled { delivery: dispatch.delivery, attempt: dispatch.attempt })
+    }
+
     /// Its connection breaks.
     pub(crate) fn vanish(self) {
         self.reading.abort();
@@ -131,7 +136,7 @@ async fn take(
 }
 
 pub(crate) fn in_flight(dispatch: &Dispatch) -> InFlight {
-    InFlight { delivery: dispatch.delivery, attempt: dispatch.attempt }
+    InFlight { delivery: dispatch.delivery, attempt: dispatch.attempt, shard: Some(dispatch.shard) }
 }
 
 /// The same for all recipients of a dispatch.
