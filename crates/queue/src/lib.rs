@@ -29,6 +29,8 @@ mod ids;
 mod load;
 mod maintenance;
 mod ownership;
+#[cfg(test)]
+mod ownership_model;
 mod peers;
 mod settle;
 mod shaping;
