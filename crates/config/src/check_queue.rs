@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use mailtier_types::Domain;
 
 use crate::bounds::{
     ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, duration_text, fraction, line, size,
 };
 use crate::check::{apart, host_name, is_host_and_port};
 use crate::check_listeners::tenant_number;
-use crate::check_recipients::domains;
+use crate::check_recipients::{domain_pattern, domains};
 use crate::keys::quote;
 use crate::{Config, ConfigError, QueueConfig};
 
@@ -99,7 +98,7 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
     for (index, one) in queue.destinations.iter().enumerate() {
         let key = |name: &str| format!("queue.destinations[{index}].{name}");
         domains(&key("domain"), std::slice::from_ref(&one.domain))?;
-        if !seen.insert(normal(&one.domain)) {
+        if !seen.insert(domain_pattern(&one.domain).unwrap_or_default()) {
             return Err(ConfigError::bad(key("domain"), format!("is {} again; keep one", quote(&one.domain))));
         }
         concurrency(key("concurrency"), one.concurrency)?;
@@ -128,12 +127,6 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
         concurrency(key("concurrency"), one.concurrency)?;
     }
     Ok(())
-}
-
-/// A domain in the one form that all its spellings have.
-fn normal(name: &str) -> String {
-    let (dot, bare) = name.strip_prefix('.').map_or(("", name), |bare| (".", bare));
-    Domain::parse(bare).map_or_else(|_| name.to_owned(), |domain| format!("{dot}{domain}"))
 }
 
 fn concurrency(key: String, most: Option<u32>) -> Result<(), ConfigError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_types::{Domain, Mailbox};
+use mailtier_types::{AddressError, Domain, Mailbox};
 
 use crate::bounds::{YEAR, duration};
 use crate::check::is_host_and_port;
@@ -62,8 +62,17 @@ impl InboundConfig {
     }
 }
 
+/// A domain, with a dot before it where all below it are meant, in the one form that all its spellings have.
+///
+/// # Errors
+/// It is none.
+pub fn domain_pattern(name: &str) -> Result<String, AddressError> {
+    let (dot, bare) = name.strip_prefix('.').map_or(("", name), |bare| (".", bare));
+    Domain::parse(bare).map(|domain| format!("{dot}{domain}"))
+}
+
 pub(crate) fn domains(key: &str, names: &[String]) -> Result<(), ConfigError> {
-    names.iter().try_for_each(|name| match Domain::parse(name.strip_prefix('.').unwrap_or(name)) {
+    names.iter().try_for_each(|name| match domain_pattern(name) {
         Ok(_) => Ok(()),
         Err(error) => {
             let problem =

@@ -29,6 +29,7 @@ mod words;
 pub use address_files::{AddressFile, AddressTable};
 pub use check::{resolve_host_name, system_name};
 pub use check_inbound::EHLO_KEYWORDS;
+pub use check_recipients::domain_pattern;
 pub use error::ConfigError;
 pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,

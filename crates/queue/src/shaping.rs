@@ -1,8 +1,8 @@
 //! The operator's limits as the schedule knows them. Pure.
 
-use mailtier_config::{QueueConfig, RateConfig};
+use mailtier_config::{QueueConfig, RateConfig, domain_pattern};
 use mailtier_schedule::{DestinationLimits, GroupLimits, Provider, Rate, RetryPolicy, Rules};
-use mailtier_types::{Domain, TenantId};
+use mailtier_types::TenantId;
 
 /// The rules of a configuration.
 pub(crate) fn rules(config: &QueueConfig) -> Rules {
@@ -48,11 +48,9 @@ fn rate(rate: RateConfig) -> Rate {
     Rate::new(rate.count, rate.per())
 }
 
-/// A domain as deliveries have it, with the dot that means all below it. What is no domain was refused with the
-/// configuration.
+/// A domain as deliveries have it. What is no domain was refused with the configuration.
 fn as_destination(name: &str) -> String {
-    let (dot, bare) = name.strip_prefix('.').map_or(("", name), |bare| (".", bare));
-    Domain::parse(bare).map_or_else(|_| name.to_owned(), |domain| format!("{dot}{domain}"))
+    domain_pattern(name).unwrap_or_else(|_| name.to_owned())
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_config::{CallAheadConfig, ConfigError};
+use mailtier_config::{CallAheadConfig, ConfigError, domain_pattern};
 use mailtier_smtp::{ClientConfig, RecipientReport, Transaction, Wishes};
 use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
-use mailtier_types::{Cause, Domain, Mailbox, Reply, ReversePath, Stage};
+use mailtier_types::{Cause, Mailbox, Reply, ReversePath, Stage};
 use moka::Expiry;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
@@ -55,10 +55,9 @@ impl CallAhead {
     pub(super) fn new(config: &CallAheadConfig, hostname: &str) -> Result<Self, ConfigError> {
         let mut domains = Vec::with_capacity(config.domains.len());
         for name in &config.domains {
-            let (dot, bare) = name.strip_prefix('.').map_or(("", name.as_str()), |bare| (".", bare));
-            let domain = Domain::parse(bare)
+            let domain = domain_pattern(name)
                 .map_err(|error| ConfigError::bad("inbound.call_ahead.domains", format!("holds `{name}`: {error}")))?;
-            domains.push(format!("{dot}{domain}"));
+            domains.push(domain);
         }
         let mut smtp = ClientConfig::new(hostname.to_owned());
         smtp.lmtp = config.lmtp;

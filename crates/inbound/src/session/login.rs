@@ -121,10 +121,11 @@ impl Session {
     /// Whether the user of a session that goes on may still send: somebody may have been deleted, or have other
     /// addresses, since.
     pub(super) async fn know_again(&mut self) -> Result<(), Verdict> {
-        let stale = self.user_known_at.elapsed() > self.shared.user_recheck;
-        let Some(name) = self.peer.user.as_ref().filter(|_| stale).map(|user| Arc::clone(&user.name)) else {
+        let Some(user_of_session) = &self.peer.user else { return Ok(()) };
+        if self.user_known_at.elapsed() <= self.shared.user_recheck {
             return Ok(());
-        };
+        }
+        let name = Arc::clone(&user_of_session.name);
         match self.find(&name).await {
             Ok(Login::User(account)) => {
                 self.know(Arc::new(user(account)));

@@ -118,13 +118,11 @@ impl Submitter {
         upload.octets += data.len();
         upload.forget_stored();
         let on_their_way = upload.route.as_ref().filter(|_| !upload.unstored.is_empty());
-        match on_their_way.map(|route| Arc::clone(&route.endpoint)) {
-            Some(endpoint) => send(upload, &endpoint, seq, data, deadline).await,
-            None => {
-                let endpoint = self.choose(upload, &mut Vec::new(), deadline).await?;
-                send(upload, &endpoint, seq, data, deadline).await;
-            }
-        }
+        let endpoint = match on_their_way.map(|route| Arc::clone(&route.endpoint)) {
+            Some(endpoint) => endpoint,
+            None => self.choose(upload, &mut Vec::new(), deadline).await?,
+        };
+        send(upload, &endpoint, seq, data, deadline).await;
         self.make_room(upload, deadline).await
     }
 
