@@ -1,10 +1,10 @@
 //! Between queue replicas: what one committed and another owns. See `proto/mailtier/v1/submit.proto`.
 
 use mailtier_config::Secret;
-use mailtier_types::{DeliveryId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, ReversePath, TenantId, Timestamp};
 
 use crate::channel::{Authenticated, connect};
-use crate::convert::{delivery_id, priority};
+use crate::convert::{delivery_id, priority, sender};
 use crate::error::ApiError;
 use crate::wire;
 
@@ -21,6 +21,8 @@ pub struct Hint {
     pub priority: i16,
     /// When it is given up.
     pub expires_at: Timestamp,
+    /// The reverse-path; replicas of earlier versions don't say.
+    pub sender: Option<ReversePath>,
 }
 
 /// A connection to another replica.
@@ -49,6 +51,7 @@ impl PeerClient {
             tenant: hint.tenant.0,
             priority: i32::from(hint.priority),
             expires_at_us: hint.expires_at.as_micros(),
+            sender: hint.sender.map(|sender| sender.as_str().to_owned()),
         };
         let request = wire::HintRequest { hints: hints.into_iter().map(hint).collect() };
         self.inner.clone().hint(request).await?;
@@ -66,6 +69,7 @@ impl TryFrom<wire::Hint> for Hint {
             tenant: TenantId(hint.tenant),
             priority: priority(hint.priority)?,
             expires_at: Timestamp::from_micros(hint.expires_at_us),
+            sender: hint.sender.as_deref().map(sender).transpose()?,
         })
     }
 }

@@ -26,16 +26,19 @@ pub enum Scope {
     Provider(String),
     /// What a tenant sends.
     Tenant(TenantId),
+    /// What goes through an egress pool, by its name.
+    Pool(String),
 }
 
 impl Scope {
-    /// `destination`, `provider` or `tenant`.
+    /// `destination`, `provider`, `tenant` or `pool`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Destination(_) => "destination",
             Self::Provider(_) => "provider",
             Self::Tenant(_) => "tenant",
+            Self::Pool(_) => "pool",
         }
     }
 
@@ -44,7 +47,7 @@ impl Scope {
     pub fn name(&self) -> String {
         match self {
             Self::Destination(domain) => domain.to_string(),
-            Self::Provider(name) => name.clone(),
+            Self::Provider(name) | Self::Pool(name) => name.clone(),
             Self::Tenant(tenant) => tenant.0.to_string(),
         }
     }
@@ -80,6 +83,15 @@ impl Scope {
         Ok(Self::Tenant(TenantId(number)))
     }
 
+    /// An egress pool.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`]: none can be named so.
+    pub fn pool(name: &str) -> Result<Self, ApiError> {
+        line("pool", name, 1..=MAX_NAME_OCTETS)?;
+        Ok(Self::Pool(name.to_owned()))
+    }
+
     /// From what [`Self::kind`] and [`Self::name`] say.
     ///
     /// # Errors
@@ -88,6 +100,7 @@ impl Scope {
         match kind {
             "destination" => Self::destination(name),
             "provider" => Self::provider(name),
+            "pool" => Self::pool(name),
             "tenant" => {
                 let number = name.parse().map_err(|_| ApiError::invalid("tenant", format!("`{name}` is no number")))?;
                 Self::tenant(number)
@@ -199,7 +212,8 @@ fn scope(scope: Option<wire::Scope>) -> Result<Scope, ApiError> {
         Some(wire::scope::What::Destination(name)) => Scope::destination(&name),
         Some(wire::scope::What::Provider(name)) => Scope::provider(&name),
         Some(wire::scope::What::Tenant(number)) => Scope::tenant(number),
-        None => Err(ApiError::invalid("scope", "name a destination, a provider or a tenant")),
+        Some(wire::scope::What::Pool(name)) => Scope::pool(&name),
+        None => Err(ApiError::invalid("scope", "name a destination, a provider, a tenant or a pool")),
     }
 }
 
@@ -214,6 +228,7 @@ impl From<&Scope> for wire::Scope {
             Scope::Destination(domain) => wire::scope::What::Destination(domain.to_string()),
             Scope::Provider(name) => wire::scope::What::Provider(name.clone()),
             Scope::Tenant(tenant) => wire::scope::What::Tenant(tenant.0),
+            Scope::Pool(name) => wire::scope::What::Pool(name.clone()),
         };
         Self { what: Some(what) }
     }
@@ -312,6 +327,7 @@ mod tests {
             ("destination", "[192.0.2.1]", "destination [192.0.2.1]"),
             ("provider", "Big", "provider Big"),
             ("tenant", "0", "tenant 0"),
+            ("pool", "warm-1", "pool warm-1"),
         ];
         for (kind, name, shown) in told {
             let scope = Scope::parse(kind, name).unwrap();
@@ -319,7 +335,9 @@ mod tests {
             assert_eq!(Scope::parse(scope.kind(), &scope.name()).unwrap(), scope);
             assert_eq!(super::scope(Some((&scope).into())).unwrap(), scope);
         }
-        for (kind, name) in [("destination", "a@b.example"), ("provider", ""), ("tenant", "-1"), ("pool", "x")] {
+        for (kind, name) in
+            [("destination", "a@b.example"), ("provider", ""), ("tenant", "-1"), ("pool", ""), ("route", "x")]
+        {
             assert!(Scope::parse(kind, name).is_err(), "{kind} {name}");
         }
     }

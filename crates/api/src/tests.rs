@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_types::{
-    BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
+    BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
     Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId, Reply,
     Return, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
 };
@@ -16,7 +16,9 @@ use crate::error::ApiError;
 use crate::peer::Hint;
 use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
-use crate::work::{Dispatch, Hello, Holding, InFlight, Inquire, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame};
+use crate::work::{
+    Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame,
+};
 
 /// Over the wire and back.
 fn carried<T, W>(value: T) -> Result<T, ApiError>
@@ -172,7 +174,10 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         |(stage, cause, remote, tls, (waiting, connecting, sending), at)| {
             let micros = |micros: u32| Duration::from_micros(micros.into());
             let (waiting, connecting, sending) = (micros(waiting), micros(connecting), micros(sending));
-            Outcome { stage, cause, remote, tls, waiting, connecting, sending, at, notifies: false }
+            let egress = tls
+                .is_some()
+                .then(|| Egress { pool: "warm".into(), source: remote.as_ref().and_then(|host| host.address) });
+            Outcome { stage, cause, remote, tls, waiting, connecting, sending, at, notifies: false, egress }
         },
     )
 }
@@ -191,6 +196,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
         )| {
             Dispatch {
                 priority: -3,
+                pool: "warm".into(),
                 delivery,
                 message,
                 shard: ShardId::new(shard),
@@ -238,8 +244,9 @@ proptest! {
         let held = held.into_iter().map(|(delivery, attempt, shard)| (delivery, attempt, shard.map(ShardId::new)));
         let in_flight = held.map(|(delivery, attempt, shard)| InFlight { delivery, attempt, shard }).collect();
         let frame = WorkerFrame {
-            hello: speaks.then(|| Hello { worker: WorkerId::random(), name }),
+            hello: speaks.then(|| Hello { worker: WorkerId::random(), name, pools: vec!["default".into(), "warm".into()] }),
             credit,
+            pool_credits: vec![PoolCredit { pool: "warm".into(), credit }],
             results,
             holding: Some(Holding { shards, in_flight }),
         };
@@ -336,6 +343,8 @@ fn what_cannot_be_meant_is_refused_by_name() {
         other => panic!("{other:?}"),
     };
     assert!(Dispatch::try_from(dispatch.clone()).is_ok());
+    assert_eq!(Dispatch::try_from(dispatch.clone()).unwrap().pool, "default");
+    assert!(reason(wire::Dispatch { pool: "x".repeat(65), ..dispatch.clone() }).contains("pool"));
     assert!(reason(wire::Dispatch { shard: 256, ..dispatch.clone() }).contains("shard"));
     assert!(reason(wire::Dispatch { attempt: 1 << 16, ..dispatch.clone() }).contains("attempt"));
     assert!(reason(wire::Dispatch { recipients: vec!["nobody".into()], ..dispatch.clone() }).contains("recipient"));

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use mailtier_config::Secret;
+use mailtier_config::{DEFAULT_POOL, Secret};
 use mailtier_types::{
     DeliveryId, Epoch, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, ShardId, TenantId, Timestamp, WorkerId,
 };
@@ -19,6 +19,11 @@ use crate::error::ApiError;
 use crate::stream::Incoming;
 use crate::wire;
 
+/// The most egress pools one worker serves.
+const MAX_POOLS: usize = 250;
+/// The longest name of one, in octets.
+const MAX_POOL_OCTETS: usize = 64;
+
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -26,6 +31,17 @@ pub struct Hello {
     pub worker: WorkerId,
     /// For logs.
     pub name: String,
+    /// The egress pools it serves, one at least.
+    pub pools: Vec<String>,
+}
+
+/// Deliveries of one egress pool that a worker can take on top of those it granted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolCredit {
+    /// Its name.
+    pub pool: String,
+    /// How many.
+    pub credit: u32,
 }
 
 /// Who a replica is.
@@ -42,8 +58,10 @@ pub struct Welcome {
 pub struct WorkerFrame {
     /// The first frame, and only it.
     pub hello: Option<Hello>,
-    /// Deliveries it can take on top of those granted before.
+    /// Deliveries of the pool `default` it can take on top of those granted before.
     pub credit: u32,
+    /// The same for other pools.
+    pub pool_credits: Vec<PoolCredit>,
     /// What attempts came to.
     pub results: Vec<WorkResult>,
     /// The answer to [`Inquire`].
@@ -82,6 +100,8 @@ pub struct Dispatch {
     pub tenant: TenantId,
     /// Of the envelope.
     pub priority: i16,
+    /// Through which egress pool.
+    pub pool: String,
     /// What limits apply to.
     pub destination: String,
     /// The reverse-path.
@@ -202,10 +222,17 @@ impl TryFrom<wire::BodyChunk> for Bytes {
 impl From<WorkerFrame> for wire::WorkerFrame {
     fn from(frame: WorkerFrame) -> Self {
         Self {
-            hello: frame
-                .hello
-                .map(|hello| wire::Hello { worker: Bytes::copy_from_slice(hello.worker.as_bytes()), name: hello.name }),
+            hello: frame.hello.map(|hello| wire::Hello {
+                worker: Bytes::copy_from_slice(hello.worker.as_bytes()),
+                name: hello.name,
+                pools: hello.pools,
+            }),
             credit: frame.credit,
+            pool_credits: frame
+                .pool_credits
+                .into_iter()
+                .map(|granted| wire::PoolCredit { pool: granted.pool, credit: granted.credit })
+                .collect(),
             results: frame.results.into_iter().map(Into::into).collect(),
             holding: frame.holding.map(|holding| wire::Holding {
                 shards: wire_shard_epochs(&holding.shards),
@@ -227,14 +254,40 @@ impl TryFrom<wire::WorkerFrame> for WorkerFrame {
     type Error = ApiError;
 
     fn try_from(frame: wire::WorkerFrame) -> Result<Self, ApiError> {
-        let hello =
-            |hello: wire::Hello| Ok::<_, ApiError>(Hello { worker: worker_id(&hello.worker)?, name: hello.name });
+        let granted = |granted: wire::PoolCredit| {
+            Ok::<_, ApiError>(PoolCredit { pool: pool(granted.pool)?, credit: granted.credit })
+        };
         Ok(Self {
             hello: frame.hello.map(hello).transpose()?,
             credit: frame.credit,
+            pool_credits: at_most_pools(frame.pool_credits)?.into_iter().map(granted).collect::<Result<_, _>>()?,
             results: frame.results.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             holding: frame.holding.map(holding).transpose()?,
         })
+    }
+}
+
+fn hello(hello: wire::Hello) -> Result<Hello, ApiError> {
+    let mut pools = at_most_pools(hello.pools)?.into_iter().map(pool).collect::<Result<Vec<_>, _>>()?;
+    if pools.is_empty() {
+        pools.push(DEFAULT_POOL.to_owned());
+    }
+    Ok(Hello { worker: worker_id(&hello.worker)?, name: hello.name, pools })
+}
+
+fn at_most_pools<T>(pools: Vec<T>) -> Result<Vec<T>, ApiError> {
+    match pools.len() > MAX_POOLS {
+        true => Err(ApiError::invalid("pools", format!("are more than {MAX_POOLS}"))),
+        false => Ok(pools),
+    }
+}
+
+/// The name of an egress pool; replicas and workers of earlier versions name none.
+fn pool(name: String) -> Result<String, ApiError> {
+    match name.len() {
+        0 => Ok(DEFAULT_POOL.to_owned()),
+        1..=MAX_POOL_OCTETS => Ok(name),
+        _ => Err(ApiError::invalid("pool", format!("is longer than {MAX_POOL_OCTETS} octets"))),
     }
 }
 
@@ -308,6 +361,7 @@ impl From<Dispatch> for wire::Dispatch {
             attempt: u32::from(dispatch.attempt),
             tenant: dispatch.tenant.0,
             priority: i32::from(dispatch.priority),
+            pool: dispatch.pool,
             destination: dispatch.destination,
             sender: dispatch.sender.as_str().to_owned(),
             recipients: strings(&dispatch.recipients),
@@ -331,6 +385,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             attempt: attempt(dispatch.attempt)?,
             tenant: TenantId(dispatch.tenant),
             priority: priority(dispatch.priority)?,
+            pool: pool(dispatch.pool)?,
             destination: dispatch.destination,
             sender: sender(&dispatch.sender)?,
             recipients: mailboxes(&dispatch.recipients)?,

@@ -166,7 +166,7 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
 }
 
 /// A name others will see must say where we are: one with a dot (RFC 5321 §2.3.5), never a container's.
-pub(crate) fn host_name(key: &'static str, name: Option<&str>) -> Result<(), ConfigError> {
+pub(crate) fn host_name(key: impl Into<String>, name: Option<&str>) -> Result<(), ConfigError> {
     let is_full = |name: &str| name.contains('.') && name.is_ascii() && Domain::parse(name).is_ok();
     match name.filter(|name| !is_full(name)) {
         Some(name) => {

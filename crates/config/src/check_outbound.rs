@@ -26,6 +26,7 @@ impl Config {
         replicas("outbound.queue", &outbound.queue)?;
         check_limits(outbound)?;
         check_names(outbound)?;
+        self.check_egress_pools()?;
         for (index, route) in outbound.routes.iter().enumerate() {
             if route.domain.is_empty() {
                 let key = format!("outbound.routes[{index}].domain");

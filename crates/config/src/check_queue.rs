@@ -38,6 +38,7 @@ impl Config {
         check_times(queue)?;
         check_counts(queue)?;
         check_shaping(queue)?;
+        self.check_queue_pools()?;
         if let Some(address) = queue.advertise.as_deref().filter(|address| !is_host_and_port(address)) {
             let problem = format!("is {}; expected host:port, as other replicas reach this one", quote(address));
             return Err(ConfigError::bad("queue.advertise", problem));

@@ -20,6 +20,10 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("queue.destinations", &["domain"]),
     ("queue.providers", &["name", "exchangers"]),
     ("queue.tenants", &["id"]),
+    ("queue.pools", &["name"]),
+    ("queue.pools.warm_up", &["began", "per_day"]),
+    ("queue.pool_rules", &["pool"]),
+    ("outbound.pools", &["name"]),
     ("outbound.routes", &["domain", "hosts"]),
 ];
 
@@ -42,8 +46,10 @@ pub(crate) fn place_of(path: &str) -> Option<Place> {
         [] => Some(Place::Key(key)),
         // A list of tables has indices before its keys; without them it is the list that was meant.
         _ if key.kind == "list of tables" && !path.contains('[') => Some(Place::Key(key)),
-        [within] => find(table_keys(&format!("{section}.{name}"))?, within).map(Place::Key),
-        _ => None,
+        [tables @ .., within] => {
+            let table = [&[*section, *name], tables].concat().join(".");
+            find(table_keys(&table)?, within).map(Place::Key)
+        }
     }
 }
 
@@ -53,6 +59,11 @@ fn section_keys(name: &str) -> Option<&'static [Key]> {
 
 fn table_keys(path: &str) -> Option<&'static [Key]> {
     Config::TABLES.iter().find(|(name, ..)| name.trim_matches(['[', ']']) == path).map(|(_, _, keys)| *keys)
+}
+
+/// A path without its indices.
+fn bare(path: &str) -> String {
+    path.split('.').map(|segment| segment.split('[').next().unwrap_or(segment)).collect::<Vec<_>>().join(".")
 }
 
 fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
@@ -84,7 +95,7 @@ fn check_table(path: &str, content: &Map<String, Value>, keys: &'static [Key]) -
 fn check_value(path: &str, kind: &str, value: &Value) -> Result<(), ConfigError> {
     let wrong = || Err(ConfigError::bad(path, format!("is {}; {}", show(value), expectation(kind, path))));
     match (kind, &value.kind) {
-        ("table", ValueKind::Table(content)) => check_inner(path, path, content),
+        ("table", ValueKind::Table(content)) => check_inner(&bare(path), path, content),
         ("list of tables", ValueKind::Array(tables)) => tables.iter().enumerate().try_for_each(|(index, table)| {
             let one = format!("{path}[{index}]");
             match &table.kind {
@@ -99,8 +110,8 @@ fn check_value(path: &str, kind: &str, value: &Value) -> Result<(), ConfigError>
         }
         (_, ValueKind::Array(_) | ValueKind::Table(_) | ValueKind::Nil) => wrong(),
         (kind, _) if kind.starts_with("list") || kind.ends_with("table") => wrong(),
-        ("number", ValueKind::Boolean(_) | ValueKind::Float(_)) => wrong(),
-        ("number", ValueKind::String(text)) if text.parse::<i64>().is_err() => wrong(),
+        ("number" | "numbers", ValueKind::Boolean(_) | ValueKind::Float(_)) => wrong(),
+        ("number" | "numbers", ValueKind::String(text)) if text.parse::<i64>().is_err() => wrong(),
         ("number from 0 to 1", ValueKind::Boolean(_)) => wrong(),
         ("number from 0 to 1", ValueKind::String(text)) if text.parse::<f64>().is_err() => wrong(),
         ("boolean", ValueKind::I64(_) | ValueKind::Float(_)) => wrong(),
@@ -157,7 +168,10 @@ pub(crate) fn expectation(kind: &str, path: &str) -> String {
         "duration" => "expected a duration such as 500ms, 30s, 5m, 4h or 5d",
         "size" => "expected a size such as 64KiB, 50MiB or 1GiB",
         "rate" => "expected a rate such as 10/s, 600/m, 1000/h or 50000/d",
-        "number" => "expected a whole number",
+        "number" | "numbers" => "expected a whole number",
+        "IPv4 addresses" => "expected an IPv4 address such as 192.0.2.1",
+        "IPv6 addresses" => "expected an IPv6 address such as 2001:db8::1",
+        "day" => "expected a day such as 2026-11-20",
         "number from 0 to 1" => "expected a number from 0 to 1",
         "boolean" => "expected true or false",
         "list of tables" => return format!("expected tables, each `[[{path}]]`"),
@@ -172,8 +186,8 @@ pub(crate) fn expectation(kind: &str, path: &str) -> String {
 /// For a key that does not exist: the nearest of its section, else the same of another.
 pub(crate) fn unknown(path: &str) -> ConfigError {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let bare = parent.split('[').next().unwrap_or(parent);
-    let suggestion = match section_keys(bare).or_else(|| table_keys(bare)) {
+    let bare = bare(parent);
+    let suggestion = match section_keys(&bare).or_else(|| table_keys(&bare)) {
         Some(keys) => nearest(name, keys).map(|key| format!("{parent}.{key}")).or_else(|| elsewhere(name)),
         None => {
             let sections = Config::SECTIONS.iter().map(|(section, ..)| *section);

@@ -10,6 +10,7 @@ mod check;
 mod check_inbound;
 mod check_listeners;
 mod check_outbound;
+mod check_pools;
 mod check_queue;
 mod check_recipients;
 mod environment;
@@ -18,6 +19,7 @@ mod inbound;
 mod keys;
 mod load;
 mod networks;
+mod pools;
 mod rate;
 mod reference;
 mod secret;
@@ -35,6 +37,7 @@ pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
     LoginPolicy, NetworkConfig, OauthConfig, TenantConfig,
 };
+pub use pools::{DEFAULT_POOL, DayConfig, EgressPoolConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
 pub use rate::{InvalidRate, RateConfig};
 pub use reference::reference_markdown;
 pub use secret::Secret;
@@ -75,7 +78,7 @@ impl Config {
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
     ];
 
-    /// The tables within sections, each as many times as wanted but for `oauth`.
+    /// The tables within sections, each as many times as wanted but for `oauth` and `warm_up`.
     pub const TABLES: &'static [(&'static str, &'static [&'static str], &'static [Key])] = &[
         ("[[inbound.listeners]]", ListenerConfig::ABOUT, ListenerConfig::KEYS),
         ("[[inbound.networks]]", NetworkConfig::ABOUT, NetworkConfig::KEYS),
@@ -85,6 +88,10 @@ impl Config {
         ("[[queue.destinations]]", DestinationConfig::ABOUT, DestinationConfig::KEYS),
         ("[[queue.providers]]", ProviderConfig::ABOUT, ProviderConfig::KEYS),
         ("[[queue.tenants]]", TenantLimitConfig::ABOUT, TenantLimitConfig::KEYS),
+        ("[[queue.pools]]", PoolConfig::ABOUT, PoolConfig::KEYS),
+        ("[queue.pools.warm_up]", WarmUpConfig::ABOUT, WarmUpConfig::KEYS),
+        ("[[queue.pool_rules]]", PoolRuleConfig::ABOUT, PoolRuleConfig::KEYS),
+        ("[[outbound.pools]]", EgressPoolConfig::ABOUT, EgressPoolConfig::KEYS),
         ("[[outbound.routes]]", RouteConfig::ABOUT, RouteConfig::KEYS),
     ];
 }

@@ -68,7 +68,7 @@ fn explain(error: &ReadError, tree: &Value) -> Option<ConfigError> {
     let kind = if key.ends_with(']') { kind.trim_start_matches("list of ") } else { kind };
     let expected = match kind {
         // They say themselves which words there are.
-        "word" | "number" => reason.unwrap_or_else(|| expectation(kind, &key)),
+        "word" | "number" | "numbers" => reason.unwrap_or_else(|| expectation(kind, &key)),
         _ => expectation(kind, &key),
     };
     Some(ConfigError::bad(key, format!("is {}; {expected}", show(value))))

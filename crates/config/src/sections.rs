@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
+use crate::pools::{EgressPoolConfig, PoolConfig, PoolRuleConfig};
 use crate::secret::Secret;
 use crate::section::{Key, section};
 use crate::shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
@@ -146,6 +147,10 @@ section! {
         providers: Vec<ProviderConfig> = Vec::new(), "list of tables";
         /// Tenants with limits of their own, see below.
         tenants: Vec<TenantLimitConfig> = Vec::new(), "list of tables";
+        /// Egress pools, see below.
+        pools: Vec<PoolConfig> = Vec::new(), "list of tables";
+        /// Whose mail goes through which pool, see below.
+        pool_rules: Vec<PoolRuleConfig> = Vec::new(), "list of tables";
         /// Deliveries kept in memory, at least 1000; the rest waits in PostgreSQL.
         max_entries: usize = 4_000_000, "number";
         /// The same for one destination.
@@ -296,6 +301,8 @@ section! {
         /// After a signal, how long deliveries in flight may take.
         #[serde(with = "humantime_serde")]
         drain_timeout: Duration = Duration::from_secs(60), "duration";
+        /// Egress pools that this worker serves, see below; `default` alone when empty.
+        pools: Vec<EgressPoolConfig> = Vec::new(), "list of tables";
         /// Ways that replace MX records; the most precise domain counts.
         routes: Vec<RouteConfig> = Vec::new(), "list of tables";
         /// Worker threads; 0: one for each core.

@@ -353,3 +353,160 @@ fn programs_of_one_machine_do_not_listen_at_one_place() {
     let error = config.check_one_machine().unwrap_err().to_string();
     assert!(error.contains("`outbound.http_listen`") && error.contains("`queue.listen`"), "{error}");
 }
+
+const PROVIDER: &str = "[[queue.providers]]\nname = \"google\"\nexchangers = [\"google.com\"]\n";
+const POOLS: &str = "[[queue.pools]]\nname = \"main\"\n[[queue.pools]]\nname = \"new-1\"\noverflow = \"main\"\n\
+                     warm_up = { began = \"2026-11-20\", per_day = [50, 100] }\n";
+
+#[test]
+fn egress_pools_that_cannot_work_are_refused() {
+    let pools = |text: &str| format!("{POOLS}{text}");
+    let cases = [
+        (
+            "[[queue.pools]]\nconcurrency = 1".to_owned(),
+            "`queue.pools[0].name` is not set, and has no default; give it",
+        ),
+        (
+            "[[queue.pools]]\nname = \"new pool\"".to_owned(),
+            "`queue.pools[0].name` is `new pool`; give 1 to 64 letters, digits, `-`, `_` and `.`, such as warm-1",
+        ),
+        (pools("[[queue.pools]]\nname = \"main\""), "`queue.pools[2].name` is `main` again; keep one"),
+        (pools("[[queue.pools]]\nname = \"x\"\nconcurrency = 0"), "`queue.pools[2].concurrency` is 0; give at least 1"),
+        (
+            pools("[[queue.pools]]\nname = \"x\"\noverflow = \"main\""),
+            "`queue.pools[2].overflow` is set without `warm_up`: it takes what is beyond the deliveries of a day; give both \
+             or neither",
+        ),
+        (
+            POOLS.replace("overflow = \"main\"", "overflow = \"mian\""),
+            "`queue.pools[1].overflow` is `mian`; expected `main`, `new-1` or `default`; did you mean `main`?",
+        ),
+        (
+            POOLS.replace("overflow = \"main\"", "overflow = \"new-1\""),
+            "`queue.pools[1].overflow` leads in a circle: new-1 → new-1; let one of them do without",
+        ),
+        (
+            pools(
+                "[[queue.pools]]\nname = \"a\"\noverflow = \"default\"\nwarm_up = { began = \"2026-11-20\", per_day = [1] }\n\
+                 [[queue.pools]]\nname = \"default\"\noverflow = \"a\"\nwarm_up = { began = \"2026-11-20\", per_day = [1] }",
+            ),
+            "`queue.pools[2].overflow` leads in a circle: a → default → a; let one of them do without",
+        ),
+        (
+            POOLS.replace("2026-11-20", "2026-11-31"),
+            "`queue.pools[1].warm_up.began` is `2026-11-31`; expected a day such as 2026-11-20",
+        ),
+        (
+            POOLS.replace("[50, 100]", "[]"),
+            "`queue.pools[1].warm_up.per_day` is empty; give the deliveries of each day, such as [50, 100, 500]",
+        ),
+        (POOLS.replace("[50, 100]", "[50, 0]"), "`queue.pools[1].warm_up.per_day` is 0; give at least 1"),
+        (
+            POOLS.replace("[50, 100]", "[50, \"many\"]"),
+            "`queue.pools[1].warm_up.per_day[1]` is `many`; expected a whole number",
+        ),
+        (
+            POOLS.replace("per_day", "per_dya"),
+            "unknown key `queue.pools[1].warm_up.per_dya`; did you mean `queue.pools[1].warm_up.per_day`?",
+        ),
+        (
+            POOLS.replace("began = \"2026-11-20\", ", ""),
+            "`queue.pools[1].warm_up.began` is not set, and has no default; give it",
+        ),
+    ];
+    for (text, message) in &cases {
+        refused(&[(text, message)]);
+    }
+    let taken = load(&pools("")).unwrap();
+    let days = &taken.queue.pools[1].warm_up.as_ref().unwrap().per_day;
+    assert_eq!((days.as_slice(), taken.queue.unused_pools()), ([50, 100].as_slice(), vec!["main", "new-1"]));
+    // A date of TOML's own is one, too.
+    assert!(load(&POOLS.replace("\"2026-11-20\"", "2026-11-20")).is_ok());
+}
+
+#[test]
+fn rules_of_pools_that_never_count_are_refused() {
+    let rules = |text: &str| format!("{PROVIDER}{POOLS}{text}");
+    let cases = [
+        (
+            rules("[[queue.pool_rules]]\npool = \"nwe-1\""),
+            "`queue.pool_rules[0].pool` is `nwe-1`; expected `main`, `new-1` or `default`; did you mean `new-1`?",
+        ),
+        (
+            rules("[[queue.pool_rules]]\ntenant = 7"),
+            "`queue.pool_rules[0].pool` is not set, and has no default; give it",
+        ),
+        (
+            rules("[[queue.pool_rules]]\npool = \"main\"\ntenant = -1"),
+            "`queue.pool_rules[0].tenant` is -1; give a number from 0 (mail of nobody else) up",
+        ),
+        (
+            rules("[[queue.pool_rules]]\npool = \"main\"\nprovider = \"gogle\""),
+            "`queue.pool_rules[0].provider` is `gogle`; expected `google`; did you mean `google`?",
+        ),
+        (
+            format!("{POOLS}[[queue.pool_rules]]\npool = \"main\"\nprovider = \"google\""),
+            "`queue.pool_rules[0].provider` is `google`, but there is no provider: see [[queue.providers]]",
+        ),
+        (
+            rules("[[queue.pool_rules]]\npool = \"main\"\n[[queue.pool_rules]]\npool = \"new-1\"\ntenant = 7"),
+            "`queue.pool_rules[1]` never counts: `queue.pool_rules[0]` fits all that this would; put it after",
+        ),
+        (
+            rules(
+                "[[queue.pool_rules]]\npool = \"main\"\ndestination = \"Bücher.example\"\n\
+                 [[queue.pool_rules]]\npool = \"new-1\"\ndestination = \"xn--bcher-kva.example\"",
+            ),
+            "`queue.pool_rules[1]` never counts: `queue.pool_rules[0]` fits all that this would; put it after",
+        ),
+    ];
+    for (text, message) in &cases {
+        refused(&[(text, message)]);
+    }
+    let unused = |text: &str| load(&rules(text)).unwrap().queue.unused_pools().join(" ");
+    assert_eq!(unused("[[queue.pool_rules]]\npool = \"new-1\"\ntenant = 7"), "", "what overflows is used");
+    assert_eq!(unused("[[queue.pool_rules]]\npool = \"main\"\nsender_domain = \".example.com\""), "new-1");
+    assert_eq!(unused("[[queue.pools]]\nname = \"default\"\n[[queue.pool_rules]]\npool = \"new-1\""), "default");
+}
+
+#[test]
+fn pools_of_a_worker_that_cannot_work_are_refused() {
+    let pool = |text: &str| format!("[[outbound.pools]]\nname = \"main\"\n{text}");
+    let cases = [
+        (
+            format!("{POOLS}[[outbound.pools]]\nname = \"mein\""),
+            "`outbound.pools[0].name` is `mein`; expected `main`, `new-1` or `default`; did you mean `main`?",
+        ),
+        (pool("[[outbound.pools]]\nname = \"main\""), "`outbound.pools[1].name` is `main` again; keep one"),
+        (
+            pool("ehlo_name = \"pod-1\""),
+            "`outbound.pools[0].ehlo_name` is `pod-1`; give a full host name such as mx.example.com",
+        ),
+        (
+            pool("source_ipv4 = [\"2001:db8::1\"]"),
+            "`outbound.pools[0].source_ipv4[0]` is `2001:db8::1`; expected an IPv4 address such as 192.0.2.1",
+        ),
+        (
+            pool("source_ipv6 = [\"192.0.2.1\"]"),
+            "`outbound.pools[0].source_ipv6[0]` is `192.0.2.1`; expected an IPv6 address such as 2001:db8::1",
+        ),
+        (
+            pool("source_ipv4 = [\"192.0.2.1\", \"192.0.2.1\"]"),
+            "`outbound.pools[0].source_ipv4` holds `192.0.2.1` twice; name it once",
+        ),
+        (
+            pool("source_ipv4 = [\"0.0.0.0\"]"),
+            "`outbound.pools[0].source_ipv4` holds `0.0.0.0`, which no connection can come from; give an address of this \
+             host",
+        ),
+        (
+            format!("[outbound]\nip_preference = \"ipv6\"\n{}", pool("source_ipv4 = [\"192.0.2.1\"]")),
+            "`outbound.pools[0].source_ipv6` is not set, and `outbound.ip_preference` is `ipv6`: nothing could be sent; \
+             give one",
+        ),
+    ];
+    for (text, message) in &cases {
+        refused(&[(text, message)]);
+    }
+    assert!(load(&pool("source_ipv4 = [\"192.0.2.1\"]")).is_ok(), "a worker's file need not have the queue's tables");
+}

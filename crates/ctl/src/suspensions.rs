@@ -151,7 +151,7 @@ impl Beside {
         scopes.into_iter().find(|scope| match scope {
             Scope::Destination(domain) => domain.as_str() == view.destination,
             Scope::Tenant(tenant) => *tenant == view.tenant,
-            Scope::Provider(_) => false,
+            Scope::Provider(_) | Scope::Pool(_) => false,
         })
     }
 

@@ -37,6 +37,7 @@ pub(crate) fn suspended(rules: &[StoredRule], now: Timestamp) -> Suspended {
             Ok(Scope::Destination(domain)) => suspended.destinations.insert(domain.to_string()),
             Ok(Scope::Provider(name)) => suspended.providers.insert(name),
             Ok(Scope::Tenant(tenant)) => suspended.tenants.insert(tenant),
+            Ok(Scope::Pool(name)) => suspended.pools.insert(name),
             Err(_) => false,
         };
     }
@@ -70,12 +71,14 @@ mod tests {
             rule("destination", "c.example", Some(now)),
             rule("provider", "big", Some(now.after(Duration::from_secs(1)))),
             rule("tenant", "7", None),
-            rule("pool", "of a newer program", None),
+            rule("pool", "warm", None),
+            rule("route", "of a newer program", None),
         ];
         let expected = Suspended {
             destinations: ["b.example".to_owned()].into(),
             providers: ["big".to_owned()].into(),
             tenants: [TenantId(7)].into(),
+            pools: ["warm".to_owned()].into(),
         };
         assert_eq!(suspended(&rules, now), expected);
         assert_eq!(unknown(&rules), 1);

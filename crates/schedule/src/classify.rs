@@ -91,6 +91,7 @@ mod tests {
             sending: zero,
             at: NOW,
             notifies: false,
+            egress: None,
         }
     }
 

@@ -184,6 +184,7 @@ mod tests {
             sending: zero,
             at: NOW,
             notifies: false,
+            egress: None,
         }
     }
 

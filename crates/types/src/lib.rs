@@ -16,8 +16,10 @@
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
 //! | [`timestamp`] | wall-clock instants |
+//! | [`day`] | days in UTC |
 
 pub mod address;
+pub mod day;
 pub mod envelope;
 pub mod event;
 pub mod id;
@@ -30,11 +32,12 @@ pub mod shard;
 pub mod timestamp;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};
+pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};
 pub use event::{Event, EventDetail, EventKind};
 pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
 pub use lifecycle::{Change, IllegalChange, State};
-pub use outcome::{Cause, Outcome, RemoteHost, Stage, Trouble, TroubleKind};
+pub use outcome::{Cause, Egress, Outcome, RemoteHost, Stage, Trouble, TroubleKind};
 pub use reply::{EnhancedCode, Reply};
 pub use request::{ByMode, DeliverBy, EnvelopeId, Notify, OriginalRecipient, RecipientRequest, Return};
 pub use sasl::SaslMechanism;

@@ -146,6 +146,15 @@ pub struct RemoteHost {
     pub address: Option<IpAddr>,
 }
 
+/// How an attempt left this system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// Through which egress pool.
+    pub pool: String,
+    /// Our address on the connection; absent where there was none.
+    pub source: Option<IpAddr>,
+}
+
 /// What one attempt meant for some of its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -167,6 +176,8 @@ pub struct Outcome {
     pub at: Timestamp,
     /// The remote was told whom to notify of what, and will (RFC 3461 §5.2.1).
     pub notifies: bool,
+    /// How it left; absent where no egress pools are configured, and from workers of earlier versions.
+    pub egress: Option<Egress>,
 }
 
 impl Outcome {

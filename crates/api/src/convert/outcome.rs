@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mailtier_types::{Cause, EnhancedCode, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
+use mailtier_types::{Cause, Egress, EnhancedCode, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
 
 use crate::error::ApiError;
 use crate::wire;
@@ -12,6 +12,7 @@ impl From<&Outcome> for wire::Outcome {
     fn from(outcome: &Outcome) -> Self {
         let remote = outcome.remote.as_ref();
         let address = remote.and_then(|remote| remote.address);
+        let source = outcome.egress.as_ref().and_then(|egress| egress.source);
         Self {
             recipients: Vec::new(),
             stage: wire_stage(outcome.stage).into(),
@@ -30,6 +31,8 @@ impl From<&Outcome> for wire::Outcome {
             sending_us: micros(outcome.sending),
             at_us: outcome.at.as_micros(),
             notifies: outcome.notifies,
+            pool: outcome.egress.as_ref().map(|egress| egress.pool.clone()).unwrap_or_default(),
+            source_address: source.map(|address| address.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -44,9 +47,9 @@ impl TryFrom<wire::Outcome> for Outcome {
                 Cause::Trouble(Trouble { kind: trouble_kind(trouble.kind)?, text: trouble.text })
             }
         };
-        let address = Some(outcome.remote_address.as_str()).filter(|text| !text.is_empty());
-        let address = address.map(str::parse::<IpAddr>).transpose();
-        let address = address.map_err(|error| ApiError::invalid("remote_address", error))?;
+        let address = address_of("remote_address", &outcome.remote_address)?;
+        let source = address_of("source_address", &outcome.source_address)?;
+        let egress = (!outcome.pool.is_empty()).then_some(Egress { pool: outcome.pool, source });
         let remote = (!outcome.remote_host.is_empty() || address.is_some())
             .then_some(RemoteHost { name: outcome.remote_host, address });
         Ok(Self {
@@ -59,8 +62,15 @@ impl TryFrom<wire::Outcome> for Outcome {
             sending: Duration::from_micros(u64::from(outcome.sending_us)),
             at: Timestamp::from_micros(outcome.at_us),
             notifies: outcome.notifies,
+            egress,
         })
     }
+}
+
+/// An address, or nothing.
+fn address_of(field: &str, text: &str) -> Result<Option<IpAddr>, ApiError> {
+    let address = Some(text).filter(|text| !text.is_empty()).map(str::parse::<IpAddr>).transpose();
+    address.map_err(|error| ApiError::invalid(field, error))
 }
 
 impl From<&Reply> for wire::Reply {

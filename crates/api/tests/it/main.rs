@@ -218,7 +218,7 @@ async fn each_service_asks_for_its_own_token() {
         let peer = PeerClient::connect(&running.url, token.as_ref()).await.unwrap().hint(Vec::new()).await;
         let (_frames, outgoing) = mpsc::channel(1);
         let work = WorkClient::connect(&running.url, token.as_ref()).await.unwrap();
-        let hello = Hello { worker: WorkerId::random(), name: String::new() };
+        let hello = Hello { worker: WorkerId::random(), name: String::new(), pools: vec!["default".into()] };
         let worked = work.session(hello, outgoing).await;
         for allowed in [leased.is_ok(), peer.is_ok(), worked.is_ok()] {
             assert_eq!(allowed, is_service, "{token:?}");

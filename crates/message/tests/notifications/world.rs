@@ -37,6 +37,7 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, remote: Option<RemoteHost>, at
         sending: zero,
         at,
         notifies: false,
+        egress: None,
     })
 }
 

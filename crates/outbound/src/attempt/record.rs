@@ -47,6 +47,7 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays,
         sending: delays.sending,
         at,
         notifies: place.notifies,
+        egress: None,
     }
 }
 

@@ -26,6 +26,7 @@ fn result(id: i64, shard: ShardId, attempt: u16) -> WorkResult {
         sending: Duration::ZERO,
         at: Timestamp::EPOCH,
         notifies: false,
+        egress: None,
     };
     let outcomes = vec![(vec![Mailbox::parse("a@example.com").unwrap()], outcome)];
     WorkResult { delivery: delivery(id), shard, epoch: Epoch(1), attempt, outcomes, not_attempted: false }

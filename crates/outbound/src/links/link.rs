@@ -106,7 +106,8 @@ impl QueueLink {
     async fn greet(&self) -> Result<Greeted, LinkEnd> {
         let client = WorkClient::connect(&format!("http://{}", self.address), self.worker.token.as_ref()).await?;
         let (frames, outgoing) = mpsc::channel(FRAMES_UNDER_WAY);
-        let hello = Hello { worker: self.worker.id, name: self.worker.name.clone() };
+        let pools = vec![mailtier_config::DEFAULT_POOL.to_owned()];
+        let hello = Hello { worker: self.worker.id, name: self.worker.name.clone(), pools };
         let mut incoming = client.session(hello, outgoing).await?;
         let mut first = incoming.next().await.ok_or(LinkEnd::Closed)??;
         let welcome = first.welcome.take().ok_or(LinkEnd::NoWelcome)?;

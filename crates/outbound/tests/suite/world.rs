@@ -97,6 +97,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
     let message = next_id();
     Dispatch {
         priority: 0,
+        pool: "default".to_owned(),
         delivery: message.delivery(0),
         message,
         shard: SHARD,

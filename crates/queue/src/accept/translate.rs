@@ -112,10 +112,14 @@ fn deliveries(
                 due: released,
                 expires_at,
             };
-            (
-                row,
-                Committed { entry, destination: destination.to_owned(), content: Some(Arc::new(content)), room: None },
-            )
+            let committed = Committed {
+                entry,
+                destination: destination.to_owned(),
+                sender: envelope.sender.clone(),
+                content: Some(Arc::new(content)),
+                room: None,
+            };
+            (row, committed)
         })
         .unzip()
 }

@@ -13,7 +13,7 @@ use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError, StoredDelivery};
-use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, Timestamp};
+use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, ReversePath, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::Managed;
@@ -122,6 +122,7 @@ async fn hints_about(session: &mut Session, deliveries: &[DeliveryId]) -> Result
         tenant: row.tenant,
         priority: row.priority,
         expires_at: row.expires_at,
+        sender: ReversePath::parse(&row.sender).ok(),
     };
     Ok(rows.into_iter().map(hint).collect())
 }

@@ -131,6 +131,7 @@ impl ConductorTask {
             attempt: entry.attempts.saturating_add(1),
             tenant: entry.tenant,
             priority: entry.priority,
+            pool: mailtier_config::DEFAULT_POOL.to_owned(),
             destination,
             sender: content.sender.clone(),
             recipients: content.recipients.clone(),

@@ -22,6 +22,8 @@ pub(crate) struct Committed {
     pub(crate) entry: Entry,
     /// What limits apply to.
     pub(crate) destination: String,
+    /// The reverse-path.
+    pub(crate) sender: ReversePath,
     /// For the first attempt; absent where it must be read from the database.
     pub(crate) content: Option<Arc<Content>>,
     /// Its share of what may wait, given back when the conductor has taken it in.

@@ -208,7 +208,7 @@ impl ConductorTask {
     fn accepted(&mut self, committed: Vec<Committed>) {
         let now = clock::now();
         let mut others = Vec::new();
-        for Committed { entry, destination, content, room: _ } in committed {
+        for Committed { entry, destination, sender, content, room: _ } in committed {
             let is_held = entry.due > now;
             if !self.shards.is_owned(entry.shard) {
                 // A hint says "now": what is held is found by its owner in the table, with its time.
@@ -221,6 +221,7 @@ impl ConductorTask {
                     tenant: entry.tenant,
                     priority: entry.priority,
                     expires_at: entry.expires_at,
+                    sender: Some(sender),
                 });
                 continue;
             }

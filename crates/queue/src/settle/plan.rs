@@ -439,6 +439,7 @@ mod tests {
             sending: Duration::ZERO,
             at: NOW,
             notifies: false,
+            egress: None,
         }
     }
 

@@ -45,7 +45,8 @@ impl Worker {
     pub(crate) async fn connect_as(id: WorkerId, replica: &Replica, manner: Manner) -> Self {
         let client = WorkClient::connect(&replica.url(), None).await.unwrap();
         let (frames, outgoing) = mpsc::channel(16);
-        let mut incoming = client.session(Hello { worker: id, name: "a test's".into() }, outgoing).await.unwrap();
+        let hello = Hello { worker: id, name: "a test's".into(), pools: vec!["default".into()] };
+        let mut incoming = client.session(hello, outgoing).await.unwrap();
         let first = incoming.next().await.unwrap().unwrap();
         assert!(first.welcome.is_some());
         let (told, heard) = mpsc::unbounded_channel();
@@ -161,5 +162,6 @@ pub(crate) fn outcome(code: u16) -> Outcome {
         sending: Duration::ZERO,
         at: Timestamp::from_system(SystemTime::now()),
         notifies: false,
+        egress: None,
     }
 }

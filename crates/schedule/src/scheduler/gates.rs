@@ -29,6 +29,8 @@ pub struct Suspended {
     pub providers: HashSet<String>,
     /// By number.
     pub tenants: HashSet<TenantId>,
+    /// By name.
+    pub pools: HashSet<String>,
 }
 
 /// The limits of many queues together.

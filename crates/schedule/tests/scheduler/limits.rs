@@ -384,6 +384,7 @@ impl World {
                     destinations: destination.iter().map(|destination| name(*destination)).collect(),
                     providers: provider.iter().map(|name| (*name).to_owned()).collect(),
                     tenants: tenant.iter().copied().map(TenantId).collect(),
+                    ..Suspended::default()
                 };
                 self.scheduler.set_suspended(self.suspended.clone());
             }

@@ -27,6 +27,7 @@ fn outcome(cause: Cause, at: Timestamp) -> Outcome {
         sending: zero,
         at,
         notifies: false,
+        egress: None,
     }
 }
 
