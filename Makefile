@@ -88,6 +88,11 @@ soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows t
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release" --soak
 
+.PHONY: scale
+scale: ## Queues of millions: time to load them, memory, fresh mail beside them, draining (about 15 minutes)
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release" --scale
+
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -14,8 +14,13 @@ use crate::wire;
 const MAX_REASON_OCTETS: usize = 500;
 /// The longest name of a provider or of an operator, in octets.
 const MAX_NAME_OCTETS: usize = 255;
+/// What everything is called.
+const ALL_MAIL: &str = "mail";
 /// What is to last longer is better resumed by somebody.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+/// The operator of a suspension that a queue began with (`queue.start_paused`).
+pub const STARTED_PAUSED: &str = "queue.start_paused";
 
 /// What is suspended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,10 +33,12 @@ pub enum Scope {
     Tenant(TenantId),
     /// What goes through an egress pool, by its name.
     Pool(String),
+    /// All mail: then nothing is given up for its age either.
+    Everything,
 }
 
 impl Scope {
-    /// `destination`, `provider`, `tenant` or `pool`.
+    /// `destination`, `provider`, `tenant`, `pool` or `everything`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -39,16 +46,18 @@ impl Scope {
             Self::Provider(_) => "provider",
             Self::Tenant(_) => "tenant",
             Self::Pool(_) => "pool",
+            Self::Everything => "everything",
         }
     }
 
-    /// Its name, or its number as text.
+    /// Its name, or its number as text; `mail` for everything.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
             Self::Destination(domain) => domain.to_string(),
             Self::Provider(name) | Self::Pool(name) => name.clone(),
             Self::Tenant(tenant) => tenant.0.to_string(),
+            Self::Everything => ALL_MAIL.to_owned(),
         }
     }
 
@@ -105,6 +114,7 @@ impl Scope {
                 let number = name.parse().map_err(|_| ApiError::invalid("tenant", format!("`{name}` is no number")))?;
                 Self::tenant(number)
             }
+            "everything" if name == ALL_MAIL => Ok(Self::Everything),
             _ => Err(ApiError::invalid("kind", format!("`{kind}` is not known"))),
         }
     }
@@ -213,7 +223,10 @@ fn scope(scope: Option<wire::Scope>) -> Result<Scope, ApiError> {
         Some(wire::scope::What::Provider(name)) => Scope::provider(&name),
         Some(wire::scope::What::Tenant(number)) => Scope::tenant(number),
         Some(wire::scope::What::Pool(name)) => Scope::pool(&name),
-        None => Err(ApiError::invalid("scope", "name a destination, a provider, a tenant or a pool")),
+        Some(wire::scope::What::Everything(true)) => Ok(Scope::Everything),
+        Some(wire::scope::What::Everything(false)) | None => {
+            Err(ApiError::invalid("scope", "name a destination, a provider, a tenant, a pool or everything"))
+        }
     }
 }
 
@@ -229,6 +242,7 @@ impl From<&Scope> for wire::Scope {
             Scope::Provider(name) => wire::scope::What::Provider(name.clone()),
             Scope::Tenant(tenant) => wire::scope::What::Tenant(tenant.0),
             Scope::Pool(name) => wire::scope::What::Pool(name.clone()),
+            Scope::Everything => wire::scope::What::Everything(true),
         };
         Self { what: Some(what) }
     }
@@ -328,6 +342,7 @@ mod tests {
             ("provider", "Big", "provider Big"),
             ("tenant", "0", "tenant 0"),
             ("pool", "warm-1", "pool warm-1"),
+            ("everything", "mail", "everything mail"),
         ];
         for (kind, name, shown) in told {
             let scope = Scope::parse(kind, name).unwrap();
@@ -336,7 +351,7 @@ mod tests {
             assert_eq!(super::scope(Some((&scope).into())).unwrap(), scope);
         }
         for (kind, name) in
-            [("destination", "a@b.example"), ("provider", ""), ("tenant", "-1"), ("pool", ""), ("route", "x")]
+            [("destination", "a@b.example"), ("provider", ""), ("tenant", "-1"), ("pool", ""), ("everything", "else")]
         {
             assert!(Scope::parse(kind, name).is_err(), "{kind} {name}");
         }

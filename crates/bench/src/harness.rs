@@ -100,7 +100,7 @@ fn run(
 }
 
 /// Times until the source had its last 250, and until the sink had its last message.
-fn drive(
+pub(crate) fn drive(
     arguments: &Arguments,
     tools: &Unpacked,
     size_kib: u32,

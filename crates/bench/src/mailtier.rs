@@ -13,6 +13,8 @@ use crate::processes::{self, Running};
 
 /// Where the system takes mail.
 const PORT: u16 = 2725;
+/// Where the queue serves its metrics.
+pub(crate) const QUEUE_HTTP_PORT: u16 = 2732;
 
 /// The running system.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ fn configuration(sink_port: u16, sessions: u32) -> String {
     format!(
         "[inbound]\nlisten = [\"127.0.0.1:{PORT}\"]\nmax_sessions = 12000\nhttp_listen = \"127.0.0.1:2731\"\nhostname = \"mailtier.bench.example\"\n\
          queue = [\"http://127.0.0.1:2730\"]\n\
-         [queue]\nlisten = \"127.0.0.1:2730\"\nhttp_listen = \"127.0.0.1:2732\"\nhostname = \"mailtier.bench.example\"\n\
+         [queue]\nlisten = \"127.0.0.1:2730\"\nhttp_listen = \"127.0.0.1:{QUEUE_HTTP_PORT}\"\nhostname = \"mailtier.bench.example\"\n\
          destination_concurrency = {sessions}\n\
          [outbound]\nqueue = [\"http://127.0.0.1:2730\"]\nhttp_listen = \"127.0.0.1:2733\"\n\
          ehlo_name = \"mailtier.bench.example\"\ntls = \"off\"\n\

@@ -108,6 +108,9 @@ section! {
         name: Option<String> = None, "text";
         /// The host name in notifications; the system's name when that has a dot.
         hostname: Option<String> = None, "host name";
+        /// Suspends everything before anything is attempted, for a database that was restored from a backup: until
+        /// `mailtier queue resume --all`, also over restarts. Take it out again before that.
+        start_paused: bool = false, "boolean";
         /// How long ownership of a shard lasts without a renewal.
         #[serde(with = "humantime_serde")]
         lease: Duration = Duration::from_secs(15), "duration";

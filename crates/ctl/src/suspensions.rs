@@ -26,12 +26,15 @@ pub(crate) struct ScopeOptions {
     /// All mail of this tenant
     #[arg(long, value_name = "NUMBER", value_parser = |text: &str| Scope::parse("tenant", text))]
     tenant: Option<Scope>,
+    /// All mail; nothing is given up for its age meanwhile either
+    #[arg(long)]
+    all: bool,
 }
 
 impl ScopeOptions {
     fn scope(self) -> anyhow::Result<Scope> {
-        let named = self.destination.or(self.provider).or(self.tenant);
-        named.ok_or_else(|| Failure::error(Failure::USAGE, "name a destination, a provider or a tenant"))
+        let named = self.destination.or(self.provider).or(self.tenant).or(self.all.then_some(Scope::Everything));
+        named.ok_or_else(|| Failure::error(Failure::USAGE, "name a destination, a provider or a tenant, or say --all"))
     }
 }
 
@@ -152,6 +155,7 @@ impl Beside {
             Scope::Destination(domain) => domain.as_str() == view.destination,
             Scope::Tenant(tenant) => *tenant == view.tenant,
             Scope::Provider(_) | Scope::Pool(_) => false,
+            Scope::Everything => true,
         })
     }
 
@@ -197,6 +201,7 @@ mod tests {
         let provider = Scope::provider("google").unwrap();
         assert_eq!(suspended("suspend --provider google --for 2h --reason blocked"), (provider, hours, reason));
         assert_eq!(suspended("suspend --tenant 7").0, Scope::Tenant(TenantId(7)));
+        assert_eq!(suspended("suspend --all").0, Scope::Everything);
         assert!(matches!(parse("resume --tenant 7"), Ok(Command::Resume(_))));
         assert!(matches!(parse("suspensions --json"), Ok(Command::Suspensions(_))));
     }
@@ -207,6 +212,7 @@ mod tests {
             ("suspend", "required"),
             ("resume", "required"),
             ("suspend --destination b.example --tenant 7", "cannot be used with"),
+            ("suspend --all --tenant 7", "cannot be used with"),
             ("suspend --destination a@b.example", "expected a domain"),
             ("suspend --tenant=-1", "negative"),
             ("suspend --tenant seven", "no number"),

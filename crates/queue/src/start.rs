@@ -27,7 +27,7 @@ use crate::ownership::{KeeperParts, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Settler, SettlerParts, Settling};
 use crate::shaping;
-use crate::suspensions::RulesChanged;
+use crate::suspensions::{self, RulesChanged};
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
 const FLUSHERS: usize = 2;
@@ -87,6 +87,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
     context.config.database.resolved_url()?;
     let store = Store::connect(&context.config.database).await?;
+    if config.start_paused {
+        suspensions::pause(&store, clock::now()).await?;
+    }
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;

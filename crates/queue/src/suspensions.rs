@@ -1,9 +1,9 @@
-//! Suspensions as operators, the table of rules and the schedule have them. Pure.
+//! Suspensions as operators, the table of rules and the schedule have them; and the one that a queue may begin with.
 
 use mailtier_api::ApiError;
-use mailtier_api::suspensions::{Scope, Suspension};
+use mailtier_api::suspensions::{STARTED_PAUSED, Scope, Suspension};
 use mailtier_schedule::Suspended;
-use mailtier_store::{RuleKey, StoredRule};
+use mailtier_store::{RuleAction, RuleKey, Store, StoreError, StoredRule};
 use mailtier_types::Timestamp;
 use tokio::sync::oneshot;
 
@@ -38,10 +38,26 @@ pub(crate) fn suspended(rules: &[StoredRule], now: Timestamp) -> Suspended {
             Ok(Scope::Provider(name)) => suspended.providers.insert(name),
             Ok(Scope::Tenant(tenant)) => suspended.tenants.insert(tenant),
             Ok(Scope::Pool(name)) => suspended.pools.insert(name),
+            Ok(Scope::Everything) => !std::mem::replace(&mut suspended.everything, true),
             Err(_) => false,
         };
     }
     suspended
+}
+
+/// Suspends everything before this replica has a part in anything (`queue.start_paused`). What is suspended already stays
+/// as it is: its beginning tells which mail was there before.
+pub(crate) async fn pause(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let mut session = store.session().await?;
+    let key = key(&Scope::Everything);
+    if session.rules(RuleAction::Suspend, now).await?.iter().all(|rule| rule.key != key) {
+        let reason = "queue.start_paused: what is queued may have been delivered since its backup was made".to_owned();
+        let created_by = STARTED_PAUSED.to_owned();
+        let rule = StoredRule { key, reason, created_by, created_at: now, expires_at: None };
+        session.put_rule(RuleAction::Suspend, &rule).await?;
+    }
+    tracing::warn!("queue.start_paused: nothing is attempted or given up until `mailtier queue resume --all`");
+    Ok(())
 }
 
 /// How many of these rules are about what is not known here.
@@ -73,12 +89,14 @@ mod tests {
             rule("tenant", "7", None),
             rule("pool", "warm", None),
             rule("route", "of a newer program", None),
+            rule("everything", "mail", None),
         ];
         let expected = Suspended {
             destinations: ["b.example".to_owned()].into(),
             providers: ["big".to_owned()].into(),
             tenants: [TenantId(7)].into(),
             pools: ["warm".to_owned()].into(),
+            everything: true,
         };
         assert_eq!(suspended(&rules, now), expected);
         assert_eq!(unknown(&rules), 1);

@@ -29,7 +29,7 @@ impl RuleAction {
 /// What a rule is about, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleKey {
-    /// `destination`, `provider` or `tenant`; a newer schema may know more.
+    /// `destination`, `provider`, `tenant` or `everything`; a newer program may know more.
     pub kind: String,
     /// Its name, or its number as text.
     pub name: String,

@@ -41,10 +41,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0003_rules.sql"),
         oldest_program: 2,
     },
+    Migration {
+        version: 4,
+        name: "0004_rules_of_all_kinds",
+        text: include_str!("../../../migrations/0004_rules_of_all_kinds.sql"),
+        oldest_program: 3,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 3;
+const KNOWN: i32 = 4;
 
 /// A migration as the database remembers it.
 struct Applied {

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::rfcs::{Rfcs, State};
+use mailtier_types::{Change, State};
+
+use crate::rfcs::{self, Rfcs};
 
 /// Writes the documents, or with `check` reports those that differ.
 ///
@@ -17,6 +19,7 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
         ("docs/configuration.md", mailtier_config::reference_markdown()),
         ("docs/metrics.md", mailtier_telemetry::reference_markdown()),
         ("docs/smtp.md", conformance(&Rfcs::read(root)?)),
+        ("docs/queue.md", with_section(&fs::read_to_string(root.join("docs/queue.md"))?, "lifecycle", &lifecycle())?),
     ];
     let mut stale = Vec::new();
     for (name, content) in documents {
@@ -33,6 +36,29 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
     Ok(stale)
 }
 
+/// A document with the part between `<!-- generated: name -->` and `<!-- end -->` replaced.
+fn with_section(document: &str, name: &str, section: &str) -> anyhow::Result<String> {
+    let (begin, end) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
+    let (before, rest) = document.split_once(&begin).with_context(|| format!("no section {name}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("section {name} has no end"))?;
+    Ok(format!("{before}{begin}{section}{end}{after}"))
+}
+
+/// Which change leads from which state to which.
+fn lifecycle() -> String {
+    let mut text = String::from("| state |");
+    Change::ALL.iter().for_each(|change| text.push_str(&format!(" {} |", format!("{change:?}").to_lowercase())));
+    text.push_str(&format!("\n|---|{}\n", "---|".repeat(Change::ALL.len())));
+    for state in State::ALL {
+        let _ = write!(text, "| **{state}** |");
+        for change in Change::ALL {
+            let _ = write!(text, " {} |", state.after(change).map_or("–", State::name));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// docs/smtp.md, from rfc.toml.
 fn conformance(rfcs: &Rfcs) -> String {
     let mut text = String::from(
@@ -44,9 +70,9 @@ fn conformance(rfcs: &Rfcs) -> String {
     );
     for rfc in &rfcs.rfc {
         let state = match rfc.state {
-            State::Done => "done",
-            State::Partial => "partial",
-            State::Todo => "not yet",
+            rfcs::State::Done => "done",
+            rfcs::State::Partial => "partial",
+            rfcs::State::Todo => "not yet",
         };
         let number = rfc.number;
         let _ = writeln!(

@@ -43,8 +43,8 @@ impl Suspending {
         match scope {
             Scope::Destination(domain) => self.judge_destination(domain),
             Scope::Provider(name) => self.judge_provider(name),
-            Scope::Tenant(_) => Ok(()),
             Scope::Pool(_) => Err(ApiError::Invalid("pool: nothing is dispatched by pools yet".to_owned())),
+            Scope::Tenant(_) | Scope::Everything => Ok(()),
         }
     }
 

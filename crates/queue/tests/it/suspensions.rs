@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mailtier_api::ApiError;
 use mailtier_api::admin::Selection;
-use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
+use mailtier_api::suspensions::{ResumeOrder, STARTED_PAUSED, Scope, SuspendOrder, Suspension};
 use mailtier_api::work::Dispatch;
 use mailtier_config::{Config, ProviderConfig};
 use mailtier_testkit::postgres::TestDatabase;
@@ -316,4 +316,31 @@ async fn what_cannot_be_a_destination_is_not_suspended() {
     let refused = replica.admin().await.suspend(order).await.unwrap_err();
     assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("has no dot")), "{refused}");
     assert!(listed(&replica).await.is_empty());
+}
+
+/// A database that was restored from a backup has mail that was delivered since.
+#[tokio::test]
+async fn a_queue_that_starts_paused_attempts_and_gives_up_nothing_until_it_is_resumed() {
+    let (database, replica) = usual(|config| config.queue.lifetime = Duration::from_secs(2)).await;
+    Submitter::connect(&replica).await.accepted("s@a.example", &["x@b.example"]).await;
+    replica.stop().await;
+    let mut settings = config(&database);
+    settings.queue.start_paused = true;
+    let replica = Replica::start(settings).await;
+    let mut worker = Worker::connect(&replica).await;
+    worker.is_left_alone().await;
+    let told = listed(&replica).await.remove(0);
+    assert_eq!((&told.scope, told.operator.as_str()), (&Scope::Everything, STARTED_PAUSED));
+    // What is accepted meanwhile waits as well; and what was said stays said, though the setting is taken out.
+    Submitter::connect(&replica).await.accepted("s@a.example", &["x@c.example"]).await;
+    replica.stop().await;
+    let replica = Replica::start(config(&database)).await;
+    let mut worker = Worker::connect(&replica).await;
+    worker.is_left_alone().await;
+    assert_eq!(listed(&replica).await, [told]);
+    assert_eq!(database.sql("SELECT count(*) FROM event WHERE kind <> 1").await.unwrap(), "0", "though its time is up");
+    assert!(resume(&replica, Scope::Everything).await);
+    let mut destinations = [worker.dispatch().await.destination, worker.dispatch().await.destination];
+    destinations.sort_unstable();
+    assert_eq!(destinations, ["a.example", "c.example"], "one is attempted, of the other its sender hears");
 }

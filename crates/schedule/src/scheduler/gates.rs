@@ -31,6 +31,8 @@ pub struct Suspended {
     pub tenants: HashSet<TenantId>,
     /// By name.
     pub pools: HashSet<String>,
+    /// All mail. Nothing is given up for its age either: whoever suspends everything does not know yet what is true.
+    pub everything: bool,
 }
 
 /// The limits of many queues together.
@@ -165,9 +167,17 @@ impl Scheduler {
         self.reopen_all();
     }
 
-    /// Whether the destination of a known delivery, its provider or its tenant is suspended.
+    /// Whether nothing at all is to be done.
+    pub(super) const fn rests(&self) -> bool {
+        self.keeping.suspended.everything
+    }
+
+    /// Whether the destination of a known delivery, its provider or its tenant is suspended, or everything.
     #[must_use]
     pub fn is_suspended(&self, id: DeliveryId) -> bool {
+        if self.rests() {
+            return true;
+        }
         let Some(entry) = self.find(id) else { return false };
         let queue = self.entries[entry].queue;
         let destination = &self.places.destinations[self.places.queues[queue].destination];

@@ -112,6 +112,9 @@ impl Scheduler {
     pub fn next_attempt(&mut self, now: Timestamp) -> Option<Entry> {
         self.observe(now);
         self.fire();
+        if self.rests() {
+            return None;
+        }
         let queue = self.begin_turn()?;
         let key = self.dispatch_from(queue);
         self.end_turn(queue);
@@ -122,6 +125,9 @@ impl Scheduler {
     pub fn next_expired(&mut self, now: Timestamp) -> Option<Entry> {
         self.observe(now);
         self.fire();
+        if self.rests() {
+            return None;
+        }
         let key = self.give_up_next()?;
         self.at(key)
     }
@@ -129,6 +135,9 @@ impl Scheduler {
     /// When to look again after [`Self::next`] gave nothing. It may be somewhat early, never late.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.rests() {
+            return None;
+        }
         if !self.expired.is_empty() || !self.ring.is_empty() {
             return Some(self.now);
         }

@@ -143,6 +143,20 @@ fn a_provider_is_recalled_from_attempts_of_earlier_owners() {
 }
 
 #[test]
+fn while_everything_is_suspended_nothing_is_attempted_or_given_up() {
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(10));
+    let everything = Suspended { everything: true, ..Suspended::default() };
+    scheduler.insert("b.example", entry("b.example", 1, NOW), NOW);
+    scheduler.insert("b.example", Entry { expires_at: NOW, ..entry("b.example", 2, NOW) }, NOW);
+    scheduler.set_suspended(everything);
+    assert_eq!((scheduler.next(NOW), scheduler.next_due()), (None, None), "nor is there a time to look again");
+    assert!(scheduler.is_suspended(DeliveryId::from_i64(1).unwrap()));
+    scheduler.set_suspended(Suspended::default());
+    assert!(matches!(scheduler.next(NOW), Some(Ready::Expired(entry)) if entry.id.as_i64() == 2));
+    assert!(matches!(scheduler.next(NOW), Some(Ready::Attempt(entry)) if entry.id.as_i64() == 1));
+}
+
+#[test]
 fn a_destination_whose_exchangers_are_others_leaves_its_provider() {
     let mut rules = provider_of("mx.big.example");
     rules.providers[0].limits.concurrency = Some(1);

@@ -5,6 +5,12 @@ use mailtier_testkit::postgres::{PostgresServer, TestDatabase};
 
 use crate::mail::now;
 
+/// The newest migration: one a file.
+fn newest() -> i32 {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    i32::try_from(std::fs::read_dir(folder).unwrap().count()).unwrap()
+}
+
 async fn refusal(database: &TestDatabase) -> StoreError {
     Store::connect(&database.config()).await.unwrap_err()
 }
@@ -15,8 +21,9 @@ async fn a_database_without_schema_is_refused_until_it_is_migrated() {
     let error = refusal(&database).await;
     assert!(matches!(error, StoreError::SchemaMissing), "{error:?}");
     assert!(error.to_string().contains("mailtier-queue migrate"), "it says what to do: {error}");
-    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 0, to: 3 });
-    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 3, to: 3 });
+    assert_eq!(Store::migrate(&database.config(), now()).await.unwrap(), Migrated { from: 0, to: newest() });
+    let again = Store::migrate(&database.config(), now()).await.unwrap();
+    assert_eq!(again, Migrated { from: newest(), to: newest() });
     Store::connect(&database.config()).await.unwrap();
 }
 
@@ -27,19 +34,21 @@ async fn two_programs_may_migrate_at_once() {
     let (a, b) = tokio::join!(Store::migrate(&config, now()), Store::migrate(&config, now()));
     let mut from = [a.unwrap().from, b.unwrap().from];
     from.sort_unstable();
-    assert_eq!(from, [0, 3], "one did it, the other found it done");
+    assert_eq!(from, [0, newest()], "one did it, the other found it done");
 }
 
 #[tokio::test]
 async fn a_schema_that_is_not_ours_is_refused() {
     let database = TestDatabase::migrated().await.unwrap();
-    let newer = "INSERT INTO schema_version (version, name, checksum, oldest_program) VALUES (4, 'x', '', 4)";
-    database.sql(newer).await.unwrap();
+    let (ours, next) = (newest(), newest() + 1);
+    let newer = "INSERT INTO schema_version (version, name, checksum, oldest_program)";
+    database.sql(&format!("{newer} VALUES ({next}, 'x', '', {next})")).await.unwrap();
     let error = refusal(&database).await;
-    assert!(matches!(error, StoreError::SchemaNewer { found: 4, known: 3 }), "{error:?}");
+    assert!(matches!(error, StoreError::SchemaNewer { found, known } if (found, known) == (next, ours)), "{error:?}");
     let error = Store::migrate(&database.config(), now()).await.unwrap_err();
     assert!(matches!(error, StoreError::SchemaNewer { .. }), "nor is it migrated: {error:?}");
-    database.sql("UPDATE schema_version SET oldest_program = 3 WHERE version = 4").await.unwrap();
+    let declares = format!("UPDATE schema_version SET oldest_program = {ours} WHERE version = {next}");
+    database.sql(&declares).await.unwrap();
     Store::connect(&database.config()).await.expect("a step that declares to run beside this program");
 
     database.sql("UPDATE schema_version SET checksum = 'other' WHERE version = 1").await.unwrap();
