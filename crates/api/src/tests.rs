@@ -197,6 +197,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
             Dispatch {
                 priority: -3,
                 pool: "warm".into(),
+                resolve_first: attempt % 2 == 1,
                 delivery,
                 message,
                 shard: ShardId::new(shard),
@@ -223,6 +224,7 @@ fn results() -> impl Strategy<Value = WorkResult> {
             epoch: Epoch(epoch),
             attempt,
             not_attempted: outcomes.is_empty(),
+            exchanger: outcomes.is_empty().then(|| "mx.b.example".to_owned()),
             outcomes,
         },
     )

@@ -114,6 +114,8 @@ pub struct Dispatch {
     pub expires_at: Timestamp,
     /// All stored chunks; absent when they are to be fetched.
     pub body: Option<Vec<Bytes>>,
+    /// Only find the exchanger that would get it, and say which it is.
+    pub resolve_first: bool,
 }
 
 /// What an attempt came to.
@@ -131,6 +133,8 @@ pub struct WorkResult {
     pub outcomes: Vec<(Vec<Mailbox>, Outcome)>,
     /// It was never begun: try again without counting it.
     pub not_attempted: bool,
+    /// The exchanger that was asked for, where the attempt was not to be made before that is known.
+    pub exchanger: Option<String>,
 }
 
 /// A question about shards, each with its epoch.
@@ -369,6 +373,7 @@ impl From<Dispatch> for wire::Dispatch {
             expires_at_us: dispatch.expires_at.as_micros(),
             inline_body: dispatch.body.is_some(),
             body: dispatch.body.unwrap_or_default(),
+            resolve_first: dispatch.resolve_first,
         }
     }
 }
@@ -392,6 +397,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             options: dispatch.options,
             expires_at: Timestamp::from_micros(dispatch.expires_at_us),
             body: dispatch.inline_body.then_some(dispatch.body),
+            resolve_first: dispatch.resolve_first,
         })
     }
 }
@@ -409,6 +415,7 @@ impl From<WorkResult> for wire::Result {
             attempt: u32::from(result.attempt),
             outcomes: result.outcomes.iter().map(outcome).collect(),
             not_attempted: result.not_attempted,
+            exchanger: result.exchanger.unwrap_or_default(),
         }
     }
 }
@@ -428,6 +435,7 @@ impl TryFrom<wire::Result> for WorkResult {
             attempt: attempt(result.attempt)?,
             outcomes: result.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
             not_attempted: result.not_attempted,
+            exchanger: Some(result.exchanger).filter(|exchanger| !exchanger.is_empty()),
         })
     }
 }

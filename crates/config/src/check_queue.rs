@@ -63,6 +63,7 @@ fn check_times(queue: &QueueConfig) -> Result<(), ConfigError> {
         ("queue.worker_grace", queue.worker_grace, SECOND..=DAY),
         ("queue.retry_first", queue.retry_first, LEAST_WAIT..=YEAR),
         ("queue.retry_max", queue.retry_max, LEAST_WAIT..=YEAR),
+        ("queue.priority_step", queue.priority_step, SECOND..=YEAR),
         ("queue.lifetime", queue.lifetime, SECOND..=YEAR),
         ("queue.bounce_lifetime", queue.bounce_lifetime, SECOND..=YEAR),
         ("queue.delay_warning", queue.delay_warning, SECOND..=YEAR),
@@ -104,6 +105,18 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
         }
         concurrency(key("concurrency"), one.concurrency)?;
         concurrency(key("initial_concurrency"), one.initial_concurrency)?;
+        waits(&key("retry_first"), one.retry_first, &key("retry_max"), one.retry_max, queue)?;
+    }
+    let mut seen = HashSet::new();
+    for (index, one) in queue.retries.iter().enumerate() {
+        let key = |name: &str| format!("queue.retries[{index}].{name}");
+        if !seen.insert(one.class.word()) {
+            return Err(ConfigError::bad(key("class"), format!("is {} again; keep one", quote(one.class.word()))));
+        }
+        if one.first.is_none() && one.max.is_none() {
+            return Err(ConfigError::bad(key("first"), "is not set, nor is `max`: then nothing is said; set one"));
+        }
+        waits(&key("first"), one.first, &key("max"), one.max, queue)?;
     }
     let mut seen = HashSet::new();
     for (index, one) in queue.providers.iter().enumerate() {
@@ -126,6 +139,32 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
             return Err(ConfigError::bad(key("id"), format!("is {} again; keep one", one.id)));
         }
         concurrency(key("concurrency"), one.concurrency)?;
+    }
+    Ok(())
+}
+
+/// Two waits, of which either may be that of `[queue]`.
+fn waits(
+    first_key: &str,
+    first: Option<Duration>,
+    max_key: &str,
+    max: Option<Duration>,
+    queue: &QueueConfig,
+) -> Result<(), ConfigError> {
+    first.map_or(Ok(()), |first| duration(first_key, first, LEAST_WAIT..=YEAR))?;
+    max.map_or(Ok(()), |max| duration(max_key, max, LEAST_WAIT..=YEAR))?;
+    let (least, most) = (first.unwrap_or(queue.retry_first), max.unwrap_or(queue.retry_max));
+    if (first.is_some() || max.is_some()) && least > most {
+        let (key, other) = match first {
+            Some(_) => (first_key, if max.is_some() { max_key } else { "queue.retry_max" }),
+            None => (max_key, "queue.retry_first"),
+        };
+        let problem = format!(
+            "does not fit `{other}`: the first wait would be {}, and the longest {}; set both",
+            duration_text(least),
+            duration_text(most)
+        );
+        return Err(ConfigError::bad(key, problem));
     }
     Ok(())
 }

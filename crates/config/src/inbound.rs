@@ -78,6 +78,32 @@ words! {
     }
 }
 
+words! {
+    /// What mail is for: it decides what goes first where one tenant has several messages for one destination.
+    #[derive(Default)]
+    MessageClass {
+        /// Sent to many: it waits for everything else.
+        Bulk = "bulk",
+        /// Nothing is said about it.
+        #[default]
+        Normal = "normal",
+        /// Somebody waits for it: it goes before everything else.
+        Transactional = "transactional",
+    }
+}
+
+impl MessageClass {
+    /// The priority of mail that asks for none (RFC 6710), with room for what senders ask for on either side and between.
+    #[must_use]
+    pub const fn priority(self) -> i8 {
+        match self {
+            Self::Bulk => -4,
+            Self::Normal => 0,
+            Self::Transactional => 4,
+        }
+    }
+}
+
 section! {
     /// A listener with settings of its own. What is not set is as in `[inbound]`.
     ListenerConfig {
@@ -107,6 +133,9 @@ section! {
         /// The wait before the greeting, at most 30s.
         #[serde(with = "humantime_serde")]
         greeting_delay: Option<Duration> = None, "duration";
+        /// `bulk`, `normal` or `transactional`: what mail is for that says no MT-PRIORITY. A tenant's counts first, then a
+        /// network's.
+        class: Option<MessageClass> = None, "word";
     }
 }
 
@@ -131,6 +160,8 @@ section! {
         client_sessions: Option<u32> = None, "number";
         /// Messages a minute from one client; 0: any number.
         client_messages_per_minute: Option<u32> = None, "number";
+        /// `bulk`, `normal` or `transactional`, as for a listener.
+        class: Option<MessageClass> = None, "word";
     }
 }
 
@@ -147,6 +178,8 @@ section! {
         recipients_per_hour: u32 = 0, "number";
         /// Largest message.
         max_message_size: Option<ByteSize> = None, "size";
+        /// `bulk`, `normal` or `transactional`, as for a listener.
+        class: Option<MessageClass> = None, "word";
     }
 }
 

@@ -18,6 +18,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("inbound.call_ahead", &["domains", "server"]),
     ("inbound.oauth", &["issuer", "audience"]),
     ("queue.destinations", &["domain"]),
+    ("queue.retries", &["class"]),
     ("queue.providers", &["name", "exchangers"]),
     ("queue.tenants", &["id"]),
     ("queue.pools", &["name"]),

@@ -35,7 +35,7 @@ pub use check_recipients::domain_pattern;
 pub use error::ConfigError;
 pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
-    LoginPolicy, NetworkConfig, OauthConfig, TenantConfig,
+    LoginPolicy, MessageClass, NetworkConfig, OauthConfig, TenantConfig,
 };
 pub use pools::{DEFAULT_POOL, DayConfig, EgressPoolConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
 pub use rate::{InvalidRate, RateConfig};
@@ -46,7 +46,7 @@ pub use sections::{
     ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig, TelemetryConfig,
     TlsPolicy,
 };
-pub use shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, TenantLimitConfig};
 pub use words::expected;
 
 /// The whole configuration.
@@ -86,6 +86,7 @@ impl Config {
         ("[[inbound.call_ahead]]", CallAheadConfig::ABOUT, CallAheadConfig::KEYS),
         ("[inbound.oauth]", OauthConfig::ABOUT, OauthConfig::KEYS),
         ("[[queue.destinations]]", DestinationConfig::ABOUT, DestinationConfig::KEYS),
+        ("[[queue.retries]]", RetryConfig::ABOUT, RetryConfig::KEYS),
         ("[[queue.providers]]", ProviderConfig::ABOUT, ProviderConfig::KEYS),
         ("[[queue.tenants]]", TenantLimitConfig::ABOUT, TenantLimitConfig::KEYS),
         ("[[queue.pools]]", PoolConfig::ABOUT, PoolConfig::KEYS),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::pools::{EgressPoolConfig, PoolConfig, PoolRuleConfig};
 use crate::secret::Secret;
 use crate::section::{Key, section};
-use crate::shaping::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+use crate::shaping::{DestinationConfig, ProviderConfig, RetryConfig, TenantLimitConfig};
 use crate::words::words;
 
 pub(crate) const fn loopback(port: u16) -> SocketAddr {
@@ -144,6 +144,13 @@ section! {
         /// Deliveries in a row that could not reach a destination, after which it is probed with one at a time, as seldom as
         /// one delivery would be tried, and the rest of its mail waits; 0: never.
         dead_after: u16 = 5, "number";
+        /// Waits after failures of some classes, see below.
+        retries: Vec<RetryConfig> = Vec::new(), "list of tables";
+        /// Where one tenant has several deliveries ready for one destination, those of higher priority go first; but one
+        /// that has waited for so much longer goes before one whose priority is higher by one, so that nothing waits for
+        /// ever. Bulk mail is 4 below ordinary mail and transactional mail 4 above it.
+        #[serde(with = "humantime_serde")]
+        priority_step: Duration = Duration::from_secs(3600), "duration";
         /// Destinations with limits of their own, see below.
         destinations: Vec<DestinationConfig> = Vec::new(), "list of tables";
         /// Providers, see below.

@@ -1,7 +1,10 @@
 //! The tables of `[queue]` that limit what is delivered to whom, for whom. Not responsible for keeping to them.
 
+use std::time::Duration;
+
 use crate::rate::RateConfig;
 use crate::section::section;
+use crate::words::words;
 
 section! {
     /// Limits of one destination, or of many.
@@ -14,13 +17,55 @@ section! {
         initial_concurrency: Option<u32> = None, "number";
         /// Deliveries in a time, such as `10/s`.
         rate: Option<RateConfig> = None, "rate";
+        /// The wait after the first failed attempt, whatever the failure; `queue.retry_first`, or that of its class in
+        /// `queue.retries`, when neither this nor `retry_max` is set.
+        #[serde(with = "humantime_serde")]
+        retry_first: Option<Duration> = None, "duration";
+        /// The longest wait between attempts, likewise.
+        #[serde(with = "humantime_serde")]
+        retry_max: Option<Duration> = None, "duration";
+    }
+}
+
+words! {
+    /// What kind of failure an attempt ended with.
+    #[derive(Default)]
+    RetryClass {
+        /// The host takes the message a little later (RFC 6647).
+        Greylisted = "greylisted",
+        /// The host wants fewer connections or messages.
+        Throttled = "throttled",
+        /// The mailbox is full.
+        MailboxFull = "mailbox_full",
+        /// Name servers or hosts cannot be reached.
+        Unreachable = "unreachable",
+        /// TLS, or a policy about who we are.
+        Security = "security",
+        /// Anything else.
+        #[default]
+        Other = "other",
+    }
+}
+
+section! {
+    /// How long is waited after failures of one class. What is not set is as in `[queue]`; but after `greylisted` it is 5m to
+    /// 30m, and after `mailbox_full` 1h to 6h, where nothing else is said here.
+    RetryConfig {
+        /// `greylisted`, `throttled`, `mailbox_full`, `unreachable`, `security` or `other`. Required.
+        class: RetryClass = RetryClass::Other, "word";
+        /// The wait after the first failed attempt; it doubles with each.
+        #[serde(with = "humantime_serde")]
+        first: Option<Duration> = None, "duration";
+        /// The longest wait between attempts.
+        #[serde(with = "humantime_serde")]
+        max: Option<Duration> = None, "duration";
     }
 }
 
 section! {
     /// Limits of all destinations whose mail goes to the same provider. They hold for all queue replicas together: each
-    /// keeps to an equal share. Whose a destination is, is known once mail to it was attempted: the first deliveries to
-    /// one that is new to a replica, up to `queue.initial_concurrency`, are beside these limits.
+    /// keeps to an equal share. Whose a destination is, a worker finds out by DNS before the first delivery to it is
+    /// attempted, and again when nothing was attempted for six hours.
     ProviderConfig {
         /// Its name in logs, metrics and commands. Required.
         name: String = String::new(), "text";

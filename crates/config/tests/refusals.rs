@@ -177,6 +177,24 @@ fn sections_that_make_no_sense_are_refused() {
         ("[queue]\nrenew_every = \"9999999999y\"", "`queue.renew_every` is 87659999991234h; give 100ms to 1d"),
         ("[queue]\nretry_first = \"1ns\"", "`queue.retry_first` is 1ns; give 100ms to 365d"),
         ("[queue]\nretry_first = \"2h\"", "`queue.retry_first` is 2h; give at most `queue.retry_max`, 4000s"),
+        (
+            "[[queue.retries]]\nclass = \"greylist\"\nfirst = \"1m\"",
+            "`queue.retries[0].class` is `greylist`; expected `greylisted`, `throttled`, `mailbox_full`, `unreachable`, \
+             `security` or `other`; did you mean `greylisted`?",
+        ),
+        (
+            "[[queue.retries]]\nclass = \"other\"",
+            "`queue.retries[0].first` is not set, nor is `max`: then nothing is said; set one",
+        ),
+        (
+            "[[queue.retries]]\nclass = \"other\"\nmax = \"1m\"",
+            "`queue.retries[0].max` does not fit `queue.retry_first`: the first wait would be 5m, and the longest 1m; set both",
+        ),
+        (
+            "[[queue.destinations]]\ndomain = \"a.example\"\nretry_first = \"2h\"",
+            "`queue.destinations[0].retry_first` does not fit `queue.retry_max`: the first wait would be 2h, and the longest \
+             4000s; set both",
+        ),
         ("[queue]\nretry_jitter = 1.5", "`queue.retry_jitter` is 1.5; give 0 to 1"),
         ("[queue]\nlogin_failure_window = \"0s\"", "`queue.login_failure_window` is 0s; give 1m to 365d"),
         ("[queue]\nlogin_failures_per_account = 0", "`queue.login_failures_per_account` is 0; give at least 1"),

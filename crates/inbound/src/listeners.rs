@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mailtier_config::{
-    ConfigError, ContentLines, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy,
+    ConfigError, ContentLines, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls, LoginPolicy, MessageClass,
     NetworkConfig, resolve_host_name,
 };
 use mailtier_smtp::{Extension, LinePolicy, Protocol, SaslOffer, ServerConfig};
@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     /// The client is refused, with this text.
     pub(crate) refuse: Option<String>,
     pub(crate) tenant: TenantId,
+    pub(crate) class: Option<MessageClass>,
     pub(crate) greeting_delay: Duration,
     pub(crate) limits: ClientLimits,
 }
@@ -67,6 +68,7 @@ impl Listener {
         let settings = Settings {
             refuse: None,
             tenant: TenantId::default(),
+            class: listener.class,
             greeting_delay: listener.greeting_delay.unwrap_or(config.greeting_delay),
             limits: ClientLimits {
                 sessions: config.client_sessions,
@@ -127,6 +129,7 @@ impl Settings {
             smtp: Arc::new(smtp),
             refuse: network.refuse.clone(),
             tenant: network.tenant.map_or(self.tenant, TenantId),
+            class: network.class.or(self.class),
             greeting_delay: network.greeting_delay.unwrap_or(self.greeting_delay),
             limits: ClientLimits {
                 sessions: network.client_sessions.unwrap_or(self.limits.sessions),

@@ -121,7 +121,7 @@ impl Desk {
         let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
         let refusal = |epoch| {
             let outcomes = Vec::new();
-            Some(WorkResult { delivery, shard, epoch, attempt, outcomes, not_attempted: true })
+            Some(WorkResult { delivery, shard, epoch, attempt, outcomes, not_attempted: true, exchanger: None })
         };
         let answer = if state.leaving {
             refusal(epoch)

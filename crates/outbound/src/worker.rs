@@ -108,6 +108,11 @@ impl Duty {
                 self.worker.desk.finish(self.link, self.result(outcomes));
             }
             Ended::NotAttempted => self.worker.desk.finish(self.link, self.result(Vec::new())),
+            Ended::Resolved(exchanger) => {
+                tracing::debug!(message = %self.dispatch.message, exchanger, "resolved, as was asked for");
+                let answer = WorkResult { exchanger: Some(exchanger), ..self.result(Vec::new()) };
+                self.worker.desk.finish(self.link, answer);
+            }
             Ended::Dropped => {
                 tracing::warn!(message = %self.dispatch.message, "given up before it began: its owner is out of reach");
                 self.worker.desk.forget(self.link, self.dispatch.delivery);
@@ -117,7 +122,7 @@ impl Duty {
 
     fn result(&self, outcomes: Vec<(Vec<Mailbox>, Outcome)>) -> WorkResult {
         let Dispatch { delivery, shard, epoch, attempt, .. } = self.dispatch;
-        WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes }
+        WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes, exchanger: None }
     }
 
     /// The log, the counters and the span.

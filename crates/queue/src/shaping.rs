@@ -1,8 +1,10 @@
 //! The operator's limits as the schedule knows them. Pure.
 
-use mailtier_config::{QueueConfig, RateConfig, domain_pattern};
-use mailtier_schedule::{DestinationLimits, GroupLimits, Provider, Rate, RetryPolicy, Rules};
-use mailtier_types::TenantId;
+use std::time::Duration;
+
+use mailtier_config::{QueueConfig, RateConfig, RetryConfig, domain_pattern};
+use mailtier_schedule::{DestinationLimits, GroupLimits, Provider, Rate, RetryPolicy, RetryRules, Rules};
+use mailtier_types::{Class, TenantId};
 
 /// The rules of a configuration.
 pub(crate) fn rules(config: &QueueConfig) -> Rules {
@@ -44,6 +46,23 @@ pub(crate) fn retry_policy(config: &QueueConfig) -> RetryPolicy {
     RetryPolicy { first: config.retry_first, max: config.retry_max, jitter: config.retry_jitter }
 }
 
+/// How single deliveries are tried again, by destination and by class of failure.
+pub(crate) fn retry_rules(config: &QueueConfig) -> RetryRules {
+    let mut rules = RetryRules::new(retry_policy(config));
+    let standard = rules.standard;
+    let waits = |first: Option<Duration>, max: Option<Duration>| RetryPolicy {
+        first: first.unwrap_or(standard.first),
+        max: max.unwrap_or(standard.max),
+        ..standard
+    };
+    // Both use one set of words.
+    let class = |one: &RetryConfig| one.class.word().parse().unwrap_or(Class::Other);
+    rules.classes.extend(config.retries.iter().map(|one| (class(one), waits(one.first, one.max))));
+    let own = config.destinations.iter().filter(|one| one.retry_first.is_some() || one.retry_max.is_some());
+    rules.destinations = own.map(|one| (as_destination(&one.domain), waits(one.retry_first, one.retry_max))).collect();
+    rules
+}
+
 fn rate(rate: RateConfig) -> Rate {
     Rate::new(rate.count, rate.per())
 }
@@ -55,9 +74,26 @@ fn as_destination(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mailtier_config::{DestinationConfig, ProviderConfig, TenantLimitConfig};
+    use mailtier_config::{DestinationConfig, ProviderConfig, RetryClass, TenantLimitConfig};
 
     use super::*;
+
+    #[test]
+    fn every_class_of_the_configuration_is_one_of_the_schedule() {
+        use RetryClass as Word;
+        let words =
+            [Word::Greylisted, Word::Throttled, Word::MailboxFull, Word::Unreachable, Word::Security, Word::Other];
+        assert_eq!(words.map(|word| word.word().parse()), Class::ALL.map(Ok));
+        let minute = Duration::from_secs(60);
+        let retries = vec![RetryConfig { class: Word::MailboxFull, first: Some(minute), max: None }];
+        let own =
+            DestinationConfig { domain: ".Own.example".into(), retry_max: Some(minute * 5), ..Default::default() };
+        let rules = retry_rules(&QueueConfig { retries, destinations: vec![own], ..QueueConfig::default() });
+        let waits = |policy: RetryPolicy| (policy.first, policy.max);
+        assert_eq!(waits(rules.classes[&Class::MailboxFull]), (minute, Duration::from_secs(4000)));
+        assert_eq!(waits(rules.classes[&Class::Greylisted]), (minute * 5, minute * 30));
+        assert_eq!(waits(rules.destinations[".own.example"]), (minute * 5, minute * 5));
+    }
 
     #[test]
     fn what_is_not_said_of_somebody_is_as_for_everybody() {

@@ -181,6 +181,7 @@ impl Parts {
                 max_entries_per_destination: config.max_entries_per_destination,
             },
             rules: shaping::rules(config),
+            priority_step: config.priority_step,
             worker_grace: config.worker_grace,
             cache_bytes: usize::try_from(config.body_cache.as_u64()).unwrap_or(usize::MAX),
             inline_bytes: config.inline_body.as_u64(),
@@ -211,7 +212,7 @@ impl Parts {
         ids: &Arc<Ids>,
     ) -> Settler {
         let config = &self.context.config.queue;
-        let retry = shaping::retry_policy(config);
+        let retry = shaping::retry_rules(config);
         Settler::new(SettlerParts {
             reports,
             removals,

@@ -21,7 +21,7 @@ pub struct Entry {
     pub shard: ShardId,
     /// Whose.
     pub tenant: TenantId,
-    /// Higher goes first within a queue.
+    /// Higher goes first within a queue, until others have waited for long enough: −9 to 9 (RFC 6710).
     pub priority: i16,
     /// Attempts made before.
     pub attempts: u16,

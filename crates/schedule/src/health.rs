@@ -5,9 +5,10 @@
 //! after a whole window of successes there is one more; each refused connection halves it. A destination that could not
 //! be reached several times in a row is dead: its mail waits, and one delivery at a time probes it.
 
-use mailtier_types::{Cause, Outcome, Stage, Timestamp, TroubleKind};
+use mailtier_types::{Cause, Class, Outcome, Stage, Timestamp, TroubleKind};
 
 use crate::backoff::RetryPolicy;
+use crate::class::class_of;
 use crate::rules::DestinationLimits;
 
 /// What an attempt says of its destination.
@@ -41,6 +42,11 @@ pub fn feedback<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Feedback
 fn of_outcome(outcome: &Outcome) -> Feedback {
     let before_mail =
         matches!(outcome.stage, Stage::Resolve | Stage::Connect | Stage::Banner | Stage::Ehlo | Stage::StartTls);
+    // Of one recipient who gets too much nothing follows for others; of the whole host it does.
+    let concerns_all = before_mail || matches!(&outcome.cause, Cause::Reply(reply) if reply.code == 421);
+    if concerns_all && class_of(outcome) == Class::Throttled {
+        return Feedback::Busy;
+    }
     match &outcome.cause {
         // RFC 5321 §3.8: the server is about to close, or has too many connections.
         Cause::Reply(reply) if reply.code == 421 && !before_mail => Feedback::Busy,
@@ -191,12 +197,17 @@ mod tests {
     #[test]
     fn outcomes_say_something_of_their_destination() {
         let reply = |stage, code| outcome(stage, Cause::Reply(Reply::received(code, None, String::new())));
+        let said = |stage, status: &str| {
+            outcome(stage, Cause::Reply(Reply::received(421, status.parse().ok(), String::new())))
+        };
         let trouble = |stage, kind| outcome(stage, Cause::Trouble(Trouble { kind, text: String::new() }));
         for (outcome, said) in [
             (reply(Stage::Final, 250), Feedback::Good),
             (reply(Stage::Rcpt, 550), Feedback::Good),
             (reply(Stage::Mail, 421), Feedback::Busy),
             (reply(Stage::Banner, 421), Feedback::Unreachable),
+            (said(Stage::Banner, "4.7.0"), Feedback::Busy),
+            (said(Stage::Rcpt, "4.7.28"), Feedback::Busy),
             (reply(Stage::Ehlo, 554), Feedback::Unreachable),
             (trouble(Stage::Connect, TroubleKind::Timeout), Feedback::Unreachable),
             (trouble(Stage::Resolve, TroubleKind::DnsTemporary), Feedback::Unreachable),

@@ -6,18 +6,22 @@
 //! pass in milliseconds.
 
 mod backoff;
+mod class;
 mod classify;
 mod entry;
 mod health;
 mod memory;
 mod rate;
+mod retry;
 mod rules;
 mod scheduler;
 
 pub use backoff::RetryPolicy;
+pub use class::class_of;
 pub use classify::{Next, classify};
 pub use entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
 pub use health::{Feedback, feedback};
 pub use rate::Rate;
+pub use retry::RetryRules;
 pub use rules::{DestinationLimits, GroupLimits, Provider, Rules};
 pub use scheduler::{Scheduler, Standing, Suspended};

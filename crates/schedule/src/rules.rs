@@ -90,12 +90,7 @@ impl Rules {
     /// Of one destination: its own, or those of the nearest domain above that has some.
     #[must_use]
     pub fn of_destination(&self, name: &str) -> DestinationLimits {
-        if self.destinations.is_empty() {
-            return self.destination;
-        }
-        let above = name.match_indices('.').filter_map(|(dot, _)| name.get(dot..));
-        let named = std::iter::once(name).chain(above).find_map(|name| self.destinations.get(name));
-        named.copied().unwrap_or(self.destination)
+        nearest(&self.destinations, name).copied().unwrap_or(self.destination)
     }
 
     /// Of one tenant.
@@ -122,6 +117,15 @@ impl Rules {
     pub fn of_provider(&self, name: &str) -> GroupLimits {
         self.providers.iter().find(|provider| provider.name == name).map(|provider| provider.limits).unwrap_or_default()
     }
+}
+
+/// What is said of a domain: by its own name, or for the nearest domain above, whose name then begins with a dot.
+pub(crate) fn nearest<'a, T>(rules: &'a HashMap<String, T>, name: &str) -> Option<&'a T> {
+    if rules.is_empty() {
+        return None;
+    }
+    let above = name.match_indices('.').filter_map(|(dot, _)| name.get(dot..));
+    std::iter::once(name).chain(above).find_map(|name| rules.get(name))
 }
 
 #[cfg(test)]

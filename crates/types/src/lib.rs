@@ -12,6 +12,7 @@
 //! | [`request`] | what a sender asks for beside delivery (RFC 3461, RFC 2852) |
 //! | [`sasl`] | the names of SASL mechanisms |
 //! | [`envelope`] | what travels beside the content of a message |
+//! | [`class`] | kinds of failure |
 //! | [`outcome`] | what an attempt meant for a recipient |
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
@@ -19,6 +20,7 @@
 //! | [`day`] | days in UTC |
 
 pub mod address;
+pub mod class;
 pub mod day;
 pub mod envelope;
 pub mod event;
@@ -32,6 +34,7 @@ pub mod shard;
 pub mod timestamp;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};
+pub use class::{Class, NoClass};
 pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};
 pub use event::{Event, EventDetail, EventKind};

@@ -1,6 +1,7 @@
 //! MAIL and RCPT: the facts, and the transaction that comes of them. Not responsible for who may send to whom, which is
 //! policy, nor for what the addresses look like.
 
+use mailtier_config::MessageClass;
 use mailtier_smtp::{MailParameters, RcptParameters, Verdict};
 use mailtier_types::{Mailbox, reply};
 
@@ -32,6 +33,7 @@ impl Session {
                 return Verdict::Reject(refusal.reply);
             }
         };
+        parameters.priority = parameters.priority.or_else(|| self.class().map(MessageClass::priority));
         self.transaction = Some(Transaction::new(parameters, self.shared.budget.share()));
         verdict
     }
@@ -56,6 +58,12 @@ impl Session {
                 admission => return Ok(admission),
             }
         }
+    }
+
+    /// What the mail is for, as far as the operator has said: of the tenant, of the client's network, of the listener.
+    fn class(&self) -> Option<MessageClass> {
+        let tenant = self.shared.tenants.get(&self.peer.tenant());
+        tenant.and_then(|tenant| tenant.class).or(self.peer.settings.class)
     }
 
     /// The largest message of whose mail it is, where he has a limit of his own.

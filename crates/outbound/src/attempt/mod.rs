@@ -38,6 +38,8 @@ pub(crate) enum Ended {
     Outcomes(Vec<(Vec<Mailbox>, Outcome)>),
     /// Before it began: someone else shall do it.
     NotAttempted,
+    /// Before it began, because it was first to be found out who would get it: this exchanger.
+    Resolved(String),
     /// Before it began, and nobody is to be told: its owner has given it up.
     Dropped,
 }
@@ -97,6 +99,8 @@ impl Attempt<'_> {
     async fn follow(mut self, plan: &mut Plan, routed: bool) -> Ended {
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
             match lookup::next(plan, &self.worker.resolver).await {
+                // The owner of the shard first decides under whose limits this is.
+                Next::Try(target) if self.dispatch.resolve_first => return Ended::Resolved(target.host),
                 Next::Try(mut target) => {
                     if self.options.require_tls {
                         // RFC 8689 §4.2.1: the name must be certain as well. One that the operator gave is; one that
@@ -279,7 +283,7 @@ fn local_trouble(dispatch: &Dispatch, text: String) -> Ended {
 pub(crate) fn crashed(dispatch: &Dispatch) -> Vec<(Vec<Mailbox>, Outcome)> {
     match local_trouble(dispatch, "the attempt crashed".to_owned()) {
         Ended::Outcomes(outcomes) => outcomes,
-        Ended::NotAttempted | Ended::Dropped => Vec::new(),
+        Ended::NotAttempted | Ended::Resolved(_) | Ended::Dropped => Vec::new(),
     }
 }
 

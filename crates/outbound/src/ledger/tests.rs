@@ -29,7 +29,15 @@ fn result(id: i64, shard: ShardId, attempt: u16) -> WorkResult {
         egress: None,
     };
     let outcomes = vec![(vec![Mailbox::parse("a@example.com").unwrap()], outcome)];
-    WorkResult { delivery: delivery(id), shard, epoch: Epoch(1), attempt, outcomes, not_attempted: false }
+    WorkResult {
+        delivery: delivery(id),
+        shard,
+        epoch: Epoch(1),
+        attempt,
+        outcomes,
+        not_attempted: false,
+        exchanger: None,
+    }
 }
 
 struct Two {

@@ -1,5 +1,6 @@
 //! Where mail goes: MX records, addresses, routes, and what is said when there is nowhere to go.
 
+use mailtier_api::work::Dispatch;
 use mailtier_config::{Config, RouteConfig};
 use mailtier_types::{Cause, Stage, TroubleKind};
 
@@ -139,4 +140,26 @@ pub(crate) fn by_dns(config: &mut Config, names: std::net::SocketAddr, port: u16
     config.outbound.dns_servers = vec![names];
     config.outbound.smtp_port = port;
     config.outbound.allow_private_addresses = true;
+}
+
+#[tokio::test]
+async fn who_asks_first_learns_the_exchanger_and_nothing_is_attempted() {
+    let (port, [peer]) = Peer::several([("127.0.0.1", Script::new())]).await;
+    let names = dns::serve([
+        ("d.example", mx(&[(20, "second.example"), (10, "first.example")])),
+        ("first.example", addresses(&["127.0.0.1"])),
+        ("second.example", addresses(&["127.0.0.2"])),
+        ("broken.example", Say::ServFail),
+    ])
+    .await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| by_dns(config, names, port)).await;
+    let asking = |recipient| Dispatch { resolve_first: true, body: None, ..letter(&[recipient]) };
+    let answer = queue.deliver(asking("a@d.example")).await;
+    assert_eq!((answer.not_attempted, answer.exchanger.as_deref()), (true, Some("first.example")));
+    assert_eq!((answer.outcomes.len(), peer.seen().sessions), (0, 0));
+    // Where nobody is found there is nobody to protect, and the attempt says why.
+    let failed = queue.deliver(asking("a@broken.example")).await;
+    let Cause::Trouble(trouble) = &only(&failed).cause else { panic!("{failed:?}") };
+    assert_eq!((trouble.kind, failed.exchanger.is_none()), (TroubleKind::DnsTemporary, true));
 }

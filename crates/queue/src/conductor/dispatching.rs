@@ -98,8 +98,13 @@ impl ConductorTask {
             return;
         };
         let Some(destination) = self.scheduler.destination_of(entry.id).map(str::to_owned) else { return };
-        let dispatch = self.dispatch_of(entry, epoch, destination, &content);
-        if let Some(parent) = &content.traceparent {
+        let asks = self.scheduler.asks(entry.id);
+        let mut dispatch = self.dispatch_of(entry, epoch, destination, &content);
+        if asks {
+            // A question needs no body. A worker that does not know questions fetches it.
+            (dispatch.resolve_first, dispatch.body) = (true, None);
+        }
+        if let Some(parent) = content.traceparent.as_ref().filter(|_| !asks) {
             let name = self.workers.name(worker);
             let _moment = spans::schedule(parent, content.message, entry.id, dispatch.attempt, name);
         }
@@ -117,7 +122,9 @@ impl ConductorTask {
             },
         );
         self.workers.dispatch(worker, dispatch);
-        self.meters.queue_dispatched.add(1, &[]);
+        if !asks {
+            self.meters.queue_dispatched.add(1, &[]);
+        }
     }
 
     fn dispatch_of(&self, entry: Entry, epoch: Epoch, destination: String, content: &Content) -> Dispatch {
@@ -138,6 +145,7 @@ impl ConductorTask {
             options: content.options.clone(),
             expires_at: entry.expires_at,
             body: content.body.clone().filter(|_| travels),
+            resolve_first: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What comes back: results, what workers hold, settlements, and workers that are gone.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
@@ -8,6 +9,7 @@ use mailtier_schedule::feedback;
 use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
+use super::handle::Content;
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{After, Disposition, Report, What};
@@ -41,8 +43,8 @@ impl ConductorTask {
                 // One of an epoch before ours refuses what was dispatched then, and says nothing of what was since.
                 let is_old = self.shards.epoch(result.shard).is_some_and(|epoch| epoch > result.epoch);
                 if flight.is_some_and(|flight| flight.attempt == result.attempt && !is_old) {
-                    self.flights.remove(result.delivery);
-                    self.not_attempted(&result, now);
+                    let content = self.flights.remove(result.delivery).and_then(|flight| flight.content);
+                    self.not_attempted(&result, content, now);
                 }
                 // No confirmation: the worker keeps nothing of it, and may keep a result of the same attempt.
                 continue;
@@ -72,13 +74,22 @@ impl ConductorTask {
     }
 
     /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.
-    fn not_attempted(&mut self, result: &WorkResult, now: Timestamp) {
+    /// After a question it goes out again when the limits of its destination's provider allow it, and takes its content
+    /// along.
+    fn not_attempted(&mut self, result: &WorkResult, content: Option<Arc<Content>>, now: Timestamp) {
         let Some(entry) = self.scheduler.entry(result.delivery) else { return };
         if self.shards.active(entry.shard).is_some_and(|epoch| epoch < result.epoch) {
             tracing::warn!(delivery = %result.delivery, shard = %entry.shard, "refused: the shard has a later owner");
             self.scheduler.defer(result.delivery, entry.attempts, now.after(REST));
-        } else {
-            self.scheduler.release(result.delivery, now);
+            return;
+        }
+        match &result.exchanger {
+            Some(exchanger) => self.scheduler.resolved(result.delivery, exchanger, now),
+            None => self.scheduler.release(result.delivery, now),
+        };
+        // What was attempted before is read from the table: only there is what is left of it.
+        if let Some(content) = content.filter(|_| entry.attempts == 0) {
+            self.cache.insert(result.delivery, content);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// The operator's limits.
     pub(crate) rules: Rules,
+    /// By which waiting makes up for one step of priority.
+    pub(crate) priority_step: Duration,
     /// How long a worker may be gone.
     pub(crate) worker_grace: Duration,
     /// Of contents kept for their first attempt.
@@ -98,7 +100,8 @@ impl ConductorTask {
     pub(crate) fn new(settings: Settings, fence: Fence, outlets: Outlets, meters: Arc<Meters>) -> Self {
         let now = Instant::now();
         Self {
-            scheduler: Scheduler::new(settings.limits, settings.rules.clone()),
+            scheduler: Scheduler::new(settings.limits, settings.rules.clone())
+                .with_priority_step(settings.priority_step),
             shards: Shards::default(),
             workers: Workers::default(),
             flights: Flights::default(),
@@ -378,7 +381,8 @@ impl ConductorTask {
     }
 }
 
-/// Whom the attempt with this outcome, as it is stored, was made at.
-fn exchanger(outcome: &[u8]) -> Option<String> {
-    Some(mailtier_api::decode_outcome(outcome).ok()?.remote?.name)
+/// Whom the attempt with this outcome, as it is stored, was made at, and when.
+fn exchanger(outcome: &[u8]) -> Option<(String, Timestamp)> {
+    let outcome = mailtier_api::decode_outcome(outcome).ok()?;
+    Some((outcome.remote?.name, outcome.at))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mailtier_schedule::class_of;
 use mailtier_types::{Cause, EventKind, MessageId, Outcome, Timestamp};
 
 /// What a line says.
@@ -68,6 +69,7 @@ impl Line {
             delays,
             dsn = %outcome.status(),
             status,
+            class = (self.kind == EventKind::AttemptDeferred).then(|| class_of(outcome).name()),
             // A stranger's words: never where a line's own are expected.
             reply = said,
         );

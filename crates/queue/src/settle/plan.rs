@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_message::dsn::{Action, DsnGroup};
-use mailtier_schedule::{Next, RetryPolicy, classify};
+use mailtier_schedule::{Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
@@ -21,8 +21,8 @@ use crate::conductor::Committed;
 /// What settlement is set to.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// Back-off.
-    pub(crate) retry: RetryPolicy,
+    /// Waits between attempts.
+    pub(crate) retry: RetryRules,
     /// Notifications.
     pub(crate) bounces: BounceWriter,
     /// When a sender is told that a message is late.
@@ -32,7 +32,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// With this back-off, and notifications of this host.
     pub(crate) const fn new(
-        retry: RetryPolicy,
+        retry: RetryRules,
         hostname: String,
         limits: AcceptLimits,
         delay_warning: Duration,
@@ -55,7 +55,8 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     /// What follows from an outcome.
     fn next(&self, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Next {
-        classify(outcome, self.report.attempt, &policy.retry, self.stored.expires_at, now, self.chance)
+        let waits = policy.retry.after(outcome, &self.stored.destination);
+        classify(outcome, self.report.attempt, waits, self.stored.expires_at, now, self.chance)
     }
 
     /// How many notifications it leads to: none for the null sender (RFC 5321 §4.5.5).
@@ -328,7 +329,7 @@ fn after(
         Some((outcome, due)) => (report.attempt, *due, mailtier_api::encode_outcome(outcome)),
         None => {
             let said_nothing = verdicts.resolved.is_empty() && report.attempt > stored.attempts;
-            let rest = if said_nothing { surroundings.policy.retry.first } else { Duration::ZERO };
+            let rest = if said_nothing { surroundings.policy.retry.standard.first } else { Duration::ZERO };
             let due = stored.next_attempt_at.unwrap_or(surroundings.now).max(surroundings.now.after(rest));
             (stored.attempts, due, stored.last_outcome.clone())
         }
@@ -393,6 +394,7 @@ fn write_notifications(
 mod tests {
     use std::time::Duration;
 
+    use mailtier_schedule::RetryPolicy;
     use mailtier_types::{
         Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, ShardId,
         Stage, TenantId,
@@ -405,7 +407,7 @@ mod tests {
     fn policy() -> Policy {
         let hour = Duration::from_secs(3600);
         let limits = AcceptLimits { lifetime: hour, bounce_lifetime: hour };
-        Policy::new(RetryPolicy::default(), "mx.example.com".to_owned(), limits, hour)
+        Policy::new(RetryRules::new(RetryPolicy::default()), "mx.example.com".to_owned(), limits, hour)
     }
 
     fn stored(sender: &str, recipients: &[&str], attempts: u16) -> StoredDelivery {

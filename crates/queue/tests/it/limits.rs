@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mailtier_api::work::Dispatch;
-use mailtier_config::{DestinationConfig, ProviderConfig, TenantLimitConfig};
-use mailtier_types::{Cause, Outcome, RemoteHost, Stage, TenantId, Trouble, TroubleKind};
+use mailtier_api::work::{Dispatch, WorkResult};
+use mailtier_config::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, TenantLimitConfig};
+use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, TenantId, Trouble, TroubleKind};
 
 use crate::submitter::{Submitter, submission};
 use crate::system::usual;
@@ -125,7 +125,7 @@ async fn a_destination_that_cannot_be_reached_is_probed_by_one_and_then_gets_the
     submitter.accepted("s@a.example", &["x@alive.example"]).await;
     assert_eq!(worker.dispatch().await.destination, "alive.example", "the other four wait");
     let probe = worker.dispatch().await;
-    assert_eq!((probe.destination.as_str(), probe.attempt), ("dead.example", 2), "the oldest first");
+    assert_eq!((probe.destination.as_str(), probe.attempt), ("dead.example", 1), "what has been due for longest");
     worker.is_left_alone().await;
     worker.report(all(&probe, 250)).await;
     for _ in 0..5 {
@@ -152,4 +152,103 @@ async fn a_rate_holds_and_what_is_beyond_it_waits_by_itself() {
         worker.dispatch().await;
     }
     assert!(begun.elapsed() >= Duration::from_millis(1400), "two at once and three more: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn fresh_domains_of_a_provider_are_found_to_be_its_before_anything_is_attempted() {
+    let (_database, replica) = usual(|config| {
+        config.queue.providers = vec![ProviderConfig {
+            name: "big".into(),
+            exchangers: vec!["mx.big.example".into()],
+            concurrency: Some(1),
+            ..ProviderConfig::default()
+        }];
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for number in 1..=4 {
+        for _ in 0..2 {
+            submitter.accepted("s@a.example", &[&format!("x@{number}.example")]).await;
+        }
+    }
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let question = worker.dispatch().await;
+        assert!(question.resolve_first && question.body.is_none() && question.attempt == 1);
+        asked.push(question);
+    }
+    worker.is_left_alone().await;
+    for question in &asked {
+        worker.send(WorkResult { exchanger: Some("in.mx.big.example".into()), ..result(question, Vec::new()) }).await;
+    }
+    for left in (0..8).rev() {
+        let dispatch = worker.dispatch().await;
+        assert!(!dispatch.resolve_first && dispatch.body.is_some() && dispatch.attempt == 1);
+        if left % 4 == 3 {
+            worker.is_left_alone().await;
+        }
+        worker.report(delivered_by(&dispatch, "in.mx.big.example")).await;
+    }
+    worker.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn transactional_mail_goes_before_bulk_mail_that_waits() {
+    let (_database, replica) = usual(|config| {
+        config.queue.destination_concurrency = 1;
+        config.queue.priority_step = Duration::from_secs(3600);
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let mut submit = async |priority| {
+        let mut one = submission("s@a.example", &["x@b.example"]);
+        one.envelope.priority = priority;
+        assert_eq!(submitter.submit(one).await.result, Ok(()));
+    };
+    for priority in [-4, -4, -4, 4, 0] {
+        submit(priority).await;
+    }
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        let dispatch = worker.dispatch().await;
+        order.push(dispatch.priority);
+        worker.report(all(&dispatch, 250)).await;
+    }
+    assert_eq!(order, [-4, 4, 0, -4, -4], "the first was under way");
+}
+
+#[tokio::test]
+async fn each_class_of_failure_has_its_own_schedule() {
+    let (_database, replica) = usual(|config| {
+        config.queue.retry_first = Duration::from_secs(600);
+        let soon = RetryConfig {
+            class: RetryClass::Greylisted,
+            first: Some(Duration::from_millis(200)),
+            max: Some(Duration::from_secs(1)),
+        };
+        config.queue.retries = vec![soon];
+        config.queue.destinations = vec![DestinationConfig {
+            domain: "own.example".into(),
+            retry_first: Some(Duration::from_millis(200)),
+            ..DestinationConfig::default()
+        }];
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let said = |text: &str| Outcome { cause: Cause::Reply(Reply::received(450, None, text.into())), ..outcome(450) };
+    for (domain, text, comes_back) in [
+        ("grey.example", "Greylisted, try again", true),
+        ("own.example", "Not now", true),
+        ("other.example", "Not now", false),
+    ] {
+        submitter.accepted("s@a.example", &[&format!("x@{domain}")]).await;
+        let dispatch = worker.dispatch().await;
+        worker.report(result(&dispatch, vec![(dispatch.recipients.clone(), said(text))])).await;
+        if comes_back {
+            let again = worker.dispatch().await;
+            assert_eq!((again.destination.as_str(), again.attempt), (domain, 2));
+            worker.report(all(&again, 250)).await;
+        }
+    }
+    worker.is_left_alone().await;
 }

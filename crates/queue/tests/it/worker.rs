@@ -148,7 +148,7 @@ pub(crate) fn all(dispatch: &Dispatch, code: u16) -> WorkResult {
 /// For some recipients each.
 pub(crate) fn result(dispatch: &Dispatch, outcomes: Vec<(Vec<Mailbox>, Outcome)>) -> WorkResult {
     let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
-    WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes }
+    WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes, exchanger: None }
 }
 
 pub(crate) fn outcome(code: u16) -> Outcome {

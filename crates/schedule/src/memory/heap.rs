@@ -1,9 +1,41 @@
-//! A queue's ready deliveries in their order: higher priority first, then the older. A pairing heap (Fredman, Sedgewick,
-//! Sleator, Tarjan 1986) through the slots: constant time to insert, logarithmic amortised to take out, from anywhere.
-//! Not responsible for when something becomes ready.
+//! A queue's ready deliveries in their order: higher priority first, then what has been due for longer; but whatever waits
+//! rises, by one priority each step of time, so that nothing waits for ever behind what keeps coming. A pairing heap
+//! (Fredman, Sedgewick, Sleator, Tarjan 1986) through the slots: constant time to insert, logarithmic amortised to take
+//! out, from anywhere. Not responsible for when something becomes ready.
+
+use std::time::Duration;
 
 use crate::memory::slab::{Key, Slab};
 use crate::memory::slot::Slot;
+
+/// The priorities of RFC 6710 §2, either way; what lies beyond counts as the last.
+const MOST_PRIORITY: i16 = 9;
+
+/// How fast waiting makes up for priority.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ageing {
+    step_us: i64,
+}
+
+impl Ageing {
+    /// A delivery that has been due for `step` longer goes before one whose priority is higher by one.
+    pub(crate) fn new(step: Duration) -> Self {
+        /// A hundred years: the order is that of priorities, and no sum overflows.
+        const MOST_US: i64 = 100 * 366 * 86_400 * 1_000_000;
+        Self { step_us: i64::try_from(step.as_micros()).unwrap_or(MOST_US).clamp(1, MOST_US) }
+    }
+
+    /// What is least goes first. It does not change while time passes, so a heap stays in order: when everything in a
+    /// queue ages alike, only differences count.
+    fn rank(self, slot: &Slot) -> (i64, i64) {
+        let priority = i64::from(slot.priority.clamp(-MOST_PRIORITY, MOST_PRIORITY));
+        (slot.due.as_micros().saturating_sub(priority * self.step_us), slot.id)
+    }
+
+    fn goes_before(self, a: &Slot, b: &Slot) -> bool {
+        self.rank(a) < self.rank(b)
+    }
+}
 
 /// A slot's place in its heap.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,15 +59,16 @@ impl Heap {
         self.root.is_none()
     }
 
-    pub(crate) fn insert(&mut self, slab: &mut Slab<Slot>, key: Key<Slot>) {
+    pub(crate) fn insert(&mut self, slab: &mut Slab<Slot>, ageing: Ageing, key: Key<Slot>) {
         slab[key].heap = HeapLinks::default();
-        self.root = meld(slab, self.root, key);
+        self.root = meld(slab, ageing, self.root, key);
     }
 
     /// The first in order.
-    pub(crate) fn pop(&mut self, slab: &mut Slab<Slot>) -> Option<Key<Slot>> {
+    pub(crate) fn pop(&mut self, slab: &mut Slab<Slot>, ageing: Ageing) -> Option<Key<Slot>> {
         let first = self.root.some()?;
-        self.root = meld_all(slab, slab[first].heap.child);
+        let orphans = slab[first].heap.child;
+        self.root = meld_all(slab, ageing, orphans);
         Some(first)
     }
 
@@ -46,9 +79,9 @@ impl Heap {
     }
 
     /// `key` is in this heap.
-    pub(crate) fn remove(&mut self, slab: &mut Slab<Slot>, key: Key<Slot>) {
+    pub(crate) fn remove(&mut self, slab: &mut Slab<Slot>, ageing: Ageing, key: Key<Slot>) {
         if self.root == key {
-            self.pop(slab);
+            self.pop(slab, ageing);
             return;
         }
         let HeapLinks { child, sibling, back } = slab[key].heap;
@@ -61,24 +94,20 @@ impl Heap {
         if let Some(sibling) = sibling.some() {
             slab[sibling].heap.back = back;
         }
-        let orphans = meld_all(slab, child);
-        self.root = meld(slab, self.root, orphans);
+        let orphans = meld_all(slab, ageing, child);
+        self.root = meld(slab, ageing, self.root, orphans);
     }
 }
 
-fn goes_before(a: &Slot, b: &Slot) -> bool {
-    (b.priority, a.id) < (a.priority, b.id)
-}
-
 /// Makes one tree of two; each may be none, neither has siblings.
-fn meld(slab: &mut Slab<Slot>, a: Key<Slot>, b: Key<Slot>) -> Key<Slot> {
+fn meld(slab: &mut Slab<Slot>, ageing: Ageing, a: Key<Slot>, b: Key<Slot>) -> Key<Slot> {
     if a.is_none() {
         return b;
     }
     if b.is_none() {
         return a;
     }
-    let (parent, child) = if goes_before(&slab[b], &slab[a]) { (b, a) } else { (a, b) };
+    let (parent, child) = if ageing.goes_before(&slab[b], &slab[a]) { (b, a) } else { (a, b) };
     let sibling = slab[parent].heap.child;
     if let Some(sibling) = sibling.some() {
         slab[sibling].heap.back = child;
@@ -90,20 +119,20 @@ fn meld(slab: &mut Slab<Slot>, a: Key<Slot>, b: Key<Slot>) -> Key<Slot> {
 }
 
 /// Makes one tree of a row of siblings: pairs from the left, then the pairs from the right.
-fn meld_all(slab: &mut Slab<Slot>, first: Key<Slot>) -> Key<Slot> {
+fn meld_all(slab: &mut Slab<Slot>, ageing: Ageing, first: Key<Slot>) -> Key<Slot> {
     let mut pairs = Key::NONE;
     let mut rest = first;
     while let Some(a) = rest.some() {
         let b = cut_off(slab, a);
         rest = if b.is_none() { b } else { cut_off(slab, b) };
-        let pair = meld(slab, a, b);
+        let pair = meld(slab, ageing, a, b);
         slab[pair].heap.sibling = pairs;
         pairs = pair;
     }
     let mut tree = Key::NONE;
     while let Some(pair) = pairs.some() {
         pairs = cut_off(slab, pair);
-        tree = meld(slab, tree, pair);
+        tree = meld(slab, ageing, tree, pair);
     }
     tree
 }
@@ -117,39 +146,57 @@ fn cut_off(slab: &mut Slab<Slot>, key: Key<Slot>) -> Key<Slot> {
 
 #[cfg(test)]
 mod tests {
+    use mailtier_types::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
 
+    const STEP_US: i64 = 1000;
+
+    fn ageing() -> Ageing {
+        Ageing::new(Duration::from_micros(1000))
+    }
+
     proptest! {
         #[test]
-        fn the_order_is_priority_then_age_whatever_is_taken_out(
-            given in prop::collection::vec((-2_i16..3, any::<bool>()), 1..200),
+        fn the_order_is_priority_and_age_whatever_is_taken_out(
+            given in prop::collection::vec((-12_i16..12, 0..20_000_i64, any::<bool>()), 1..200),
             order in any::<u64>(),
         ) {
             let mut slab: Slab<Slot> = Slab::new();
             let mut heap = Heap::default();
             let mut kept = Vec::new();
             let mut removed = Vec::new();
-            for (place, (priority, keep)) in given.into_iter().enumerate() {
+            for (place, (priority, due, keep)) in given.into_iter().enumerate() {
                 let key = slab.take();
                 let id = (place as i64 + 1).wrapping_mul(order as i64 | 1) >> 1;
-                (slab[key].id, slab[key].priority) = (id, priority);
-                heap.insert(&mut slab, key);
-                if keep { kept.push((-priority, id)) } else { removed.push(key) }
+                (slab[key].id, slab[key].priority, slab[key].due) = (id, priority, Timestamp::from_micros(due));
+                heap.insert(&mut slab, ageing(), key);
+                if keep { kept.push((due - i64::from(priority.clamp(-9, 9)) * STEP_US, id)) } else { removed.push(key) }
                 if removed.len() > 3 {
-                    heap.remove(&mut slab, removed.remove(order as usize % 3));
+                    heap.remove(&mut slab, ageing(), removed.remove(order as usize % 3));
                 }
             }
             for key in removed {
-                heap.remove(&mut slab, key);
+                heap.remove(&mut slab, ageing(), key);
             }
             kept.sort_unstable();
             let mut popped = Vec::new();
-            while let Some(key) = heap.pop(&mut slab) {
-                popped.push((-slab[key].priority, slab[key].id));
+            while let Some(key) = heap.pop(&mut slab, ageing()) {
+                popped.push(ageing().rank(&slab[key]));
             }
             prop_assert_eq!(popped, kept);
         }
+    }
+
+    #[test]
+    fn no_step_is_too_long_or_too_short() {
+        let slot = |priority, due| Slot { priority, due: Timestamp::from_micros(due), ..Slot::default() };
+        for step in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+            let ageing = Ageing::new(step);
+            assert!(ageing.goes_before(&slot(i16::MAX, 0), &slot(i16::MIN, 0)));
+            assert!(ageing.goes_before(&slot(0, i64::MIN), &slot(0, i64::MAX)));
+        }
+        assert!(Ageing::new(Duration::MAX).goes_before(&slot(1, 1_800_000_000_000_000), &slot(0, 0)));
     }
 }

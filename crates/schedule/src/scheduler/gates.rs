@@ -11,14 +11,13 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use mailtier_types::{DeliveryId, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
-use crate::memory::{Key, List};
+use crate::memory::{Key, List, Slot};
 use crate::rate::Meter;
 use crate::rules::{GroupLimits, Rules};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
-
-/// Destinations without deliveries of which something is remembered.
-const REMEMBERED: usize = 65_536;
+use crate::scheduler::providers::KNOWN_FOR;
+use crate::scheduler::remembered::{Memory, Remembered};
 
 /// What operators have suspended: nothing of it is attempted until it is resumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,24 +67,16 @@ enum Alarm {
     Gate(u32),
 }
 
-/// What is kept of a destination without deliveries.
-#[derive(Clone, Copy, Debug)]
-struct Remembered {
-    meter: Meter,
-    health: Health,
-    provider: Key<Gate>,
-}
-
 /// Everything gates need beside themselves.
 #[derive(Debug)]
 pub(crate) struct Gatekeeping {
-    rules: Rules,
+    pub(super) rules: Rules,
     suspended: Suspended,
     /// How many replicas keep to the limits together.
     replicas: u32,
     tenants: HashMap<TenantId, Key<Gate>>,
     providers: HashMap<String, Key<Gate>>,
-    remembered: HashMap<Box<str>, Remembered>,
+    remembered: Memory,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
 }
 
@@ -97,7 +88,7 @@ impl Gatekeeping {
             replicas: 1,
             tenants: HashMap::new(),
             providers: HashMap::new(),
-            remembered: HashMap::new(),
+            remembered: Memory::default(),
             alarms: BinaryHeap::new(),
         }
     }
@@ -190,7 +181,8 @@ impl Scheduler {
         self.observe(now);
         let Some(entry) = self.find(id) else { return };
         let key = self.places.queues[self.entries[entry].queue].destination;
-        self.learn_provider(key, exchanger);
+        self.learn_provider(key, exchanger, self.now);
+        self.count_question(entry);
         let destination = &mut self.places.destinations[key];
         let was_dead = destination.health.dead_until().is_some();
         let rules = &self.keeping.rules;
@@ -200,28 +192,6 @@ impl Scheduler {
             self.judge_dormancy(key);
         }
         self.unpark(key);
-    }
-
-    /// Whose exchanger an attempt of a delivery met that another owner learned from, perhaps long ago. Attempts that were
-    /// learned from here know better: then nobody asks.
-    pub fn recall(&mut self, id: DeliveryId, exchanger: impl FnOnce() -> Option<String>) {
-        let Some(entry) = self.find(id) else { return };
-        let key = self.places.queues[self.entries[entry].queue].destination;
-        if !self.places.destinations[key].provider.is_none() {
-            return;
-        }
-        let exchanger = exchanger();
-        self.learn_provider(key, exchanger.as_deref());
-    }
-
-    /// Whose an exchanger is, its destination is; one that has moved away is nobody's.
-    fn learn_provider(&mut self, key: Key<Destination>, exchanger: Option<&str>) {
-        let Some(exchanger) = exchanger.filter(|_| !self.keeping.rules.providers.is_empty()) else { return };
-        let gate = match self.keeping.rules.provider_of(exchanger).map(str::to_owned) {
-            Some(name) => self.provider_gate(&name),
-            None => Key::NONE,
-        };
-        self.assign(key, gate);
     }
 
     /// How a destination stands, where it has deliveries.
@@ -245,9 +215,9 @@ impl Scheduler {
             destination.limits = self.keeping.rules.of_destination(&destination.name);
             destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
             destination.health = Health::new(destination.limits);
-            if let Some(known) = self.keeping.remembered.remove(destination.name.as_str()) {
-                (destination.meter, destination.health, destination.provider) =
-                    (known.meter, known.health, known.provider);
+            if let Some(known) = self.keeping.remembered.take(&destination.name) {
+                (destination.meter, destination.health) = (known.meter, known.health);
+                (destination.provider, destination.provider_until) = (known.provider, known.provider_until);
             }
         }
         if joined.is_new_queue {
@@ -280,20 +250,11 @@ impl Scheduler {
 
     /// What must outlive a destination's last delivery: a rate that was used, trouble, its provider.
     fn remember(&mut self, key: Key<Destination>) {
-        let Destination { name, meter, health, provider, limits, .. } = &self.places.destinations[key];
-        let is_worth_it = !meter.is_at_rest(self.now) || health.is_troubled(*limits) || !provider.is_none();
-        if !is_worth_it {
-            return;
-        }
-        let remembered = &mut self.keeping.remembered;
-        if remembered.len() >= REMEMBERED {
-            let (now, rules) = (self.now, &self.keeping.rules);
-            remembered.retain(|name, known| {
-                !known.meter.is_at_rest(now) || known.health.is_troubled(rules.of_destination(name))
-            });
-        }
-        if remembered.len() < REMEMBERED {
-            remembered.insert(name.as_str().into(), Remembered { meter: *meter, health: *health, provider: *provider });
+        let Destination { name, meter, health, provider, provider_until, limits, .. } = &self.places.destinations[key];
+        let (provider, provider_until) = (*provider, *provider_until);
+        if !meter.is_at_rest(self.now) || health.is_troubled(*limits) || provider_until > self.now {
+            let known = Remembered { meter: *meter, health: *health, provider, provider_until };
+            self.keeping.remembered.insert(name, known);
         }
     }
 
@@ -312,7 +273,7 @@ impl Scheduler {
         }
     }
 
-    fn provider_gate(&mut self, name: &str) -> Key<Gate> {
+    pub(super) fn provider_gate(&mut self, name: &str) -> Key<Gate> {
         if let Some(&known) = self.keeping.providers.get(name) {
             return known;
         }
@@ -327,7 +288,7 @@ impl Scheduler {
     }
 
     /// A destination is found to be a provider's, or nobody's: what is in flight counts for it from now on.
-    fn assign(&mut self, key: Key<Destination>, gate: Key<Gate>) {
+    pub(super) fn assign(&mut self, key: Key<Destination>, gate: Key<Gate>) {
         let (before, in_flight) = {
             let destination = &mut self.places.destinations[key];
             (std::mem::replace(&mut destination.provider, gate), destination.in_flight)
@@ -360,15 +321,25 @@ impl Scheduler {
         queue.gate.some().into_iter().chain(self.places.destinations[queue.destination].provider.some())
     }
 
-    /// An attempt is begun.
-    pub(super) fn pass_gates(&mut self, key: Key<Queue>) {
+    /// An attempt is begun, or a question that may become one.
+    pub(super) fn pass_gates(&mut self, key: Key<Queue>, entry: Key<Slot>) {
+        for key in self.gates_of(key) {
+            self.gates[key].in_flight += 1;
+        }
+        match self.is_unknown(self.places.queues[key].destination) {
+            true => self.begin_question(key, entry),
+            false => self.count_rates(key),
+        }
+    }
+
+    /// Counts an attempt for everything that has a rate.
+    pub(super) fn count_rates(&mut self, key: Key<Queue>) {
         let destination = &mut self.places.destinations[self.places.queues[key].destination];
         if let Some(rate) = destination.limits.rate {
             destination.meter.count(rate, self.now);
         }
         for key in self.gates_of(key) {
             let gate = &mut self.gates[key];
-            gate.in_flight += 1;
             if let Some(rate) = gate.limits.rate {
                 gate.meter.count(rate, self.now);
                 // Others that it let go on before may find it closed now, and those it still holds wait for the next.
@@ -481,6 +452,7 @@ impl Scheduler {
             let destination = &mut self.places.destinations[key];
             destination.opens_at = None;
             destination.health.rewind(now.after(probe.max));
+            destination.provider_until = destination.provider_until.min(now.after(KNOWN_FOR));
             if let Some(rate) = destination.limits.rate {
                 destination.meter.rewind(rate, now);
             }

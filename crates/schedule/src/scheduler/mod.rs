@@ -1,25 +1,29 @@
 //! Which delivery goes next: every delivery a replica owns, in memory, from its acceptance to its end.
 //!
-//! Fair: queues, one per (tenant, destination), take turns; within a queue higher priority goes first, then the older
-//! delivery. No destination, tenant or provider has more attempts at a time, or in a time, than its limits. Whatever expires is given up on time, due or
-//! not. Everything is given its time, nothing allocates per operation, and no operation but those named in the
-//! documentation takes longer the more deliveries there are.
+//! Fair: queues, one per (tenant, destination), take turns; within a queue higher priority goes first, then what has been
+//! due for longer, and waiting makes up for priority. No destination, tenant or provider has more attempts at a time, or in
+//! a time, than its limits. Whatever expires is given up on time, due or not. Everything is given its time, nothing
+//! allocates per operation, and no operation but those named in the documentation takes longer the more deliveries there
+//! are.
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
 mod gates;
 mod moves;
 mod places;
+mod providers;
+mod remembered;
 mod shards;
 mod spill;
 mod turns;
 
 use std::fmt;
+use std::time::Duration;
 
 use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
 use crate::entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
-use crate::memory::{IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
+use crate::memory::{Ageing, IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
 use gates::{Gate, Gatekeeping};
 pub use gates::{Standing, Suspended};
@@ -28,9 +32,13 @@ use places::{Destination, Dormant, Places};
 use shards::Shards;
 use turns::Ring;
 
+/// By which a delivery's waiting makes up for one step of priority, where nothing else is said.
+const PRIORITY_STEP: Duration = Duration::from_secs(3600);
+
 /// The deliveries of the shards a replica owns.
 pub struct Scheduler {
     limits: Limits,
+    ageing: Ageing,
     /// The latest time it was given.
     now: Timestamp,
     entries: Slab<Slot>,
@@ -66,6 +74,7 @@ impl Scheduler {
         };
         Self {
             limits,
+            ageing: Ageing::new(PRIORITY_STEP),
             now: Timestamp::EPOCH,
             entries: Slab::new(),
             ids: IdIndex::new(),
@@ -83,6 +92,16 @@ impl Scheduler {
             in_attempt: 0,
             saturated: false,
         }
+    }
+
+    /// The same with another step, while nothing is in it: within a queue, what has been due for so much longer goes before
+    /// what has a priority higher by one.
+    #[must_use]
+    pub fn with_priority_step(mut self, step: Duration) -> Self {
+        if self.is_empty() {
+            self.ageing = Ageing::new(step);
+        }
+        self
     }
 
     /// Takes a delivery in.

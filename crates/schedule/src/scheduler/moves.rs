@@ -97,7 +97,7 @@ impl Scheduler {
     fn enter_queue(&mut self, key: Key<Queue>, entry: Key<Slot>) {
         let queue = &mut self.places.queues[key];
         let was_empty = queue.heap.is_empty();
-        queue.heap.insert(&mut self.entries, entry);
+        queue.heap.insert(&mut self.entries, self.ageing, entry);
         queue.ready += 1;
         self.dormant_ready += usize::from(queue.is_dormant);
         self.places.destinations[queue.destination].busy += 1;
@@ -113,7 +113,7 @@ impl Scheduler {
         let key = self.entries[entry].queue;
         let queue = &mut self.places.queues[key];
         let destination = queue.destination;
-        queue.heap.remove(&mut self.entries, entry);
+        queue.heap.remove(&mut self.entries, self.ageing, entry);
         queue.ready -= 1;
         self.dormant_ready -= usize::from(queue.is_dormant);
         let is_empty = queue.heap.is_empty();
@@ -126,13 +126,13 @@ impl Scheduler {
     /// Takes the first ready delivery out of its queue, whose turn it is, and into flight.
     pub(super) fn dispatch_from(&mut self, key: Key<Queue>) -> Option<Key<Slot>> {
         let queue = &mut self.places.queues[key];
-        let entry = queue.heap.pop(&mut self.entries)?;
+        let entry = queue.heap.pop(&mut self.entries, self.ageing)?;
         queue.ready -= 1;
         self.dormant_ready -= usize::from(queue.is_dormant);
         self.expiry.remove(&mut self.entries, entry);
         self.entries[entry].place = Place::InFlight;
         self.places.destinations[queue.destination].in_flight += 1;
-        self.pass_gates(key);
+        self.pass_gates(key, entry);
         self.counts.ready -= 1;
         self.counts.in_flight += 1;
         self.in_attempt += 1;
@@ -188,7 +188,11 @@ impl Scheduler {
     fn leave_flight(&mut self, entry: Key<Slot>) {
         let queue = self.entries[entry].queue;
         let destination = self.places.queues[queue].destination;
-        self.places.destinations[destination].in_flight -= 1;
+        let left = &mut self.places.destinations[destination];
+        left.in_flight -= 1;
+        if left.asking == entry {
+            left.asking = Key::NONE;
+        }
         self.counts.in_flight -= 1;
         self.in_attempt -= 1;
         self.unpark(destination);

@@ -86,6 +86,10 @@ pub(crate) struct Destination {
     pub(crate) is_suspended: bool,
     /// The gate of its provider, once that is known.
     pub(crate) provider: Key<Gate>,
+    /// Until when it is known whose it is: a provider's or nobody's. Never, at first.
+    pub(crate) provider_until: Timestamp,
+    /// The delivery in flight that asks whose it is.
+    pub(crate) asking: Key<Slot>,
     /// When it is looked at again because it may then begin more attempts.
     pub(crate) opens_at: Option<Timestamp>,
     /// It had no room for a delivery since its shard was last read from the beginning.
@@ -112,6 +116,8 @@ impl Default for Destination {
             meter: Meter::default(),
             is_suspended: false,
             provider: Key::NONE,
+            provider_until: Timestamp::EPOCH,
+            asking: Key::NONE,
             opens_at: None,
             overflowing: false,
             of_shard: Links::default(),

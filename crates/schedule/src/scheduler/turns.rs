@@ -18,13 +18,15 @@ pub(crate) type Ring = List<Queue, Turns>;
 
 impl Scheduler {
     /// Attempts that may be begun to a destination.
-    fn free_attempts(&self, destination: Key<Destination>) -> u32 {
-        let destination = &self.places.destinations[destination];
+    fn free_attempts(&self, key: Key<Destination>) -> u32 {
+        let destination = &self.places.destinations[key];
         if destination.is_suspended {
             return 0;
         }
         let limits = destination.limits;
-        let free = destination.health.concurrency(limits, self.now).saturating_sub(destination.in_flight);
+        let concurrency = destination.health.concurrency(limits, self.now);
+        let most = if self.is_unknown(key) { concurrency.min(1) } else { concurrency };
+        let free = most.saturating_sub(destination.in_flight);
         limits.rate.map_or(free, |rate| free.min(destination.meter.free(rate, self.now)))
     }
 

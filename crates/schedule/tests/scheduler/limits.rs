@@ -1,7 +1,7 @@
 //! Limits of destinations, tenants and providers, what is suspended, and destinations that are dead: nothing goes that may
 //! not, and everything goes that may.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mailtier_schedule::{
@@ -129,9 +129,9 @@ fn a_provider_is_recalled_from_attempts_of_earlier_owners() {
     }
     scheduler.insert("two.example", entry("two.example", 4, NOW), NOW);
     let id = |number| DeliveryId::from_i64(number).unwrap();
-    scheduler.recall(id(2), || Some("in.mx.big.example.".to_owned()));
+    scheduler.recall(id(2), || Some(("in.mx.big.example.".to_owned(), NOW)));
     scheduler.recall(id(3), || panic!("it is known"));
-    scheduler.recall(id(4), || Some("mx.other.example".to_owned()));
+    scheduler.recall(id(4), || Some(("mx.other.example".to_owned(), NOW)));
     assert_eq!(attempts(&mut scheduler, NOW), [4]);
     let suspended =
         |scheduler: &Scheduler| (1..=5).map(|number| scheduler.is_suspended(id(number))).collect::<Vec<_>>();
@@ -165,7 +165,7 @@ fn a_destination_whose_exchangers_are_others_leaves_its_provider() {
         scheduler.insert("one.example", entry("one.example", number, NOW), NOW);
     }
     let id = |number| DeliveryId::from_i64(number).unwrap();
-    scheduler.recall(id(1), || Some("mx.big.example".to_owned()));
+    scheduler.recall(id(1), || Some(("mx.big.example".to_owned(), NOW)));
     assert_eq!(attempts(&mut scheduler, NOW), [1]);
     scheduler.learn(id(1), Feedback::Good, None, 0.5, NOW);
     scheduler.finish(id(1));
@@ -173,6 +173,46 @@ fn a_destination_whose_exchangers_are_others_leaves_its_provider() {
     scheduler.learn(id(2), Feedback::Good, Some("mx.small.example"), 0.5, NOW);
     scheduler.finish(id(2));
     assert_eq!(attempts(&mut scheduler, NOW), [3, 4, 5]);
+}
+
+#[test]
+fn fresh_domains_of_one_provider_never_have_more_than_its_limit_together() {
+    let mut rules = provider_of("mx.big.example");
+    rules.providers[0].limits.concurrency = Some(2);
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    for number in 1..=60 {
+        let domain = format!("{number}.example");
+        scheduler.insert(&domain, entry(&domain, number, NOW), NOW);
+        scheduler.insert(&domain, entry(&domain, 100 + number, NOW), NOW);
+    }
+    let asked = attempts(&mut scheduler, NOW);
+    assert_eq!(asked, (1..=60).collect::<Vec<_>>(), "one question for each domain");
+    assert!(asked.iter().all(|&number| scheduler.asks(id(number))));
+    for number in 1..=60 {
+        assert!(scheduler.resolved(id(number), "in.mx.big.example", NOW));
+    }
+    let mut begun = attempts(&mut scheduler, NOW);
+    let mut in_order = Vec::new();
+    while let Some(number) = begun.pop() {
+        assert!(begun.len() < 2 && !scheduler.asks(id(number)));
+        in_order.push(number);
+        scheduler.finish(id(number));
+        begun.extend(attempts(&mut scheduler, NOW));
+    }
+    assert_eq!(in_order.len(), 120);
+    // Hours later nobody relies on it any more.
+    let known = |scheduler: &mut Scheduler, number, now| {
+        scheduler.insert("1.example", entry("1.example", number, now), now);
+        attempts(scheduler, now);
+        !scheduler.asks(id(number))
+    };
+    assert!(known(&mut scheduler, 1_000, later(6 * 3600 - 1)));
+    scheduler.finish(id(1_000));
+    assert!(!known(&mut scheduler, 1_001, later(6 * 3600)));
+    scheduler.learn(id(1_001), Feedback::Unreachable, None, 0.5, later(6 * 3600));
+    scheduler.finish(id(1_001));
+    assert!(!known(&mut scheduler, 1_002, later(6 * 3600)), "an attempt that met no exchanger says nothing");
 }
 
 const DESTINATIONS: usize = 4;
@@ -187,11 +227,16 @@ fn provider(destination: usize) -> Option<&'static str> {
     ["even", "odd"].get(destination % 3).copied()
 }
 
+fn exchanger(destination: usize) -> String {
+    format!("mx1.{}.mx.", provider(destination).unwrap_or("nobody"))
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert { destination: usize, tenant: i32, in_ms: i64 },
     Work { at_most: usize },
     End { which: usize, said: Feedback, again_in_ms: Option<i64> },
+    Answer { which: usize },
     Wait { ms: i64 },
     WaitUntilDue,
     Suspend { destination: Option<usize>, provider: Option<&'static str>, tenant: Option<i32> },
@@ -208,7 +253,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (1..20_usize).prop_map(|at_most| Operation::Work { at_most }),
         5 => (any::<usize>(), said, prop::option::of(0..30_000_i64))
             .prop_map(|(which, said, again_in_ms)| Operation::End { which, said, again_in_ms }),
-        2 => (0..3_000_i64).prop_map(|ms| Operation::Wait { ms }),
+        3 => any::<usize>().prop_map(|which| Operation::Answer { which }),
+        2 => prop_oneof![9 => 0..3_000_i64, 1 => 0..10_000_000_i64].prop_map(|ms| Operation::Wait { ms }),
         2 => Just(Operation::WaitUntilDue),
         1 => (prop::option::of(0..DESTINATIONS), prop::option::of(prop::sample::select(vec!["even", "odd"])), prop::option::of(0..TENANTS))
             .prop_map(|(destination, provider, tenant)| Operation::Suspend { destination, provider, tenant }),
@@ -239,6 +285,8 @@ impl Meant {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Waiting,
+    /// In flight as a question: whose is the destination?
+    Asking,
     InFlight,
 }
 
@@ -252,8 +300,8 @@ struct World {
     replicas: u32,
     suspended: Suspended,
     deliveries: BTreeMap<i64, (usize, i32, Entry, State)>,
-    /// Providers that an attempt has told of.
-    known: HashSet<usize>,
+    /// Destinations whose provider was told, if ever, and until when that is believed.
+    known: HashMap<usize, i64>,
     passed_destination: Vec<i64>,
     passed_tenant: Vec<i64>,
     passed_provider: Vec<i64>,
@@ -288,7 +336,7 @@ impl World {
             replicas: 1,
             suspended: Suspended::default(),
             deliveries: BTreeMap::new(),
-            known: HashSet::new(),
+            known: HashMap::new(),
             passed_destination: Vec::new(),
             passed_tenant: Vec::new(),
             passed_provider: Vec::new(),
@@ -297,11 +345,19 @@ impl World {
     }
 
     fn in_flight(&self, of: impl Fn(usize, i32) -> bool) -> u32 {
-        self.deliveries.values().filter(|(d, t, _, state)| *state == State::InFlight && of(*d, *t)).count() as u32
+        self.deliveries.values().filter(|(d, t, _, state)| *state != State::Waiting && of(*d, *t)).count() as u32
     }
 
     fn known_provider(&self, destination: usize) -> Option<&'static str> {
-        provider(destination).filter(|_| self.known.contains(&destination))
+        provider(destination).filter(|_| self.known.contains_key(&destination))
+    }
+
+    fn is_unknown(&self, destination: usize) -> bool {
+        self.known.get(&destination).is_none_or(|until| *until <= self.now.as_micros())
+    }
+
+    fn told(&mut self, destination: usize) {
+        self.known.insert(destination, self.now.after(Duration::from_secs(6 * 3600)).as_micros());
     }
 
     /// When an attempt may be begun, as far as time decides; nothing where something else stands in its way.
@@ -312,7 +368,10 @@ impl World {
             || known.is_some_and(|name| self.suspended.providers.contains(name));
         let standing = self.scheduler.standing(&name(destination), ShardId::of(&name(destination)))?;
         let is_dead = standing.dead_until.filter(|until| *until > self.now);
-        let concurrency = if is_dead.is_some() { 1 } else { standing.concurrency };
+        let concurrency = match is_dead.is_some() || self.is_unknown(destination) {
+            true => 1,
+            false => standing.concurrency,
+        };
         let share = |limit: u32| (limit / self.replicas).max(1);
         let is_full = self.in_flight(|d, _| d == destination) >= concurrency
             || (tenant == 1 && self.in_flight(|_, t| t == 1) >= share(self.at_a_time[0]))
@@ -339,6 +398,17 @@ impl World {
         assert!(stored.due <= self.now);
         let may = self.opens_at(destination, tenant);
         assert!(may.is_some_and(|at| at <= self.now.as_micros()), "{destination} {tenant}: {may:?} at {:?}", self.now);
+        let asks = self.is_unknown(destination);
+        assert_eq!(self.scheduler.asks(entry.id), asks);
+        let state = &mut self.deliveries.get_mut(&entry.id.as_i64()).unwrap().3;
+        *state = if asks { State::Asking } else { State::InFlight };
+        if !asks {
+            self.passed(destination, tenant);
+        }
+    }
+
+    /// An attempt is counted: when it begins, or when a question turns out to have been one.
+    fn passed(&mut self, destination: usize, tenant: i32) {
         let at = self.now.as_micros();
         if destination == 0 {
             self.passed_destination.push(at);
@@ -349,14 +419,13 @@ impl World {
         if self.known_provider(destination) == Some("even") {
             self.passed_provider.push(at);
         }
-        self.deliveries.get_mut(&entry.id.as_i64()).unwrap().3 = State::InFlight;
     }
 
     /// Nothing was to be done: then nothing may be done, and the next time is no later than it should be.
     fn check_rest(&self) {
         let due = self.scheduler.next_due();
         for (id, (destination, tenant, entry, state)) in &self.deliveries {
-            if *state == State::InFlight {
+            if *state != State::Waiting {
                 continue;
             }
             let Some(opens_at) = self.opens_at(*destination, *tenant) else { continue };
@@ -387,6 +456,7 @@ impl World {
             }
             Operation::Work { at_most } => self.work(*at_most),
             Operation::End { which, said, again_in_ms } => self.end(*which, *said, *again_in_ms),
+            Operation::Answer { which } => self.answer(*which),
             Operation::Wait { ms } => self.now = Timestamp::from_micros(self.now.as_micros() + ms * 1000),
             Operation::WaitUntilDue => {
                 self.work(1_000);
@@ -412,16 +482,31 @@ impl World {
         }
     }
 
-    fn end(&mut self, which: usize, said: Feedback, again_in_ms: Option<i64>) {
-        let flying: Vec<i64> =
-            self.deliveries.iter().filter(|(_, one)| one.3 == State::InFlight).map(|(id, _)| *id).collect();
-        let Some(&id) = flying.get(which % flying.len().max(1)) else { return };
+    fn flying(&self, which: usize, is_it: impl Fn(State) -> bool) -> Option<i64> {
+        let flying: Vec<i64> = self.deliveries.iter().filter(|(_, one)| is_it(one.3)).map(|(id, _)| *id).collect();
+        flying.get(which % flying.len().max(1)).copied()
+    }
+
+    /// A worker says which exchanger would get what was sent as a question.
+    fn answer(&mut self, which: usize) {
+        let Some(id) = self.flying(which, |state| state == State::Asking) else { return };
         let (destination, ..) = self.deliveries[&id];
         let key = DeliveryId::from_i64(id).unwrap();
-        let exchanger = provider(destination).map(|name| format!("mx1.{name}.mx."));
-        self.scheduler.learn(key, said, exchanger.as_deref(), 0.5, self.now);
-        if exchanger.is_some() {
-            self.known.insert(destination);
+        assert!(self.scheduler.resolved(key, &exchanger(destination), self.now));
+        assert!(!self.scheduler.in_flight(key) && !self.scheduler.resolved(key, "mx.odd.mx", self.now));
+        self.told(destination);
+        self.deliveries.get_mut(&id).unwrap().3 = State::Waiting;
+    }
+
+    /// An attempt ends. One that was to be a question was made by a worker that does not know them.
+    fn end(&mut self, which: usize, said: Feedback, again_in_ms: Option<i64>) {
+        let Some(id) = self.flying(which, |state| state != State::Waiting) else { return };
+        let (destination, tenant, _, state) = self.deliveries[&id];
+        let key = DeliveryId::from_i64(id).unwrap();
+        self.scheduler.learn(key, said, Some(&exchanger(destination)), 0.5, self.now);
+        self.told(destination);
+        if state == State::Asking {
+            self.passed(destination, tenant);
         }
         match again_in_ms {
             None => {
@@ -447,6 +532,9 @@ impl World {
                 return;
             }
             self.work(1_000);
+            while self.flying(0, |state| state == State::Asking).is_some() {
+                self.answer(0);
+            }
             while self.in_flight(|_, _| true) > 0 {
                 self.end(0, Feedback::Good, None);
             }

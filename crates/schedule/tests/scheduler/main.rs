@@ -1,10 +1,14 @@
 //! The scheduler against a model too simple to be wrong, and against promises that hold whatever happens.
 
 #[cfg(test)]
+mod ageing;
+#[cfg(test)]
 mod floods;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod month;
 #[cfg(test)]
 mod simulation;

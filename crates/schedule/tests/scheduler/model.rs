@@ -9,6 +9,8 @@ use proptest::prelude::*;
 
 const DESTINATIONS: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.example"];
 const CONCURRENCY: u32 = 2;
+/// By which waiting makes up for priority: a short while, so that both count in what is tried here.
+const STEP_US: i64 = 150_000;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -90,7 +92,8 @@ impl World {
     fn new() -> Self {
         let limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
         Self {
-            scheduler: Scheduler::new(limits, Rules::plain(CONCURRENCY)),
+            scheduler: Scheduler::new(limits, Rules::plain(CONCURRENCY))
+                .with_priority_step(Duration::from_micros(STEP_US.unsigned_abs())),
             deliveries: BTreeMap::new(),
             now: Timestamp::from_micros(1_800_000_000_000_777),
             next_id: 1_000_000,
@@ -186,7 +189,7 @@ impl World {
             if (other.destination, other.entry.tenant, other.place) == (destination, tenant, Place::Ready)
                 && !self.is_expired(other)
             {
-                let key = |entry: &Entry| (-entry.priority, entry.id);
+                let key = |entry: &Entry| (entry.due.as_micros() - i64::from(entry.priority) * STEP_US, entry.id);
                 assert!(key(&entry) <= key(&other.entry), "{entry:?} overtook {:?}", other.entry);
             }
         }
