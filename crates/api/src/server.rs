@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use crate::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceRequest};
+use crate::audit::{AuditReply, AuditRequest};
 use crate::auth::Guard;
 use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
@@ -107,6 +108,8 @@ pub trait AdminHandler: Send + Sync + 'static {
         after: Option<Scope>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Suspension>, ApiError>> + Send;
+    /// A part of the audit.
+    fn audit(&self, request: AuditRequest) -> impl Future<Output = Result<AuditReply, ApiError>> + Send;
     /// History.
     fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
 }
@@ -429,6 +432,10 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         let suspensions = self.0.list_suspensions(after, request.limit.clamp(1, MAX_ROWS)).await?;
         let suspensions = suspensions.into_iter().map(Into::into).collect();
         Ok(Response::new(wire::ListSuspensionsReply { suspensions }))
+    }
+
+    async fn audit(&self, request: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
+        Ok(Response::new(self.0.audit(request.into_inner().try_into()?).await?.into()))
     }
 
     async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {

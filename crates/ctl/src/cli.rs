@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, config_check, queue, send, sink, trace, up, user};
+use crate::{address, audit, config_check, queue, send, sink, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -39,6 +39,8 @@ enum Command {
     Address(address::Command),
     /// Shows what happened to a message, or to the mail of an address
     Trace(trace::Options),
+    /// Proves that each accepted recipient is in exactly one state: queued, held, or at its end
+    Audit(audit::Options),
     /// Checks a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -125,6 +127,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(command) => user::run(command).await,
         Command::Address(command) => address::run(command).await,
         Command::Trace(options) => trace::run(options).await,
+        Command::Audit(options) => audit::run(options).await,
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }
 }

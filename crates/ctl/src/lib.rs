@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod address;
+mod audit;
 mod cli;
 mod config_check;
 mod connect;

@@ -72,17 +72,6 @@ pub enum TraceBy {
     Address(String),
 }
 
-/// A recipient that is not in exactly one state: it breaks the second invariant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unaccounted {
-    /// Of which message.
-    pub message: MessageId,
-    /// Who.
-    pub recipient: String,
-    /// True: still queued although over. False: neither queued nor over.
-    pub queued: bool,
-}
-
 /// Rows that one page of a list looks at, however few match.
 const LIST_SCAN: i64 = 20_000;
 /// The stretch of time that the first statement of a search by address covers; each further one covers twice as much.
@@ -227,30 +216,6 @@ impl Session {
         }
         transaction.rollback().await?;
         Ok(found)
-    }
-
-    /// Recipients of messages made from `from` up to `until` that are not exactly one of queued and over, at most `limit`.
-    /// There are none: this is how it is proved, of a running system too. Retention bounds how far back it can look.
-    ///
-    /// # Errors
-    /// They cannot be read.
-    pub async fn audit(
-        &mut self,
-        from: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Unaccounted>, StoreError> {
-        let query = sqlx::query(sql::AUDIT).bind(Time(from)).bind(Time(until)).bind(i64::from(limit));
-        let rows = self.read(query).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Unaccounted {
-                    message: row.message_id("message_id")?,
-                    recipient: row.value("recipient")?,
-                    queued: row.value("queued")?,
-                })
-            })
-            .collect()
     }
 }
 

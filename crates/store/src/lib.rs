@@ -19,6 +19,7 @@ pub mod ownership;
 mod accept;
 mod accounts;
 mod admin;
+mod audit;
 mod body;
 mod columns;
 mod error;
@@ -34,7 +35,8 @@ mod store;
 mod wire;
 
 pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
-pub use admin::{DeliveryFilter, DeliveryPage, Selected, SelectedPage, Selector, TraceBy, Unaccounted};
+pub use admin::{DeliveryFilter, DeliveryPage, Selected, SelectedPage, Selector, TraceBy};
+pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
 pub use model::{
     Accepted, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Selection, ShowReply, TraceRequest};
+use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -117,6 +118,16 @@ impl AdminHandler for Replica {
         let first = if let Some(Scope::Tenant(TenantId(number))) = after { number + 1 } else { 0 };
         let numbers = (first..1500).take(usize::try_from(limit).unwrap());
         Ok(numbers.map(|number| suspension(TenantId(number))).collect())
+    }
+    async fn audit(&self, request: AuditRequest) -> Result<AuditReply, ApiError> {
+        let message = MessageId::from_i64(request.until.as_millis()).unwrap();
+        let finding = |is_queued| Finding { message, recipient: "x@b.example".into(), is_queued };
+        Ok(AuditReply {
+            messages: 1,
+            recipients: 2,
+            findings: vec![finding(true), finding(false)],
+            next: Some(request.after.unwrap_or(message)),
+        })
     }
     async fn trace(&self, _: TraceRequest) -> Result<Vec<Event>, ApiError> {
         Ok(Vec::new())

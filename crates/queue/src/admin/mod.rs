@@ -1,6 +1,7 @@
 //! Operators' questions and wishes, from the database; the conductor and the owners are told of changes. Each call works
 //! in a task of its own, so that one whose asker goes away is not cut in the middle.
 
+mod audit;
 mod suspend;
 mod views;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use mailtier_api::ApiError;
 use mailtier_api::accounts::Address;
 use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
+use mailtier_api::audit::{AuditReply, AuditRequest};
 use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
@@ -202,6 +204,10 @@ impl AdminHandler for AdminService {
 
     async fn list_suspensions(&self, after: Option<Scope>, limit: u32) -> Result<Vec<Suspension>, ApiError> {
         self.suspensions(after, limit).await
+    }
+
+    async fn audit(&self, request: AuditRequest) -> Result<AuditReply, ApiError> {
+        self.work(move |_, mut session| async move { audit::audit(&mut session, request).await }).await
     }
 
     async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {

@@ -1,8 +1,9 @@
 //! What operators ask and want.
 
 use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
+use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_config::Secret;
-use mailtier_types::EventKind;
+use mailtier_types::{EventKind, Timestamp};
 
 use crate::submitter::{CONTENT, Submitter};
 use crate::system::{Replica, config, until_shared, usual};
@@ -64,6 +65,31 @@ async fn what_an_operator_takes_out_is_not_attempted_any_more() {
     assert!(shown.deliveries.is_empty());
     assert_eq!(shown.events.last().unwrap().kind, EventKind::RecipientRemoved);
     assert_eq!(database.sql("SELECT count(*) FROM body").await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn the_audit_proves_that_nobody_is_missing_and_names_who_is() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example", "y@c.example"]).await;
+    let dispatch = worker.dispatch().await;
+    worker.report(all(&dispatch, 250)).await;
+    let (admin, now) = (replica.admin().await, clock());
+    let request = AuditRequest { from: Timestamp::EPOCH, until: now, after: None };
+    let clean = admin.audit(request).await.unwrap();
+    assert_eq!(clean, AuditReply { messages: 1, recipients: 2, ..AuditReply::default() });
+    let lost = worker.dispatch().await;
+    database.sql("DELETE FROM delivery").await.unwrap();
+    let found = admin.audit(request).await.unwrap().findings;
+    let recipient = lost.recipients[0].as_str().to_owned();
+    assert_eq!(found, [Finding { message: lost.message, recipient, is_queued: false }]);
+    let refused = admin.audit(AuditRequest { until: Timestamp::EPOCH, ..request }).await.unwrap_err();
+    assert!(refused.to_string().contains("until: is not after `from`"), "{refused}");
+}
+
+/// Now, and a little later: what was accepted by then.
+fn clock() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now()).after(std::time::Duration::from_secs(1))
 }
 
 #[tokio::test]

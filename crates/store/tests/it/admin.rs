@@ -136,3 +136,28 @@ async fn the_audit_finds_who_is_nowhere_or_twice() {
     ];
     assert_eq!(found, expected);
 }
+
+#[tokio::test]
+async fn the_audit_goes_through_page_after_page() {
+    let (database, _store, mut session) = open().await;
+    let mail = message(&["one.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    let at = mail.id.made_at();
+    // Twelve thousand more, a millisecond apart, of which nothing else is known.
+    let others = format!(
+        "INSERT INTO event (at, message_id, tenant_id, kind, attempt, sender, recipients, detail)
+         SELECT at - i * interval '1 millisecond', message_id - (i::bigint << 22), 0, 1, 0, '', '{{x@b.example}}', ''
+         FROM event, generate_series(1, 12000) AS i WHERE message_id = {}",
+        mail.id.as_i64()
+    );
+    database.sql(&others).await.unwrap();
+    let (from, until) = (at.before(Duration::from_secs(3600)), at.after(Duration::from_secs(1)));
+    let first = session.audit_page(from, None, until).await.unwrap();
+    assert_eq!((first.messages, first.recipients, first.unaccounted.len()), (5000, 5000, 5000));
+    let all = session.audit(from, until, u32::MAX).await.unwrap();
+    let messages: std::collections::HashSet<_> = all.iter().map(|one| one.message).collect();
+    assert_eq!((all.len(), messages.len()), (12_000, 12_000), "each once");
+    assert_eq!(session.audit(from, until, 10).await.unwrap().len(), 10);
+    let late = at.before(Duration::from_secs(2));
+    assert_eq!(session.audit(late, until, u32::MAX).await.unwrap().len(), 2000, "those since then");
+}
