@@ -10,6 +10,7 @@ use mailtier_types::{
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, sender, shard_id, strings};
 use crate::error::ApiError;
+use crate::filter::{Filter, filter};
 use crate::wire;
 
 /// The most rows of one answer.
@@ -55,23 +56,20 @@ pub struct ListRequest {
     pub after: i64,
     /// 1 to [`MAX_ROWS`].
     pub limit: u32,
-    /// Only this destination.
-    pub destination: Option<String>,
-    /// Only this reverse-path.
-    pub sender: Option<String>,
-    /// Only with this recipient.
-    pub recipient: Option<String>,
-    /// Only with a failed attempt behind them.
-    pub deferred_only: bool,
+    /// Which.
+    pub filter: Filter,
 }
 
 /// A page of deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListReply {
-    /// In the order of ids.
+    /// In the order of ids. May be fewer than asked for, or none, although more follow: one call looks at a bounded
+    /// number.
     pub deliveries: Vec<DeliveryView>,
     /// To be passed as `after` for the next page; 0 at the end.
     pub next: i64,
+    /// Deliveries that were looked at.
+    pub looked_at: u64,
 }
 
 /// All about one message.
@@ -146,16 +144,10 @@ impl AdminClient {
     /// # Errors
     /// See [`ApiError`].
     pub async fn list(&self, request: ListRequest) -> Result<ListReply, ApiError> {
-        let request = wire::ListDeliveriesRequest {
-            after: request.after,
-            limit: request.limit,
-            destination: request.destination.unwrap_or_default(),
-            sender: request.sender.unwrap_or_default(),
-            recipient: request.recipient.unwrap_or_default(),
-            deferred_only: request.deferred_only,
-        };
+        let ListRequest { after, limit, filter } = request;
+        let request = wire::ListDeliveriesRequest { after, limit, filter: Some((&filter).into()) };
         let reply = self.inner.clone().list_deliveries(request).await?.into_inner();
-        Ok(ListReply { deliveries: views(reply.deliveries)?, next: reply.next })
+        Ok(ListReply { deliveries: views(reply.deliveries)?, next: reply.next, looked_at: reply.looked_at })
     }
 
     /// All about one message.
@@ -225,20 +217,14 @@ impl TryFrom<wire::ListDeliveriesRequest> for ListRequest {
     type Error = ApiError;
 
     fn try_from(request: wire::ListDeliveriesRequest) -> Result<Self, ApiError> {
-        Ok(Self {
-            after: request.after,
-            limit: limit(request.limit)?,
-            destination: present(request.destination),
-            sender: present(request.sender),
-            recipient: present(request.recipient),
-            deferred_only: request.deferred_only,
-        })
+        Ok(Self { after: request.after, limit: limit(request.limit)?, filter: filter(request.filter)? })
     }
 }
 
 impl From<ListReply> for wire::ListDeliveriesReply {
     fn from(reply: ListReply) -> Self {
-        Self { deliveries: reply.deliveries.iter().map(Into::into).collect(), next: reply.next }
+        let deliveries = reply.deliveries.iter().map(Into::into).collect();
+        Self { deliveries, next: reply.next, looked_at: reply.looked_at }
     }
 }
 

@@ -12,6 +12,7 @@ mod channel;
 mod convert;
 mod encoded;
 mod error;
+pub mod filter;
 pub mod peer;
 pub mod server;
 mod stream;

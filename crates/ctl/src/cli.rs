@@ -132,14 +132,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A number with s, m, h or d.
+/// A length of time: `90s`, `12h`, `1d 6h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let unit = |seconds: u64| move |count: u64| count.checked_mul(seconds).map(Duration::from_secs);
-    let parse = |digits: &str| digits.parse::<u64>().ok();
-    let parsed = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
-        .into_iter()
-        .find_map(|(suffix, seconds)| text.strip_suffix(suffix).and_then(parse).and_then(unit(seconds)));
-    parsed.ok_or_else(|| format!("{text}: expected a number with s, m, h or d, such as 12h"))
+    let parsed = humantime::parse_duration(text).ok();
+    parsed.ok_or_else(|| format!("{text}: expected a number with s, m, h or d, such as 12h or \"1d 6h\""))
 }
 
 /// Who asks, for the history: the person behind sudo.
@@ -208,7 +204,8 @@ mod tests {
     fn durations_are_numbers_with_a_unit() {
         assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("2d").unwrap(), Duration::from_secs(172_800));
-        for text in ["", "5", "h", "-1h", "99999999999999999999d", "1w"] {
+        assert_eq!(duration("1d 6h").unwrap(), Duration::from_secs(108_000));
+        for text in ["", "5", "h", "-1h", "99999999999999999999d", "1x"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

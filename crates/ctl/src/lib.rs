@@ -10,6 +10,8 @@ mod audit;
 mod cli;
 mod config_check;
 mod connect;
+mod filter;
+mod progress;
 mod queue;
 mod send;
 mod show;

@@ -10,6 +10,8 @@ use serde_json::json;
 
 use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
+use crate::filter::FilterOptions;
+use crate::progress::Progress;
 use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
 use crate::{show, suspensions};
 
@@ -40,18 +42,8 @@ pub(crate) enum Command {
 pub(crate) struct ListOptions {
     #[command(flatten)]
     admin: AdminOptions,
-    /// Only to this domain
-    #[arg(long)]
-    destination: Option<String>,
-    /// Only from this sender
-    #[arg(long)]
-    sender: Option<String>,
-    /// Only to this recipient
-    #[arg(long)]
-    recipient: Option<String>,
-    /// Only what has failed before
-    #[arg(long)]
-    deferred: bool,
+    #[command(flatten)]
+    which: FilterOptions,
     /// At the most
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -127,22 +119,18 @@ async fn select(options: SelectOptions) -> anyhow::Result<(AdminClient, Selectio
 
 async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
-    let (mut after, mut shown) = (0, 0);
+    let filter = options.which.filter(Timestamp::from_system(SystemTime::now()));
+    let suspended = Beside::ask(&client).await;
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    let suspended = if options.admin.json { Beside::default() } else { Beside::ask(&client).await };
+    let (mut after, mut shown, mut progress) = (0, 0, Progress::default());
     while shown < limit {
-        let request = ListRequest {
-            after,
-            limit: u32::try_from(limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS),
-            destination: options.destination.clone(),
-            sender: options.sender.clone(),
-            recipient: options.recipient.clone(),
-            deferred_only: options.deferred,
-        };
+        let rows = u32::try_from(limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+        let request = ListRequest { after, limit: rows, filter: filter.clone() };
         let page = client.list(request).await.map_err(|error| failure(&options.admin.server(), error))?;
+        progress.clear();
         for view in &page.deliveries {
             if options.admin.json {
-                println!("{}", delivery_json(view));
+                println!("{}", delivery_json(view, &suspended));
             } else {
                 print_delivery(view, &suspended);
             }
@@ -152,15 +140,16 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         if after == 0 {
             break;
         }
+        progress.tell(page.looked_at);
     }
-    if shown == 0 && !options.admin.json {
-        let is_filtered = options.destination.is_some() || options.sender.is_some() || options.recipient.is_some();
-        println!(
-            "{}",
-            if is_filtered || options.deferred { "nothing like that is queued" } else { "the queue is empty" }
-        );
-    } else if after != 0 && !options.admin.json {
-        println!("… and more: --limit shows it");
+    progress.clear();
+    if options.admin.json {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if shown == 0 {
+        println!("{}", if filter.is_empty() { "the queue is empty" } else { "nothing like that is queued" });
+    } else if after != 0 {
+        println!("… and more may follow: --limit shows it");
     }
     if shown > 0 {
         suspended.providers().for_each(|line| println!("{line}"));
@@ -197,7 +186,7 @@ fn print_delivery(view: &DeliveryView, suspended: &Beside) {
     }
 }
 
-fn delivery_json(view: &DeliveryView) -> serde_json::Value {
+fn delivery_json(view: &DeliveryView, suspended: &Beside) -> serde_json::Value {
     json!({
         "message": view.message.to_string(),
         "delivery": view.delivery.to_string(),
@@ -212,6 +201,8 @@ fn delivery_json(view: &DeliveryView) -> serde_json::Value {
         "last_outcome": view.last_outcome.as_ref().map(show::outcome_json),
         "size_bytes": view.size_bytes,
         "priority": view.priority,
+        "tenant": view.tenant.0,
+        "suspended": suspended.of(view).map(ToString::to_string),
     })
 }
 
@@ -222,10 +213,11 @@ async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     if options.content && reply.content.is_empty() {
         eprintln!("the content is gone: it is kept until the last delivery is over");
     }
+    let suspended = Beside::ask(&client).await;
     if options.admin.json {
-        println!("{}", message_json(&reply));
+        println!("{}", message_json(&reply, &suspended));
     } else {
-        print_message(&reply, &Beside::ask(&client).await);
+        print_message(&reply, &suspended);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -242,9 +234,9 @@ fn print_message(reply: &ShowReply, suspended: &Beside) {
     }
 }
 
-fn message_json(reply: &ShowReply) -> serde_json::Value {
+fn message_json(reply: &ShowReply, suspended: &Beside) -> serde_json::Value {
     json!({
-        "deliveries": reply.deliveries.iter().map(delivery_json).collect::<Vec<_>>(),
+        "deliveries": reply.deliveries.iter().map(|view| delivery_json(view, suspended)).collect::<Vec<_>>(),
         "events": reply.events.iter().map(show::event_json).collect::<Vec<_>>(),
         "content": (!reply.content.is_empty()).then(|| String::from_utf8_lossy(&reply.content)),
     })

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
-use crate::admin::{AdminService, Suspending};
+use crate::admin::{AdminService, Searching, Suspending};
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
@@ -150,7 +150,9 @@ impl Parts {
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
         let (store, managed) = (self.store.clone(), Managed::new(desk.clone()));
         let suspending = Suspending::new(&self.context.config.queue, rule_changes);
-        let admin = AdminService { store, conductor: conductor.clone(), hints, removals, managed, suspending };
+        let searching = Searching::new(&self.context.config.queue);
+        let admin =
+            AdminService { store, conductor: conductor.clone(), hints, removals, managed, suspending, searching };
         let mut server = Server::new(listener, service_token)
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))

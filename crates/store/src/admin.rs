@@ -3,35 +3,73 @@
 
 use std::time::Duration;
 
-use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, ShardId, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 
 use crate::error::StoreError;
 use crate::model::{StoredDelivery, StoredEvent};
 use crate::session::Session;
 use crate::sql;
-use crate::wire::{Columns as _, Time, stored_delivery, stored_event};
+use crate::wire::{Columns as _, Time, small, stored_delivery, stored_event};
 
-/// Which deliveries to list; what is empty matches all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which deliveries to list, as far as columns tell; what is absent matches all.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryFilter {
+    /// Exactly this tenant.
+    pub tenant: Option<TenantId>,
     /// Exactly this destination.
     pub destination: Option<String>,
     /// Exactly this reverse-path, without angle brackets.
     pub sender: Option<String>,
+    /// A reverse-path at this domain.
+    pub sender_domain: Option<String>,
     /// A recipient still to be delivered.
     pub recipient: Option<String>,
-    /// Only those with a failed attempt behind them.
-    pub deferred_only: bool,
+    /// A recipient at this domain, still to be delivered.
+    pub recipient_domain: Option<String>,
+    /// Attempts that are over: so many or more.
+    pub min_attempts: u16,
+    /// Attempts that are over: so many or fewer.
+    pub max_attempts: u16,
+}
+
+impl Default for DeliveryFilter {
+    fn default() -> Self {
+        Self {
+            tenant: None,
+            destination: None,
+            sender: None,
+            sender_domain: None,
+            recipient: None,
+            recipient_domain: None,
+            min_attempts: 0,
+            max_attempts: u16::MAX,
+        }
+    }
+}
+
+/// Where a page is looked for, and how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageBounds {
+    /// Ids above this one.
+    pub after: i64,
+    /// Ids below this one.
+    pub before: i64,
+    /// So many are looked at, at the most.
+    pub rows: u32,
+    /// So many are returned, at the most.
+    pub limit: u32,
 }
 
 /// A page of deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryPage {
-    /// In the order of their ids. May be empty although more follow, when many were looked at in vain.
+    /// In the order of their ids. May be fewer than the limit, or none, although more follow.
     pub deliveries: Vec<StoredDelivery>,
-    /// Where the next page begins; nothing at the end.
+    /// After which the next page begins; nothing at the end.
     pub next: Option<DeliveryId>,
+    /// How many were looked at.
+    pub looked_at: u64,
 }
 
 /// Which deliveries an operator means.
@@ -72,35 +110,49 @@ pub enum TraceBy {
     Address(String),
 }
 
-/// Rows that one page of a list looks at, however few match.
-const LIST_SCAN: i64 = 20_000;
+/// Recipients after which a page of a list ends: a delivery has up to 4096 of them.
+const PAGE_RECIPIENTS: i64 = 20_000;
+/// Rows that one page of a selection looks at, however few match.
+const SELECT_SCAN: i64 = 20_000;
 /// The stretch of time that the first statement of a search by address covers; each further one covers twice as much.
 const FIRST_STRETCH: Duration = Duration::from_secs(3_600);
 
 impl Session {
-    /// A page of deliveries after `after`.
+    /// A page of deliveries. Beyond its other bounds it ends with the delivery that brings its recipients to
+    /// 20,000, so that it has a bounded size.
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn list(
-        &mut self,
-        filter: &DeliveryFilter,
-        after: Option<DeliveryId>,
-        limit: u32,
-    ) -> Result<DeliveryPage, StoreError> {
+    pub async fn list(&mut self, filter: &DeliveryFilter, bounds: PageBounds) -> Result<DeliveryPage, StoreError> {
+        let at = |domain: &Option<String>| domain.as_ref().map(|domain| format!("@{domain}"));
         let query = sqlx::query(sql::LIST)
-            .bind(after.map_or(0, DeliveryId::as_i64))
+            .bind(bounds.after)
+            .bind(bounds.before)
+            .bind(i64::from(bounds.rows))
+            .bind(i64::from(bounds.limit))
+            .bind(PAGE_RECIPIENTS)
+            .bind(filter.tenant.map(|tenant| tenant.0))
             .bind(filter.destination.as_deref())
             .bind(filter.sender.as_deref())
+            .bind(at(&filter.sender_domain))
             .bind(filter.recipient.as_deref())
-            .bind(filter.deferred_only)
-            .bind(LIST_SCAN)
-            .bind(i64::from(limit));
+            .bind(at(&filter.recipient_domain))
+            .bind(small(filter.min_attempts))
+            .bind(small(filter.max_attempts));
         let rows = self.read(query).await?;
-        let found: Vec<&PgRow> = matches(&rows)?;
+        let found = matches(&rows)?;
         let deliveries = found.iter().map(|row| stored_delivery(row)).collect::<Result<Vec<_>, _>>()?;
-        let next = next_page(&rows, deliveries.last().map(|delivery| delivery.id), deliveries.len(), limit)?;
-        Ok(DeliveryPage { deliveries, next })
+        let recipients: usize = deliveries.iter().map(|delivery| delivery.recipients.len()).sum();
+        let is_cut = deliveries.len() >= usize::try_from(bounds.limit).unwrap_or(usize::MAX)
+            || i64::try_from(recipients).is_ok_and(|recipients| recipients >= PAGE_RECIPIENTS);
+        if let Some(last) = found.last().filter(|_| is_cut) {
+            let (next, place) = (last.delivery_id("id")?, last.value::<i64>("place")?);
+            return Ok(DeliveryPage { deliveries, next: Some(next), looked_at: place.unsigned_abs() });
+        }
+        let Some(first) = rows.first() else { return Ok(DeliveryPage::default()) };
+        let looked_at = first.value::<i64>("looked_at")?.unsigned_abs();
+        let bound = first.value::<Option<i64>>("bound")?.filter(|_| looked_at >= u64::from(bounds.rows));
+        Ok(DeliveryPage { deliveries, next: bound.map(DeliveryId::from_i64).transpose()?, looked_at })
     }
 
     /// The deliveries of a message that are not over.
@@ -146,7 +198,7 @@ impl Session {
         destination: Option<&str>,
         limit: i64,
     ) -> Result<Vec<PgRow>, StoreError> {
-        self.read(sqlx::query(sql::SELECT).bind(after).bind(destination).bind(LIST_SCAN).bind(limit)).await
+        self.read(sqlx::query(sql::SELECT).bind(after).bind(destination).bind(SELECT_SCAN).bind(limit)).await
     }
 
     /// Makes deliveries due at `now` whose next attempt is later, and returns those. The owners of their shards are to be

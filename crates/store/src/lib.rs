@@ -35,7 +35,7 @@ mod store;
 mod wire;
 
 pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
-pub use admin::{DeliveryFilter, DeliveryPage, Selected, SelectedPage, Selector, TraceBy};
+pub use admin::{DeliveryFilter, DeliveryPage, PageBounds, Selected, SelectedPage, Selector, TraceBy};
 pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
 pub use model::{

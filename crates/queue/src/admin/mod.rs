@@ -2,6 +2,8 @@
 //! in a task of its own, so that one whose asker goes away is not cut in the middle.
 
 mod audit;
+mod matching;
+mod search;
 mod suspend;
 mod views;
 
@@ -14,7 +16,7 @@ use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::users::{UserChange, UserView};
-use mailtier_store::{DeliveryFilter, Selector, Session, Store, StoreError, StoredDelivery};
+use mailtier_store::{Selector, Session, Store, StoreError, StoredDelivery};
 use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, ReversePath, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,6 +26,7 @@ use crate::conductor::{Command, Conductor};
 use crate::database::Chain;
 use crate::settle::Removal;
 
+pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
 
 /// Deliveries changed by one transaction.
@@ -48,6 +51,8 @@ pub(crate) struct AdminService {
     pub(crate) managed: Managed,
     /// Suspensions.
     pub(crate) suspending: Suspending,
+    /// Looks for what fits a filter.
+    pub(crate) searching: Searching,
 }
 
 fn trouble(error: &StoreError) -> ApiError {
@@ -139,19 +144,17 @@ fn selector(selection: &Selection) -> Selector {
 
 impl AdminHandler for AdminService {
     async fn list(&self, request: ListRequest) -> Result<ListReply, ApiError> {
-        self.work(move |_, mut session| async move {
-            let filter = DeliveryFilter {
-                destination: request.destination.map(|name| name.to_lowercase()),
-                sender: request.sender,
-                recipient: request.recipient,
-                deferred_only: request.deferred_only,
-            };
-            let after = DeliveryId::from_i64(request.after).ok();
-            let page = session.list(&filter, after, request.limit).await.map_err(|error| trouble(&error))?;
-            Ok(ListReply {
-                deliveries: page.deliveries.iter().map(views::delivery).collect::<Result<_, _>>()?,
-                next: page.next.map_or(0, DeliveryId::as_i64),
-            })
+        self.work(move |this, mut session| async move {
+            let mut search = this.searching.begin(&request.filter, request.after)?;
+            let mut deliveries = Vec::new();
+            let wanted = |found: usize| request.limit.saturating_sub(u32::try_from(found).unwrap_or(u32::MAX));
+            while wanted(deliveries.len()) > 0 {
+                let Some(page) = search.page(&mut session, wanted(deliveries.len())).await? else { break };
+                for row in &page {
+                    deliveries.push(views::delivery(row)?);
+                }
+            }
+            Ok(ListReply { deliveries, next: search.next(), looked_at: search.looked_at() })
         })
         .await
     }

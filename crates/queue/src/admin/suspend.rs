@@ -42,7 +42,9 @@ impl Suspending {
     fn judge(&self, scope: &Scope) -> Result<(), ApiError> {
         match scope {
             Scope::Destination(domain) => self.judge_destination(domain),
-            Scope::Provider(name) => self.judge_provider(name),
+            Scope::Provider(name) => {
+                judge_provider(name, &self.providers.iter().map(String::as_str).collect::<Vec<_>>())
+            }
             Scope::Pool(_) => Err(ApiError::Invalid("pool: nothing is dispatched by pools yet".to_owned())),
             Scope::Tenant(_) | Scope::Everything => Ok(()),
         }
@@ -57,17 +59,6 @@ impl Suspending {
         Err(ApiError::Invalid(format!("destination: `{name}` has no dot: {advice}")))
     }
 
-    fn judge_provider(&self, name: &str) -> Result<(), ApiError> {
-        if self.providers.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        let known: Vec<&str> = self.providers.iter().map(String::as_str).collect();
-        Err(ApiError::Invalid(match known.as_slice() {
-            [] => format!("provider: `{name}` is not configured, nor is any other: see [[queue.providers]]"),
-            known => format!("provider: `{name}` is not configured: {}", expected(name, known)),
-        }))
-    }
-
     /// Until this replica goes by what is in the table. One that leaves, or whose database is away, dispatches nothing.
     async fn apply(&self) {
         let (done, applied) = oneshot::channel();
@@ -80,6 +71,17 @@ impl Suspending {
             tracing::warn!("a changed rule is stored and not applied yet; it will be at the next renewal");
         }
     }
+}
+
+/// Whether a provider is configured; if not, which one was probably meant.
+pub(super) fn judge_provider(name: &str, known: &[&str]) -> Result<(), ApiError> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    Err(ApiError::Invalid(match known {
+        [] => format!("provider: `{name}` is not configured, nor is any other: see [[queue.providers]]"),
+        known => format!("provider: `{name}` is not configured: {}", expected(name, known)),
+    }))
 }
 
 impl AdminService {

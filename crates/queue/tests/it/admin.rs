@@ -2,8 +2,9 @@
 
 use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
+use mailtier_api::filter::{DeliveryState, Filter};
 use mailtier_config::Secret;
-use mailtier_types::{EventKind, Timestamp};
+use mailtier_types::{Domain, EventKind, Timestamp};
 
 use crate::submitter::{CONTENT, Submitter};
 use crate::system::{Replica, config, until_shared, usual};
@@ -21,12 +22,14 @@ async fn the_queue_can_be_read() {
     let dispatch = worker.dispatch().await;
     worker.report(all(&dispatch, 451)).await;
     let admin = replica.admin().await;
-    let request = ListRequest { limit: 10, deferred_only: true, ..ListRequest::default() };
+    let deferred = Filter { state: Some(DeliveryState::Deferred), ..Filter::default() };
+    let request = ListRequest { limit: 10, filter: deferred.clone(), ..ListRequest::default() };
     let list = admin.list(request.clone()).await.unwrap();
     assert_eq!(list.deliveries.len(), 1);
     assert_eq!((list.deliveries[0].message, list.deliveries[0].attempts), (id, 1));
     assert!(list.deliveries[0].last_outcome.as_ref().unwrap().to_string().contains("451"));
-    let none = ListRequest { destination: Some("c.example".into()), ..request };
+    let elsewhere = Filter { destination: Domain::parse("c.example").ok(), ..deferred };
+    let none = ListRequest { filter: elsewhere, ..request };
     assert!(admin.list(none).await.unwrap().deliveries.is_empty());
     let shown = admin.show(id, true).await.unwrap();
     assert_eq!((shown.content.as_ref(), shown.events.len()), (CONTENT, 2));

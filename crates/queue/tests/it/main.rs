@@ -13,6 +13,7 @@ mod accounts;
 mod admin;
 mod delivery;
 mod limits;
+mod looking;
 mod ownership;
 mod submitter;
 mod suspensions;

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_store::{DeliveryFilter, Retry, Selector, SettlePlan, TraceBy};
-use mailtier_types::EventKind;
+use mailtier_store::{DeliveryFilter, PageBounds, Retry, Selector, SettlePlan, TraceBy};
+use mailtier_types::{EventKind, TenantId};
 
 use crate::mail::{accept, event, finished, message, now, open};
+
+type Change = fn(&mut DeliveryFilter);
+
+fn bounds(after: i64, limit: u32) -> PageBounds {
+    PageBounds { after, before: i64::MAX, rows: limit, limit }
+}
 
 #[tokio::test]
 async fn lists_are_pages_of_what_matches() {
@@ -14,25 +20,54 @@ async fn lists_are_pages_of_what_matches() {
     let mails: Vec<_> = (0..5).map(|_| message(&["one.example", "two.example"])).collect();
     accept(&mut session, &mails).await;
     let all = DeliveryFilter::default();
-    let first = session.list(&all, None, 7).await.unwrap();
-    assert_eq!(first.deliveries.len(), 7);
-    let second = session.list(&all, first.next, 7).await.unwrap();
-    assert_eq!((second.deliveries.len(), second.next), (3, None));
+    let first = session.list(&all, bounds(0, 7)).await.unwrap();
+    assert_eq!((first.deliveries.len(), first.looked_at), (7, 7));
+    let second = session.list(&all, bounds(first.next.unwrap().as_i64(), 7)).await.unwrap();
+    assert_eq!((second.deliveries.len(), second.next, second.looked_at), (3, None, 3));
     assert!(second.deliveries[0].id > first.deliveries[6].id);
 
-    let only = |destination: &str| DeliveryFilter { destination: Some(destination.to_owned()), ..all.clone() };
-    let found = session.list(&only("two.example"), None, 100).await.unwrap();
-    assert_eq!(found.deliveries.len(), 5);
-    assert!(found.deliveries.iter().all(|delivery| delivery.destination == "two.example"));
-    let none = session.list(&only("no.example"), None, 100).await.unwrap();
-    assert!(none.deliveries.is_empty() && none.next.is_none());
-    let by_recipient = DeliveryFilter { recipient: Some("b@one.example".to_owned()), ..all.clone() };
-    assert_eq!(session.list(&by_recipient, None, 100).await.unwrap().deliveries.len(), 5);
-    let by_sender = DeliveryFilter { sender: Some("other@example.com".to_owned()), ..all.clone() };
-    assert!(session.list(&by_sender, None, 100).await.unwrap().deliveries.is_empty());
-    let deferred = DeliveryFilter { deferred_only: true, ..all };
-    assert!(session.list(&deferred, None, 100).await.unwrap().deliveries.is_empty());
+    let cases: [(Change, usize); 14] = [
+        (|_| {}, 10),
+        (|filter| filter.tenant = Some(TenantId(7)), 10),
+        (|filter| filter.tenant = Some(TenantId(0)), 0),
+        (|filter| filter.destination = Some("two.example".to_owned()), 5),
+        (|filter| filter.destination = Some("no.example".to_owned()), 0),
+        (|filter| filter.sender = Some("sender@example.com".to_owned()), 10),
+        (|filter| filter.sender = Some(String::new()), 0),
+        (|filter| filter.sender_domain = Some("example.com".to_owned()), 10),
+        (|filter| filter.sender_domain = Some("ple.com".to_owned()), 0),
+        (|filter| filter.recipient = Some("b@one.example".to_owned()), 5),
+        (|filter| filter.recipient_domain = Some("two.example".to_owned()), 5),
+        (|filter| filter.recipient_domain = Some("example".to_owned()), 0),
+        (|filter| filter.min_attempts = 1, 0),
+        (|filter| filter.max_attempts = 0, 10),
+    ];
+    for (place, (change, expected)) in cases.into_iter().enumerate() {
+        let mut filter = all.clone();
+        change(&mut filter);
+        let found = session.list(&filter, bounds(0, 100)).await.unwrap();
+        assert_eq!((found.deliveries.len(), found.looked_at, found.next), (expected, 10, None), "{place}");
+    }
     assert_eq!(session.show(mails[2].id).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_looks_at_so_many_and_has_a_bounded_size() {
+    let (database, _store, mut session) = open().await;
+    let mails: Vec<_> = (0..6).map(|_| message(&["one.example"])).collect();
+    accept(&mut session, &mails).await;
+    let nobody = DeliveryFilter { tenant: Some(TenantId(0)), ..DeliveryFilter::default() };
+    let in_vain = session.list(&nobody, PageBounds { rows: 4, ..bounds(0, 100) }).await.unwrap();
+    assert_eq!((in_vain.deliveries.len(), in_vain.looked_at, in_vain.next), (0, 4, Some(mails[3].id.delivery(0))));
+    let until = PageBounds { before: mails[2].id.as_i64(), ..bounds(mails[0].id.as_i64(), 100) };
+    let between = session.list(&DeliveryFilter::default(), until).await.unwrap();
+    assert_eq!((between.deliveries.len(), between.deliveries[0].message, between.next), (1, mails[1].id, None));
+    database
+        .sql("UPDATE delivery SET recipients = ARRAY(SELECT n || '@one.example' FROM generate_series(1, 9000) n)")
+        .await
+        .unwrap();
+    let large = session.list(&DeliveryFilter::default(), bounds(0, 100)).await.unwrap();
+    assert_eq!((large.deliveries.len(), large.looked_at, large.next), (3, 3, Some(mails[2].id.delivery(0))));
 }
 
 #[tokio::test]
@@ -53,8 +88,10 @@ async fn deferred_mail_is_selected_and_made_due() {
     settlement.apply(&plan).await.unwrap();
     settlement.commit().await.unwrap();
 
-    let deferred = DeliveryFilter { deferred_only: true, ..DeliveryFilter::default() };
-    assert_eq!(session.list(&deferred, None, 10).await.unwrap().deliveries.len(), 3);
+    let deferred = DeliveryFilter { min_attempts: 1, recipient: Some("a@one.example".into()), ..Default::default() };
+    assert_eq!(session.list(&deferred, bounds(0, 10)).await.unwrap().deliveries.len(), 3);
+    let reached = DeliveryFilter { min_attempts: 1, recipient: Some("b@one.example".into()), ..Default::default() };
+    assert!(session.list(&reached, bounds(0, 10)).await.unwrap().deliveries.is_empty(), "who is not left is not found");
     let pick = Selector::Messages(vec![mails[0].id, mails[2].id]);
     let page = session.select(&pick, None, 3).await.unwrap();
     assert_eq!(page.selected.len(), 3);

@@ -20,6 +20,8 @@ const HOT: &[&str] = &[
     "body_chunk",
     "fetch",
     "finish_delivered",
+    // Not hot, but walked by operators beside what is.
+    "list",
     "load",
     "lock_deliveries",
     "lock_parts",
