@@ -184,6 +184,7 @@ impl Parts {
             },
             rules: shaping::rules(config),
             priority_step: config.priority_step,
+            delay_warning: config.delay_warning,
             worker_grace: config.worker_grace,
             cache_bytes: usize::try_from(config.body_cache.as_u64()).unwrap_or(usize::MAX),
             inline_bytes: config.inline_body.as_u64(),

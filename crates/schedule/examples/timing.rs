@@ -70,6 +70,7 @@ fn fill(scheduler: &mut Scheduler, names: &[String], count: usize, due: Timestam
             attempts: 0,
             due,
             expires_at: NOW.after(Duration::from_secs(432_000)),
+            warn_at: None,
         };
         scheduler.insert(name, entry, NOW);
     }

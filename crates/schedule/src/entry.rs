@@ -29,6 +29,17 @@ pub struct Entry {
     pub due: Timestamp,
     /// Not attempted from then on, but given up.
     pub expires_at: Timestamp,
+    /// When its sender is to be told that it is late, to the second in the first hour and to a two-thousandth of the time
+    /// beyond; never where that is absent, has been done, or lies more than four years ahead.
+    pub warn_at: Option<Timestamp>,
+}
+
+impl Entry {
+    /// When there is something to do about it next, were it not ready.
+    pub(crate) fn wakes(&self) -> Timestamp {
+        let end = self.due.min(self.expires_at);
+        self.warn_at.map_or(end, |warn_at| warn_at.min(end))
+    }
 }
 
 /// What became of an insertion.

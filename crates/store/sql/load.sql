@@ -2,11 +2,11 @@
 -- is not merged into a join, so the plan is a walk along the primary key whatever the statistics say. The last outcome
 -- is read only where $4 asks for it.
 SELECT d.id, d.shard, d.tenant_id, d.priority, d.expires_at, d.destination,
-       coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at,
+       coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at, r.told_at,
        CASE WHEN $4::boolean THEN r.last_outcome END AS last_outcome
 FROM delivery d
 LEFT JOIN LATERAL (
-    SELECT attempts, next_attempt_at, last_outcome FROM retry WHERE delivery_id = d.id OFFSET 0
+    SELECT attempts, next_attempt_at, last_outcome, told_at FROM retry WHERE delivery_id = d.id OFFSET 0
 ) r ON true
 WHERE d.id > $1::bigint AND d.shard = ANY ($2::smallint[])
 ORDER BY d.id

@@ -36,6 +36,7 @@ impl Session {
                     attempts: row.count("attempts")?,
                     next_attempt_at: row.time_or_none("next_attempt_at")?,
                     last_outcome: row.bytes("last_outcome")?,
+                    told_at: row.time_or_none("told_at")?,
                 })
             })
             .collect()

@@ -115,6 +115,8 @@ pub struct Loaded {
     pub next_attempt_at: Option<Timestamp>,
     /// Of the last attempt; empty where there was none, or where it was not wanted.
     pub last_outcome: Bytes,
+    /// When its sender was told that it is late.
+    pub told_at: Option<Timestamp>,
 }
 
 /// A delivery with all that a dispatch or a settlement needs.
@@ -146,6 +148,8 @@ pub struct StoredDelivery {
     pub next_attempt_at: Option<Timestamp>,
     /// The encoded outcome of the last attempt; empty before the first.
     pub last_outcome: Bytes,
+    /// When its sender was told that it is late, where that was read.
+    pub told_at: Option<Timestamp>,
 }
 
 /// A delivery that is over.
@@ -183,6 +187,11 @@ pub struct SettlePlan {
     pub retries: Vec<Retry>,
     /// What happened to their recipients.
     pub events: Vec<NewEvent>,
-    /// Notifications about those that failed or expired.
+    /// Notifications to their senders.
     pub dsns: Vec<NewMessage>,
+    /// Deliveries whose senders have now been told that they are late, or need not be; and when they are due, where that
+    /// is not stored.
+    pub told: Vec<(DeliveryId, Timestamp)>,
+    /// The time of the settlement, for those.
+    pub at: Timestamp,
 }

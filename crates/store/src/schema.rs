@@ -47,10 +47,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0004_rules_of_all_kinds.sql"),
         oldest_program: 3,
     },
+    Migration {
+        version: 5,
+        name: "0005_told",
+        text: include_str!("../../../migrations/0005_told.sql"),
+        oldest_program: 4,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 4;
+const KNOWN: i32 = 5;
 
 /// A migration as the database remembers it.
 struct Applied {

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::model::{NewMessage, SettlePlan, StoredDelivery};
 use crate::session::{Session, Transaction};
 use crate::sql;
-use crate::wire::Columns as _;
+use crate::wire::{Columns as _, Time};
 
 /// A settlement under way. Dropped without [`commit`](Self::commit) or [`rollback`](Self::rollback) it comes to nothing,
 /// and its session is spent.
@@ -60,6 +60,11 @@ impl SettleTx<'_> {
         let statement = bind_finished(sqlx::query(sql::SETTLE), &plan.finished);
         let statement = bind_retries(bind_events(statement, &plan.events), &plan.retries);
         session.write(statement).await?;
+        if !plan.told.is_empty() {
+            let ids: Vec<i64> = plan.told.iter().map(|(delivery, _)| delivery.as_i64()).collect();
+            let due: Vec<Time> = plan.told.iter().map(|(_, due)| Time(*due)).collect();
+            session.write(sqlx::query(sql::TELL).bind(ids).bind(due).bind(Time(plan.at))).await?;
+        }
         let dsns: Vec<&NewMessage> = plan.dsns.iter().collect();
         session.insert(&dsns).await
     }

@@ -65,6 +65,7 @@ statements! {
     SHOW = "show";
     SWEEP_RULES = "sweep_rules";
     TAKE_SHARDS = "take_shards";
+    TELL = "tell";
     TRACE_ADDRESS = "trace_address";
     TRACE_MESSAGE = "trace_message";
     UNLOCK_LOGIN = "unlock_login";

@@ -131,6 +131,7 @@ pub(crate) fn stored_delivery(row: &PgRow) -> Result<StoredDelivery, StoreError>
         attempts: row.count("attempts")?,
         next_attempt_at: row.time_or_none("next_attempt_at")?,
         last_outcome: row.bytes("last_outcome")?,
+        told_at: if row.has("told_at") { row.time_or_none("told_at")? } else { None },
     })
 }
 

@@ -60,6 +60,8 @@ fn deliveries(
     let groups = group(&envelope.recipients);
     let fanout = u16::try_from(groups.len()).unwrap_or(u16::MAX);
     let requests = &envelope.options.requests;
+    // RFC 2852 §4: a time of the sender's own.
+    let warn_at = envelope.options.deliver_by.filter(|by| by.mode == ByMode::Notify).map(|by| by.at);
     let options =
         Options { fanout, chunks: parts + 1, tls: String::new(), requests: Vec::new(), ..envelope.options.clone() };
     let of_all = mailtier_api::encode_options(&options);
@@ -103,17 +105,8 @@ fn deliveries(
                 reports_success,
                 body: inline.clone(),
             };
-            let entry = Entry {
-                id: delivery,
-                shard,
-                tenant: envelope.tenant,
-                priority: envelope.priority,
-                attempts: 0,
-                due: released,
-                expires_at,
-            };
             let committed = Committed {
-                entry,
+                entry: entry_of(&row, released, warn_at),
                 destination: destination.to_owned(),
                 sender: envelope.sender.clone(),
                 content: Some(Arc::new(content)),
@@ -122,6 +115,12 @@ fn deliveries(
             (row, committed)
         })
         .unzip()
+}
+
+/// What the schedule is told of a delivery that is accepted.
+const fn entry_of(row: &NewDelivery, due: Timestamp, warn_at: Option<Timestamp>) -> Entry {
+    let NewDelivery { id, shard, tenant, priority, expires_at, .. } = *row;
+    Entry { id, shard, tenant, priority, attempts: 0, due, expires_at, warn_at }
 }
 
 /// The recipients by domain, in the order in which the domains first appear.

@@ -146,6 +146,7 @@ mod tests {
             attempts: 1,
             next_attempt_at: None,
             last_outcome,
+            told_at: None,
         }
     }
 

@@ -53,6 +53,10 @@ impl ConductorTask {
             let Some(entry) = self.scheduler.next_expired(now) else { break };
             self.expire(entry);
         }
+        while self.may_give_up() {
+            let Some(entry) = self.scheduler.next_late(now) else { break };
+            self.report_about(entry, What::Late);
+        }
         if !wanted.is_empty() {
             let _ = self.fetcher.send(wanted);
         }
@@ -71,14 +75,13 @@ impl ConductorTask {
 
     fn expire(&mut self, entry: Entry) {
         self.cache.take(entry.id);
-        self.report(Report {
-            delivery: entry.id,
-            attempt: entry.attempts,
-            tenant: entry.tenant,
-            what: What::Expired,
-            worker: None,
-            content: None,
-        });
+        self.report_about(entry, What::Expired);
+    }
+
+    /// What no worker has to report.
+    fn report_about(&mut self, entry: Entry, what: What) {
+        let Entry { id, attempts, tenant, .. } = entry;
+        self.report(Report { delivery: id, attempt: attempts, tenant, what, worker: None, content: None });
     }
 
     pub(super) fn report(&mut self, report: Report) {

@@ -112,6 +112,11 @@ impl ConductorTask {
                         self.flights.remove(id);
                     }
                 }
+                After::Told { not_before } => {
+                    if let Some(at) = not_before {
+                        self.scheduler.warn_at(id, at);
+                    }
+                }
                 // An opinion about an attempt does not end another that is under way.
                 After::Later { .. } if flies_elsewhere => {}
                 After::Later { attempts, due } => {

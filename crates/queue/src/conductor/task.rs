@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     /// By which waiting makes up for one step of priority.
     pub(crate) priority_step: Duration,
+    /// When senders are told that a delivery is late.
+    pub(crate) delay_warning: Duration,
     /// How long a worker may be gone.
     pub(crate) worker_grace: Duration,
     /// Of contents kept for their first attempt.
@@ -211,7 +213,8 @@ impl ConductorTask {
     fn accepted(&mut self, committed: Vec<Committed>) {
         let now = clock::now();
         let mut others = Vec::new();
-        for Committed { entry, destination, sender, content, room: _ } in committed {
+        for Committed { mut entry, destination, sender, content, room: _ } in committed {
+            entry.warn_at = self.warning(entry.due, entry.warn_at);
             let is_held = entry.due > now;
             if !self.shards.is_owned(entry.shard) {
                 // A hint says "now": what is held is found by its owner in the table, with its time.
@@ -251,6 +254,7 @@ impl ConductorTask {
                 attempts: 0,
                 due: now,
                 expires_at: hint.expires_at,
+                warn_at: self.warning(hint.delivery.made_at(), None),
             };
             if self.schedule(&hint.destination, entry, now) == Some(Insert::Known) {
                 // Known and told of again: an operator wants it now, or has taken it out. The table tells.
@@ -273,12 +277,20 @@ impl ConductorTask {
                 attempts: row.attempts,
                 due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
                 expires_at: row.expires_at,
+                warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };
             self.schedule(&row.destination, entry, now);
             if !row.last_outcome.is_empty() {
                 self.scheduler.recall(row.id, || exchanger(&row.last_outcome));
             }
         }
+    }
+
+    /// When a sender is told that a delivery is late: earlier than usual where he asked for that. What else he asked for is
+    /// looked at when it is time.
+    fn warning(&self, from: Timestamp, asked: Option<Timestamp>) -> Option<Timestamp> {
+        let usual = from.after(self.settings.delay_warning);
+        Some(asked.map_or(usual, |asked| asked.min(usual)))
     }
 
     /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being

@@ -38,6 +38,8 @@ pub(crate) enum What {
     Outcomes(Vec<(Vec<Mailbox>, Outcome)>),
     /// Its time is up.
     Expired,
+    /// It is late, and its sender may have to be told.
+    Late,
     /// An operator takes it out.
     Removed {
         /// Who.
@@ -71,5 +73,10 @@ pub(crate) enum After {
         attempts: u16,
         /// When it is due.
         due: Timestamp,
+    },
+    /// As before: only its sender was told that it is late.
+    Told {
+        /// It is not late before then.
+        not_before: Option<Timestamp>,
     },
 }

@@ -112,6 +112,7 @@ pub(super) struct Returned {
 /// Plans a settlement.
 pub(super) fn plan(cases: &[Case<'_>], mut surroundings: Surroundings<'_>) -> Planned {
     let mut planned = Planned::default();
+    planned.plan.at = surroundings.now;
     for case in cases {
         plan_one(case, &mut surroundings, &mut planned);
     }
@@ -130,6 +131,8 @@ struct Verdicts {
     resolved: Vec<String>,
     /// The last outcome that asks for another attempt, and when.
     deferral: Option<(Outcome, Timestamp)>,
+    /// It is late, and that is dealt with now.
+    is_told: bool,
 }
 
 fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
@@ -138,7 +141,17 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
     let verdicts = verdicts(case, surroundings.policy, surroundings.now, &options);
     let remaining: Vec<String> =
         stored.recipients.iter().filter(|recipient| !verdicts.resolved.contains(recipient)).cloned().collect();
-    let after = after(case, &verdicts, &remaining, surroundings, &options, planned);
+    if verdicts.is_told {
+        let due = stored.next_attempt_at.unwrap_or_else(|| stored.id.made_at());
+        planned.plan.told.push((stored.id, due));
+    }
+    let after = match &report.what {
+        What::Late => {
+            let warning = surroundings.policy.warning(&options);
+            After::Told { not_before: Some(warning).filter(|warning| *warning > surroundings.now) }
+        }
+        _ => after(case, &verdicts, &remaining, surroundings, &options, planned),
+    };
     let dsn = write_notifications(case, &verdicts, &options, surroundings, planned);
     for (kind, recipients, outcome) in verdicts.events {
         let next_attempt_at = match (kind, after) {
@@ -205,6 +218,14 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
             let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
             verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), outcome, options, now);
         }
+        What::Late if case.is_first_after(policy.warning(options), options, now) => {
+            let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
+            let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
+            verdicts.is_told = true;
+            let wanted = |recipient: &Mailbox| options.notify(recipient).delay;
+            add_group(&mut verdicts.delays, &stored.recipients, outcome.as_ref(), wanted);
+        }
+        What::Late => {}
         What::Outcomes(outcomes) => {
             // A recipient that is over already takes no further change (invariant 2), and each is named once.
             let mut open: HashSet<&str> = stored.recipients.iter().map(String::as_str).collect();
@@ -249,6 +270,7 @@ impl Verdicts {
             Next::Retry(_) if case.report.attempt <= case.stored.attempts => {}
             Next::Retry(due) => {
                 if case.is_first_after(policy.warning(options), options, now) {
+                    self.is_told = true;
                     add_group(&mut self.delays, &named, Some(outcome), |recipient| options.notify(recipient).delay);
                 }
                 self.deferral = Some((outcome.clone(), due));
@@ -293,8 +315,12 @@ fn add_group(
 }
 
 impl Case<'_> {
-    /// Whether a time lies between the attempt before and now: then this is the first to know that it is over.
+    /// Whether this is the first to know that a time is over: nobody wrote it down, and it lies between the attempt before
+    /// and now. (Earlier programs wrote nothing down.)
     fn is_first_after(&self, time: Timestamp, options: &Options, now: Timestamp) -> bool {
+        if self.stored.told_at.is_some() {
+            return false;
+        }
         let last = Some(&self.stored.last_outcome).filter(|last| !last.is_empty());
         let last = last.and_then(|last| mailtier_api::decode_outcome(last).ok()).map(|outcome| outcome.at);
         last.unwrap_or(options.received_at) < time && time <= now
@@ -426,6 +452,7 @@ mod tests {
             attempts,
             next_attempt_at: (attempts > 0).then_some(NOW),
             last_outcome: Bytes::new(),
+            told_at: None,
         }
     }
 
@@ -554,6 +581,28 @@ mod tests {
     }
 
     #[test]
+    fn senders_hear_on_time_whether_or_not_anything_was_attempted() {
+        let hour = Duration::from_secs(3600);
+        let (stored, late) = (stored_with(&asked("DELAY")), || report(0, What::Late));
+        let stored = StoredDelivery { expires_at: NOW.after(hour * 24), ..stored };
+        let result = planned_at(NOW.after(hour), &stored, &late());
+        assert_eq!(told(&result), ["delayed x@b.example was rfc822; list@a.example", "delayed y@b.example"]);
+        assert_eq!(result.plan.told, [(stored.id, stored.id.made_at())]);
+        assert_eq!(result.dispositions[0].after, After::Told { not_before: None });
+        assert!(result.plan.retries.is_empty() && result.plan.events.is_empty() && result.plan.finished.is_empty());
+        // Too early, as an owner guesses who does not know what was asked for: it is told when.
+        let result = planned_at(NOW.after(hour / 2), &stored, &late());
+        assert_eq!(result.dispositions[0].after, After::Told { not_before: Some(NOW.after(hour)) });
+        assert!(result.plan.told.is_empty() && result.plan.dsns.is_empty());
+        // Told already: neither again, nor by the attempt that ends next.
+        let stored = StoredDelivery { told_at: Some(NOW.after(hour)), ..stored };
+        assert!(planned_at(NOW.after(hour * 2), &stored, &late()).plan.dsns.is_empty());
+        let deferred = outcomes(&[("x@b.example", 450), ("y@b.example", 450)]);
+        let result = planned_at(NOW.after(hour * 2), &stored, &report(1, deferred));
+        assert!(result.plan.dsns.is_empty() && result.plan.told.is_empty());
+    }
+
+    #[test]
     fn a_deadline_of_the_sender_is_said_to_be_one() {
         let by = |mode| Some(DeliverBy { at: NOW, mode, trace: true });
         let options = Options { deliver_by: by(ByMode::Return), ..asked("FAILURE") };
@@ -606,7 +655,7 @@ mod tests {
     fn a_stale_deferral_changes_nothing() {
         let result =
             planned(&stored("s@a.example", &["x@b.example"], 2), &report(2, outcomes(&[("x@b.example", 451)])));
-        assert_eq!(result.plan, SettlePlan::default());
+        assert_eq!(result.plan, SettlePlan { at: NOW, ..SettlePlan::default() });
         assert_eq!(result.dispositions[0].after, After::Later { attempts: 2, due: NOW });
     }
 
@@ -641,7 +690,7 @@ mod tests {
     fn a_result_about_nobody_rests_before_the_next_attempt() {
         let result =
             planned(&stored("s@a.example", &["x@b.example"], 0), &report(1, outcomes(&[("gone@b.example", 250)])));
-        assert_eq!(result.plan, SettlePlan::default());
+        assert_eq!(result.plan, SettlePlan { at: NOW, ..SettlePlan::default() });
         let due = NOW.after(RetryPolicy::default().first);
         assert_eq!(result.dispositions[0].after, After::Later { attempts: 0, due });
     }

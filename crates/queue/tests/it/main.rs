@@ -12,6 +12,7 @@ mod accept;
 mod accounts;
 mod admin;
 mod delivery;
+mod late;
 mod limits;
 mod looking;
 mod ownership;

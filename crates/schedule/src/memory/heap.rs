@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::memory::slab::{Key, Slab};
 use crate::memory::slot::Slot;
 
-/// The priorities of RFC 6710 §2, either way; what lies beyond counts as the last.
-const MOST_PRIORITY: i16 = 9;
+/// The priorities of RFC 6710 §2, either way.
+pub(crate) const MOST_PRIORITY: i8 = 9;
 
 /// How fast waiting makes up for priority.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,7 @@ impl Ageing {
     /// What is least goes first. It does not change while time passes, so a heap stays in order: when everything in a
     /// queue ages alike, only differences count.
     fn rank(self, slot: &Slot) -> (i64, i64) {
-        let priority = i64::from(slot.priority.clamp(-MOST_PRIORITY, MOST_PRIORITY));
-        (slot.due.as_micros().saturating_sub(priority * self.step_us), slot.id)
+        (slot.due.as_micros().saturating_sub(i64::from(slot.priority) * self.step_us), slot.id)
     }
 
     fn goes_before(self, a: &Slot, b: &Slot) -> bool {
@@ -160,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_is_priority_and_age_whatever_is_taken_out(
-            given in prop::collection::vec((-12_i16..12, 0..20_000_i64, any::<bool>()), 1..200),
+            given in prop::collection::vec((-9_i8..10, 0..20_000_i64, any::<bool>()), 1..200),
             order in any::<u64>(),
         ) {
             let mut slab: Slab<Slot> = Slab::new();
@@ -172,7 +171,7 @@ mod tests {
                 let id = (place as i64 + 1).wrapping_mul(order as i64 | 1) >> 1;
                 (slab[key].id, slab[key].priority, slab[key].due) = (id, priority, Timestamp::from_micros(due));
                 heap.insert(&mut slab, ageing(), key);
-                if keep { kept.push((due - i64::from(priority.clamp(-9, 9)) * STEP_US, id)) } else { removed.push(key) }
+                if keep { kept.push((due - i64::from(priority) * STEP_US, id)) } else { removed.push(key) }
                 if removed.len() > 3 {
                     heap.remove(&mut slab, ageing(), removed.remove(order as usize % 3));
                 }
@@ -194,7 +193,7 @@ mod tests {
         let slot = |priority, due| Slot { priority, due: Timestamp::from_micros(due), ..Slot::default() };
         for step in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
             let ageing = Ageing::new(step);
-            assert!(ageing.goes_before(&slot(i16::MAX, 0), &slot(i16::MIN, 0)));
+            assert!(ageing.goes_before(&slot(i8::MAX, 0), &slot(i8::MIN, 0)));
             assert!(ageing.goes_before(&slot(0, i64::MIN), &slot(0, i64::MAX)));
         }
         assert!(Ageing::new(Duration::MAX).goes_before(&slot(1, 1_800_000_000_000_000), &slot(0, 0)));

@@ -19,7 +19,7 @@ mod slab;
 mod slot;
 mod wheel;
 
-pub(crate) use heap::{Ageing, Heap};
+pub(crate) use heap::{Ageing, Heap, MOST_PRIORITY};
 pub(crate) use index::{IdIndex, mix};
 pub(crate) use list::{Linked, Links, List};
 pub(crate) use slab::{Key, Slab};

@@ -17,6 +17,7 @@ mod shards;
 mod spill;
 mod turns;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Scheduler {
     /// Of what is ready.
     expiry: Wheel,
     expired: List<Slot, Timed>,
+    /// Whose senders are to be told that they are late.
+    late: VecDeque<i64>,
     ring: Ring,
     gates: Slab<Gate>,
     keeping: Gatekeeping,
@@ -83,6 +86,7 @@ impl Scheduler {
             due: Wheel::new(),
             expiry: Wheel::new(),
             expired: List::new(),
+            late: VecDeque::new(),
             ring: Ring::new(),
             gates: Slab::new(),
             keeping: Gatekeeping::new(rules),
@@ -151,13 +155,47 @@ impl Scheduler {
         self.at(key)
     }
 
+    /// The next delivery whose sender is to be told that it is late, each once; it stays where it is.
+    pub fn next_late(&mut self, now: Timestamp) -> Option<Entry> {
+        self.observe(now);
+        self.fire();
+        if self.rests() {
+            return None;
+        }
+        while let Some(id) = self.late.pop_front() {
+            if let Some(entry) = DeliveryId::from_i64(id).ok().and_then(|id| self.entry(id)) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// The sender of a known delivery is to be told only then that it is late.
+    pub fn warn_at(&mut self, id: DeliveryId, at: Timestamp) {
+        let Some(key) = self.find(id) else { return };
+        let place = self.entries[key].place;
+        let wheel = match place {
+            Place::Waiting => Some(&mut self.due),
+            Place::Ready => Some(&mut self.expiry),
+            _ => None,
+        };
+        match wheel {
+            Some(wheel) => {
+                wheel.remove(&mut self.entries, key);
+                self.entries[key].set_warning(Some(at));
+                wheel.insert(&mut self.entries, key);
+            }
+            None => self.entries[key].set_warning(Some(at)),
+        }
+    }
+
     /// When to look again after [`Self::next`] gave nothing. It may be somewhat early, never late.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.rests() {
             return None;
         }
-        if !self.expired.is_empty() || !self.ring.is_empty() {
+        if !self.expired.is_empty() || !self.late.is_empty() || !self.ring.is_empty() {
             return Some(self.now);
         }
         let ticks = self.due.next_tick().into_iter().chain(self.expiry.next_tick());
@@ -342,10 +380,11 @@ impl Scheduler {
             id: DeliveryId::from_i64(slot.id).ok()?,
             shard: self.places.destinations[queue.destination].shard,
             tenant: queue.tenant,
-            priority: slot.priority,
+            priority: i16::from(slot.priority),
             attempts: slot.attempts,
             due: slot.due,
             expires_at: slot.expires_at,
+            warn_at: slot.warn_at(),
         })
     }
 }

@@ -4,7 +4,7 @@
 use mailtier_types::Timestamp;
 
 use crate::entry::Entry;
-use crate::memory::{Key, List, Place, Siblings, Slot, floor_tick};
+use crate::memory::{Key, List, MOST_PRIORITY, Place, Siblings, Slot, floor_tick};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::Queue;
 
@@ -30,14 +30,30 @@ impl Scheduler {
         self.open_on_time();
         let tick = floor_tick(self.now);
         while let Some(key) = self.due.pop(&mut self.entries, tick) {
+            self.note_late(key);
             self.entries[key].place = Place::Nowhere;
             self.counts.waiting -= 1;
             self.enter(key);
         }
         while let Some(key) = self.expiry.pop(&mut self.entries, tick) {
+            if self.note_late(key) && self.entries[key].expires_at > self.now {
+                self.expiry.insert(&mut self.entries, key);
+                continue;
+            }
             self.leave_queue(key);
             self.enter(key);
         }
+    }
+
+    /// Puts a delivery among those whose senders are to be told, when it is time. Says whether it was.
+    fn note_late(&mut self, key: Key<Slot>) -> bool {
+        let slot = &mut self.entries[key];
+        let is_late = slot.warn_at().is_some_and(|warn_at| warn_at <= self.now);
+        if is_late {
+            slot.warning = 0;
+            self.late.push_back(slot.id);
+        }
+        is_late
     }
 
     /// Makes a slot for a delivery that is not known. It is nowhere yet.
@@ -51,10 +67,13 @@ impl Scheduler {
             due: entry.due,
             expires_at: entry.expires_at,
             queue,
-            priority: entry.priority,
+            // What lies beyond counts as the last.
+            priority: i8::try_from(entry.priority.clamp(-i16::from(MOST_PRIORITY), i16::from(MOST_PRIORITY)))
+                .unwrap_or_default(),
             attempts: entry.attempts,
             ..Slot::default()
         };
+        self.entries[key].set_warning(entry.warn_at);
         self.ids.insert(&self.entries, key);
         self.places.destinations[joined.destination].entries.push_back(&mut self.entries, key);
         key

@@ -40,12 +40,14 @@ impl Scheduler {
 
     /// Whether a new delivery may come in; if need be one that is due later goes.
     pub(super) fn admit(&mut self, destination: &str, entry: &Entry) -> bool {
-        let wake = entry.due.min(entry.expires_at);
+        let wake = entry.wakes();
         let is_ready = entry.due <= self.now && self.now < entry.expires_at;
         if is_ready && self.overflows(destination, entry.shard) {
             let spill = &mut self.shards[entry.shard].spill;
             spill.overflowed = true;
-            spill.want(entry.expires_at);
+            // One that is late already is told when it comes in: nothing is read again and again for it.
+            let warn_at = entry.warn_at.filter(|warn_at| *warn_at > self.now);
+            spill.want(warn_at.map_or(entry.expires_at, |warn_at| warn_at.min(entry.expires_at)));
             return false;
         }
         let has_room = self.entries.len() < self.limits.max_entries;
@@ -71,7 +73,8 @@ impl Scheduler {
     fn evict_after(&mut self, wake: Timestamp) -> bool {
         let Some(key) = self.due.latest() else { return false };
         let slot = &self.entries[key];
-        let wakes = slot.due.min(slot.expires_at);
+        let end = slot.due.min(slot.expires_at);
+        let wakes = slot.warn_at().map_or(end, |warn_at| warn_at.min(end));
         if wakes <= wake {
             return false;
         }
@@ -93,8 +96,9 @@ impl Scheduler {
         let Some(queue) = self.dormant.first().some() else { return false };
         let Some(key) = self.places.queues[queue].heap.any_but_first(&self.entries) else { return false };
         let from = &self.places.destinations[self.places.queues[queue].destination];
-        let expires_at = self.entries[key].expires_at;
-        let wakes = from.health.dead_until().map_or(expires_at, |until| until.min(expires_at));
+        let slot = &self.entries[key];
+        let times = [Some(slot.expires_at), slot.warn_at(), from.health.dead_until()];
+        let wakes = times.into_iter().flatten().min().unwrap_or(slot.expires_at);
         let spill = &mut self.shards[from.shard].spill;
         spill.missed = true;
         spill.want(wakes);

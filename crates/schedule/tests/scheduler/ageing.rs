@@ -18,6 +18,7 @@ fn entry(destination: &str, number: i64, priority: i16, due: Timestamp) -> Entry
         attempts: 0,
         due,
         expires_at: NOW.after(Duration::from_secs(30 * 86_400)),
+        warn_at: None,
     }
 }
 

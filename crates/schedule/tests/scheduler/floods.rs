@@ -26,6 +26,7 @@ fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
         attempts: 0,
         due,
         expires_at: NOW.after(WEEK),
+        warn_at: None,
     }
 }
 

@@ -5,6 +5,8 @@ mod ageing;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod model;

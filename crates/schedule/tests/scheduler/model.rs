@@ -153,6 +153,7 @@ impl World {
             attempts: 0,
             due: Timestamp::from_micros(self.now.as_micros() + due_in_ms * 1_000 + due_in_ms % 900),
             expires_at: Timestamp::from_micros(self.now.as_micros() + expires_in_ms * 1_000 + 13),
+            warn_at: None,
         };
         assert_eq!(self.scheduler.insert(destination, entry, self.now), Insert::Scheduled);
         assert_eq!(self.scheduler.insert(destination, entry, self.now), Insert::Known);

@@ -287,6 +287,7 @@ impl World {
             attempts: 0,
             due: now,
             expires_at: now.after(Duration::from_secs(60 * letter.lives_minutes.unsigned_abs())),
+            warn_at: None,
         };
         self.rows.insert(id, Row { letter, entry, state: State::Resting, resting_since: now });
         if self.is_owned(letter.destination) {

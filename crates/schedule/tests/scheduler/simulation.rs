@@ -61,6 +61,7 @@ fn simulate(alive_from: Timestamp) -> History {
             attempts: 0,
             due: START,
             expires_at: START.after(LIFETIME).after(Duration::from_secs(u64::try_from(number).unwrap())),
+            warn_at: None,
         };
         assert_eq!(scheduler.insert("down.example", entry, START), Insert::Scheduled);
     }
