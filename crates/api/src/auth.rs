@@ -1,6 +1,8 @@
-//! Tokens: each call carries one, compared in constant time. Not responsible for where they come from.
+//! Tokens in headers: each call carries one; that of services is compared in constant time. Not responsible for where
+//! they come from, nor for those of operators, which have roles (`access.rs`).
 
 use mailtier_config::Secret;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -33,6 +35,16 @@ impl Interceptor for Guard {
             None => Err(Status::unauthenticated("a token is needed")),
         }
     }
+}
+
+/// The token that is shown.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let shown = headers.get(HEADER).and_then(|value| value.to_str().ok());
+    // The scheme is the same in any case (RFC 9110 §11.1).
+    let token =
+        shown.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = token.map(|(_, token)| token.trim()).filter(|token| !token.is_empty());
+    token.ok_or_else(|| ApiError::Unauthenticated("a token is needed: `Authorization: Bearer …`".to_owned()))
 }
 
 /// Takes as long for a near miss as for a far one.

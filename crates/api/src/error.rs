@@ -11,6 +11,9 @@ pub enum ApiError {
     /// The token is missing or wrong.
     #[error("not permitted: {0}")]
     Unauthenticated(String),
+    /// The token is good, and not for this; the text says what is needed.
+    #[error("forbidden: {0}")]
+    Forbidden(String),
     /// What was sent is not valid; the text names the field.
     #[error("invalid: {0}")]
     Invalid(String),
@@ -41,7 +44,8 @@ impl From<Status> for ApiError {
     fn from(status: Status) -> Self {
         let text = status.message().to_owned();
         match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied => Self::Unauthenticated(text),
+            Code::Unauthenticated => Self::Unauthenticated(text),
+            Code::PermissionDenied => Self::Forbidden(text),
             Code::InvalidArgument | Code::OutOfRange => Self::Invalid(text),
             Code::NotFound => Self::NotFound(text),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::Aborted => {
@@ -57,6 +61,7 @@ impl From<ApiError> for Status {
         match error {
             ApiError::Unavailable(text) => Self::unavailable(text),
             ApiError::Unauthenticated(text) => Self::unauthenticated(text),
+            ApiError::Forbidden(text) => Self::permission_denied(text),
             ApiError::Invalid(text) => Self::invalid_argument(text),
             ApiError::NotFound(text) => Self::not_found(text),
             error @ ApiError::Endpoint { .. } => Self::internal(error.to_string()),

@@ -4,6 +4,7 @@
 //! tokens, and for the limits and timeouts of the connections. Not responsible for what is done with any of it. The
 //! reference is in the comments of `proto/mailtier/v1`.
 
+pub mod access;
 pub mod accounts;
 pub mod admin;
 pub mod audit;
@@ -13,17 +14,23 @@ mod convert;
 mod encoded;
 mod error;
 pub mod filter;
+pub mod json;
 pub mod peer;
+pub mod rest;
+mod roles;
 pub mod server;
 mod stream;
 pub mod submit;
 pub mod suspensions;
 #[cfg(test)]
 mod tests;
+mod text;
+pub mod tokens;
 pub mod users;
 mod wire;
 pub mod work;
 
 pub use encoded::{decode_detail, decode_options, decode_outcome, encode_detail, encode_options, encode_outcome};
 pub use error::ApiError;
+pub use roles::{Call, Caller, Role};
 pub use stream::Incoming;

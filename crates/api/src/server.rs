@@ -17,6 +17,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::{Access, Authenticator, Gate, caller};
 use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use crate::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceRequest};
 use crate::audit::{AuditReply, AuditRequest};
@@ -30,6 +31,7 @@ use crate::peer::Hint;
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
 use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension, page_after};
+use crate::tokens::{NewToken, TokenOrder, TokenView};
 use crate::users::{UserChange, UserView};
 use crate::wire;
 use crate::work::{QueueFrame, WorkerFrame};
@@ -76,7 +78,7 @@ pub trait PeerHandler: Send + Sync + 'static {
     fn hint(&self, hints: Vec<Hint>) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
-/// Answers operators.
+/// Answers operators, who have been let through. An operator in what is asked is how the change is recorded.
 pub trait AdminHandler: Send + Sync + 'static {
     /// A page of deliveries.
     fn list(&self, request: ListRequest) -> impl Future<Output = Result<ListReply, ApiError>> + Send;
@@ -91,13 +93,13 @@ pub trait AdminHandler: Send + Sync + 'static {
     /// A page of users.
     fn list_users(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<UserView>, ApiError>> + Send;
     /// Removes a user.
-    fn delete_user(&self, name: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    fn delete_user(&self, name: String, operator: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
     /// Makes a recipient known, or changes who gets its mail.
-    fn put_address(&self, address: Address) -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn put_address(&self, address: Address, operator: String) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// A page of recipients.
     fn list_addresses(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<Address>, ApiError>> + Send;
     /// Forgets a recipient.
-    fn delete_address(&self, pattern: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    fn delete_address(&self, pattern: String, operator: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
     /// Suspends something.
     fn suspend(&self, order: SuspendOrder) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// Resumes something; false where it was not suspended.
@@ -110,6 +112,12 @@ pub trait AdminHandler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Suspension>, ApiError>> + Send;
     /// A part of the audit.
     fn audit(&self, request: AuditRequest) -> impl Future<Output = Result<AuditReply, ApiError>> + Send;
+    /// Makes a token.
+    fn create_token(&self, order: TokenOrder) -> impl Future<Output = Result<NewToken, ApiError>> + Send;
+    /// A page of tokens, in the order of names.
+    fn list_tokens(&self, after: String, limit: u32) -> impl Future<Output = Result<Vec<TokenView>, ApiError>> + Send;
+    /// Revokes a token; false where there is none.
+    fn revoke_token(&self, name: String, operator: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
     /// History.
     fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
 }
@@ -205,10 +213,9 @@ impl Server {
 
     /// Serves operators, who always show a token of their own.
     #[must_use]
-    pub fn admin(mut self, handler: impl AdminHandler, token: Secret) -> Self {
+    pub fn admin(mut self, handler: impl AdminHandler, access: Access<impl Authenticator>) -> Self {
         let service = wire::admin_server::AdminServer::new(Adaptor(Arc::new(handler)));
-        let guard = Guard::new(Some(token));
-        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self.router = self.router.add_service(Gate::new(service, access));
         self
     }
 
@@ -354,23 +361,33 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         &self,
         request: Request<wire::ShowMessageRequest>,
     ) -> Result<Response<wire::ShowMessageReply>, Status> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
+        if request.with_content {
+            caller.check_content()?;
+        }
         let reply = self.0.show(message_id(request.message_id)?, request.with_content).await?;
         Ok(Response::new(reply.into()))
     }
 
     async fn retry_now(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let changed = self.0.retry_now(request.into_inner().try_into()?).await?;
+        let (caller, mut selection) = (caller(&request)?, Selection::try_from(request.into_inner())?);
+        selection.operator = caller.signature(&selection.operator)?;
+        let changed = self.0.retry_now(selection).await?;
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
     async fn delete(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let changed = self.0.delete(request.into_inner().try_into()?).await?;
+        let (caller, mut selection) = (caller(&request)?, Selection::try_from(request.into_inner())?);
+        selection.operator = caller.signature(&selection.operator)?;
+        let changed = self.0.delete(selection).await?;
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
     async fn put_user(&self, request: Request<wire::PutUserRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        self.0.put_user(request.into_inner().into()).await?;
+        let (caller, mut change) = (caller(&request)?, UserChange::from(request.into_inner()));
+        change.operator = caller.signature(&change.operator)?;
+        self.0.put_user(change).await?;
         Ok(Response::new(wire::ChangeReply { changed: 1 }))
     }
 
@@ -387,12 +404,19 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         &self,
         request: Request<wire::DeleteUserRequest>,
     ) -> Result<Response<wire::ChangeReply>, Status> {
-        let changed = u64::from(self.0.delete_user(request.into_inner().name).await?);
+        let (caller, request) = (caller(&request)?, request.into_inner());
+        let operator = caller.signature(&request.operator)?;
+        let changed = u64::from(self.0.delete_user(request.name, operator).await?);
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
-    async fn put_address(&self, request: Request<wire::Address>) -> Result<Response<wire::ChangeReply>, Status> {
-        self.0.put_address(request.into_inner().into()).await?;
+    async fn put_address(
+        &self,
+        request: Request<wire::PutAddressRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let (caller, request) = (caller(&request)?, request.into_inner());
+        let operator = caller.signature(&request.operator)?;
+        self.0.put_address(Address { pattern: request.pattern, targets: request.targets }, operator).await?;
         Ok(Response::new(wire::ChangeReply { changed: 1 }))
     }
 
@@ -409,17 +433,23 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         &self,
         request: Request<wire::DeleteAddressRequest>,
     ) -> Result<Response<wire::ChangeReply>, Status> {
-        let changed = u64::from(self.0.delete_address(request.into_inner().pattern).await?);
+        let (caller, request) = (caller(&request)?, request.into_inner());
+        let operator = caller.signature(&request.operator)?;
+        let changed = u64::from(self.0.delete_address(request.pattern, operator).await?);
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
     async fn suspend(&self, request: Request<wire::SuspendRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        self.0.suspend(request.into_inner().try_into()?).await?;
+        let (caller, mut order) = (caller(&request)?, SuspendOrder::try_from(request.into_inner())?);
+        order.operator = caller.signature(&order.operator)?;
+        self.0.suspend(order).await?;
         Ok(Response::new(wire::ChangeReply { changed: 1 }))
     }
 
     async fn resume(&self, request: Request<wire::ResumeRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let changed = u64::from(self.0.resume(request.into_inner().try_into()?).await?);
+        let (caller, mut order) = (caller(&request)?, ResumeOrder::try_from(request.into_inner())?);
+        order.operator = caller.signature(&order.operator)?;
+        let changed = u64::from(self.0.resume(order).await?);
         Ok(Response::new(wire::ChangeReply { changed }))
     }
 
@@ -436,6 +466,34 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
 
     async fn audit(&self, request: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
         Ok(Response::new(self.0.audit(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<wire::CreateTokenRequest>,
+    ) -> Result<Response<wire::CreateTokenReply>, Status> {
+        let (caller, mut order) = (caller(&request)?, TokenOrder::try_from(request.into_inner())?);
+        order.operator = caller.signature(&order.operator)?;
+        Ok(Response::new(self.0.create_token(order).await?.into()))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<wire::ListTokensRequest>,
+    ) -> Result<Response<wire::ListTokensReply>, Status> {
+        let request = request.into_inner();
+        let tokens = self.0.list_tokens(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
+        Ok(Response::new(wire::ListTokensReply { tokens: tokens.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<wire::RevokeTokenRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let (caller, request) = (caller(&request)?, request.into_inner());
+        let operator = caller.signature(&request.operator)?;
+        let changed = u64::from(self.0.revoke_token(request.name, operator).await?);
+        Ok(Response::new(wire::ChangeReply { changed }))
     }
 
     async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mailtier_types::{Domain, TenantId, Timestamp};
 
-use crate::admin::{AdminClient, MAX_ROWS};
+use crate::admin::{AdminClient, DeliveryView, MAX_ROWS};
 use crate::error::ApiError;
+use crate::text::line;
 use crate::wire;
 
 /// The longest reason, in octets.
 const MAX_REASON_OCTETS: usize = 500;
-/// The longest name of a provider or of an operator, in octets.
+/// The longest name of a provider, in octets.
 const MAX_NAME_OCTETS: usize = 255;
 /// What everything is called.
 const ALL_MAIL: &str = "mail";
@@ -38,6 +39,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// What there is.
+    pub const KINDS: &'static [&'static str] = &["destination", "provider", "tenant", "pool", "everything"];
+
     /// `destination`, `provider`, `tenant`, `pool` or `everything`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -99,6 +103,18 @@ impl Scope {
     pub fn pool(name: &str) -> Result<Self, ApiError> {
         line("pool", name, 1..=MAX_NAME_OCTETS)?;
         Ok(Self::Pool(name.to_owned()))
+    }
+
+    /// Whether a delivery waits for it to be resumed. Whose provider it is, and through which pool it goes, is not known of
+    /// a delivery.
+    #[must_use]
+    pub fn holds(&self, view: &DeliveryView) -> bool {
+        match self {
+            Self::Destination(domain) => domain.as_str() == view.destination,
+            Self::Tenant(tenant) => *tenant == view.tenant,
+            Self::Provider(_) | Self::Pool(_) => false,
+            Self::Everything => true,
+        }
     }
 
     /// From what [`Self::kind`] and [`Self::name`] say.
@@ -203,20 +219,6 @@ impl AdminClient {
     }
 }
 
-/// A text of one line, as it is shown to operators.
-fn line(field: &str, text: &str, octets: std::ops::RangeInclusive<usize>) -> Result<(), ApiError> {
-    if text.is_empty() && !octets.contains(&0) {
-        return Err(ApiError::invalid(field, "is missing"));
-    }
-    if !octets.contains(&text.len()) {
-        return Err(ApiError::invalid(field, format!("is longer than {} octets", octets.end())));
-    }
-    if text.contains(char::is_control) {
-        return Err(ApiError::invalid(field, "is more than one line of text"));
-    }
-    Ok(())
-}
-
 fn scope(scope: Option<wire::Scope>) -> Result<Scope, ApiError> {
     match scope.and_then(|scope| scope.what) {
         Some(wire::scope::What::Destination(name)) => Scope::destination(&name),
@@ -230,9 +232,19 @@ fn scope(scope: Option<wire::Scope>) -> Result<Scope, ApiError> {
     }
 }
 
-fn operator(name: String) -> Result<String, ApiError> {
-    line("operator", &name, 1..=MAX_NAME_OCTETS)?;
-    Ok(name)
+/// Why something is done.
+pub(crate) fn reason(text: String) -> Result<String, ApiError> {
+    line("reason", &text, 0..=MAX_REASON_OCTETS)?;
+    Ok(text)
+}
+
+/// How long something is to last.
+pub(crate) fn lasting(seconds: Option<u64>) -> Result<Option<Duration>, ApiError> {
+    let lasting = seconds.map(Duration::from_secs);
+    if lasting.is_some_and(|lasting| lasting.is_zero() || lasting > LONGEST) {
+        return Err(ApiError::invalid("lasting_s", format!("expected 1 to {}", LONGEST.as_secs())));
+    }
+    Ok(lasting)
 }
 
 impl From<&Scope> for wire::Scope {
@@ -263,16 +275,11 @@ impl TryFrom<wire::SuspendRequest> for SuspendOrder {
     type Error = ApiError;
 
     fn try_from(request: wire::SuspendRequest) -> Result<Self, ApiError> {
-        line("reason", &request.reason, 0..=MAX_REASON_OCTETS)?;
-        let lasting = request.lasting_s.map(Duration::from_secs);
-        if lasting.is_some_and(|lasting| lasting.is_zero() || lasting > LONGEST) {
-            return Err(ApiError::invalid("lasting_s", format!("expected 1 to {}", LONGEST.as_secs())));
-        }
         Ok(Self {
             scope: scope(request.scope)?,
-            reason: request.reason,
-            lasting,
-            operator: operator(request.operator)?,
+            reason: reason(request.reason)?,
+            lasting: lasting(request.lasting_s)?,
+            operator: request.operator,
         })
     }
 }
@@ -287,7 +294,7 @@ impl TryFrom<wire::ResumeRequest> for ResumeOrder {
     type Error = ApiError;
 
     fn try_from(request: wire::ResumeRequest) -> Result<Self, ApiError> {
-        Ok(Self { scope: scope(request.scope)?, operator: operator(request.operator)? })
+        Ok(Self { scope: scope(request.scope)?, operator: request.operator })
     }
 }
 
@@ -365,7 +372,6 @@ mod tests {
         assert!(scoped(What::Tenant(-1)).contains("tenant: -1 is negative"));
         assert!(scoped(What::Provider("x".repeat(256))).contains("provider: is longer"));
         assert!(refusal(|request| request.scope = None).contains("name a destination"));
-        assert!(refusal(|request| request.operator.clear()).contains("operator: is missing"));
         assert!(refusal(|request| request.reason = "two\nlines".into()).contains("reason: is more than one line"));
         assert!(refusal(|request| request.reason = "x".repeat(501)).contains("reason: is longer than 500"));
         for lasting in [0, u64::MAX] {

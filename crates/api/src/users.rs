@@ -23,6 +23,8 @@ pub struct UserChange {
     pub enabled: Option<bool>,
     /// Addresses the user may send from: `user@example.com`, `@example.com` or `*`.
     pub senders: Option<Vec<String>>,
+    /// Who wants it.
+    pub operator: String,
 }
 
 /// A user, without what it logs in with.
@@ -64,8 +66,8 @@ impl AdminClient {
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn delete_user(&self, name: &str) -> Result<bool, ApiError> {
-        let request = wire::DeleteUserRequest { name: name.to_owned() };
+    pub async fn delete_user(&self, name: &str, operator: &str) -> Result<bool, ApiError> {
+        let request = wire::DeleteUserRequest { name: name.to_owned(), operator: operator.to_owned() };
         Ok(self.wire().delete_user(request).await?.into_inner().changed > 0)
     }
 
@@ -73,8 +75,9 @@ impl AdminClient {
     ///
     /// # Errors
     /// A value cannot be used, or nothing was changed.
-    pub async fn put_address(&self, address: Address) -> Result<(), ApiError> {
-        self.wire().put_address(wire::Address::from(address)).await?;
+    pub async fn put_address(&self, address: Address, operator: &str) -> Result<(), ApiError> {
+        let (Address { pattern, targets }, operator) = (address, operator.to_owned());
+        self.wire().put_address(wire::PutAddressRequest { pattern, targets, operator }).await?;
         Ok(())
     }
 
@@ -92,8 +95,8 @@ impl AdminClient {
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn delete_address(&self, pattern: &str) -> Result<bool, ApiError> {
-        let request = wire::DeleteAddressRequest { pattern: pattern.to_owned() };
+    pub async fn delete_address(&self, pattern: &str, operator: &str) -> Result<bool, ApiError> {
+        let request = wire::DeleteAddressRequest { pattern: pattern.to_owned(), operator: operator.to_owned() };
         Ok(self.wire().delete_address(request).await?.into_inner().changed > 0)
     }
 }
@@ -107,6 +110,7 @@ impl From<UserChange> for wire::PutUserRequest {
             tenant: change.tenant.map(|tenant| tenant.0),
             enabled: change.enabled,
             senders: change.senders.map(|patterns| wire::SenderList { patterns }),
+            operator: change.operator,
         }
     }
 }
@@ -120,6 +124,7 @@ impl From<wire::PutUserRequest> for UserChange {
             tenant: request.tenant.map(TenantId),
             enabled: request.enabled,
             senders: request.senders.map(|list| list.patterns),
+            operator: request.operator,
         }
     }
 }

@@ -19,13 +19,17 @@ use crate::{Config, ConfigError, QueueConfig};
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// What travels with its delivery shares a frame of gRPC with others; frames have 64 MiB at most.
 const MOST_INLINE: ByteSize = ByteSize::mib(16);
+/// More calls of operators at a time than any machine has use for.
+const MOST_CALLS: u64 = 1000;
 /// With fewer the queue would do little but read deliveries again.
 const LEAST_ENTRIES: u64 = 1000;
 
 impl QueueConfig {
     /// Where it listens, by key.
-    pub(crate) fn places(&self) -> [(String, SocketAddr); 2] {
-        [("queue.listen".to_owned(), self.listen), ("queue.http_listen".to_owned(), self.http_listen)]
+    pub(crate) fn places(&self) -> Vec<(String, SocketAddr)> {
+        let always = [("queue.listen", self.listen), ("queue.http_listen", self.http_listen)];
+        let api = self.api_listen.map(|address| ("queue.api_listen", address));
+        always.into_iter().chain(api).map(|(key, address)| (key.to_owned(), address)).collect()
     }
 }
 
@@ -181,6 +185,7 @@ fn check_counts(queue: &QueueConfig) -> Result<(), ConfigError> {
     count("queue.max_entries_per_destination", queue.max_entries_per_destination, 1..=ANY)?;
     count("queue.login_failures_per_account", queue.login_failures_per_account, 1..=ANY)?;
     count("queue.login_failures_per_client", queue.login_failures_per_client, 1..=ANY)?;
+    count("queue.api_calls", queue.api_calls, 1..=MOST_CALLS)?;
     count("queue.threads", queue.threads, 0..=MOST_THREADS)?;
     size("queue.body_cache", queue.body_cache, ByteSize::b(0)..=MOST_MEMORY)?;
     size("queue.inline_body", queue.inline_body, ByteSize::b(0)..=MOST_INLINE)

@@ -43,7 +43,8 @@ section! {
         secret: Option<Secret> = None, "text";
         /// The file with that token.
         secret_file: Option<PathBuf> = None, "path";
-        /// The token operators show the queue. Without it the admin API is off.
+        /// The token of the first operator, who is called `root` in the history, has the role admin, and makes tokens for
+        /// the others (`mailtier token create`). Without it those made before are good.
         admin_secret: Option<Secret> = None, "text";
         /// The file with that token.
         admin_secret_file: Option<PathBuf> = None, "path";
@@ -189,6 +190,12 @@ section! {
         /// After a signal, how long deliveries in flight may take to be settled.
         #[serde(with = "humantime_serde")]
         drain_timeout: Duration = Duration::from_secs(30), "duration";
+        /// Where the HTTP API is served, without TLS; off when not set. Elsewhere than on loopback only where there is a
+        /// token to be shown.
+        api_listen: Option<SocketAddr> = None, "address";
+        /// Calls of operators at a time, gRPC and HTTP together, at least 1; more wait. Each takes a connection of
+        /// `database.max_connections`: keep it below that, so that operators hold up no mail.
+        api_calls: u32 = 4, "number";
         /// Worker threads; 0: one for each core.
         threads: usize = 0, "number";
     }

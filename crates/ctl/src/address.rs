@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use mailtier_api::accounts::Address;
-use serde_json::json;
+use mailtier_api::json;
 
-use crate::cli::{AdminOptions, Failure};
+use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
 
 /// Rows asked for at a time.
@@ -56,7 +56,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Add(options) => {
             let (client, server) = (connect(&options.admin).await?, options.admin.server());
             let address = Address { pattern: options.pattern.clone(), targets: options.targets };
-            client.put_address(address).await.map_err(|error| failure(&server, error))?;
+            client.put_address(address, &operator()).await.map_err(|error| failure(&server, error))?;
             println!("{} added", options.pattern);
             Ok(ExitCode::SUCCESS)
         }
@@ -70,9 +70,10 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
     let mut after = String::new();
     loop {
         let page = client.list_addresses(&after, PAGE_ROWS).await.map_err(|error| failure(&server, error))?;
-        for Address { pattern, targets } in &page {
+        for address in &page {
+            let Address { pattern, targets } = address;
             if admin.json {
-                println!("{}", json!({"pattern": pattern, "targets": targets}));
+                println!("{}", json::line(&json::Address::from(address)));
             } else if targets.is_empty() {
                 println!("{pattern}");
             } else {
@@ -90,7 +91,7 @@ async fn delete(options: DeleteOptions) -> anyhow::Result<ExitCode> {
     let (client, server) = (connect(&options.admin).await?, options.admin.server());
     let mut missing = Vec::new();
     for pattern in &options.patterns {
-        if client.delete_address(pattern).await.map_err(|error| failure(&server, error))? {
+        if client.delete_address(pattern, &operator()).await.map_err(|error| failure(&server, error))? {
             println!("{pattern} removed");
         } else {
             missing.push(pattern.as_str());

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::audit::{AuditRequest, Finding};
+use mailtier_api::json;
 use mailtier_types::Timestamp;
-use serde_json::{Value, json};
 
 use crate::cli::{AdminOptions, Failure, duration};
 use crate::connect::{connect, failure};
@@ -32,7 +32,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let reply = client.audit(request).await.map_err(|error| failure(&server, error))?;
         for finding in &reply.findings {
             if options.admin.json {
-                println!("{}", as_json(finding));
+                println!("{}", json::line(&json::Finding::from(finding)));
             } else {
                 println!("{}", line(finding));
             }
@@ -59,15 +59,6 @@ fn line(finding: &Finding) -> String {
     format!("{message}  <{recipient}> is {state}")
 }
 
-fn as_json(finding: &Finding) -> Value {
-    json!({
-        "message": finding.message.to_string(),
-        "recipient": finding.recipient,
-        "queued": finding.is_queued,
-        "over": finding.is_queued,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use mailtier_types::MessageId;
@@ -80,6 +71,5 @@ mod tests {
         let finding = |is_queued| Finding { message, recipient: "x@b.example".to_owned(), is_queued };
         assert!(line(&finding(false)).ends_with("<x@b.example> is neither queued nor over"));
         assert!(line(&finding(true)).ends_with("<x@b.example> is over, and still queued"));
-        assert_eq!(as_json(&finding(true))["over"], json!(true));
     }
 }

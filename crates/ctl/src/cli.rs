@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, audit, config_check, queue, send, sink, trace, up, user};
+use crate::{address, audit, config_check, queue, send, sink, token, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -37,6 +37,9 @@ enum Command {
     /// Manages which recipients there are, and who gets mail for whom
     #[command(subcommand)]
     Address(address::Command),
+    /// Manages operators' tokens: who may look, change, and manage
+    #[command(subcommand)]
+    Token(token::Command),
     /// Shows what happened to a message, or to the mail of an address
     Trace(trace::Options),
     /// Proves that each accepted recipient is in exactly one state: queued, held, or at its end
@@ -62,7 +65,7 @@ pub(crate) struct AdminOptions {
     /// A queue replica; by default that of the data directory, else http://127.0.0.1:7070
     #[arg(long, env = "MAILTIER_ADMIN_SERVER")]
     server: Option<String>,
-    /// The file with the admin token; by default that of the data directory
+    /// The file with your token; by default the admin token of the data directory
     #[arg(long, env = "MAILTIER_ADMIN_SECRET_FILE")]
     secret_file: Option<PathBuf>,
     /// The data directory of `mailtier up`: where its queue answers, and its admin token
@@ -126,6 +129,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Queue(command) => queue::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Address(command) => address::run(command).await,
+        Command::Token(command) => token::run(command).await,
         Command::Trace(options) => trace::run(options).await,
         Command::Audit(options) => audit::run(options).await,
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),

@@ -20,7 +20,7 @@ pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClien
 /// An answer of the API as a failure of the command.
 pub(crate) fn failure(server: &str, error: ApiError) -> anyhow::Error {
     let code = match &error {
-        ApiError::Unauthenticated(_) => Failure::NO_PERMISSION,
+        ApiError::Unauthenticated(_) | ApiError::Forbidden(_) => Failure::NO_PERMISSION,
         ApiError::Invalid(_) | ApiError::NotFound(_) => Failure::BAD_DATA,
         ApiError::Unavailable(_) | ApiError::Endpoint { .. } | ApiError::Internal(_) => Failure::UNAVAILABLE,
     };

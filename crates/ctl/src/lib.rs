@@ -17,6 +17,7 @@ mod send;
 mod show;
 mod sink;
 mod suspensions;
+mod token;
 mod trace;
 mod up;
 mod user;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use mailtier_api::admin::{AdminClient, DeliveryView, ListRequest, Selection, ShowReply};
-use mailtier_types::{Mailbox, MessageId, Timestamp};
-use serde_json::json;
+use mailtier_api::json;
+use mailtier_types::{MessageId, Timestamp};
 
 use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
@@ -130,7 +130,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         progress.clear();
         for view in &page.deliveries {
             if options.admin.json {
-                println!("{}", delivery_json(view, &suspended));
+                println!("{}", json::line(&json::Delivery::new(view, suspended.all())));
             } else {
                 print_delivery(view, &suspended);
             }
@@ -186,26 +186,6 @@ fn print_delivery(view: &DeliveryView, suspended: &Beside) {
     }
 }
 
-fn delivery_json(view: &DeliveryView, suspended: &Beside) -> serde_json::Value {
-    json!({
-        "message": view.message.to_string(),
-        "delivery": view.delivery.to_string(),
-        "shard": view.shard.number(),
-        "destination": view.destination,
-        "sender": view.sender.as_str(),
-        "recipients": view.recipients.iter().map(Mailbox::as_str).collect::<Vec<_>>(),
-        "accepted_at": show::time(view.accepted_at),
-        "expires_at": show::time(view.expires_at),
-        "attempts": view.attempts,
-        "next_attempt_at": view.next_attempt_at.map(show::time),
-        "last_outcome": view.last_outcome.as_ref().map(show::outcome_json),
-        "size_bytes": view.size_bytes,
-        "priority": view.priority,
-        "tenant": view.tenant.0,
-        "suspended": suspended.of(view).map(ToString::to_string),
-    })
-}
-
 async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
     let reply = client.show(options.id, options.content).await;
@@ -215,7 +195,7 @@ async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     }
     let suspended = Beside::ask(&client).await;
     if options.admin.json {
-        println!("{}", message_json(&reply, &suspended));
+        println!("{}", json::line(&json::Message::new(&reply, suspended.all())));
     } else {
         print_message(&reply, &suspended);
     }
@@ -232,14 +212,6 @@ fn print_message(reply: &ShowReply, suspended: &Beside) {
     if !reply.content.is_empty() {
         println!("\n{}", String::from_utf8_lossy(&reply.content));
     }
-}
-
-fn message_json(reply: &ShowReply, suspended: &Beside) -> serde_json::Value {
-    json!({
-        "deliveries": reply.deliveries.iter().map(|view| delivery_json(view, suspended)).collect::<Vec<_>>(),
-        "events": reply.events.iter().map(show::event_json).collect::<Vec<_>>(),
-        "content": (!reply.content.is_empty()).then(|| String::from_utf8_lossy(&reply.content)),
-    })
 }
 
 /// The message that a command was given, when it is one.

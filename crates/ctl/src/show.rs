@@ -1,20 +1,10 @@
-//! Shapes answers for people and for programs: times, ages, events as lines or as JSON. Not responsible for asking.
+//! Shapes answers for people: times, ages, events as lines. Not responsible for asking, nor for what programs read, which
+//! is `api::json`'s.
 
 use std::time::Duration;
 
-use mailtier_types::{Cause, Event, EventKind, Options, Outcome, Timestamp};
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-/// RFC 3339 in UTC, with three digits of a second always: as text they sort as they are.
-pub(crate) fn time(at: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp(at.as_millis().div_euclid(1000))
-        .ok()
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .and_then(|text| Some(format!("{}.{:03}Z", text.strip_suffix('Z')?, at.as_millis().rem_euclid(1000))))
-        .unwrap_or_else(|| at.as_micros().to_string())
-}
+pub(crate) use mailtier_api::json::time;
+use mailtier_types::{Event, EventKind, Options, Outcome};
 
 /// The two largest units of a duration.
 pub(crate) fn span(duration: Duration) -> String {
@@ -87,66 +77,12 @@ pub(crate) fn outcome_text(outcome: &Outcome) -> String {
     format!("relay={relay} dsn={} ({outcome})", outcome.status())
 }
 
-/// One event as JSON.
-pub(crate) fn event_json(event: &Event) -> Value {
-    let recipients: Vec<&str> = event.recipients.iter().map(mailtier_types::Mailbox::as_str).collect();
-    let mut value = json!({
-        "at": time(event.at),
-        "kind": event.kind.name(),
-        "message": event.message.to_string(),
-        "sender": event.sender.as_str(),
-        "recipients": recipients,
-    });
-    let mut set = |key: &str, entry: Option<Value>| {
-        if let (Value::Object(fields), Some(entry)) = (&mut value, entry) {
-            fields.insert(key.to_owned(), entry);
-        }
-    };
-    let detail = &event.detail;
-    set("delivery", event.delivery.map(|id| json!(id.to_string())));
-    set("attempt", (event.attempt > 0).then(|| json!(event.attempt)));
-    set("outcome", detail.outcome.as_ref().map(outcome_json));
-    set("next_attempt_at", detail.next_attempt_at.map(|at| json!(time(at))));
-    set("notification", detail.dsn.map(|id| json!(id.to_string())));
-    set("notification_about", detail.dsn_about.map(|id| json!(id.to_string())));
-    set("operator", detail.operator.as_ref().map(|name| json!(name)));
-    set("size_bytes", detail.options.as_ref().map(|options| json!(options.size_bytes)));
-    set("client", detail.options.as_ref().map(|options| json!(options.client_address)));
-    for (name, fact) in detail.options.iter().flat_map(session_facts) {
-        set(name, Some(json!(fact)));
-    }
-    set("message_id_field", detail.options.as_ref().map(|options| json!(options.header_message_id)));
-    value
-}
-
-/// An outcome as JSON.
-pub(crate) fn outcome_json(outcome: &Outcome) -> Value {
-    json!({
-        "at": time(outcome.at),
-        "stage": outcome.stage.name(),
-        "host": outcome.remote.as_ref().map(|remote| remote.name.clone()),
-        "address": outcome.remote.as_ref().and_then(|remote| remote.address).map(|address| address.to_string()),
-        "tls": outcome.tls,
-        "status": outcome.status().to_string(),
-        "reply": match &outcome.cause {
-            Cause::Reply(reply) => json!(reply.to_string()),
-            Cause::Trouble(_) => Value::Null,
-        },
-        "trouble": match &outcome.cause {
-            Cause::Reply(_) => Value::Null,
-            Cause::Trouble(trouble) => json!(trouble.text),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_spans_are_for_people() {
-        assert_eq!(time(Timestamp::from_millis(1_800_000_000_123)), "2027-01-15T08:00:00.123Z");
-        assert_eq!(time(Timestamp::from_millis(1_800_000_000_100)), "2027-01-15T08:00:00.100Z");
+    fn spans_are_for_people() {
         for (seconds, text) in [(5, "5s"), (65, "1m5s"), (3 * 3600 + 120, "3h2m"), (2 * 86_400 + 7200, "2d2h")] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }

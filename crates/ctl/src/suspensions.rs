@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::admin::{AdminClient, DeliveryView};
+use mailtier_api::json;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_types::Timestamp;
-use serde_json::{Value, json};
 
 use crate::cli::{AdminOptions, Failure, duration, operator};
 use crate::connect::{connect, failure};
@@ -100,7 +100,7 @@ pub(crate) async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let now = Timestamp::from_system(SystemTime::now());
     for suspension in &suspensions {
         if options.admin.json {
-            println!("{}", as_json(suspension));
+            println!("{}", json::line(&json::Suspension::from(suspension)));
         } else {
             println!("{}", line(suspension, now));
         }
@@ -122,17 +122,6 @@ fn line(suspension: &Suspension, now: Timestamp) -> String {
     format!("{scope}  suspended by {operator} at {} {until}{reason}", show::time(*since))
 }
 
-fn as_json(suspension: &Suspension) -> Value {
-    json!({
-        "kind": suspension.scope.kind(),
-        "name": suspension.scope.name(),
-        "operator": suspension.operator,
-        "reason": suspension.reason,
-        "since": show::time(suspension.since),
-        "until": suspension.until.map(show::time),
-    })
-}
-
 /// What is suspended, to be shown beside deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Beside(Vec<Suspension>);
@@ -143,6 +132,10 @@ impl Beside {
         Self(client.list_suspensions().await.unwrap_or_default())
     }
 
+    pub(crate) fn all(&self) -> &[Suspension] {
+        &self.0
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -150,13 +143,7 @@ impl Beside {
     /// Why a delivery waits, where that is because of its destination or its tenant. Whose provider it is, is not known
     /// here.
     pub(crate) fn of(&self, view: &DeliveryView) -> Option<&Scope> {
-        let scopes = self.0.iter().map(|suspension| &suspension.scope);
-        scopes.into_iter().find(|scope| match scope {
-            Scope::Destination(domain) => domain.as_str() == view.destination,
-            Scope::Tenant(tenant) => *tenant == view.tenant,
-            Scope::Provider(_) | Scope::Pool(_) => false,
-            Scope::Everything => true,
-        })
+        self.0.iter().map(|suspension| &suspension.scope).find(|scope| scope.holds(view))
     }
 
     /// Providers that are suspended: any delivery may wait for that.
@@ -234,6 +221,7 @@ mod tests {
         let expected =
             "destination b.example  suspended by alice at 2027-01-15T08:00:00.000Z for another 1h59m (blocked)";
         assert_eq!(told, expected);
+        let as_json = |suspension: &Suspension| serde_json::to_value(json::Suspension::from(suspension)).unwrap();
         let object = as_json(&suspension);
         assert_eq!((object["kind"].as_str(), object["name"].as_str()), (Some("destination"), Some("b.example")));
         assert_eq!(object["until"].as_str(), Some("2027-01-15T10:00:00.000Z"));

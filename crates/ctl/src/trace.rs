@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::admin::{MAX_ROWS, TraceBy, TraceRequest};
+use mailtier_api::json;
 use mailtier_types::{Event, Mailbox, Timestamp};
 use tokio::time::{Instant, sleep};
 
@@ -63,7 +64,7 @@ fn print(options: &Options, events: &[Event]) {
     }
     for event in events {
         if options.admin.json {
-            println!("{}", show::event_json(event));
+            println!("{}", json::line(&json::Event::from(event)));
         } else {
             println!("{}", show::event_line(event));
         }

@@ -4,12 +4,12 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use mailtier_api::json;
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_config::Secret;
 use mailtier_types::TenantId;
-use serde_json::json;
 
-use crate::cli::{AdminOptions, Failure};
+use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
 
 /// Rows asked for at a time.
@@ -117,13 +117,14 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 tenant: Some(TenantId(options.tenant)),
                 enabled: Some(true),
                 senders: Some(if options.senders.is_empty() { own } else { options.senders }),
+                operator: operator(),
             };
             put(&options.admin, change).await
         }
         Command::Passwd(options) => {
             let password = Some(options.password.read()?);
-            put(&options.admin, UserChange { name: options.name, exists: true, password, ..UserChange::default() })
-                .await
+            let change = UserChange { name: options.name, exists: true, password, ..UserChange::default() };
+            put(&options.admin, UserChange { operator: operator(), ..change }).await
         }
         Command::Change(options) => {
             let enabled = (options.enable || options.disable).then_some(options.enable);
@@ -134,6 +135,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 tenant: options.tenant.map(TenantId),
                 enabled,
                 senders: (!options.senders.is_empty()).then_some(options.senders),
+                operator: operator(),
             };
             put(&options.admin, change).await
         }
@@ -167,12 +169,7 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
 
 fn print(user: &UserView, as_json: bool) {
     if as_json {
-        let changed_at = user.changed_at.as_millis();
-        println!(
-            "{}",
-            json!({"name": user.name, "tenant": user.tenant.0, "senders": user.senders, "enabled": user.enabled,
-                "changed_at_ms": changed_at})
-        );
+        println!("{}", json::line(&json::User::from(user)));
     } else {
         let state = if user.enabled { "" } else { " disabled" };
         println!("{} tenant={} senders={}{state}", user.name, user.tenant.0, user.senders.join(","));
@@ -183,7 +180,7 @@ async fn delete(options: DeleteOptions) -> anyhow::Result<ExitCode> {
     let (client, server) = (connect(&options.admin).await?, options.admin.server());
     let mut missing = Vec::new();
     for name in &options.names {
-        if client.delete_user(name).await.map_err(|error| failure(&server, error))? {
+        if client.delete_user(name, &operator()).await.map_err(|error| failure(&server, error))? {
             println!("{name} removed");
         } else {
             missing.push(name.as_str());

@@ -14,6 +14,7 @@
 //! | `peers` | tells other replicas of their deliveries |
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
+//! | `tokens` | knows whose an operator's token is |
 //!
 //! Way of a delivery: `accept` commits it → `conductor` schedules it → `dispatch` carries it to a worker → the result
 //! goes to `settle` → after its commit the `conductor` forgets or defers it.
@@ -36,5 +37,6 @@ mod settle;
 mod shaping;
 mod start;
 mod suspensions;
+mod tokens;
 
 pub use start::{StartError, check, migrate, start};

@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
+use mailtier_api::ApiError;
+use mailtier_api::access::Access;
+use mailtier_api::rest::Rest;
 use mailtier_api::server::Server;
-use mailtier_config::{Config, ConfigError, Secret, resolve_host_name, system_name};
+use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
 use mailtier_schedule::Limits;
-use mailtier_service::{Context, Running};
+use mailtier_service::{Context, Running, serve_json};
 use mailtier_store::{Store, StoreError};
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
@@ -28,6 +31,7 @@ use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Settler, SettlerParts, Settling};
 use crate::shaping;
 use crate::suspensions::{self, RulesChanged};
+use crate::tokens::Tokens;
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
 const FLUSHERS: usize = 2;
@@ -94,11 +98,66 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
     let parts = Parts { context: context.clone(), store, hostname, bound, me: ReplicaId::random() };
+    let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
+    let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
+    let addresses = std::iter::once(bound).chain(api_bound).collect();
     let finished = tokio::spawn(async move {
-        parts.run(listener, tokens).await;
+        parts.run(Listeners { grpc: listener, api }, tokens).await;
         Ok(())
     });
-    Ok(Running { addresses: vec![bound], finished })
+    Ok(Running { addresses, finished })
+}
+
+/// Where the HTTP API is served. Others can reach it only where somebody has been given a token.
+async fn api_listener(config: &QueueConfig, store: &Store, has_admin: bool) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.api_listen else { return Ok(None) };
+    if !address.ip().is_loopback() {
+        if !has_admin && store.session().await?.tokens().await?.is_empty() {
+            let problem = format!(
+                "is {address}, which others can reach, and there is no token yet: set `cluster.admin_secret_file`, or listen \
+                 on loopback"
+            );
+            return Err(ConfigError::bad("queue.api_listen", problem).into());
+        }
+        tracing::warn!(%address, "the HTTP API is served without TLS: let a proxy that has it stand before it");
+    }
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    Ok(Some(listener))
+}
+
+/// Serves operators over HTTP, as gRPC does.
+fn serve_api(
+    listener: TcpListener,
+    admin: AdminService,
+    access: Access<Tokens>,
+    end: CancellationToken,
+) -> JoinHandle<()> {
+    let rest = Rest::new(admin, access);
+    let answer = move |request| {
+        let rest = rest.clone();
+        async move { rest.answer(request).await }
+    };
+    tokio::spawn(serve_json(listener, answer, end))
+}
+
+/// Until all that was asked is answered; says where that went wrong.
+async fn until_served(grpc: JoinHandle<Result<(), ApiError>>, api: Option<JoinHandle<()>>) {
+    match grpc.await {
+        Ok(Err(error)) => tracing::error!(%error, "gRPC is no longer served"),
+        Err(error) => tracing::error!(%error, "gRPC is no longer served"),
+        Ok(Ok(())) => {}
+    }
+    if let Some(api) = api
+        && let Err(error) = api.await
+    {
+        tracing::error!(%error, "the HTTP API is no longer served");
+    }
+}
+
+/// Where requests come in.
+struct Listeners {
+    grpc: TcpListener,
+    api: Option<TcpListener>,
 }
 
 /// What everything is put together from.
@@ -111,7 +170,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn run(self, listener: TcpListener, (service_token, admin_token): (Option<Secret>, Option<Secret>)) {
+    async fn run(self, listeners: Listeners, (service_token, admin_token): (Option<Secret>, Option<Secret>)) {
         let (conductor, commands) = Conductor::new();
         let (jobs, job_queue) = mpsc::channel(JOBS);
         let (uploads, upload_queue) = mpsc::channel(UPLOADS);
@@ -148,31 +207,41 @@ impl Parts {
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
-        let (store, managed) = (self.store.clone(), Managed::new(desk.clone()));
-        let suspending = Suspending::new(&self.context.config.queue, rule_changes);
-        let searching = Searching::new(&self.context.config.queue);
-        let admin =
-            AdminService { store, conductor: conductor.clone(), hints, removals, managed, suspending, searching };
-        let mut server = Server::new(listener, service_token)
+        let config = &self.context.config.queue;
+        let admin = AdminService {
+            store: self.store.clone(),
+            conductor: conductor.clone(),
+            hints,
+            removals,
+            managed: Managed::new(desk.clone()),
+            suspending: Suspending::new(config, rule_changes),
+            searching: Searching::new(config),
+            tokens: Tokens::new(desk.clone(), admin_token.as_ref()),
+        };
+        let access = self.access(admin.tokens.clone());
+        let api = listeners.api.map(|listener| serve_api(listener, admin.clone(), access.clone(), end.clone()));
+        let server = Server::new(listeners.grpc, service_token)
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
-            .peer(PeerService { conductor: conductor.clone() });
-        match admin_token {
-            Some(token) => server = server.admin(admin, token),
-            None => tracing::warn!("the admin API is off: set cluster.admin_secret_file to switch it on"),
-        }
+            .peer(PeerService { conductor: conductor.clone() })
+            .admin(admin, access);
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
 
         // Keeps shards until the shutdown, then drains; the streams are needed until then.
         ShardKeeper::new(self.keeper(conductor, fence, ids, map, rules_changed)).run().await;
         end.cancel();
-        match serving.await {
-            Ok(Err(error)) => tracing::error!(%error, "gRPC is no longer served"),
-            Err(error) => tracing::error!(%error, "gRPC is no longer served"),
-            Ok(Ok(())) => {}
-        }
+        until_served(serving, api).await;
         loops.shutdown().await;
+    }
+
+    /// The way in for operators.
+    fn access(&self, tokens: Tokens) -> Access<Tokens> {
+        let cluster = &self.context.config.cluster;
+        if cluster.admin_secret.is_none() && cluster.admin_secret_file.is_none() {
+            tracing::info!("without cluster.admin_secret_file operators need tokens that were made before");
+        }
+        Access::new(tokens, usize::try_from(self.context.config.queue.api_calls).unwrap_or(1))
     }
 
     fn settings(&self) -> Settings {

@@ -7,8 +7,10 @@ mod arguments;
 mod context;
 mod health;
 mod http;
+mod json_api;
 mod program;
 
 pub use context::{Context, Running};
 pub use health::Health;
+pub use json_api::serve_json;
 pub use program::{Doing, Program, Starting, Subcommand, exit, run};

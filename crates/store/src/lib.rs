@@ -32,6 +32,7 @@ mod session;
 mod settle;
 mod sql;
 mod store;
+mod tokens;
 mod wire;
 
 pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
@@ -47,3 +48,4 @@ pub use rules::{MAX_RULES, RuleAction, RuleKey, StoredRule};
 pub use session::Session;
 pub use settle::SettleTx;
 pub use store::{Migrated, SESSION_SETTINGS, Store};
+pub use tokens::{MAX_TOKENS, StoredToken, TokenMade};

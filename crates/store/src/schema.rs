@@ -53,10 +53,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0005_told.sql"),
         oldest_program: 4,
     },
+    Migration {
+        version: 6,
+        name: "0006_tokens",
+        text: include_str!("../../../migrations/0006_tokens.sql"),
+        oldest_program: 5,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 5;
+const KNOWN: i32 = 6;
 
 /// A migration as the database remembers it.
 struct Applied {

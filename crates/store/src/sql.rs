@@ -25,6 +25,7 @@ statements! {
     DELETE_ADDRESS = "delete_address";
     DELETE_ORPHANS = "delete_orphans";
     DELETE_RULE = "delete_rule";
+    DELETE_TOKEN = "delete_token";
     DURABILITY = "durability";
     FETCH = "fetch";
     FIND_ADDRESSES = "find_addresses";
@@ -40,6 +41,7 @@ statements! {
     LOCK_DELIVERIES = "lock_deliveries";
     LOCK_PARTS = "lock_parts";
     LOGIN_FAILED = "login_failed";
+    MAKE_TOKEN = "make_token";
     MISSING_PARTITIONS = "missing_partitions";
     OLD_PARTITIONS = "old_partitions";
     ORPHAN_BODIES = "orphan_bodies";
@@ -66,6 +68,8 @@ statements! {
     SWEEP_RULES = "sweep_rules";
     TAKE_SHARDS = "take_shards";
     TELL = "tell";
+    TOKENS = "tokens";
+    TOKEN_USED = "token_used";
     TRACE_ADDRESS = "trace_address";
     TRACE_MESSAGE = "trace_message";
     UNLOCK_LOGIN = "unlock_login";

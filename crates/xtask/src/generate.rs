@@ -18,6 +18,7 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
     let documents = [
         ("docs/configuration.md", mailtier_config::reference_markdown()),
         ("docs/metrics.md", mailtier_telemetry::reference_markdown()),
+        ("docs/openapi.json", mailtier_api::rest::openapi_document()),
         ("docs/smtp.md", conformance(&Rfcs::read(root)?)),
         ("docs/queue.md", with_section(&fs::read_to_string(root.join("docs/queue.md"))?, "lifecycle", &lifecycle())?),
     ];

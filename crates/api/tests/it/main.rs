@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailtier_api::access::{Access, Authenticator};
 use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Selection, ShowReply, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
@@ -19,9 +20,10 @@ use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
+use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
-use mailtier_api::{ApiError, Incoming};
+use mailtier_api::{ApiError, Caller, Incoming, Role};
 use mailtier_config::Secret;
 use mailtier_types::{
     Envelope, Event, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, TenantId, Timestamp, WorkerId,
@@ -80,13 +82,16 @@ impl AdminHandler for Replica {
     async fn show(&self, id: MessageId, _: bool) -> Result<ShowReply, ApiError> {
         Err(ApiError::NotFound(format!("no message {id}")))
     }
-    async fn retry_now(&self, _: Selection) -> Result<u64, ApiError> {
+    async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
+        signed(&selection.operator)?;
         Ok(3)
     }
-    async fn delete(&self, _: Selection) -> Result<u64, ApiError> {
+    async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
+        signed(&selection.operator)?;
         Err(ApiError::Unavailable("the database is away".into()))
     }
     async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
+        signed(&change.operator)?;
         let said = (change.password.as_ref().map(Secret::expose), change.tenant, change.enabled, change.senders);
         let expected = (Some("sesame"), Some(TenantId(3)), None, Some(vec!["*".to_owned()]));
         if said == expected { Ok(()) } else { Err(ApiError::Invalid("something was lost on the way".into())) }
@@ -95,22 +100,31 @@ impl AdminHandler for Replica {
         let changed_at = Timestamp::from_secs(limit.into());
         Ok(vec![UserView { name: after, tenant: TenantId(3), senders: vec!["*".into()], enabled: true, changed_at }])
     }
-    async fn delete_user(&self, name: String) -> Result<bool, ApiError> {
+    async fn delete_user(&self, name: String, operator: String) -> Result<bool, ApiError> {
+        signed(&operator)?;
         Ok(name == "user")
     }
-    async fn put_address(&self, address: Address) -> Result<(), ApiError> {
+    async fn put_address(&self, address: Address, operator: String) -> Result<(), ApiError> {
+        signed(&operator)?;
         if address.targets.len() == 2 { Ok(()) } else { Err(ApiError::Invalid("a target was lost".into())) }
     }
     async fn list_addresses(&self, after: String, _: u32) -> Result<Vec<Address>, ApiError> {
         Ok(vec![Address { pattern: after, targets: vec!["a@b.example".into()] }])
     }
-    async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
+    async fn delete_address(&self, pattern: String, operator: String) -> Result<bool, ApiError> {
+        signed(&operator)?;
         Ok(pattern == "@b.example")
     }
     async fn suspend(&self, order: SuspendOrder) -> Result<(), ApiError> {
-        if order == suspend_order() { Ok(()) } else { Err(ApiError::Invalid("something was lost on the way".into())) }
+        signed(&order.operator)?;
+        if (SuspendOrder { operator: "alice".into(), ..order }) == suspend_order() {
+            Ok(())
+        } else {
+            Err(ApiError::Invalid("something was lost on the way".into()))
+        }
     }
     async fn resume(&self, order: ResumeOrder) -> Result<bool, ApiError> {
+        signed(&order.operator)?;
         Ok(order.scope == Scope::Tenant(TenantId(3)))
     }
     /// More than there are in one answer.
@@ -129,8 +143,64 @@ impl AdminHandler for Replica {
             next: Some(request.after.unwrap_or(message)),
         })
     }
+    async fn create_token(&self, order: TokenOrder) -> Result<NewToken, ApiError> {
+        signed(&order.operator)?;
+        if order != (TokenOrder { operator: order.operator.clone(), ..token_order() }) {
+            return Err(ApiError::Invalid("something was lost on the way".into()));
+        }
+        Ok(NewToken { secret: secret("once"), view: token_view() })
+    }
+    async fn list_tokens(&self, after: String, limit: u32) -> Result<Vec<TokenView>, ApiError> {
+        Ok(vec![TokenView { name: format!("{after}{limit}"), ..token_view() }])
+    }
+    async fn revoke_token(&self, name: String, operator: String) -> Result<bool, ApiError> {
+        signed(&operator)?;
+        Ok(name == "ci-bot")
+    }
     async fn trace(&self, _: TraceRequest) -> Result<Vec<Event>, ApiError> {
         Ok(Vec::new())
+    }
+}
+
+/// Changes bear the name of the token, and that of whoever used it.
+fn signed(operator: &str) -> Result<(), ApiError> {
+    if operator == "bot" || operator == "bot (alice)" { Ok(()) } else { Err(ApiError::Invalid(operator.into())) }
+}
+
+fn token_order() -> TokenOrder {
+    TokenOrder {
+        name: "ci-bot".into(),
+        role: Role::Operator,
+        content: true,
+        lasting: Some(Duration::from_secs(60)),
+        operator: "alice".into(),
+    }
+}
+
+fn token_view() -> TokenView {
+    TokenView {
+        name: "ci-bot".into(),
+        role: Role::Viewer,
+        content: false,
+        operator: "root".into(),
+        created_at: Timestamp::from_secs(7),
+        last_used_at: None,
+        expires_at: Some(Timestamp::from_secs(9)),
+    }
+}
+
+/// Knows one token of each role, called as its role.
+struct Tokens;
+
+impl Authenticator for Tokens {
+    async fn authenticate(&self, token: &str) -> Result<Caller, ApiError> {
+        let caller = |role, content| Ok(Caller { name: "bot".into(), role, content });
+        match token {
+            "away" => Err(ApiError::Unavailable("the database is away".into())),
+            "reader" => caller(Role::Viewer, true),
+            "admin" => caller(Role::Admin, false),
+            token => caller(Role::parse(token).map_err(|_| ApiError::Unauthenticated("not known".into()))?, false),
+        }
     }
 }
 
@@ -183,7 +253,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.into())
 }
 
-/// Services ask for "service", operators for "operator".
+/// Services ask for "service", operators for the name of a role.
 async fn serve() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -194,7 +264,7 @@ async fn serve() -> Running {
         .work(replica.clone())
         .peer(replica.clone())
         .accounts(replica.clone())
-        .admin(replica, secret("operator"));
+        .admin(replica, Access::new(Tokens, 4));
     let served = tokio::spawn(server.serve(not_ready, end.clone()));
     Running { url, end, served, _ready: ready }
 }
@@ -246,10 +316,10 @@ async fn each_service_asks_for_its_own_token() {
 #[tokio::test]
 async fn errors_keep_their_meaning_on_their_way() {
     let running = serve().await;
-    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     let id = MessageId::from_i64(4096).unwrap();
     assert!(matches!(admin.show(id, false).await, Err(ApiError::NotFound(text)) if text.contains(&id.to_string())));
-    let selection = Selection { messages: vec![id], all: false, destination: None, operator: "me".into() };
+    let selection = Selection { messages: vec![id], all: false, destination: None, operator: "alice".into() };
     assert_eq!(admin.retry_now(selection.clone()).await, Ok(3));
     assert!(matches!(admin.delete(selection).await, Err(ApiError::Unavailable(text)) if text.contains("database")));
     let refused = admin.list(ListRequest { limit: 0, ..ListRequest::default() }).await;
@@ -298,7 +368,7 @@ async fn the_end_of_a_server_ends_its_streams() {
 #[tokio::test]
 async fn users_and_recipients_are_carried_whole() {
     let running = serve().await;
-    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     let change = UserChange {
         name: "user".into(),
         password: Some(secret("sesame")),
@@ -310,11 +380,11 @@ async fn users_and_recipients_are_carried_whole() {
     admin.put_user(change).await.unwrap();
     let user = admin.list_users("user", 7).await.unwrap().remove(0);
     assert_eq!((user.name.as_str(), user.tenant, user.changed_at), ("user", TenantId(3), Timestamp::from_secs(7)));
-    assert!(admin.delete_user("user").await.unwrap() && !admin.delete_user("other").await.unwrap());
+    assert!(admin.delete_user("user", "alice").await.unwrap() && !admin.delete_user("other", "").await.unwrap());
     let targets = vec!["x@b.example".to_owned(), "y@b.example".to_owned()];
-    admin.put_address(Address { pattern: "@b.example".into(), targets }).await.unwrap();
+    admin.put_address(Address { pattern: "@b.example".into(), targets }, "alice").await.unwrap();
     assert_eq!(admin.list_addresses("@b.example", 1).await.unwrap()[0].targets, ["a@b.example"]);
-    assert!(admin.delete_address("@b.example").await.unwrap());
+    assert!(admin.delete_address("@b.example", "").await.unwrap());
 
     let accounts = AccountsClient::connect(&running.url, Some(&secret("service"))).await.unwrap();
     let login = accounts.check_password("user", &secret("secret"), "192.0.2.1").await.unwrap();
@@ -330,20 +400,51 @@ async fn users_and_recipients_are_carried_whole() {
     assert!(matches!(accounts.find_account("user").await, Err(ApiError::Unavailable(_))));
     assert_eq!(accounts.find_addresses(vec!["@a".into()]).await.unwrap()[0].pattern, "@a");
     assert_eq!(accounts.start_queue("example.org").await.unwrap(), 11);
-    let stranger = AccountsClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let stranger = AccountsClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     assert!(matches!(stranger.start_queue("x").await, Err(ApiError::Unauthenticated(_))));
 }
 
 #[tokio::test]
 async fn suspensions_are_carried_whole() {
     let running = serve().await;
-    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     admin.suspend(suspend_order()).await.unwrap();
-    let refused = admin.suspend(SuspendOrder { operator: String::new(), ..suspend_order() }).await;
+    let refused = admin.suspend(SuspendOrder { operator: "two\nlines".into(), ..suspend_order() }).await;
     assert!(matches!(&refused, Err(ApiError::Invalid(text)) if text.contains("operator")), "{refused:?}");
     let order = |number| ResumeOrder { scope: Scope::Tenant(TenantId(number)), operator: "alice".into() };
     assert!(admin.resume(order(3)).await.unwrap() && !admin.resume(order(4)).await.unwrap());
     let all = admin.list_suspensions().await.unwrap();
     assert_eq!(all.len(), 1500);
     assert_eq!((&all[0], &all[1499]), (&suspension(TenantId(0)), &suspension(TenantId(1499))));
+}
+
+#[tokio::test]
+async fn tokens_arrive_as_they_were_meant() {
+    let running = serve().await;
+    let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
+    let new = admin.create_token(token_order()).await.unwrap();
+    assert_eq!((new.secret.expose(), new.view), ("once", token_view()));
+    let nameless = TokenOrder { name: "two words".into(), ..token_order() };
+    let refused = admin.create_token(nameless).await.unwrap_err();
+    assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("name: `two words`")), "{refused}");
+    assert_eq!(admin.list_tokens("a", 7).await.unwrap(), [TokenView { name: "a7".into(), ..token_view() }]);
+    assert!(admin.revoke_token("ci-bot", "alice").await.unwrap());
+    assert!(!admin.revoke_token("other", "").await.unwrap());
+}
+
+#[tokio::test]
+async fn contents_are_shown_to_whom_they_may_be() {
+    let running = serve().await;
+    let id = MessageId::from_i64(4096).unwrap();
+    for (token, may) in [("viewer", false), ("operator", false), ("reader", true), ("admin", true)] {
+        let client = AdminClient::connect(&running.url, Some(&secret(token))).await.unwrap();
+        assert!(matches!(client.show(id, false).await, Err(ApiError::NotFound(_))), "{token}");
+        match client.show(id, true).await {
+            Err(ApiError::NotFound(_)) => assert!(may, "{token}"),
+            Err(ApiError::Forbidden(text)) => assert!(!may && text.contains("--content"), "{token}: {text}"),
+            other => panic!("{token}: {other:?}"),
+        }
+    }
+    let client = AdminClient::connect(&running.url, Some(&secret("away"))).await.unwrap();
+    assert!(matches!(client.show(id, false).await, Err(ApiError::Unavailable(_))));
 }

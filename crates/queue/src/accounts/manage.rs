@@ -63,7 +63,7 @@ impl Managed {
         account.enabled = change.enabled.unwrap_or(account.enabled);
         account.senders = senders.unwrap_or(account.senders);
         account.changed_at = clock::now();
-        tracing::info!(user = account.name, "user changed");
+        tracing::info!(operator = change.operator, user = account.name, "user changed");
         self.desk
             .ask(move |session| {
                 let account = account.clone();
@@ -93,9 +93,9 @@ impl Managed {
         Ok(rows.await?.into_iter().map(view).collect())
     }
 
-    pub(crate) async fn delete_user(&self, name: String) -> Result<bool, ApiError> {
+    pub(crate) async fn delete_user(&self, name: String, operator: &str) -> Result<bool, ApiError> {
         let name = name.to_lowercase();
-        tracing::info!(user = name, "user removed");
+        tracing::info!(operator, user = name, "user removed");
         self.desk
             .ask(move |session| {
                 let name = name.clone();
@@ -104,13 +104,14 @@ impl Managed {
             .await
     }
 
-    pub(crate) async fn put_address(&self, address: Address) -> Result<(), ApiError> {
+    pub(crate) async fn put_address(&self, address: Address, operator: &str) -> Result<(), ApiError> {
         let pattern = address_pattern(&address.pattern)?;
         let mut targets = Vec::with_capacity(address.targets.len());
         for target in &address.targets {
             let target = Mailbox::parse(target).map_err(|error| ApiError::Invalid(format!("`{target}`: {error}")))?;
             targets.push(target.as_str().to_owned());
         }
+        tracing::info!(operator, pattern, "recipient changed");
         let row = AddressRow { pattern, targets };
         self.desk
             .ask(move |session| {
@@ -129,8 +130,9 @@ impl Managed {
         Ok(rows.await?.into_iter().map(address).collect())
     }
 
-    pub(crate) async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
+    pub(crate) async fn delete_address(&self, pattern: String, operator: &str) -> Result<bool, ApiError> {
         let pattern = address_pattern(&pattern)?;
+        tracing::info!(operator, pattern, "recipient removed");
         self.desk
             .ask(move |session| {
                 let pattern = pattern.clone();

@@ -15,6 +15,7 @@ use mailtier_api::audit::{AuditReply, AuditRequest};
 use mailtier_api::peer::Hint;
 use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
+use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{Selector, Session, Store, StoreError, StoredDelivery};
 use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, ReversePath, Timestamp};
@@ -25,6 +26,7 @@ use crate::clock;
 use crate::conductor::{Command, Conductor};
 use crate::database::Chain;
 use crate::settle::Removal;
+use crate::tokens::Tokens;
 
 pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
@@ -53,6 +55,8 @@ pub(crate) struct AdminService {
     pub(crate) suspending: Suspending,
     /// Looks for what fits a filter.
     pub(crate) searching: Searching,
+    /// Operators' tokens.
+    pub(crate) tokens: Tokens,
 }
 
 fn trouble(error: &StoreError) -> ApiError {
@@ -181,20 +185,20 @@ impl AdminHandler for AdminService {
         self.managed.list_users(after, limit).await
     }
 
-    async fn delete_user(&self, name: String) -> Result<bool, ApiError> {
-        self.managed.delete_user(name).await
+    async fn delete_user(&self, name: String, operator: String) -> Result<bool, ApiError> {
+        self.managed.delete_user(name, &operator).await
     }
 
-    async fn put_address(&self, address: Address) -> Result<(), ApiError> {
-        self.managed.put_address(address).await
+    async fn put_address(&self, address: Address, operator: String) -> Result<(), ApiError> {
+        self.managed.put_address(address, &operator).await
     }
 
     async fn list_addresses(&self, after: String, limit: u32) -> Result<Vec<Address>, ApiError> {
         self.managed.list_addresses(after, limit).await
     }
 
-    async fn delete_address(&self, pattern: String) -> Result<bool, ApiError> {
-        self.managed.delete_address(pattern).await
+    async fn delete_address(&self, pattern: String, operator: String) -> Result<bool, ApiError> {
+        self.managed.delete_address(pattern, &operator).await
     }
 
     async fn suspend(&self, order: SuspendOrder) -> Result<(), ApiError> {
@@ -211,6 +215,18 @@ impl AdminHandler for AdminService {
 
     async fn audit(&self, request: AuditRequest) -> Result<AuditReply, ApiError> {
         self.work(move |_, mut session| async move { audit::audit(&mut session, request).await }).await
+    }
+
+    async fn create_token(&self, order: TokenOrder) -> Result<NewToken, ApiError> {
+        self.tokens.create(order).await
+    }
+
+    async fn list_tokens(&self, after: String, limit: u32) -> Result<Vec<TokenView>, ApiError> {
+        self.tokens.list(&after, limit).await
+    }
+
+    async fn revoke_token(&self, name: String, operator: String) -> Result<bool, ApiError> {
+        self.tokens.revoke(name, &operator).await
     }
 
     async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {

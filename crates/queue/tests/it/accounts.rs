@@ -64,7 +64,7 @@ async fn a_user_logs_in_until_that_is_changed() {
     assert_eq!(log_in(PASSWORD).await.unwrap(), Login::Invalid);
     assert_eq!(log_in("battery staple").await.unwrap(), expected());
     assert_eq!(admin.list_users("", 10).await.unwrap().len(), 1);
-    assert!(admin.delete_user(NAME).await.unwrap());
+    assert!(admin.delete_user(NAME, "").await.unwrap());
     assert_eq!(log_in("battery staple").await.unwrap(), Login::Invalid);
     assert!(matches!(admin.put_user(user(true)).await, Err(ApiError::NotFound(_))));
     let short = UserChange { password: Some(secret("short")), ..user(false) };
@@ -183,17 +183,17 @@ async fn recipients_are_known_when_an_operator_says_so() {
         pattern: pattern.into(),
         targets: targets.iter().map(|target| (*target).to_owned()).collect(),
     };
-    admin.put_address(address("Info@Example.org", &["a@example.net"])).await.unwrap();
-    admin.put_address(address("@open.example", &[])).await.unwrap();
-    assert!(matches!(admin.put_address(address("nonsense", &[])).await, Err(ApiError::Invalid(_))));
-    assert!(matches!(admin.put_address(address("a@b.example", &["nonsense"])).await, Err(ApiError::Invalid(_))));
+    admin.put_address(address("Info@Example.org", &["a@example.net"]), "").await.unwrap();
+    admin.put_address(address("@open.example", &[]), "").await.unwrap();
+    assert!(matches!(admin.put_address(address("nonsense", &[]), "").await, Err(ApiError::Invalid(_))));
+    assert!(matches!(admin.put_address(address("a@b.example", &["nonsense"]), "").await, Err(ApiError::Invalid(_))));
     let wanted = ["info@example.org", "@example.org", "@open.example"].map(str::to_owned).to_vec();
     let mut found = accounts.find_addresses(wanted).await.unwrap();
     found.sort_by(|a, b| a.pattern.cmp(&b.pattern));
     assert_eq!(found, [address("@open.example", &[]), address("info@example.org", &["a@example.net"])]);
     assert_eq!(admin.list_addresses("@open.example", 10).await.unwrap().len(), 1, "a page after it");
-    assert!(admin.delete_address("INFO@example.org").await.unwrap());
-    assert!(!admin.delete_address("info@example.org").await.unwrap());
+    assert!(admin.delete_address("INFO@example.org", "").await.unwrap());
+    assert!(!admin.delete_address("info@example.org", "").await.unwrap());
 }
 
 #[tokio::test]

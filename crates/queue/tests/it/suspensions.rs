@@ -159,7 +159,7 @@ async fn suspended_destinations_wait_on_every_replica_across_restarts_until_they
     let known = listed(&pair.replicas[1]).await;
     assert_eq!(known.len(), DOMAINS);
     let told = (&known[0].scope, known[0].operator.as_str(), known[0].reason.as_str(), known[0].until);
-    assert_eq!(told, (&destination("d0.example"), ALICE, "they asked", None));
+    assert_eq!(told, (&destination("d0.example"), "root (alice)", "they asked", None));
 
     for number in 0..DOMAINS {
         assert!(resume(&pair.replicas[1], destination(&domain(number))).await);
@@ -268,7 +268,10 @@ async fn a_suspension_ends_when_its_time_is_over_and_a_later_order_replaces_it()
     admin.suspend(later).await.unwrap();
     let only = listed(&replica).await.remove(0);
     let lasting = only.until.unwrap().since(only.since);
-    assert_eq!((lasting, only.operator.as_str(), only.reason.as_str()), (Duration::from_secs(9000), "bob", "longer"));
+    assert_eq!(
+        (lasting, only.operator.as_str(), only.reason.as_str()),
+        (Duration::from_secs(9000), "root (bob)", "longer")
+    );
     submitter.accepted("s@a.example", &["x@b.example"]).await;
     worker.is_left_alone().await;
     database.sql("UPDATE rule SET expires_at = now() - interval '1 second'").await.unwrap();

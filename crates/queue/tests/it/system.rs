@@ -23,6 +23,8 @@ const ADMIN: &str = "operators only";
 /// A running replica, on a runtime of its own so that it can be killed.
 pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
+    /// Where the HTTP API is, where it is on.
+    pub(crate) api: Option<SocketAddr>,
     shutdown: CancellationToken,
     finished: JoinHandle<anyhow::Result<()>>,
     runtime: Option<Runtime>,
@@ -56,8 +58,8 @@ impl Replica {
         let (health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let running = runtime.spawn(mailtier_queue::start(context)).await.unwrap().unwrap();
-        let address = running.addresses[0];
-        Begun { replica: Self { address, shutdown, finished: running.finished, runtime: Some(runtime) }, health }
+        let (address, api) = (running.addresses[0], running.addresses.get(1).copied());
+        Begun { replica: Self { address, api, shutdown, finished: running.finished, runtime: Some(runtime) }, health }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -12,4 +12,5 @@ mod plans;
 mod rules;
 mod schema;
 mod settle;
+mod tokens;
 mod trouble;

@@ -1,0 +1,77 @@
+//! What operators see as JSON, over HTTP and from the command line alike (`--json`): each object once, with its schema.
+//! Not responsible for what is asked, nor for lines that people read.
+
+mod manage;
+mod queue;
+pub(crate) mod shape;
+
+use mailtier_types::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use manage::{
+    Address, AddressTargets, Addresses, Changed, MadeToken, NewToken, NewUser, Suspend, Suspension, Suspensions, Token,
+    Tokens, User, UserChanges, Users,
+};
+pub use queue::{Audit, Deliveries, Delivery, Event, Events, Finding, Message, Outcome, Selected};
+use shape::{Described, Schemas};
+
+/// A time as JSON has it: RFC 3339 in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At(pub Timestamp);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time(self.0))
+    }
+}
+
+impl Described for At {
+    fn schema(_: &mut Schemas) -> Value {
+        json!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// RFC 3339 in UTC, with three digits of a second always: as text they sort as they are.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(at.as_millis().div_euclid(1000))
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .and_then(|text| Some(format!("{}.{:03}Z", text.strip_suffix('Z')?, at.as_millis().rem_euclid(1000))))
+        .unwrap_or_else(|| at.as_micros().to_string())
+}
+
+/// An object on one line, as `--json` prints it.
+#[must_use]
+pub fn line(object: &impl Serialize) -> String {
+    // Nothing here has keys that are no texts, so nothing can fail.
+    serde_json::to_string(object).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_sort_as_texts() {
+        assert_eq!(time(Timestamp::from_millis(1_800_000_000_123)), "2027-01-15T08:00:00.123Z");
+        assert_eq!(time(Timestamp::from_millis(1_800_000_000_100)), "2027-01-15T08:00:00.100Z");
+    }
+
+    #[test]
+    fn a_schema_says_what_is_written() {
+        let mut schemas = Schemas::new();
+        assert_eq!(Event::schema(&mut schemas), json!({"$ref": "#/components/schemas/Event"}));
+        let event = &schemas["Event"];
+        assert_eq!(event["required"], json!(["at", "kind", "message", "sender", "recipients"]));
+        assert_eq!(event["properties"]["at"]["format"], json!("date-time"));
+        assert_eq!(event["properties"]["attempt"]["type"], json!(["integer", "null"]));
+        assert_eq!(event["properties"]["outcome"]["anyOf"][0], json!({"$ref": "#/components/schemas/Outcome"}));
+        assert!(schemas["Outcome"]["properties"]["status"]["description"].is_string());
+        NewUser::schema(&mut schemas);
+        assert_eq!(schemas["NewUser"]["required"], json!(["name", "password"]));
+    }
+}

@@ -1,0 +1,306 @@
+//! What is queued and what happened to it.
+
+use mailtier_types::{Cause, Mailbox, Options};
+
+use super::At;
+use super::shape::shape;
+use crate::admin::{DeliveryView, ListReply, ShowReply};
+use crate::audit::{self, AuditReply};
+use crate::suspensions::Suspension;
+
+shape! {
+    answer
+    /// A delivery: one message to one destination.
+    Delivery {
+        /// The message's id.
+        message: String,
+        /// The delivery's id.
+        delivery: String,
+        /// Where it is scheduled.
+        shard: u8,
+        /// Whose it is.
+        tenant: i32,
+        /// What limits apply to: the recipients' domain.
+        destination: String,
+        /// The reverse-path; empty for notifications.
+        sender: String,
+        /// Still to be delivered.
+        recipients: Vec<String>,
+        /// When it was committed.
+        accepted_at: At,
+        /// When it is given up.
+        expires_at: At,
+        /// Attempts that ended without settling all recipients.
+        attempts: u16,
+        /// Not before; null: due since it was accepted.
+        next_attempt_at: Option<At>,
+        /// What stood in the way last.
+        last_outcome: Option<Outcome>,
+        /// Of the message.
+        size_bytes: u64,
+        /// Higher goes first, within a tenant's mail to a destination.
+        priority: i16,
+        /// What must be resumed before it is attempted, as far as that is known of a delivery: a destination, a tenant,
+        /// everything.
+        suspended: Option<String>,
+    }
+
+    answer
+    /// What an attempt meant for some recipients.
+    Outcome {
+        /// When.
+        at: At,
+        /// How far the conversation had come: resolve, connect, banner, ehlo, starttls, mail, rcpt, data, final.
+        stage: String,
+        /// The remote host.
+        host: Option<String>,
+        /// Its address.
+        address: Option<String>,
+        /// Version and cipher, where there was TLS.
+        tls: Option<String>,
+        /// The enhanced status code (RFC 3463).
+        status: String,
+        /// What the remote host replied, where that decided.
+        reply: Option<String>,
+        /// What went wrong, where no reply decided.
+        trouble: Option<String>,
+    }
+
+    answer
+    /// Something that happened to a message.
+    Event {
+        /// When.
+        at: At,
+        /// accepted, deferred, delivered, failed, expired, removed.
+        kind: String,
+        /// The message's id.
+        message: String,
+        /// The reverse-path; empty for notifications.
+        sender: String,
+        /// Whom it was about.
+        recipients: Vec<String>,
+        /// The delivery's id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        delivery: Option<String>,
+        /// Which attempt, counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempt: Option<u16>,
+        /// What the attempt meant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
+        /// When it is tried again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_attempt_at: Option<At>,
+        /// The message that told the sender.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        notification: Option<String>,
+        /// The message that this one tells of.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        notification_about: Option<String>,
+        /// Whose token it was, and who used it: `ci-bot (alice)`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operator: Option<String>,
+        /// Of the message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size_bytes: Option<u64>,
+        /// The client's address.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<String>,
+        /// How it came in: SMTP, ESMTPS, ESMTPSA …
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proto: Option<String>,
+        /// Version and cipher of the client's session.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<String>,
+        /// Who was logged in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The field Message-ID.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id_field: Option<String>,
+    }
+
+    answer
+    /// All about one message.
+    Message {
+        /// What is not settled.
+        deliveries: Vec<Delivery>,
+        /// What happened, oldest first.
+        events: Vec<Event>,
+        /// Its content, where that was asked for and is still there; what is no UTF-8 in it is replaced.
+        content: Option<String>,
+    }
+
+    answer
+    /// A page of deliveries.
+    Deliveries {
+        /// Oldest first.
+        deliveries: Vec<Delivery>,
+        /// To be given as `after` for the next page; null at the end.
+        next: Option<String>,
+        /// Deliveries that were looked at.
+        looked_at: u64,
+    }
+
+    answer
+    /// History.
+    Events {
+        /// Oldest first.
+        events: Vec<Event>,
+    }
+
+    answer
+    /// A recipient that is in no state, or in two.
+    Finding {
+        /// The message's id.
+        message: String,
+        /// Who.
+        recipient: String,
+        /// Whether it is still queued.
+        queued: bool,
+        /// Whether it is at its end.
+        over: bool,
+    }
+
+    answer
+    /// What a part of the audit showed.
+    Audit {
+        /// Messages looked at.
+        messages: u64,
+        /// Their recipients.
+        recipients: u64,
+        /// What is wrong.
+        findings: Vec<Finding>,
+        /// To be given as `after` to go on; null at the end.
+        next: Option<String>,
+    }
+
+    request
+    /// Which deliveries to change: exactly one of these.
+    Selected {
+        /// Those of these messages.
+        messages: Option<Vec<String>>,
+        /// All to this domain.
+        destination: Option<String>,
+        /// All.
+        all: Option<bool>,
+    }
+}
+
+fn texts(mailboxes: &[Mailbox]) -> Vec<String> {
+    mailboxes.iter().map(|mailbox| mailbox.as_str().to_owned()).collect()
+}
+
+impl Delivery {
+    /// A delivery, beside what is suspended.
+    #[must_use]
+    pub fn new(view: &DeliveryView, suspended: &[Suspension]) -> Self {
+        let scope = suspended.iter().map(|suspension| &suspension.scope).find(|scope| scope.holds(view));
+        Self {
+            message: view.message.to_string(),
+            delivery: view.delivery.to_string(),
+            shard: view.shard.number(),
+            tenant: view.tenant.0,
+            destination: view.destination.clone(),
+            sender: view.sender.as_str().to_owned(),
+            recipients: texts(&view.recipients),
+            accepted_at: At(view.accepted_at),
+            expires_at: At(view.expires_at),
+            attempts: view.attempts,
+            next_attempt_at: view.next_attempt_at.map(At),
+            last_outcome: view.last_outcome.as_ref().map(Into::into),
+            size_bytes: view.size_bytes,
+            priority: view.priority,
+            suspended: scope.map(ToString::to_string),
+        }
+    }
+}
+
+impl From<&mailtier_types::Outcome> for Outcome {
+    fn from(outcome: &mailtier_types::Outcome) -> Self {
+        let remote = outcome.remote.as_ref();
+        let (reply, trouble) = match &outcome.cause {
+            Cause::Reply(reply) => (Some(reply.to_string()), None),
+            Cause::Trouble(trouble) => (None, Some(trouble.text.clone())),
+        };
+        Self {
+            at: At(outcome.at),
+            stage: outcome.stage.name().to_owned(),
+            host: remote.map(|remote| remote.name.clone()),
+            address: remote.and_then(|remote| remote.address).map(|address| address.to_string()),
+            tls: outcome.tls.clone(),
+            status: outcome.status().to_string(),
+            reply,
+            trouble,
+        }
+    }
+}
+
+impl From<&mailtier_types::Event> for Event {
+    fn from(event: &mailtier_types::Event) -> Self {
+        let (detail, options) = (&event.detail, event.detail.options.as_ref());
+        let fact = |of: fn(&Options) -> &String| options.map(of).filter(|fact| !fact.is_empty()).cloned();
+        Self {
+            at: At(event.at),
+            kind: event.kind.name().to_owned(),
+            message: event.message.to_string(),
+            sender: event.sender.as_str().to_owned(),
+            recipients: texts(&event.recipients),
+            delivery: event.delivery.map(|id| id.to_string()),
+            attempt: Some(event.attempt).filter(|attempt| *attempt > 0),
+            outcome: detail.outcome.as_ref().map(Into::into),
+            next_attempt_at: detail.next_attempt_at.map(At),
+            notification: detail.dsn.map(|id| id.to_string()),
+            notification_about: detail.dsn_about.map(|id| id.to_string()),
+            operator: detail.operator.clone(),
+            size_bytes: options.map(|options| options.size_bytes),
+            client: options.map(|options| options.client_address.clone()),
+            proto: fact(|options| &options.protocol),
+            tls: fact(|options| &options.tls),
+            user: fact(|options| &options.user),
+            message_id_field: options.map(|options| options.header_message_id.clone()),
+        }
+    }
+}
+
+impl Message {
+    /// A message, beside what is suspended.
+    #[must_use]
+    pub fn new(reply: &ShowReply, suspended: &[Suspension]) -> Self {
+        let content = Some(&reply.content).filter(|content| !content.is_empty());
+        Self {
+            deliveries: reply.deliveries.iter().map(|view| Delivery::new(view, suspended)).collect(),
+            events: reply.events.iter().map(Into::into).collect(),
+            content: content.map(|content| String::from_utf8_lossy(content).into_owned()),
+        }
+    }
+}
+
+impl From<&audit::Finding> for Finding {
+    fn from(finding: &audit::Finding) -> Self {
+        let audit::Finding { message, recipient, is_queued } = finding;
+        Self { message: message.to_string(), recipient: recipient.clone(), queued: *is_queued, over: *is_queued }
+    }
+}
+
+impl From<&AuditReply> for Audit {
+    fn from(reply: &AuditReply) -> Self {
+        Self {
+            messages: reply.messages,
+            recipients: reply.recipients,
+            findings: reply.findings.iter().map(Into::into).collect(),
+            next: reply.next.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl Deliveries {
+    /// A page, beside what is suspended.
+    #[must_use]
+    pub fn new(reply: &ListReply, suspended: &[Suspension]) -> Self {
+        let next = mailtier_types::DeliveryId::from_i64(reply.next).ok();
+        let (next, looked_at) = (next.map(|id| id.to_string()), reply.looked_at);
+        let deliveries = reply.deliveries.iter().map(|view| Delivery::new(view, suspended)).collect();
+        Self { deliveries, next, looked_at }
+    }
+}
