@@ -23,7 +23,8 @@ const MOST_DAYS: usize = 366;
 
 impl QueueConfig {
     /// Every pool there is, `default` among them.
-    fn pool_names(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn pool_names(&self) -> Vec<&str> {
         let named = self.pools.iter().map(|pool| pool.name.as_str());
         named.chain(self.pools.iter().all(|pool| pool.name != DEFAULT_POOL).then_some(DEFAULT_POOL)).collect()
     }

@@ -53,8 +53,7 @@ section! {
         sender_domain: Option<String> = None, "domain";
         /// Mail to this domain; `.example.com` means all below it.
         destination: Option<String> = None, "domain";
-        /// Mail to destinations of this provider, by its name in `[[queue.providers]]`. It is known once mail to a
-        /// destination was attempted; until then the rule does not fit.
+        /// Mail to destinations of this provider, by its name in `[[queue.providers]]`.
         provider: Option<String> = None, "text";
     }
 }

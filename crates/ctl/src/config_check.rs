@@ -54,6 +54,10 @@ fn notes(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let unused = config.queue.unused_pools();
+    notes.extend(unused.into_iter().map(|name| {
+        format!("no mail can go through the pool `{name}` of `queue.pools`: no rule of [[queue.pool_rules]] names it")
+    }));
     notes
 }
 

@@ -152,7 +152,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         println!("… and more may follow: --limit shows it");
     }
     if shown > 0 {
-        suspended.providers().for_each(|line| println!("{line}"));
+        suspended.providers_and_pools().for_each(|line| println!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -65,7 +65,7 @@ fn client(address: &str) -> &str {
     if address.is_empty() { "local" } else { address }
 }
 
-/// `relay=… dsn=… (what was said)`.
+/// `relay=… dsn=… (what was said)`, with the egress pool where there are some.
 pub(crate) fn outcome_text(outcome: &Outcome) -> String {
     let relay = outcome.remote.as_ref().map_or_else(
         || "none".to_owned(),
@@ -74,7 +74,11 @@ pub(crate) fn outcome_text(outcome: &Outcome) -> String {
             None => remote.name.clone(),
         },
     );
-    format!("relay={relay} dsn={} ({outcome})", outcome.status())
+    let egress = outcome.egress.as_ref().map_or_else(String::new, |egress| match egress.source {
+        Some(source) => format!(" pool={} source={source}", egress.pool),
+        None => format!(" pool={}", egress.pool),
+    });
+    format!("relay={relay}{egress} dsn={} ({outcome})", outcome.status())
 }
 
 #[cfg(test)]

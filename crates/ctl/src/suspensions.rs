@@ -26,6 +26,9 @@ pub(crate) struct ScopeOptions {
     /// All mail of this tenant
     #[arg(long, value_name = "NUMBER", value_parser = |text: &str| Scope::parse("tenant", text))]
     tenant: Option<Scope>,
+    /// All mail that goes through this egress pool of the configuration
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| Scope::pool(text))]
+    pool: Option<Scope>,
     /// All mail; nothing is given up for its age meanwhile either
     #[arg(long)]
     all: bool,
@@ -33,8 +36,10 @@ pub(crate) struct ScopeOptions {
 
 impl ScopeOptions {
     fn scope(self) -> anyhow::Result<Scope> {
-        let named = self.destination.or(self.provider).or(self.tenant).or(self.all.then_some(Scope::Everything));
-        named.ok_or_else(|| Failure::error(Failure::USAGE, "name a destination, a provider or a tenant, or say --all"))
+        let named = self.destination.or(self.provider).or(self.tenant).or(self.pool);
+        let named = named.or(self.all.then_some(Scope::Everything));
+        let usage = "name a destination, a provider, a tenant or a pool, or say --all";
+        named.ok_or_else(|| Failure::error(Failure::USAGE, usage))
     }
 }
 
@@ -140,17 +145,18 @@ impl Beside {
         self.0.is_empty()
     }
 
-    /// Why a delivery waits, where that is because of its destination or its tenant. Whose provider it is, is not known
-    /// here.
+    /// Why a delivery waits, where that is because of its destination or its tenant. Whose provider it is and through which
+    /// pool it goes is not known here.
     pub(crate) fn of(&self, view: &DeliveryView) -> Option<&Scope> {
         self.0.iter().map(|suspension| &suspension.scope).find(|scope| scope.holds(view))
     }
 
-    /// Providers that are suspended: any delivery may wait for that.
-    pub(crate) fn providers(&self) -> impl Iterator<Item = String> + '_ {
+    /// Providers and pools that are suspended: any delivery may wait for that.
+    pub(crate) fn providers_and_pools(&self) -> impl Iterator<Item = String> + '_ {
         let now = Timestamp::from_system(SystemTime::now());
-        let of_providers = self.0.iter().filter(|suspension| matches!(suspension.scope, Scope::Provider(_)));
-        of_providers.map(move |suspension| line(suspension, now))
+        let any = |scope: &Scope| matches!(scope, Scope::Provider(_) | Scope::Pool(_));
+        let of_them = self.0.iter().filter(move |suspension| any(&suspension.scope));
+        of_them.map(move |suspension| line(suspension, now))
     }
 }
 
@@ -189,6 +195,7 @@ mod tests {
         assert_eq!(suspended("suspend --provider google --for 2h --reason blocked"), (provider, hours, reason));
         assert_eq!(suspended("suspend --tenant 7").0, Scope::Tenant(TenantId(7)));
         assert_eq!(suspended("suspend --all").0, Scope::Everything);
+        assert_eq!(suspended("suspend --pool warm-1").0, Scope::pool("warm-1").unwrap());
         assert!(matches!(parse("resume --tenant 7"), Ok(Command::Resume(_))));
         assert!(matches!(parse("suspensions --json"), Ok(Command::Suspensions(_))));
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mailtier_api::work::{Dispatch, Holding, Inquire, Settled, WorkClient, WorkResult};
+use mailtier_api::work::{Dispatch, Holding, Inquire, PoolCredit, Settled, WorkClient, WorkResult};
+use mailtier_config::DEFAULT_POOL;
 use mailtier_types::{DeliveryId, MessageId, ReplicaId, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::ledger::{Admission, Credit, Ledger, LinkId};
+use crate::ledger::{Admission, Credit, Lane, Ledger, LinkId};
 
 /// Results that may wait to be settled before no more work is asked for, as a multiple of the capacity.
 const UNSETTLED_PER_CAPACITY: usize = 16;
@@ -36,8 +37,10 @@ pub(crate) enum Begin {
 /// What a link has to send.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// More deliveries the replica may send.
+    /// More deliveries of the pool `default` that the replica may send.
     pub(crate) credit: u32,
+    /// The same of other pools.
+    pub(crate) pool_credits: Vec<PoolCredit>,
     /// Answers to the replica's questions; they go before the results.
     pub(crate) holdings: Vec<Holding>,
     /// Results for the replica.
@@ -64,13 +67,15 @@ struct State {
 /// The worker's desk.
 pub(crate) struct Desk {
     state: Mutex<State>,
+    /// The egress pools that are served.
+    pools: Vec<String>,
     unsettled_limit: usize,
     cleared: Notify,
 }
 
 impl Desk {
-    /// `capacity` deliveries at a time; `patience` as in [`Ledger::new`].
-    pub(crate) fn new(capacity: u32, patience: Duration) -> Self {
+    /// `capacity` deliveries of these egress pools at a time; `patience` as in [`Ledger::new`].
+    pub(crate) fn new(capacity: u32, pools: Vec<String>, patience: Duration) -> Self {
         Self {
             state: Mutex::new(State {
                 ledger: Ledger::new(patience),
@@ -79,6 +84,7 @@ impl Desk {
                 next_link: 0,
                 leaving: false,
             }),
+            pools,
             unsettled_limit: usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(UNSETTLED_PER_CAPACITY),
             cleared: Notify::new(),
         }
@@ -93,7 +99,7 @@ impl Desk {
         state.next_link += 1;
         let link = LinkId(state.next_link);
         state.ports.insert(link, Port { replica, holdings: Vec::new(), outbox: Vec::new(), wake, client });
-        state.credit.add(link);
+        self.lanes(link).for_each(|lane| state.credit.add(lane));
         state.ledger.connected(replica);
         Some(link)
     }
@@ -102,7 +108,7 @@ impl Desk {
     pub(crate) fn disconnect(&self, link: LinkId) {
         let mut state = self.state.lock();
         if let Some(port) = state.ports.remove(&link) {
-            state.credit.remove(link);
+            self.lanes(link).for_each(|lane| state.credit.remove(lane));
             state.ledger.disconnected(port.replica, Instant::now());
             state.wake_all();
         }
@@ -117,7 +123,8 @@ impl Desk {
     pub(crate) fn admit(&self, link: LinkId, dispatch: &Dispatch) -> bool {
         let mut state = self.state.lock();
         let Some(replica) = state.ports.get(&link).map(|port| port.replica) else { return false };
-        state.credit.take(link);
+        let lane = self.lane(link, &dispatch.pool);
+        state.credit.take(lane);
         let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
         let refusal = |epoch| {
             let outcomes = Vec::new();
@@ -136,7 +143,7 @@ impl Desk {
                 Admission::Stale(later) => refusal(later),
             }
         };
-        state.credit.release(link);
+        state.credit.release(lane);
         if let Some(port) = state.ports.get_mut(&link) {
             port.outbox.extend(answer);
         }
@@ -169,7 +176,7 @@ impl Desk {
     }
 
     /// The attempt of a delivery that came over a link is over.
-    pub(crate) fn finish(&self, link: LinkId, result: WorkResult) {
+    pub(crate) fn finish(&self, link: LinkId, pool: &str, result: WorkResult) {
         let mut state = self.state.lock();
         let result = state.ledger.up_to_date(result);
         if let Some(owner) = state.ledger.finish(result.clone())
@@ -177,16 +184,16 @@ impl Desk {
         {
             port.outbox.push(result);
         }
-        state.credit.release(link);
+        state.credit.release(self.lane(link, pool));
         state.wake_all();
         self.tell_if_clear(&state);
     }
 
     /// A delivery that came over a link is given up without a word.
-    pub(crate) fn forget(&self, link: LinkId, delivery: DeliveryId) {
+    pub(crate) fn forget(&self, link: LinkId, pool: &str, delivery: DeliveryId) {
         let mut state = self.state.lock();
         state.ledger.forget(delivery);
-        state.credit.release(link);
+        state.credit.release(self.lane(link, pool));
         state.wake_all();
         self.tell_if_clear(&state);
     }
@@ -204,13 +211,20 @@ impl Desk {
     pub(crate) fn outgoing(&self, link: LinkId) -> Outgoing {
         let mut state = self.state.lock();
         let is_behind = state.ledger.unsettled() > self.unsettled_limit;
-        let credit = if is_behind { 0 } else { state.credit.grant(link) };
+        let (mut credit, mut pool_credits) = (0, Vec::new());
+        for (lane, pool) in self.lanes(link).zip(&self.pools).filter(|_| !is_behind) {
+            match (state.credit.grant(lane), pool.as_str()) {
+                (0, _) => {}
+                (granted, DEFAULT_POOL) => credit = granted,
+                (granted, pool) => pool_credits.push(PoolCredit { pool: pool.to_owned(), credit: granted }),
+            }
+        }
         let Some(port) = state.ports.get_mut(&link) else { return Outgoing::default() };
         let results = port.outbox.drain(..port.outbox.len().min(RESULTS_PER_FRAME)).collect();
         if !port.outbox.is_empty() {
             port.wake.notify_one();
         }
-        Outgoing { credit, holdings: std::mem::take(&mut port.holdings), results }
+        Outgoing { credit, pool_credits, holdings: std::mem::take(&mut port.holdings), results }
     }
 
     /// Deliveries being attempted, and results not settled.
@@ -257,6 +271,22 @@ impl Desk {
             }
         }
         Err(reason)
+    }
+
+    /// A link's lane for each pool.
+    fn lanes(&self, link: LinkId) -> impl Iterator<Item = Lane> + use<> {
+        (0..self.pools.len()).map(move |pool| Lane { link, pool })
+    }
+
+    /// The lane of a delivery. One of a pool that is not served, which no replica should send, has one of its own.
+    fn lane(&self, link: LinkId, pool: &str) -> Lane {
+        let pool = self.pools.iter().position(|known| known == pool).unwrap_or(usize::MAX);
+        Lane { link, pool }
+    }
+
+    /// The egress pools that are served.
+    pub(crate) fn pools(&self) -> &[String] {
+        &self.pools
     }
 
     fn tell_if_clear(&self, state: &State) {

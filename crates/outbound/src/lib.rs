@@ -13,13 +13,15 @@
 //! | `ledger` | what is held: deliveries, results, owners, credit |
 //! | `worker` | what attempts share, and the frame of each |
 //! | `attempt` | one attempt, from the plan to the outcomes |
-//! | `pool` | connections kept for the next message |
+//! | `connections` | kept for the next message |
+//! | `egress` | the egress pools that are served: names and addresses |
 
 mod attempt;
+mod connections;
 mod desk;
+mod egress;
 mod ledger;
 mod links;
-mod pool;
 mod start;
 mod worker;
 

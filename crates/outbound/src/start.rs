@@ -8,7 +8,6 @@ use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
 use mailtier_dns::{DnsError, Resolver};
 use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
 use mailtier_service::{Context, Running};
-use mailtier_smtp::ClientConfig;
 use mailtier_tls::{ClientTls, TlsError};
 use mailtier_types::{Domain, WorkerId};
 use tokio_util::sync::CancellationToken;
@@ -16,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::body::BodyBudget;
 use crate::attempt::open::Opener;
+use crate::connections::{ConnectionLimits, Connections};
 use crate::desk::Desk;
+use crate::egress::EgressPools;
 use crate::links::{Endpoint, LinkKeeper};
-use crate::pool::{Pool, PoolLimits};
 use crate::worker::Worker;
 
 /// How often gauges are recorded.
@@ -50,6 +50,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
     let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
     let worker = Arc::new(worker(&context)?);
+    worker.egress.warn_of_missing_addresses();
     worker.tell_health();
     let drain_timeout = config.outbound.drain_timeout;
     let finished = tokio::spawn(async move {
@@ -74,7 +75,7 @@ async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: Cancellati
     let _end_with_us = end.clone().drop_guard();
     let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
     let background = async {
-        tokio::join!(worker.pool.reap(), measure(&worker));
+        tokio::join!(worker.connections.reap(), measure(&worker));
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -85,7 +86,7 @@ async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: Cancellati
     if let Err(error) = links.await {
         tracing::error!(%error, "the links to the queue ended badly");
     }
-    if tokio::time::timeout(GOODBYE, worker.pool.close()).await.is_err() {
+    if tokio::time::timeout(GOODBYE, worker.connections.close()).await.is_err() {
         tracing::debug!("some remote hosts did not answer QUIT in time");
     }
 }
@@ -117,19 +118,19 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
+    let egress = EgressPools::new(config, &ehlo_name, &policy(config, &ehlo_name)?);
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
         token: config.cluster.service_token()?,
-        desk: Desk::new(outbound.max_in_flight, patience),
-        pool: Pool::new(PoolLimits {
+        desk: Desk::new(outbound.max_in_flight, egress.names(), patience),
+        connections: Connections::new(ConnectionLimits {
             connections: outbound.max_connections,
             idle_per_key: outbound.idle_connections,
             idle_timeout: outbound.idle_timeout,
             deliveries: outbound.deliveries_per_connection,
         }),
         opener: Opener {
-            smtp: Arc::new(ClientConfig::new(ehlo_name.clone())),
             connect_timeout: outbound.connect_timeout,
             tls: ClientTls::opportunistic()?,
             verified: ClientTls::verified()
@@ -139,7 +140,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
         },
         resolver: Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?,
         routes: routes(outbound)?,
-        policy: Arc::new(policy(config, &ehlo_name)?),
+        egress,
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
         meters: Arc::clone(&context.meters),
         health: context.health.clone(),
@@ -158,7 +159,8 @@ fn routes(outbound: &OutboundConfig) -> Result<RouteTable, ConfigError> {
 
 fn policy(config: &Config, ehlo_name: &str) -> Result<Policy, ConfigError> {
     let outbound = &config.outbound;
-    let own_names = outbound.own_names.iter().chain(&config.inbound.hostname).map(String::as_str);
+    let of_pools = outbound.pools.iter().filter_map(|pool| pool.ehlo_name.as_ref());
+    let own_names = outbound.own_names.iter().chain(&config.inbound.hostname).chain(of_pools).map(String::as_str);
     Ok(Policy {
         own_names: own_names
             .chain([ehlo_name])

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::Secret;
 use mailtier_dns::Resolver;
-use mailtier_route::{Policy, RouteTable};
+use mailtier_route::RouteTable;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{Mailbox, Outcome, Timestamp, WorkerId};
@@ -18,9 +18,10 @@ use tracing::Instrument as _;
 use crate::attempt::body::BodyBudget;
 use crate::attempt::open::Opener;
 use crate::attempt::{Ended, attempt, crashed};
+use crate::connections::Connections;
 use crate::desk::Desk;
+use crate::egress::EgressPools;
 use crate::ledger::LinkId;
-use crate::pool::Pool;
 
 /// Recipients named in one line of the log.
 const LOGGED_RECIPIENTS: usize = 20;
@@ -31,11 +32,11 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) token: Option<Secret>,
     pub(crate) desk: Desk,
-    pub(crate) pool: Pool,
+    pub(crate) connections: Connections,
+    pub(crate) egress: EgressPools,
     pub(crate) opener: Opener,
     pub(crate) resolver: Resolver,
     pub(crate) routes: RouteTable,
-    pub(crate) policy: Arc<Policy>,
     pub(crate) bodies: BodyBudget,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
@@ -61,7 +62,7 @@ impl Worker {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.meters.outbound_in_flight.record(count(running), &[]);
         self.meters.outbound_unsettled.record(count(unsettled), &[]);
-        self.meters.outbound_connections_active.record(count(self.pool.open()), &[]);
+        self.meters.outbound_connections_active.record(count(self.connections.open()), &[]);
     }
 }
 
@@ -105,17 +106,17 @@ impl Duty {
         match ended {
             Ended::Outcomes(outcomes) => {
                 self.tell(&outcomes, took);
-                self.worker.desk.finish(self.link, self.result(outcomes));
+                self.worker.desk.finish(self.link, &self.dispatch.pool, self.result(outcomes));
             }
-            Ended::NotAttempted => self.worker.desk.finish(self.link, self.result(Vec::new())),
+            Ended::NotAttempted => self.worker.desk.finish(self.link, &self.dispatch.pool, self.result(Vec::new())),
             Ended::Resolved(exchanger) => {
                 tracing::debug!(message = %self.dispatch.message, exchanger, "resolved, as was asked for");
                 let answer = WorkResult { exchanger: Some(exchanger), ..self.result(Vec::new()) };
-                self.worker.desk.finish(self.link, answer);
+                self.worker.desk.finish(self.link, &self.dispatch.pool, answer);
             }
             Ended::Dropped => {
                 tracing::warn!(message = %self.dispatch.message, "given up before it began: its owner is out of reach");
-                self.worker.desk.forget(self.link, self.dispatch.delivery);
+                self.worker.desk.forget(self.link, &self.dispatch.pool, self.dispatch.delivery);
             }
         }
     }
@@ -146,6 +147,8 @@ impl Duty {
             from = %self.dispatch.sender,
             to = addresses(recipients),
             relay = relay(outcome),
+            pool = self.dispatch.pool,
+            source = source(outcome),
             delay = %seconds(outcome.at.since(self.dispatch.message.made_at())),
             delays = delays(outcome, self.dispatch.message.made_at()),
             dsn = %outcome.status(),
@@ -164,7 +167,7 @@ impl Drop for Duty {
             } else {
                 tracing::warn!(message = %self.dispatch.message, "an attempt was broken off");
             }
-            self.worker.desk.finish(self.link, self.result(crashed(&self.dispatch)));
+            self.worker.desk.finish(self.link, &self.dispatch.pool, self.result(crashed(&self.dispatch)));
         }
     }
 }
@@ -200,6 +203,12 @@ fn relay(outcome: &Outcome) -> String {
         },
         None => "none".to_owned(),
     }
+}
+
+/// Our address, where an egress pool named one.
+fn source(outcome: &Outcome) -> String {
+    let source = outcome.egress.as_ref().and_then(|egress| egress.source);
+    source.map_or_else(|| "none".to_owned(), |address| address.to_string())
 }
 
 /// Postfix's delays a/b/c/d: before our hands, waiting in them, connecting, sending.

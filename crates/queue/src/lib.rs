@@ -11,6 +11,7 @@
 //! | `dispatch` | the streams to workers |
 //! | `load` | reads what is queued into the schedule |
 //! | `settle` | turns results into state, events and notifications, in one transaction each batch |
+//! | `allowance` | takes slices of what warm-ups allow by the day |
 //! | `peers` | tells other replicas of their deliveries |
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
@@ -22,6 +23,7 @@
 mod accept;
 mod accounts;
 mod admin;
+mod allowance;
 mod clock;
 mod conductor;
 mod database;

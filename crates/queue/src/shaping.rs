@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use mailtier_config::{QueueConfig, RateConfig, RetryConfig, domain_pattern};
-use mailtier_schedule::{DestinationLimits, GroupLimits, Provider, Rate, RetryPolicy, RetryRules, Rules};
+use mailtier_config::{DEFAULT_POOL, QueueConfig, RateConfig, RetryConfig, domain_pattern};
+use mailtier_schedule::{
+    DestinationLimits, GroupLimits, PoolId, PoolRule, Pools, Provider, Rate, RetryPolicy, RetryRules, Rules, WarmUp,
+};
 use mailtier_types::{Class, TenantId};
 
 /// The rules of a configuration.
@@ -36,9 +38,34 @@ pub(crate) fn rules(config: &QueueConfig) -> Rules {
         providers: providers.collect(),
         tenant: GroupLimits::default(),
         tenants: tenants.collect(),
+        pools: pools(config),
         probe: retry_policy(config),
         dead_after: config.dead_after,
     }
+}
+
+/// Egress pools. Names that are none were refused with the configuration.
+fn pools(config: &QueueConfig) -> Pools {
+    let mut pools = Pools::new(DEFAULT_POOL, Vec::new());
+    for one in &config.pools {
+        let id = pools.add(&one.name);
+        let overflow = one.overflow.as_deref().and_then(|name| pools.add(name));
+        let Some(pool) = id.and_then(|id| pools.get_mut(id)) else { continue };
+        pool.limits = GroupLimits { concurrency: one.concurrency, rate: one.rate.map(rate) };
+        let warm_up = one.warm_up.as_ref();
+        pool.warm_up = warm_up.map(|one| WarmUp { began: one.began.0, per_day: one.per_day.clone() });
+        pool.overflow = overflow;
+    }
+    let rules = config.pool_rules.iter().map(|one| PoolRule {
+        pool: pools.find(&one.pool).unwrap_or(PoolId::DEFAULT),
+        tenant: one.tenant.map(TenantId),
+        sender_domain: one.sender_domain.as_deref().map(as_destination),
+        destination: one.destination.as_deref().map(as_destination),
+        provider: one.provider.clone(),
+    });
+    let rules = rules.collect();
+    pools.set_rules(rules);
+    pools
 }
 
 /// How single deliveries are tried again, and dead destinations too.

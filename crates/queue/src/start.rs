@@ -10,7 +10,7 @@ use mailtier_api::server::Server;
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
 use mailtier_schedule::Limits;
 use mailtier_service::{Context, Running, serve_json};
-use mailtier_store::{Store, StoreError};
+use mailtier_store::{Extras, Store, StoreError};
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::{AdminService, Searching, Suspending};
+use crate::allowance::Purser;
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
@@ -90,6 +91,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
     context.config.database.resolved_url()?;
+    for pool in config.unused_pools() {
+        tracing::warn!(pool, "no mail can go through an egress pool: no rule of [[queue.pool_rules]] names it");
+    }
     let store = Store::connect(&context.config.database).await?;
     if config.start_paused {
         suspensions::pause(&store, clock::now()).await?;
@@ -178,13 +182,15 @@ impl Parts {
         let (wanted, wanted_queue) = mpsc::unbounded_channel();
         let (walks, walk_queue) = mpsc::unbounded_channel();
         let (hints, hint_queue) = mpsc::channel(HINTS);
+        let (orders, order_queue) = mpsc::unbounded_channel();
         let (removals, removal_queue) = mpsc::channel(REMOVALS);
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let (fence, ids, meters) = (Fence::new(), Arc::new(Ids::default()), Arc::clone(&self.context.meters));
         let mut loops = JoinSet::new();
 
-        let outlets = Outlets { settler: reports, fetcher: wanted, loader: walks, hints: hints.clone() };
+        let outlets =
+            Outlets { settler: reports, fetcher: wanted, purser: orders, loader: walks, hints: hints.clone() };
         let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
         loops.spawn(task.run(commands));
         let job_queue = Arc::new(Mutex::new(job_queue));
@@ -199,6 +205,9 @@ impl Parts {
         loops.spawn(self.fetcher(wanted_queue, &conductor).run());
         let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
         loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
+        let (store, purser_conductor) = (self.store.clone(), conductor.clone());
+        let purser = Purser { orders: order_queue, store, conductor: purser_conductor, meters: Arc::clone(&meters) };
+        loops.spawn(purser.run());
         loops.spawn(self.sweeper().run());
 
         let end = CancellationToken::new();
@@ -299,8 +308,12 @@ impl Parts {
     fn loader(&self, walks: mpsc::UnboundedReceiver<crate::load::Walk>, conductor: &Conductor) -> Loader {
         let meters = Arc::clone(&self.context.meters);
         // Whose a destination is, is known by its attempts.
-        let with_outcomes = !self.context.config.queue.providers.is_empty();
-        Loader { walks, store: self.store.clone(), conductor: conductor.clone(), with_outcomes, meters }
+        let config = &self.context.config.queue;
+        let extras = Extras {
+            outcomes: !config.providers.is_empty(),
+            senders: config.pool_rules.iter().any(|rule| rule.sender_domain.is_some()),
+        };
+        Loader { walks, store: self.store.clone(), conductor: conductor.clone(), extras, meters }
     }
 
     fn fetcher(

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use mailtier_schedule::{Entry, Limits, Ready, Rules, Scheduler, Selector};
+use mailtier_schedule::{Entry, Limits, PoolClass, Ready, Rules, Scheduler, Selector};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -66,6 +66,7 @@ fn fill(scheduler: &mut Scheduler, names: &[String], count: usize, due: Timestam
             id: DeliveryId::from_i64(i64::try_from(number).unwrap_or(0) + 1).unwrap(),
             shard: ShardId::of(name),
             tenant: TenantId(0),
+            class: PoolClass::default(),
             priority: 0,
             attempts: 0,
             due,

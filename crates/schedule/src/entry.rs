@@ -2,6 +2,8 @@
 
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 
+use crate::scheduler::PoolClass;
+
 /// Bounds of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -21,6 +23,8 @@ pub struct Entry {
     pub shard: ShardId,
     /// Whose.
     pub tenant: TenantId,
+    /// Which rules of egress pools there are for it, as [`Scheduler::class_of`](crate::Scheduler::class_of) says.
+    pub class: PoolClass,
     /// Higher goes first within a queue, until others have waited for long enough: −9 to 9 (RFC 6710).
     pub priority: i16,
     /// Attempts made before.

@@ -5,23 +5,27 @@
 //! settling anything. It reads no clock: every function that needs the time is given it, so that thirty days of retries
 //! pass in milliseconds.
 
+mod allowance;
 mod backoff;
 mod class;
 mod classify;
 mod entry;
 mod health;
 mod memory;
+mod pools;
 mod rate;
 mod retry;
 mod rules;
 mod scheduler;
 
+pub use allowance::AllowanceWish;
 pub use backoff::RetryPolicy;
 pub use class::class_of;
 pub use classify::{Next, classify};
 pub use entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
 pub use health::{Feedback, feedback};
+pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};
 pub use rate::Rate;
 pub use retry::RetryRules;
 pub use rules::{DestinationLimits, GroupLimits, Provider, Rules};
-pub use scheduler::{Scheduler, Standing, Suspended};
+pub use scheduler::{PoolClass, PoolStanding, Scheduler, Standing, Suspended};

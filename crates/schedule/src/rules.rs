@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use mailtier_types::TenantId;
 
 use crate::backoff::RetryPolicy;
+use crate::pools::Pools;
 use crate::rate::Rate;
 
 /// Limits of one destination.
@@ -19,7 +20,7 @@ pub struct DestinationLimits {
     pub rate: Option<Rate>,
 }
 
-/// Limits of all destinations of one provider, or of all mail of one tenant.
+/// Limits of all destinations of one provider, of all mail of one tenant, or of an egress pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupLimits {
     /// Attempts at a time; absent: no limit.
@@ -65,6 +66,8 @@ pub struct Rules {
     pub tenant: GroupLimits,
     /// By tenant.
     pub tenants: HashMap<TenantId, GroupLimits>,
+    /// Egress pools, and whose mail goes through which. They stay as a scheduler found them at its beginning.
+    pub pools: Pools,
     /// How a destination that cannot be reached is tried again.
     pub probe: RetryPolicy,
     /// So many attempts in a row that did not reach it, and a destination counts as dead; 0: none ever does.
@@ -82,6 +85,7 @@ impl Rules {
             providers: Vec::new(),
             tenant: GroupLimits::default(),
             tenants: HashMap::new(),
+            pools: Pools::default(),
             probe: RetryPolicy::default(),
             dead_after: 0,
         }

@@ -1,7 +1,8 @@
 -- A page of what a scheduler needs to know of the deliveries of its shards, in the order of ids. The subquery with OFFSET
 -- is not merged into a join, so the plan is a walk along the primary key whatever the statistics say. The last outcome
--- is read only where $4 asks for it.
+-- is read only where $4 asks for it, the sender only where $5 does.
 SELECT d.id, d.shard, d.tenant_id, d.priority, d.expires_at, d.destination,
+       CASE WHEN $5::boolean THEN d.sender ELSE '' END AS sender,
        coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at, r.told_at,
        CASE WHEN $4::boolean THEN r.last_outcome END AS last_outcome
 FROM delivery d

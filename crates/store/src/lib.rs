@@ -26,6 +26,7 @@ mod error;
 mod finish;
 mod load;
 mod maintenance;
+mod pools;
 mod rules;
 mod schema;
 mod session;
@@ -40,10 +41,11 @@ pub use admin::{DeliveryFilter, DeliveryPage, PageBounds, Selected, SelectedPage
 pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
 pub use model::{
-    Accepted, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,
+    Accepted, Extras, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,
     StoredEvent,
 };
 pub use ownership::{Member, OwnedShard, ShardOwner, TakenShard};
+pub use pools::Slice;
 pub use rules::{MAX_RULES, RuleAction, RuleKey, StoredRule};
 pub use session::Session;
 pub use settle::SettleTx;

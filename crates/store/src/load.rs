@@ -3,14 +3,14 @@
 use mailtier_types::{DeliveryId, ShardId, TenantId};
 
 use crate::error::StoreError;
-use crate::model::{Loaded, StoredDelivery};
+use crate::model::{Extras, Loaded, StoredDelivery};
 use crate::session::Session;
 use crate::sql;
 use crate::wire::{Columns as _, stored_delivery};
 
 impl Session {
     /// A page of the deliveries of some shards, in the order of their ids, which are above `after`. Fewer than `limit`
-    /// rows mean that this was the last page. Last outcomes are read only where they are wanted.
+    /// rows mean that this was the last page. Last outcomes and senders are read only where they are wanted.
     ///
     /// # Errors
     /// It cannot be read.
@@ -19,10 +19,15 @@ impl Session {
         after: i64,
         shards: &[ShardId],
         limit: u32,
-        with_outcomes: bool,
+        extras: Extras,
     ) -> Result<Vec<Loaded>, StoreError> {
         let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.number())).collect();
-        let query = sqlx::query(sql::LOAD).bind(after).bind(shards).bind(i64::from(limit)).bind(with_outcomes);
+        let query = sqlx::query(sql::LOAD)
+            .bind(after)
+            .bind(shards)
+            .bind(i64::from(limit))
+            .bind(extras.outcomes)
+            .bind(extras.senders);
         let rows = self.read(query).await?;
         rows.iter()
             .map(|row| {
@@ -33,6 +38,7 @@ impl Session {
                     priority: row.value("priority")?,
                     expires_at: row.time("expires_at")?,
                     destination: row.value("destination")?,
+                    sender: row.value("sender")?,
                     attempts: row.count("attempts")?,
                     next_attempt_at: row.time_or_none("next_attempt_at")?,
                     last_outcome: row.bytes("last_outcome")?,

@@ -94,6 +94,15 @@ pub struct Accepted {
     pub known: Vec<MessageId>,
 }
 
+/// What is read of deliveries for a schedule only where it is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The outcome of the last attempt.
+    pub outcomes: bool,
+    /// Who sent it.
+    pub senders: bool,
+}
+
 /// What a scheduler needs to know of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -109,6 +118,8 @@ pub struct Loaded {
     pub expires_at: Timestamp,
     /// What limits apply to.
     pub destination: String,
+    /// The reverse-path; empty where it is the null one, or where it was not wanted.
+    pub sender: String,
     /// Attempts that are over.
     pub attempts: u16,
     /// When the next one is due; absent when it is due since acceptance.

@@ -59,10 +59,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0006_tokens.sql"),
         oldest_program: 5,
     },
+    Migration {
+        version: 7,
+        name: "0007_pools",
+        text: include_str!("../../../migrations/0007_pools.sql"),
+        oldest_program: 6,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 6;
+const KNOWN: i32 = 7;
 
 /// A migration as the database remembers it.
 struct Applied {

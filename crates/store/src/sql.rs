@@ -53,6 +53,7 @@ statements! {
     RELEASE = "release";
     RENEW = "renew";
     RETRY_NOW = "retry_now";
+    RETURN_ALLOWANCE = "return_allowance";
     RULES = "rules";
     SCHEMA_CHECKSUM = "schema_checksum";
     SCHEMA_EXISTS = "schema_exists";
@@ -65,7 +66,9 @@ statements! {
     SETTLE = "settle";
     SHARD_MAP = "shard_map";
     SHOW = "show";
+    SWEEP_POOL_DAYS = "sweep_pool_days";
     SWEEP_RULES = "sweep_rules";
+    TAKE_ALLOWANCE = "take_allowance";
     TAKE_SHARDS = "take_shards";
     TELL = "tell";
     TOKENS = "tokens";

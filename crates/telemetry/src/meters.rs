@@ -71,6 +71,9 @@ meters! {
         queue_in_flight = QueueInFlight;
         queue_shards = QueueShards;
         queue_workers = QueueWorkers;
+        queue_pool_in_flight = QueuePoolInFlight;
+        queue_pool_ready = QueuePoolReady;
+        queue_pool_allowance_left = QueuePoolAllowanceLeft;
         outbound_in_flight = OutboundInFlight;
         outbound_connections_active = OutboundConnectionsActive;
         outbound_unsettled = OutboundUnsettled;

@@ -77,7 +77,10 @@ metrics! {
     QueueInFlight = "mailtier.queue.in_flight", Gauge, "{delivery}", "", "Deliveries handed to workers and not settled";
     QueueShards = "mailtier.queue.shards", Gauge, "{shard}", "", "Shards this replica owns";
     QueueWorkers = "mailtier.queue.workers", Gauge, "{worker}", "", "Connected workers";
-    QueueDispatched = "mailtier.queue.dispatched", Counter, "{delivery}", "", "Deliveries handed to workers";
+    QueueDispatched = "mailtier.queue.dispatched", Counter, "{delivery}", "pool", "Deliveries handed to workers";
+    QueuePoolInFlight = "mailtier.queue.pool.in_flight", Gauge, "{delivery}", "pool", "Deliveries being attempted through an egress pool";
+    QueuePoolReady = "mailtier.queue.pool.ready", Gauge, "{delivery}", "pool", "Deliveries that are due and wait, by the egress pool that the rules name for them";
+    QueuePoolAllowanceLeft = "mailtier.queue.pool.allowance_left", Gauge, "{delivery}", "pool", "What the warm-up of an egress pool allows today beyond what has gone out, as far as this replica knows";
     QueueSettled = "mailtier.queue.settled", Counter, "{recipient}", "outcome", "Recipients settled: delivered, deferred, failed, expired or removed";
     QueueSettleBatch = "mailtier.queue.settle.batch", Histogram, "{delivery}", "", "Deliveries in one settling transaction";
     QueueSettleDuration = "mailtier.queue.settle.duration", Histogram, "s", "", "Duration of settling transactions";

@@ -58,6 +58,10 @@ shape! {
         address: Option<String>,
         /// Version and cipher, where there was TLS.
         tls: Option<String>,
+        /// The egress pool, where some are configured.
+        pool: Option<String>,
+        /// Our address, where the pool has some.
+        source: Option<String>,
         /// The enhanced status code (RFC 3463).
         status: String,
         /// What the remote host replied, where that decided.
@@ -218,7 +222,7 @@ impl Delivery {
 
 impl From<&mailtier_types::Outcome> for Outcome {
     fn from(outcome: &mailtier_types::Outcome) -> Self {
-        let remote = outcome.remote.as_ref();
+        let (remote, egress) = (outcome.remote.as_ref(), outcome.egress.as_ref());
         let (reply, trouble) = match &outcome.cause {
             Cause::Reply(reply) => (Some(reply.to_string()), None),
             Cause::Trouble(trouble) => (None, Some(trouble.text.clone())),
@@ -229,6 +233,8 @@ impl From<&mailtier_types::Outcome> for Outcome {
             host: remote.map(|remote| remote.name.clone()),
             address: remote.and_then(|remote| remote.address).map(|address| address.to_string()),
             tls: outcome.tls.clone(),
+            pool: egress.map(|egress| egress.pool.clone()),
+            source: egress.and_then(|egress| egress.source).map(|address| address.to_string()),
             status: outcome.status().to_string(),
             reply,
             trouble,

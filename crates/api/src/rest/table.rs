@@ -196,8 +196,8 @@ operations! {
     ListSuspensions: GET "/v1/suspensions" as ListSuspensions, "Lists what is suspended, by pages.", [LIMIT, AFTER],
         200 json of Suspensions;
     PutSuspension: PUT "/v1/suspensions/{kind}/{name}" as Suspend,
-        "Attempts nothing more to a domain or a provider, or of a tenant, on any replica. Said again, it replaces what was \
-         said before.", [SCOPE_KIND, SCOPE_NAME, OPERATOR], takes Suspend, 200 json of Changed;
+        "Attempts nothing more to a domain or a provider, of a tenant, or through a pool, on any replica. Said again, it \
+         replaces what was said before.", [SCOPE_KIND, SCOPE_NAME, OPERATOR], takes Suspend, 200 json of Changed;
     DeleteSuspension: DELETE "/v1/suspensions/{kind}/{name}" as Resume, "Attempts again what was suspended.",
         [SCOPE_KIND, SCOPE_NAME, OPERATOR], 200 json of Changed;
 

@@ -10,6 +10,7 @@ mod lookup;
 pub(crate) mod open;
 pub(crate) mod record;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -20,8 +21,9 @@ use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp,
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::connections::{Key, Leased};
 use crate::desk::Begin;
-use crate::pool::{Key, Leased};
+use crate::egress::EgressPool;
 use crate::worker::Worker;
 use body::BodyError;
 use conversation::{Letter, converse, deserves_another_host, was_dead};
@@ -48,6 +50,7 @@ pub(crate) enum Ended {
 struct Attempt<'a> {
     worker: &'a Worker,
     dispatch: &'a Dispatch,
+    egress: &'a EgressPool,
     options: Options,
     taken_at: Instant,
     content: Option<Vec<Bytes>>,
@@ -77,12 +80,16 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
     let Some(domain) = destination(dispatch).filter(|_| !dispatch.recipients.is_empty()) else {
         return local_trouble(dispatch, "the delivery names no recipient".to_owned());
     };
+    let Some(egress) = worker.egress.find(&dispatch.pool) else {
+        return local_trouble(dispatch, format!("this worker does not serve the egress pool `{}`", dispatch.pool));
+    };
     let route = worker.routes.find(&domain).map(std::convert::AsRef::as_ref);
     let routed = route.is_some_and(|route| !route.hosts.is_empty());
-    let mut plan = Plan::new(worker.policy.clone(), domain, route, rand::random());
+    let mut plan = Plan::new(Arc::clone(&egress.policy), domain, route, rand::random());
     let attempt = Attempt {
         worker,
         dispatch,
+        egress,
         options,
         taken_at,
         content: None,
@@ -129,7 +136,7 @@ impl Attempt<'_> {
     async fn try_target(&mut self, target: &Target) -> Tried {
         let asked_at = Instant::now();
         let mut delays = Delays { waiting: asked_at - self.taken_at, ..Delays::default() };
-        let mut lease = self.worker.opener.lease(&self.worker.pool, target).await;
+        let mut lease = self.worker.opener.lease(&self.worker.connections, self.egress, target).await;
         loop {
             delays.connecting = asked_at.elapsed();
             let leased = match lease {
@@ -140,15 +147,15 @@ impl Attempt<'_> {
                 }
             };
             if let Err(ended) = self.fetch_content().await {
-                self.worker.pool.park(Key::of(target), leased);
+                self.worker.connections.park(Key::of(self.egress, target), leased);
                 return Tried::Stop(ended);
             }
             if let Some(ended) = self.refused() {
-                self.worker.pool.park(Key::of(target), leased);
+                self.worker.connections.park(Key::of(self.egress, target), leased);
                 return Tried::Stop(ended);
             }
             match self.transact(target, leased, delays).await {
-                Some(dead) => lease = self.worker.opener.fresh(target, dead.into_slot()).await,
+                Some(dead) => lease = self.worker.opener.fresh(self.egress, target, dead.into_slot()).await,
                 None => return Tried::Next,
             }
         }
@@ -167,6 +174,7 @@ impl Attempt<'_> {
     async fn transact(&mut self, target: &Target, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
         let content = self.content.as_ref()?;
         let mut place = Place::of(target);
+        place.egress = self.egress.egress(leased.source);
         place.notifies = leased.connection.capabilities().dsn;
         place.tls = leased.connection.tls().map(|tls| format!("{} {}", tls.version, tls.cipher));
         let letter = Letter {
@@ -197,14 +205,15 @@ impl Attempt<'_> {
         }
         self.failures.extend(passed_on);
         if told.reusable {
-            self.worker.pool.park(Key::of(target), leased);
+            self.worker.connections.park(Key::of(self.egress, target), leased);
         }
         None
     }
 
     /// RFC 5321 §5.1: the next host is tried, whatever the reason.
     fn not_connected(&mut self, target: &Target, failure: ConnectFailure, delays: Delays) {
-        let failure = outcome(failure.stage, failure.cause, &Place::of(target), delays, now());
+        let place = Place { egress: self.egress.egress(None), ..Place::of(target) };
+        let failure = outcome(failure.stage, failure.cause, &place, delays, now());
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
     }
@@ -220,7 +229,7 @@ impl Attempt<'_> {
     /// The plan ended; trouble that it names speaks as well.
     fn exhausted(&mut self, trouble: Option<Trouble>) {
         let trouble = match trouble {
-            Some(trouble) => trouble,
+            Some(trouble) => self.egress.judge(trouble),
             None if !self.failures.is_empty() => return,
             None => Trouble { kind: TroubleKind::DnsTemporary, text: "no host to try".to_owned() },
         };

@@ -1,25 +1,23 @@
 //! A connection for a transaction: an idle one, or a new one with the TLS its target asks for. Not responsible for what
 //! is said on it, nor for which target comes next.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_route::{Target, TlsPolicy};
-use mailtier_smtp::ClientConfig;
 use mailtier_telemetry::Meters;
 use mailtier_tls::ClientTls;
 use mailtier_transport::client::{ConnectFailure, ConnectOptions, Connection, TlsMode};
 use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
 use opentelemetry::KeyValue;
 
-use crate::pool::{Key, Leased, Pool, Slot};
+use crate::connections::{Connections, Key, Leased, Slot};
+use crate::egress::{EgressPool, STAGE};
 
 /// How connections are opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opener {
-    /// Our name and patience.
-    pub(crate) smtp: Arc<ClientConfig>,
     /// For TCP's handshake.
     pub(crate) connect_timeout: Duration,
     /// Encryption without authentication.
@@ -34,15 +32,20 @@ impl Opener {
     ///
     /// # Errors
     /// How far opening came.
-    pub(crate) async fn lease(&self, pool: &Pool, target: &Target) -> Result<Leased, ConnectFailure> {
-        match pool.take(&Key::of(target)) {
+    pub(crate) async fn lease(
+        &self,
+        connections: &Connections,
+        egress: &EgressPool,
+        target: &Target,
+    ) -> Result<Leased, ConnectFailure> {
+        match connections.take(&Key::of(egress, target)) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)
             }
             None => {
-                let slot = pool.slot().await.ok_or_else(closing)?;
-                self.fresh(target, slot).await
+                let slot = connections.slot().await.ok_or_else(closing)?;
+                self.fresh(egress, target, slot).await
             }
         }
     }
@@ -52,12 +55,19 @@ impl Opener {
     ///
     /// # Errors
     /// How far opening came.
-    pub(crate) async fn fresh(&self, target: &Target, slot: Slot) -> Result<Leased, ConnectFailure> {
+    pub(crate) async fn fresh(
+        &self,
+        egress: &EgressPool,
+        target: &Target,
+        slot: Slot,
+    ) -> Result<Leased, ConnectFailure> {
         let address = SocketAddr::new(target.address, target.port);
-        let opened = match Connection::open(address, &self.options(target, target.tls)?).await {
+        let source = egress.source_towards(target.address).map_err(no_source)?;
+        let options = |policy| self.options((egress, source), target, policy);
+        let opened = match Connection::open(address, &options(target.tls)?).await {
             Err(failure) if failure.tls_failed && target.tls == TlsPolicy::Opportunistic => {
                 tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
-                Connection::open(address, &self.options(target, TlsPolicy::Off)?).await
+                Connection::open(address, &options(TlsPolicy::Off)?).await
             }
             other => other,
         };
@@ -65,18 +75,23 @@ impl Opener {
         let connection = opened?;
         let version = connection.tls().map_or("none", |tls| tls.version.as_str()).to_owned();
         self.meters.outbound_tls.add(1, &[KeyValue::new("version", version)]);
-        Ok(Leased::new(connection, slot))
+        Ok(Leased::new(connection, source, slot))
     }
 
     fn count(&self, result: &'static str) {
         self.meters.outbound_connections.add(1, &Meters::attribute("result", result));
     }
 
-    fn options(&self, target: &Target, policy: TlsPolicy) -> Result<ConnectOptions, ConnectFailure> {
+    fn options(
+        &self,
+        (egress, source): (&EgressPool, Option<IpAddr>),
+        target: &Target,
+        policy: TlsPolicy,
+    ) -> Result<ConnectOptions, ConnectFailure> {
         Ok(ConnectOptions {
-            smtp: Arc::clone(&self.smtp),
+            smtp: Arc::clone(&egress.smtp),
             connect_timeout: self.connect_timeout,
-            source: None,
+            source,
             tls: match policy {
                 TlsPolicy::Off => TlsMode::Off,
                 TlsPolicy::Opportunistic => TlsMode::Opportunistic(Arc::clone(&self.tls)),
@@ -100,7 +115,12 @@ fn nobody_is_trusted() -> ConnectFailure {
     }
 }
 
-/// The pool is closed.
+/// The egress pool has no address for it.
+fn no_source(trouble: Trouble) -> ConnectFailure {
+    ConnectFailure { stage: STAGE, cause: Cause::Trouble(trouble), tls_failed: false }
+}
+
+/// No more connections are opened.
 fn closing() -> ConnectFailure {
     let text = "this system is shutting down".to_owned();
     ConnectFailure {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mailtier_route::Target;
-use mailtier_types::{Cause, Mailbox, Outcome, RemoteHost, Stage, Timestamp};
+use mailtier_types::{Cause, Egress, Mailbox, Outcome, RemoteHost, Stage, Timestamp};
 
 /// Postfix's delays b, c and d of one try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,15 @@ pub(crate) struct Place {
     pub(crate) tls: Option<String>,
     /// The host was told whom to notify of what.
     pub(crate) notifies: bool,
+    /// How it left.
+    pub(crate) egress: Option<Egress>,
 }
 
 impl Place {
     /// A host, before or without TLS.
     pub(crate) fn of(target: &Target) -> Self {
         let remote = RemoteHost { name: target.host.clone(), address: Some(target.address) };
-        Self { remote: Some(remote), tls: None, notifies: false }
+        Self { remote: Some(remote), tls: None, notifies: false, egress: None }
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays,
         sending: delays.sending,
         at,
         notifies: place.notifies,
-        egress: None,
+        egress: place.egress.clone(),
     }
 }
 
@@ -74,7 +76,11 @@ impl Record {
 
 /// Whether two outcomes say the same; when they were decided does not matter.
 fn is_same(one: &Outcome, other: &Outcome) -> bool {
-    one.stage == other.stage && one.cause == other.cause && one.remote == other.remote && one.tls == other.tls
+    one.stage == other.stage
+        && one.cause == other.cause
+        && one.remote == other.remote
+        && one.tls == other.tls
+        && one.egress == other.egress
 }
 
 /// Which of the failures of an attempt speaks for it: the last that may pass, since then trying again makes sense;

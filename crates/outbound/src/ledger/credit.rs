@@ -1,7 +1,8 @@
-//! How many deliveries each queue replica may send: the worker's capacity, dealt out over its links. Pure.
+//! How many deliveries of each egress pool each queue replica may send: the worker's capacity, dealt out over the lanes of
+//! its links. Pure.
 //!
-//! Credit once granted cannot be taken back, and nobody knows which replica has work. So every link holds a small share
-//! and is topped up as it uses it: an idle replica ties up little, and a busy one can use nearly everything.
+//! Credit once granted cannot be taken back, and nobody knows which replica has work for which pool. So every lane holds
+//! a small share and is topped up as it uses it: an idle one ties up little, and a busy one can use nearly everything.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,18 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LinkId(pub(crate) u64);
 
-/// Each link holds at most this fraction of a fair share without using it.
+/// A link, as far as it carries deliveries of one egress pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Lane {
+    pub(crate) link: LinkId,
+    /// The pool's place among those that the worker serves.
+    pub(crate) pool: usize,
+}
+
+/// Each lane holds at most this fraction of a fair share without using it.
 const IDLE_FRACTION: u32 = 4;
 
-/// What one link has.
+/// What one lane has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     /// Granted and not used yet.
@@ -25,40 +34,40 @@ struct Share {
 #[derive(Debug)]
 pub(crate) struct Credit {
     capacity: u32,
-    /// Deliveries taken and not finished, over links that are up and links that are gone.
+    /// Deliveries taken and not finished, over lanes of links that are up and of links that are gone.
     held: u32,
-    links: BTreeMap<LinkId, Share>,
+    lanes: BTreeMap<Lane, Share>,
     stopped: bool,
 }
 
 impl Credit {
     /// `capacity` is how many deliveries may be held at a time.
     pub(crate) const fn new(capacity: u32) -> Self {
-        Self { capacity, held: 0, links: BTreeMap::new(), stopped: false }
+        Self { capacity, held: 0, lanes: BTreeMap::new(), stopped: false }
     }
 
-    /// A link came up.
-    pub(crate) fn add(&mut self, link: LinkId) {
-        self.links.insert(link, Share::default());
+    /// A lane of a link that came up.
+    pub(crate) fn add(&mut self, lane: Lane) {
+        self.lanes.insert(lane, Share::default());
     }
 
-    /// A link is gone, and what it was granted with it.
-    pub(crate) fn remove(&mut self, link: LinkId) {
-        self.links.remove(&link);
+    /// A lane of a link that is gone, and what it was granted with it.
+    pub(crate) fn remove(&mut self, lane: Lane) {
+        self.lanes.remove(&lane);
     }
 
-    /// A delivery came over a link.
-    pub(crate) fn take(&mut self, link: LinkId) {
-        if let Some(share) = self.links.get_mut(&link) {
+    /// A delivery came over a lane.
+    pub(crate) fn take(&mut self, lane: Lane) {
+        if let Some(share) = self.lanes.get_mut(&lane) {
             share.granted = share.granted.saturating_sub(1);
             share.held += 1;
         }
         self.held += 1;
     }
 
-    /// A delivery that came over a link is finished.
-    pub(crate) fn release(&mut self, link: LinkId) {
-        if let Some(share) = self.links.get_mut(&link) {
+    /// A delivery that came over a lane is finished.
+    pub(crate) fn release(&mut self, lane: Lane) {
+        if let Some(share) = self.lanes.get_mut(&lane) {
             share.held = share.held.saturating_sub(1);
         }
         self.held = self.held.saturating_sub(1);
@@ -69,14 +78,14 @@ impl Credit {
         self.stopped = true;
     }
 
-    /// What to grant a link now. Nothing until half of its share is used, so that grants come in batches. A link that
-    /// has nothing at all gets one even when there is none: no replica starves because others hold what they do not
-    /// use. So never more than the capacity and one for each link can be in hand.
-    pub(crate) fn grant(&mut self, link: LinkId) -> u32 {
+    /// What to grant a lane now. Nothing until half of its share is used, so that grants come in batches. A lane that
+    /// has nothing at all gets one even when there is none: none starves because others hold what they do not
+    /// use. So never more than the capacity and one for each lane can be in hand.
+    pub(crate) fn grant(&mut self, lane: Lane) -> u32 {
         let share_of_each = self.share_of_each();
-        let granted = self.links.values().map(|share| share.granted).sum();
+        let granted = self.lanes.values().map(|share| share.granted).sum();
         let free = self.capacity.saturating_sub(self.held).saturating_sub(granted);
-        let Some(share) = self.links.get_mut(&link).filter(|_| !self.stopped) else { return 0 };
+        let Some(share) = self.lanes.get_mut(&lane).filter(|_| !self.stopped) else { return 0 };
         if share.granted > share_of_each / 2 {
             return 0;
         }
@@ -87,8 +96,8 @@ impl Credit {
     }
 
     fn share_of_each(&self) -> u32 {
-        let links = u32::try_from(self.links.len()).unwrap_or(u32::MAX).max(1);
-        (self.capacity / links.saturating_mul(IDLE_FRACTION)).max(1)
+        let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
+        (self.capacity / lanes.saturating_mul(IDLE_FRACTION)).max(1)
     }
 }
 
@@ -96,25 +105,29 @@ impl Credit {
 mod tests {
     use super::*;
 
-    const A: LinkId = LinkId(1);
-    const B: LinkId = LinkId(2);
-    const C: LinkId = LinkId(3);
+    const A: Lane = lane(1);
+    const B: Lane = lane(2);
+    const C: Lane = lane(3);
 
-    fn with(links: &[LinkId]) -> Credit {
+    const fn lane(link: u64) -> Lane {
+        Lane { link: LinkId(link), pool: 0 }
+    }
+
+    fn with(lanes: &[Lane]) -> Credit {
         let mut credit = Credit::new(200);
-        links.iter().for_each(|&link| credit.add(link));
+        lanes.iter().for_each(|&lane| credit.add(lane));
         credit
     }
 
     /// Uses everything one link is granted until it is granted nothing more.
-    fn exhaust(credit: &mut Credit, link: LinkId) -> u32 {
+    fn exhaust(credit: &mut Credit, lane: Lane) -> u32 {
         let mut taken = 0;
         loop {
-            let granted = credit.grant(link);
+            let granted = credit.grant(lane);
             if granted == 0 {
                 return taken;
             }
-            (0..granted).for_each(|_| credit.take(link));
+            (0..granted).for_each(|_| credit.take(lane));
             taken += granted;
         }
     }
@@ -157,8 +170,8 @@ mod tests {
         let mut credit = with(&[A]);
         credit.grant(A);
         for late in 2..60 {
-            credit.add(LinkId(late));
-            assert!(credit.grant(LinkId(late)) >= 1, "link {late}");
+            credit.add(lane(late));
+            assert!(credit.grant(lane(late)) >= 1, "link {late}");
         }
     }
 
@@ -168,11 +181,22 @@ mod tests {
         let mut held = 0;
         for late in 4..50 {
             held += [A, B, C].map(|link| exhaust(&mut credit, link)).iter().sum::<u32>();
-            credit.add(LinkId(late));
+            credit.add(lane(late));
             credit.remove(A);
             credit.add(A);
             assert!(u64::from(held) <= 200 + late, "{held}");
         }
+    }
+
+    #[test]
+    fn a_pool_whose_mail_does_not_come_takes_little_from_another() {
+        let lane = |pool| Lane { link: LinkId(1), pool };
+        let mut credit = with(&[lane(0), lane(1), lane(2), lane(3)]);
+        let idle: u32 = (1..4).map(|pool| credit.grant(lane(pool))).sum();
+        let busy = exhaust(&mut credit, lane(0));
+        assert!(idle >= 30 && busy >= 150 && idle + busy <= 200, "{idle} {busy}");
+        credit.remove(lane(3));
+        assert!(exhaust(&mut credit, lane(0)) > 0, "a lane that is gone gives its credit back");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mailtier_api::work::{InFlight, WorkResult};
 use mailtier_types::{DeliveryId, Epoch, ReplicaId, SHARD_COUNT, ShardId};
 
-pub(crate) use credit::{Credit, LinkId};
+pub(crate) use credit::{Credit, Lane, LinkId};
 
 /// What to do with a delivery that a queue replica sends.
 #[derive(Clone, Debug, PartialEq)]

@@ -106,7 +106,7 @@ impl QueueLink {
     async fn greet(&self) -> Result<Greeted, LinkEnd> {
         let client = WorkClient::connect(&format!("http://{}", self.address), self.worker.token.as_ref()).await?;
         let (frames, outgoing) = mpsc::channel(FRAMES_UNDER_WAY);
-        let pools = vec![mailtier_config::DEFAULT_POOL.to_owned()];
+        let pools = self.worker.desk.pools().to_vec();
         let hello = Hello { worker: self.worker.id, name: self.worker.name.clone(), pools };
         let mut incoming = client.session(hello, outgoing).await?;
         let mut first = incoming.next().await.ok_or(LinkEnd::Closed)??;
@@ -166,8 +166,10 @@ impl QueueLink {
 /// not overtake it, or its owner would wait for it for ever.
 fn frames_of(out: Outgoing) -> impl Iterator<Item = WorkerFrame> {
     let answers = out.holdings.into_iter();
-    let rest = (out.credit > 0 || !out.results.is_empty()).then(|| WorkerFrame {
+    let has_credit = out.credit > 0 || !out.pool_credits.is_empty();
+    let rest = (has_credit || !out.results.is_empty()).then(|| WorkerFrame {
         credit: out.credit,
+        pool_credits: out.pool_credits,
         results: out.results,
         ..WorkerFrame::default()
     });

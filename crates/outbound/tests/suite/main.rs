@@ -13,6 +13,7 @@ mod dns;
 mod fallback;
 mod ownership;
 mod peer;
+mod pools;
 mod queue;
 mod resolving;
 mod sessions;

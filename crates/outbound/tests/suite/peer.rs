@@ -132,6 +132,8 @@ pub(crate) struct Taken {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) sessions: usize,
+    /// From where each session came.
+    pub(crate) clients: Vec<IpAddr>,
     pub(crate) commands: Vec<String>,
     pub(crate) taken: Vec<Taken>,
     /// Contents that came in whole, taken or not.
@@ -177,10 +179,11 @@ impl Peer {
         let accepting = peer.clone();
         tokio::spawn(async move {
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, client) = listener.accept().await.unwrap();
                 let mut number = 0;
                 accepting.seen.send_modify(|seen| {
                     seen.sessions += 1;
+                    seen.clients.push(client.ip());
                     number = seen.sessions;
                 });
                 let session = Session { peer: accepting.clone(), number, tls: false };

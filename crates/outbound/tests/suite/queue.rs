@@ -19,6 +19,9 @@ pub(crate) struct Told {
     pub(crate) sessions: usize,
     pub(crate) linked: bool,
     pub(crate) credit: u32,
+    /// The pools of the last session, and what was granted of others than `default`.
+    pub(crate) pools: Vec<String>,
+    pub(crate) pool_credits: HashMap<String, u32>,
     pub(crate) results: Vec<WorkResult>,
     pub(crate) holdings: Vec<Holding>,
 }
@@ -140,12 +143,16 @@ impl WorkHandler for Queue {
         *self.inner.link.lock().unwrap() = Some(outgoing);
         self.inner.told.send_modify(|told| {
             told.sessions += 1;
+            told.pools = hello.pools;
             told.linked = true;
         });
         while let Some(Some(Ok(frame))) = self.inner.end.run_until_cancelled(incoming.next()).await {
             let results = frame.results.clone();
             self.inner.told.send_modify(|told| {
                 told.credit += frame.credit;
+                for granted in frame.pool_credits {
+                    *told.pool_credits.entry(granted.pool).or_default() += granted.credit;
+                }
                 told.results.extend(frame.results);
                 told.holdings.extend(frame.holding);
             });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::submit::Submission;
-use mailtier_schedule::Entry;
+use mailtier_schedule::{Entry, PoolClass};
 use mailtier_store::{NewDelivery, NewEvent, NewMessage};
 use mailtier_types::{
     ByMode, Envelope, EventDetail, EventKind, Mailbox, MessageId, Options, RecipientRequest, ReversePath, ShardId,
@@ -120,7 +120,7 @@ fn deliveries(
 /// What the schedule is told of a delivery that is accepted.
 const fn entry_of(row: &NewDelivery, due: Timestamp, warn_at: Option<Timestamp>) -> Entry {
     let NewDelivery { id, shard, tenant, priority, expires_at, .. } = *row;
-    Entry { id, shard, tenant, priority, attempts: 0, due, expires_at, warn_at }
+    Entry { id, shard, tenant, class: PoolClass::DEFAULT, priority, attempts: 0, due, expires_at, warn_at }
 }
 
 /// The recipients by domain, in the order in which the domains first appear.

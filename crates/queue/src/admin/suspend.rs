@@ -25,6 +25,8 @@ pub(crate) struct Suspending {
     providers: Arc<[String]>,
     /// Destinations of the configuration.
     destinations: Arc<[String]>,
+    /// Egress pools of the configuration, and the default one.
+    pools: Arc<[String]>,
     /// To the keeper.
     changes: mpsc::Sender<RulesChanged>,
 }
@@ -34,6 +36,7 @@ impl Suspending {
         Self {
             providers: config.providers.iter().map(|one| one.name.clone()).collect(),
             destinations: config.destinations.iter().map(|one| one.domain.to_lowercase()).collect(),
+            pools: config.pool_names().into_iter().map(str::to_owned).collect(),
             changes,
         }
     }
@@ -45,8 +48,8 @@ impl Suspending {
             Scope::Provider(name) => {
                 judge_provider(name, &self.providers.iter().map(String::as_str).collect::<Vec<_>>())
             }
-            Scope::Pool(_) => Err(ApiError::Invalid("pool: nothing is dispatched by pools yet".to_owned())),
             Scope::Tenant(_) | Scope::Everything => Ok(()),
+            Scope::Pool(name) => self.judge_pool(name),
         }
     }
 
@@ -57,6 +60,14 @@ impl Suspending {
         }
         let advice = "expected a domain such as example.com, or a name that stands in [[queue.destinations]]";
         Err(ApiError::Invalid(format!("destination: `{name}` has no dot: {advice}")))
+    }
+
+    fn judge_pool(&self, name: &str) -> Result<(), ApiError> {
+        if self.pools.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.pools.iter().map(String::as_str).collect();
+        Err(ApiError::Invalid(format!("pool: `{name}` is not configured: {}", expected(name, &known))))
     }
 
     /// Until this replica goes by what is in the table. One that leaves, or whose database is away, dispatches nothing.

@@ -1,5 +1,5 @@
 //! Handing out: which delivery goes to which worker now, with what content, and what is read first. Not responsible for
-//! whose turn it is: that is the scheduler's.
+//! whose turn it is, nor for through which egress pool it goes: that is the scheduler's.
 
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ impl ConductorTask {
     pub(super) fn dispatch_all(&mut self) {
         let now = clock::now();
         let mut wanted = Vec::new();
+        self.tell_credit();
         while self.may_dispatch() {
             let ready = if self.may_give_up() {
                 self.scheduler.next(now)
@@ -60,6 +61,7 @@ impl ConductorTask {
         if !wanted.is_empty() {
             let _ = self.fetcher.send(wanted);
         }
+        self.ask_allowances();
     }
 
     fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<DeliveryId>) {
@@ -67,7 +69,7 @@ impl ConductorTask {
         match cached {
             Some(content) => self.dispatch(entry, content, now),
             None => {
-                self.fetching.insert(entry.id);
+                self.fetching.insert(entry.id, self.scheduler.pool_of(entry.id).unwrap_or_default());
                 wanted.push(entry.id);
             }
         }
@@ -89,20 +91,22 @@ impl ConductorTask {
         let _ = self.settler.send(report);
     }
 
-    /// Gives a delivery to the worker with the most credit; without one it is ready again.
+    /// Gives a delivery to the worker with the most credit for its pool; without one it is ready again.
     fn dispatch(&mut self, entry: Entry, content: Arc<Content>, now: Timestamp) {
         let Some(epoch) = self.shards.active(entry.shard) else {
             // Not ours to dispatch: whoever owns the shard reads it from the table.
             self.scheduler.finish(entry.id);
             return;
         };
-        let Some(worker) = self.workers.most_free() else {
-            self.scheduler.release(entry.id, now);
+        let pool = self.scheduler.pool_of(entry.id).unwrap_or_default();
+        let Some(worker) = self.workers.most_free(pool) else {
+            self.scheduler.release_unused(entry.id, now);
             return;
         };
         let Some(destination) = self.scheduler.destination_of(entry.id).map(str::to_owned) else { return };
+        let pool_name = self.settings.rules.pools.get(pool).map(|pool| pool.name.clone()).unwrap_or_default();
         let asks = self.scheduler.asks(entry.id);
-        let mut dispatch = self.dispatch_of(entry, epoch, destination, &content);
+        let mut dispatch = self.dispatch_of(entry, epoch, (destination, pool_name), &content);
         if asks {
             // A question needs no body. A worker that does not know questions fetches it.
             (dispatch.resolve_first, dispatch.body) = (true, None);
@@ -124,13 +128,19 @@ impl ConductorTask {
                 is_settling: false,
             },
         );
-        self.workers.dispatch(worker, dispatch);
+        self.workers.dispatch(worker, pool, dispatch);
         if !asks {
-            self.meters.queue_dispatched.add(1, &[]);
+            self.count_dispatched(pool);
         }
     }
 
-    fn dispatch_of(&self, entry: Entry, epoch: Epoch, destination: String, content: &Content) -> Dispatch {
+    fn dispatch_of(
+        &self,
+        entry: Entry,
+        epoch: Epoch,
+        (destination, pool): (String, String),
+        content: &Content,
+    ) -> Dispatch {
         let stored: usize = content.body.iter().flatten().map(bytes::Bytes::len).sum();
         let travels = u64::try_from(stored).is_ok_and(|stored| stored <= self.settings.inline_bytes);
         Dispatch {
@@ -141,7 +151,7 @@ impl ConductorTask {
             attempt: entry.attempts.saturating_add(1),
             tenant: entry.tenant,
             priority: entry.priority,
-            pool: mailtier_config::DEFAULT_POOL.to_owned(),
+            pool,
             destination,
             sender: content.sender.clone(),
             recipients: content.recipients.clone(),
@@ -157,7 +167,7 @@ impl ConductorTask {
         let now = clock::now();
         let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
         for Fetched { id, content } in fetched {
-            self.fetching.remove(&id);
+            self.fetching.remove(id);
             // Its shard may be another's by now; then it is not in flight here.
             if !self.scheduler.in_flight(id) {
                 continue;
@@ -167,7 +177,7 @@ impl ConductorTask {
                     self.dispatch(entry, content, now)
                 }
                 (Some(_), _) => {
-                    self.scheduler.release(id, now);
+                    self.scheduler.release_unused(id, now);
                 }
                 (None, _) => {
                     self.scheduler.finish(id);
@@ -179,9 +189,9 @@ impl ConductorTask {
     pub(super) fn fetch_failed(&mut self, ids: &[DeliveryId]) {
         let now = clock::now();
         for id in ids {
-            self.fetching.remove(id);
+            self.fetching.remove(*id);
             if self.scheduler.in_flight(*id) {
-                self.scheduler.release(*id, now);
+                self.scheduler.release_unused(*id, now);
             }
         }
     }

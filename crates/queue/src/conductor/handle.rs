@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
-use mailtier_schedule::{Entry, Suspended};
+use mailtier_schedule::{Entry, PoolId, Suspended};
 use mailtier_store::{Loaded, TakenShard};
-use mailtier_types::{DeliveryId, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
+use mailtier_types::{Day, DeliveryId, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::allowance::Taken;
 use crate::load::Walk;
 use crate::settle::Disposition;
 
@@ -103,6 +104,8 @@ pub(crate) enum Command {
         worker: WorkerId,
         /// For logs.
         name: String,
+        /// The egress pools it serves.
+        pools: Vec<String>,
         /// The way to it.
         outbox: Outbox,
         /// Tells this connection from a later one of the same worker.
@@ -130,6 +133,17 @@ pub(crate) enum Command {
     RetryNow(Vec<DeliveryId>),
     /// This, and nothing else, is suspended.
     Suspended(Suspended),
+    /// What was asked for of a pool's day has come, or could not be had.
+    AllowanceTaken {
+        /// Of which pool.
+        pool: PoolId,
+        /// Of which day.
+        day: Day,
+        /// What.
+        taken: Option<Taken>,
+    },
+    /// What was given back of a day is back.
+    AllowanceReturned,
     /// So many replicas keep to limits together.
     Members(u32),
     /// The database was out of reach: everything is to be looked for again.

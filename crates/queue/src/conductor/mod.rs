@@ -9,6 +9,7 @@ mod cache;
 mod dispatching;
 mod flights;
 mod handle;
+mod pools;
 mod results;
 mod shards;
 mod task;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
-use mailtier_schedule::feedback;
+use mailtier_schedule::{PoolId, feedback};
 use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
@@ -28,7 +28,12 @@ impl ConductorTask {
         }
         self.results(worker, frame.results);
         if is_current {
-            self.workers.grant(worker, frame.credit);
+            self.workers.grant(worker, PoolId::DEFAULT, frame.credit);
+            for granted in frame.pool_credits {
+                if let Some(pool) = self.settings.rules.pools.find(&granted.pool) {
+                    self.workers.grant(worker, pool, granted.credit);
+                }
+            }
         }
     }
 
@@ -85,7 +90,7 @@ impl ConductorTask {
         }
         match &result.exchanger {
             Some(exchanger) => self.scheduler.resolved(result.delivery, exchanger, now),
-            None => self.scheduler.release(result.delivery, now),
+            None => self.scheduler.release_unused(result.delivery, now),
         };
         // What was attempted before is read from the table: only there is what is left of it.
         if let Some(content) = content.filter(|_| entry.attempts == 0) {
@@ -198,6 +203,7 @@ impl ConductorTask {
     pub(super) fn answer_drain(&mut self) {
         if self.flights.len() == 0
             && self.settling == 0
+            && self.pools.returning == 0
             && let Some(answer) = self.draining.take()
         {
             self.has_drained = true;

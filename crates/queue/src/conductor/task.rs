@@ -1,23 +1,24 @@
 //! The conductor's loop: takes in what it is told, looks at its timers, hands out what can be handed out. Not responsible
 //! for the parts it moves: each has a file of its own.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
-use mailtier_schedule::{Entry, Insert, Limits, Rules, Scheduler, Selector, Suspended};
+use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Rules, Scheduler, Selector, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
-use mailtier_types::{DeliveryId, MessageId, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, ReversePath, ShardId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
 use super::flights::Flights;
 use super::handle::{Command, Committed, Fence, Hinted};
+use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
 use super::workers::Workers;
+use crate::allowance::Order;
 use crate::clock;
 use crate::load::{Purpose, Walk};
 use crate::settle::Report;
@@ -64,12 +65,14 @@ pub(crate) struct ConductorTask {
     pub(super) flights: Flights,
     pub(super) cache: Cache,
     /// Being read for their dispatch.
-    pub(super) fetching: HashSet<DeliveryId>,
+    pub(super) fetching: Fetching,
+    pub(super) pools: PoolDesk,
     /// Reports the settler has not answered.
     pub(super) settling: usize,
     pub(super) fence: Fence,
     pub(super) settler: mpsc::UnboundedSender<Report>,
     pub(super) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    pub(super) purser: mpsc::UnboundedSender<Order>,
     loader: mpsc::UnboundedSender<Walk>,
     hints: mpsc::Sender<Vec<Hint>>,
     pub(super) meters: Arc<Meters>,
@@ -92,6 +95,8 @@ pub(crate) struct Outlets {
     pub(crate) settler: mpsc::UnboundedSender<Report>,
     /// Deliveries to be read for their dispatch.
     pub(crate) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    /// What is wanted of the days of warm-ups.
+    pub(crate) purser: mpsc::UnboundedSender<Order>,
     /// Walks over the table.
     pub(crate) loader: mpsc::UnboundedSender<Walk>,
     /// Deliveries of others.
@@ -105,14 +110,16 @@ impl ConductorTask {
             scheduler: Scheduler::new(settings.limits, settings.rules.clone())
                 .with_priority_step(settings.priority_step),
             shards: Shards::default(),
-            workers: Workers::default(),
+            workers: Workers::new(settings.rules.pools.iter().count()),
             flights: Flights::default(),
             cache: Cache::new(settings.cache_bytes),
-            fetching: HashSet::new(),
+            fetching: Fetching::default(),
+            pools: PoolDesk::new(settings.rules.pools.iter().map(|(_, pool)| pool.name.clone()), now),
             settling: 0,
             fence,
             settler: outlets.settler,
             fetcher: outlets.fetcher,
+            purser: outlets.purser,
             loader: outlets.loader,
             hints: outlets.hints,
             meters,
@@ -179,9 +186,10 @@ impl ConductorTask {
             Command::Walked(walk) => self.walking.retain(|purpose| *purpose != walk.purpose),
             Command::Fetched(fetched) => self.fetched(fetched),
             Command::FetchFailed(ids) => self.fetch_failed(&ids),
-            Command::WorkerConnected { worker, name, outbox, connection } => {
-                tracing::info!(%worker, name, "worker connected");
-                self.workers.connect(worker, name, outbox, connection);
+            Command::WorkerConnected { worker, name, pools, outbox, connection } => {
+                tracing::info!(%worker, name, ?pools, "worker connected");
+                let pools = self.known_pools(&name, &pools);
+                self.workers.connect(worker, name, &pools, outbox, connection);
                 self.shards.worker_connected(worker);
                 self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
             }
@@ -195,10 +203,13 @@ impl ConductorTask {
                 }
             }
             Command::Suspended(suspended) => self.suspend(suspended),
+            Command::AllowanceTaken { pool, day, taken } => self.allowance_taken(pool, day, taken),
+            Command::AllowanceReturned => self.pools.returning = self.pools.returning.saturating_sub(1),
             Command::Members(count) => self.scheduler.set_replicas(count),
             Command::Reconcile => self.next_reconcile = Instant::now(),
             Command::Drain(answer) => {
                 self.workers.announce_drain();
+                self.return_allowances();
                 self.draining = Some(answer);
             }
         }
@@ -206,7 +217,13 @@ impl ConductorTask {
 
     fn suspend(&mut self, suspended: Suspended) {
         let (destinations, providers) = (suspended.destinations.len(), suspended.providers.len());
-        tracing::info!(destinations, providers, tenants = suspended.tenants.len(), "suspensions changed");
+        tracing::info!(
+            destinations,
+            providers,
+            tenants = suspended.tenants.len(),
+            pools = suspended.pools.len(),
+            "suspensions changed"
+        );
         self.scheduler.set_suspended(suspended);
     }
 
@@ -231,7 +248,7 @@ impl ConductorTask {
                 });
                 continue;
             }
-            if self.schedule(&destination, entry, now) == Some(Insert::Scheduled)
+            if self.schedule(&destination, domain_of(&sender), entry, now) == Some(Insert::Scheduled)
                 && let Some(content) = content.filter(|_| !is_held)
             {
                 self.cache.insert(entry.id, content);
@@ -246,17 +263,27 @@ impl ConductorTask {
     fn hinted(&mut self, hints: Vec<Hinted>) {
         let now = clock::now();
         for hint in hints {
+            if hint.sender.is_none() && self.settings.rules.pools.ask_for_senders() {
+                // Of an earlier version, which does not say whose it is: the next look at the table tells.
+                if self.scheduler.is_known(hint.delivery) {
+                    self.cache.take(hint.delivery);
+                    self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
+                }
+                continue;
+            }
             let entry = Entry {
                 id: hint.delivery,
                 shard: ShardId::of(&hint.destination),
                 tenant: hint.tenant,
+                class: PoolClass::default(),
                 priority: hint.priority,
                 attempts: 0,
                 due: now,
                 expires_at: hint.expires_at,
                 warn_at: self.warning(hint.delivery.made_at(), None),
             };
-            if self.schedule(&hint.destination, entry, now) == Some(Insert::Known) {
+            let sender = hint.sender.as_ref().map_or("", domain_of);
+            if self.schedule(&hint.destination, sender, entry, now) == Some(Insert::Known) {
                 // Known and told of again: an operator wants it now, or has taken it out. The table tells.
                 self.cache.take(hint.delivery);
                 self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
@@ -273,13 +300,15 @@ impl ConductorTask {
                 id: row.id,
                 shard: row.shard,
                 tenant: row.tenant,
+                class: PoolClass::default(),
                 priority: row.priority,
                 attempts: row.attempts,
                 due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
                 expires_at: row.expires_at,
                 warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };
-            self.schedule(&row.destination, entry, now);
+            let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
+            self.schedule(&row.destination, domain_of(&sender), entry, now);
             if !row.last_outcome.is_empty() {
                 self.scheduler.recall(row.id, || exchanger(&row.last_outcome));
             }
@@ -295,8 +324,9 @@ impl ConductorTask {
 
     /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being
     /// taken over: it is in the table, and read when that is done.
-    fn schedule(&mut self, destination: &str, entry: Entry, now: Timestamp) -> Option<Insert> {
+    fn schedule(&mut self, destination: &str, sender_domain: &str, entry: Entry, now: Timestamp) -> Option<Insert> {
         self.shards.active(entry.shard)?;
+        let entry = Entry { class: self.scheduler.class_of(entry.tenant, sender_domain, destination), ..entry };
         if let Some(flight) = self.flights.get_mut(entry.id) {
             flight.shard = Some(entry.shard);
             if !self.scheduler.is_known(entry.id) {
@@ -373,6 +403,7 @@ impl ConductorTask {
             self.refill(wall);
             self.next_refill = now + REFILL_PAUSE;
         }
+        self.look_after_pools(now);
         self.gauge();
     }
 

@@ -1,9 +1,10 @@
-//! The connected workers and their credit. Pure.
+//! The connected workers, the egress pools they serve and their credit. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use mailtier_api::work::{Dispatch, Inquire, QueueFrame, Settled};
+use mailtier_schedule::PoolId;
 use mailtier_types::WorkerId;
 
 use super::handle::Outbox;
@@ -18,7 +19,8 @@ const FRAME_BYTES: usize = 4 << 20;
 struct Worker {
     connection: u64,
     name: String,
-    credit: u32,
+    /// Of each pool; absent where it serves it not.
+    credit: Vec<Option<u32>>,
     outbox: Outbox,
     /// Gathered for its next frame, and the octets of bodies in it.
     frame: QueueFrame,
@@ -28,6 +30,10 @@ struct Worker {
 }
 
 impl Worker {
+    fn credit(&self, pool: PoolId) -> Option<u32> {
+        self.credit.get(pool.index()).copied().flatten()
+    }
+
     fn flush(&mut self) {
         if !self.frame.dispatches.is_empty() || !self.frame.settled.is_empty() {
             // A worker that is gone says so by itself; what was in this frame is then in nobody's hands.
@@ -38,20 +44,38 @@ impl Worker {
 }
 
 /// All workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Workers {
     connected: HashMap<WorkerId, Worker>,
-    /// The sum of all credit.
-    credit: u32,
+    /// The sum of all credit, by pool.
+    credit: Vec<u32>,
     /// Questions asked until now.
     inquiries: u64,
 }
 
 impl Workers {
-    pub(super) fn connect(&mut self, worker: WorkerId, name: String, outbox: Outbox, connection: u64) {
+    /// Of so many pools.
+    pub(super) fn new(pools: usize) -> Self {
+        Self { connected: HashMap::new(), credit: vec![0; pools], inquiries: 0 }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        worker: WorkerId,
+        name: String,
+        pools: &[PoolId],
+        outbox: Outbox,
+        connection: u64,
+    ) {
         self.remove(worker);
         let (frame, asked) = (QueueFrame::default(), VecDeque::new());
-        let known = Worker { connection, name, credit: 0, outbox, frame, frame_bytes: 0, asked };
+        let mut credit = vec![None; self.credit.len()];
+        for pool in pools {
+            if let Some(credit) = credit.get_mut(pool.index()) {
+                *credit = Some(0);
+            }
+        }
+        let known = Worker { connection, name, credit, outbox, frame, frame_bytes: 0, asked };
         self.connected.insert(worker, known);
     }
 
@@ -71,21 +95,37 @@ impl Workers {
 
     fn remove(&mut self, worker: WorkerId) {
         if let Some(known) = self.connected.remove(&worker) {
-            self.credit = self.credit.saturating_sub(known.credit);
+            for (sum, credit) in self.credit.iter_mut().zip(known.credit) {
+                *sum = sum.saturating_sub(credit.unwrap_or(0));
+            }
         }
     }
 
-    pub(super) fn grant(&mut self, worker: WorkerId, credit: u32) {
-        if let Some(known) = self.connected.get_mut(&worker) {
-            let granted = credit.min(u32::MAX - self.credit);
-            known.credit += granted;
-            self.credit += granted;
+    /// A worker can take more of a pool; of one that it does not serve that means nothing.
+    pub(super) fn grant(&mut self, worker: WorkerId, pool: PoolId, credit: u32) {
+        if let Some(known) = self.connected.get_mut(&worker)
+            && let Some(Some(own)) = known.credit.get_mut(pool.index())
+            && let Some(sum) = self.credit.get_mut(pool.index())
+        {
+            let granted = credit.min(u32::MAX - *sum);
+            *own += granted;
+            *sum += granted;
         }
     }
 
     /// What all workers can take.
-    pub(super) const fn credit(&self) -> u32 {
-        self.credit
+    pub(super) fn credit(&self) -> u64 {
+        self.credit.iter().map(|credit| u64::from(*credit)).sum()
+    }
+
+    /// What all workers can take of one pool.
+    pub(super) fn credit_of(&self, pool: PoolId) -> u32 {
+        self.credit.get(pool.index()).copied().unwrap_or_default()
+    }
+
+    /// Whether a worker serves a pool.
+    pub(super) fn serve(&self, pool: PoolId) -> bool {
+        self.connected.values().any(|worker| worker.credit(pool).is_some())
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = WorkerId> + '_ {
@@ -104,18 +144,23 @@ impl Workers {
         self.connected.contains_key(&worker)
     }
 
-    /// The worker with the most credit, when any has some: work spreads by itself.
-    pub(super) fn most_free(&self) -> Option<WorkerId> {
-        let (id, worker) = self.connected.iter().max_by_key(|(_, worker)| worker.credit)?;
-        (worker.credit > 0).then_some(*id)
+    /// The worker with the most credit for a pool, when any has some: work spreads by itself.
+    pub(super) fn most_free(&self, pool: PoolId) -> Option<WorkerId> {
+        let free = |worker: &Worker| worker.credit(pool).unwrap_or(0);
+        let (id, worker) = self.connected.iter().max_by_key(|(_, worker)| free(worker))?;
+        (free(worker) > 0).then_some(*id)
     }
 
-    /// Hands a delivery to a worker, against its credit.
-    pub(super) fn dispatch(&mut self, worker: WorkerId, dispatch: Dispatch) {
+    /// Hands a delivery to a worker, against its credit for a pool.
+    pub(super) fn dispatch(&mut self, worker: WorkerId, pool: PoolId, dispatch: Dispatch) {
         if let Some(known) = self.connected.get_mut(&worker) {
-            let spent = known.credit.min(1);
-            known.credit -= spent;
-            self.credit -= spent;
+            if let Some(Some(credit)) = known.credit.get_mut(pool.index())
+                && let Some(sum) = self.credit.get_mut(pool.index())
+            {
+                let spent = (*credit).min(1);
+                *credit -= spent;
+                *sum = sum.saturating_sub(spent);
+            }
             known.frame_bytes += dispatch.body.iter().flatten().map(Bytes::len).sum::<usize>();
             known.frame.dispatches.push(dispatch);
             if known.frame.dispatches.len() >= DISPATCHES_PER_FRAME || known.frame_bytes >= FRAME_BYTES {

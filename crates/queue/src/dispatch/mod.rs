@@ -67,7 +67,13 @@ impl WorkHandler for WorkService {
         let (outbox, frames) = mpsc::unbounded_channel();
         let writing = tokio::spawn(write(frames, outgoing));
         let (worker, connection) = (hello.worker, self.connections.fetch_add(1, Ordering::Relaxed));
-        self.conductor.send(Command::WorkerConnected { worker, name: hello.name, outbox, connection });
+        self.conductor.send(Command::WorkerConnected {
+            worker,
+            name: hello.name,
+            pools: hello.pools,
+            outbox,
+            connection,
+        });
         self.read(worker, connection, incoming).await;
         self.conductor.send(Command::WorkerLost { worker, connection });
         writing.abort();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mailtier_store::Store;
+use mailtier_store::{Extras, Store};
 use mailtier_telemetry::Meters;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,8 +22,8 @@ pub(crate) struct Loader {
     pub(crate) store: Store,
     /// Told what was found.
     pub(crate) conductor: Conductor,
-    /// What the last attempts met is wanted, too.
-    pub(crate) with_outcomes: bool,
+    /// What is wanted beside the schedule's own.
+    pub(crate) extras: Extras,
     /// Metrics.
     pub(crate) meters: Arc<Meters>,
 }
@@ -42,7 +42,7 @@ impl Loader {
         let mut after = walk.after;
         loop {
             let page = match connector.session().await {
-                Ok(session) => session.load(after, &walk.shards, PAGE_ROWS, self.with_outcomes).await,
+                Ok(session) => session.load(after, &walk.shards, PAGE_ROWS, self.extras).await,
                 Err(error) => Err(error),
             };
             let rows = match page {

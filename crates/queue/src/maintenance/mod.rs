@@ -1,5 +1,5 @@
 //! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
-//! needs, failed logins that count no more, rules whose time is over.
+//! needs, failed logins that count no more, rules whose time is over, days of warm-ups that are long past.
 //! Every replica does it; doing it twice does no harm.
 
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::database::Connector;
 const ROUND: Duration = Duration::from_secs(600);
 /// Partitions made ahead, in days: so long may nobody be there to make more.
 const PARTITIONS_AHEAD: u16 = 7;
+/// How long it is kept what egress pools have let out on a day, for operators who look.
+const POOL_DAYS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// An upload is taken for given up when it is this old: the slowest client may take hours for a large message.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,6 +58,7 @@ impl Sweeper {
         let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
         connector.session().await?.forget_login_failures(now.before(self.login_window)).await?;
         connector.session().await?.sweep_rules(now).await?;
+        connector.session().await?.sweep_pool_days(now.before(POOL_DAYS_KEPT)).await?;
         // Last, because a reader of old history may hold it up.
         let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         if !made.is_empty() || !dropped.is_empty() || swept > 0 {

@@ -58,11 +58,14 @@ impl Line {
             Cause::Trouble(trouble) => trouble.text.clone(),
         };
         let tls = outcome.tls.as_deref().unwrap_or("none");
+        let egress = outcome.egress.as_ref();
         tracing::info!(
             %message,
             from = sender,
             to,
             relay,
+            pool = egress.map(|egress| egress.pool.as_str()),
+            source = egress.and_then(|egress| egress.source).map(|address| address.to_string()),
             tls,
             attempt,
             delay = seconds(delay),

@@ -17,6 +17,7 @@ mod late;
 mod limits;
 mod looking;
 mod ownership;
+mod pools;
 mod submitter;
 mod suspensions;
 mod system;

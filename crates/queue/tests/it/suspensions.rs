@@ -11,7 +11,7 @@ use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Outcome, RemoteHost, TenantId};
 
 use crate::submitter::{Submitter, submission};
-use crate::system::{LIMIT, Replica, config, until_shared, usual};
+use crate::system::{LIMIT, Replica, config, until_rules_are_read, until_shared, usual};
 use crate::worker::{Worker, all, outcome, result};
 
 const ALICE: &str = "alice";
@@ -117,14 +117,7 @@ impl Pair {
 
     /// Until every replica has read the rules since now: it does so in each round, before its heart beats.
     async fn until_all_know(&self) {
-        let mut looks = tokio::time::interval(config(&self.database).queue.renew_every / 2);
-        for _ in 0..2 {
-            let since = self.database.sql("SELECT now()").await.unwrap();
-            let beats = format!("SELECT bool_and(lease_until - interval '4 s' > '{since}') FROM member");
-            while self.database.sql(&beats).await.unwrap() != "t" {
-                looks.tick().await;
-            }
-        }
+        until_rules_are_read(&self.database).await;
     }
 }
 

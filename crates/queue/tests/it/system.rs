@@ -144,3 +144,15 @@ pub(crate) async fn until_shared(database: &TestDatabase) {
     }
     panic!("never shared");
 }
+
+/// Until every replica has read the rules since now: it does so in each round, before its heart beats.
+pub(crate) async fn until_rules_are_read(database: &TestDatabase) {
+    let mut looks = tokio::time::interval(config(database).queue.renew_every / 2);
+    for _ in 0..2 {
+        let since = database.sql("SELECT now()").await.unwrap();
+        let beats = format!("SELECT bool_and(lease_until - interval '4 s' > '{since}') FROM member");
+        while database.sql(&beats).await.unwrap() != "t" {
+            looks.tick().await;
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::work::{
-    Dispatch, Hello, Holding, InFlight, Inquire, QueueFrame, Settled, WorkClient, WorkResult, WorkerFrame,
+    Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, WorkClient, WorkResult, WorkerFrame,
 };
 use mailtier_types::{Cause, Mailbox, Outcome, Reply, Stage, Timestamp, WorkerId};
 use tokio::sync::mpsc;
@@ -42,10 +42,25 @@ impl Worker {
         worker
     }
 
+    /// One that is new and can take much of each of these egress pools.
+    pub(crate) async fn serving(replica: &Replica, pools: &[&str]) -> Self {
+        let names = pools.iter().map(|&name| name.to_owned()).collect();
+        let worker = Self::connect_with(WorkerId::random(), replica, Manner::default(), names).await;
+        let others = pools.iter().filter(|&&name| name != "default");
+        let pool_credits = others.map(|&name| PoolCredit { pool: name.to_owned(), credit: 1000 }).collect();
+        let credit = if pools.is_empty() || pools.contains(&"default") { 1000 } else { 0 };
+        worker.say(WorkerFrame { credit, pool_credits, ..WorkerFrame::default() }).await;
+        worker
+    }
+
     pub(crate) async fn connect_as(id: WorkerId, replica: &Replica, manner: Manner) -> Self {
+        Self::connect_with(id, replica, manner, vec!["default".into()]).await
+    }
+
+    async fn connect_with(id: WorkerId, replica: &Replica, manner: Manner, pools: Vec<String>) -> Self {
         let client = WorkClient::connect(&replica.url(), None).await.unwrap();
         let (frames, outgoing) = mpsc::channel(16);
-        let hello = Hello { worker: id, name: "a test's".into(), pools: vec!["default".into()] };
+        let hello = Hello { worker: id, name: "a test's".into(), pools };
         let mut incoming = client.session(hello, outgoing).await.unwrap();
         let first = incoming.next().await.unwrap().unwrap();
         assert!(first.welcome.is_some());
@@ -70,6 +85,12 @@ impl Worker {
             assert!(self.hear(LIMIT).await, "nothing is dispatched");
         }
         self.dispatches.remove(0)
+    }
+
+    /// What is dispatched until nothing more is for a while.
+    pub(crate) async fn until_quiet(&mut self) -> Vec<Dispatch> {
+        while self.hear(QUIET).await {}
+        std::mem::take(&mut self.dispatches)
     }
 
     /// Nothing is dispatched for a while.

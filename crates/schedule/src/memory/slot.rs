@@ -7,7 +7,7 @@ use mailtier_types::{DeliveryId, Timestamp};
 use crate::memory::heap::HeapLinks;
 use crate::memory::list::{Linked, Links};
 use crate::memory::slab::Key;
-use crate::scheduler::Queue;
+use crate::scheduler::{Queue, Through};
 
 /// Where a delivery is. Each place has its own structure that threads through the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) struct Slot {
     pub(crate) attempts: u16,
     /// From its making until its sender is told that it is late, in rounded seconds; 0: nobody is told any more.
     pub(crate) warning: u16,
-    /// Which bucket of its wheel.
+    /// Which bucket of its wheel. What is in flight is in none, and has here through which egress pool it went.
     pub(crate) bucket: u16,
     pub(crate) place: Place,
 }
@@ -58,6 +58,16 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64, "five million deliveries fit into 400 MB");
 
 impl Slot {
+    /// Through which egress pool it went, while it is in flight.
+    pub(crate) fn through(&self) -> Option<Through> {
+        (self.place == Place::InFlight).then(|| Through::from_octet(self.bucket.to_le_bytes()[0]))
+    }
+
+    /// It is in flight through this pool.
+    pub(crate) fn set_through(&mut self, through: Through) {
+        self.bucket = u16::from(through.octet());
+    }
+
     /// When its timer goes off: what waits wakes for its attempt or its end, what is ready only for its end; both to have
     /// their senders told that they are late.
     pub(crate) fn tick(&self) -> u64 {

@@ -1,8 +1,8 @@
-//! Limits beyond a destination's own: of tenants and of providers, and what operators suspended. A gate that is closed
+//! Limits beyond a destination's own: of tenants, of providers and of egress pools, and what operators suspended. A gate that is closed
 //! holds the queues whose turn comes, and lets them go on when it opens; nothing looks at them meanwhile. Also what is
 //! known of destinations: their limits, their health, and when they may begin more.
 //!
-//! Not responsible for what the limits are (`rules`), nor for what an attempt teaches (`health`).
+//! Not responsible for what the limits are (`rules`), nor for through which pool mail goes (`pools`), nor for what an attempt teaches (`health`).
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry as MapEntry;
@@ -11,11 +11,12 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use mailtier_types::{DeliveryId, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
-use crate::memory::{Key, List, Slot};
+use crate::memory::{Key, List, Slab, Slot};
 use crate::rate::Meter;
 use crate::rules::{GroupLimits, Rules};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
+use crate::scheduler::pools::Pooling;
 use crate::scheduler::providers::KNOWN_FOR;
 use crate::scheduler::remembered::{Memory, Remembered};
 
@@ -37,25 +38,40 @@ pub struct Suspended {
 /// The limits of many queues together.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    limits: GroupLimits,
+    pub(crate) limits: GroupLimits,
     meter: Meter,
-    is_suspended: bool,
+    pub(crate) is_suspended: bool,
+    /// What may pass beside the limits: of an egress pool, what workers can take and its warm-up allows.
+    pub(crate) room: Option<u32>,
     pub(crate) in_flight: u32,
     /// Those whose turn came while it was closed.
     pub(crate) held: List<Queue, Turns>,
-    /// Queues of a tenant; a provider's are not counted.
+    /// Queues of a tenant; others' are not counted.
     queues: u32,
     /// When it is looked at again because it may then let more pass.
     opens_at: Option<Timestamp>,
 }
 
 impl Gate {
+    /// One that keeps to these.
+    pub(crate) fn with_limits(limits: GroupLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// One has passed.
+    pub(crate) fn count(&mut self, now: Timestamp) {
+        if let Some(rate) = self.limits.rate {
+            self.meter.count(rate, now);
+        }
+    }
+
     /// How many may pass now.
-    fn free(&self, now: Timestamp) -> u32 {
+    pub(crate) fn free(&self, now: Timestamp) -> u32 {
         if self.is_suspended {
             return 0;
         }
         let free = self.limits.concurrency.map_or(u32::MAX, |limit| limit.saturating_sub(self.in_flight));
+        let free = self.room.map_or(free, |room| room.min(free));
         self.limits.rate.map_or(free, |rate| free.min(self.meter.free(rate, now)))
     }
 }
@@ -70,19 +86,21 @@ enum Alarm {
 /// Everything gates need beside themselves.
 #[derive(Debug)]
 pub(crate) struct Gatekeeping {
-    pub(super) rules: Rules,
-    suspended: Suspended,
+    pub(crate) rules: Rules,
+    pub(crate) suspended: Suspended,
     /// How many replicas keep to the limits together.
-    replicas: u32,
+    pub(crate) replicas: u32,
     tenants: HashMap<TenantId, Key<Gate>>,
-    providers: HashMap<String, Key<Gate>>,
+    pub(crate) providers: HashMap<String, Key<Gate>>,
+    pub(crate) pooling: Pooling,
     remembered: Memory,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
 }
 
 impl Gatekeeping {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, gates: &mut Slab<Gate>) -> Self {
         Self {
+            pooling: Pooling::new(&rules, gates),
             rules,
             suspended: Suspended::default(),
             replicas: 1,
@@ -94,7 +112,8 @@ impl Gatekeeping {
     }
 
     pub(crate) fn next_alarm(&self) -> Option<Timestamp> {
-        self.alarms.peek().map(|Reverse((at, _))| *at)
+        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
+        alarm.into_iter().chain(self.pooling.next_day()).min()
     }
 }
 
@@ -109,6 +128,8 @@ pub struct Standing<'a> {
     pub provider: Option<&'a str>,
     /// Somebody has suspended it, or its provider.
     pub is_suspended: bool,
+    /// An egress pool that some of its mail waits for because no worker serves it.
+    pub unserved_pool: Option<&'a str>,
 }
 
 impl Scheduler {
@@ -121,6 +142,7 @@ impl Scheduler {
         self.keeping.tenants.iter().for_each(|(&tenant, &gate)| {
             self.gates[gate].limits = self.keeping.rules.of_tenant(tenant).shared_by(self.keeping.replicas);
         });
+        self.set_pool_limits();
         for key in self.destination_keys().collect::<Vec<_>>() {
             let destination = &mut self.places.destinations[key];
             destination.limits = self.keeping.rules.of_destination(&destination.name);
@@ -128,7 +150,7 @@ impl Scheduler {
         self.reopen_all();
     }
 
-    /// So many replicas keep to the limits of tenants and providers together; those of destinations are each one
+    /// So many replicas keep to the limits of tenants, providers and pools together; those of destinations are each one
     /// replica's.
     pub fn set_replicas(&mut self, replicas: u32) {
         if replicas.max(1) != self.keeping.replicas {
@@ -155,6 +177,7 @@ impl Scheduler {
             destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
             self.judge_dormancy(key);
         }
+        self.suspend_pools();
         self.reopen_all();
     }
 
@@ -163,7 +186,7 @@ impl Scheduler {
         self.keeping.suspended.everything
     }
 
-    /// Whether the destination of a known delivery, its provider or its tenant is suspended, or everything.
+    /// Whether the destination of a known delivery, its provider, its tenant or its pool is suspended, or everything.
     #[must_use]
     pub fn is_suspended(&self, id: DeliveryId) -> bool {
         if self.rests() {
@@ -172,7 +195,9 @@ impl Scheduler {
         let Some(entry) = self.find(id) else { return false };
         let queue = self.entries[entry].queue;
         let destination = &self.places.destinations[self.places.queues[queue].destination];
-        destination.is_suspended || self.gates_of(queue).any(|gate| self.gates[gate].is_suspended)
+        destination.is_suspended
+            || self.gates_of(queue).any(|gate| self.gates[gate].is_suspended)
+            || self.is_pool_suspended(queue, entry)
     }
 
     /// Learns from an attempt that is over: of the destination itself, and whose exchanger it was. To be told before the
@@ -197,14 +222,15 @@ impl Scheduler {
     /// How a destination stands, where it has deliveries.
     #[must_use]
     pub fn standing(&self, name: &str, shard: mailtier_types::ShardId) -> Option<Standing<'_>> {
-        let destination = &self.places.destinations[self.places.find(name, shard)?];
+        let key = self.places.find(name, shard)?;
+        let destination = &self.places.destinations[key];
         let provider = destination.provider.some();
-        let of_provider = provider.and_then(|gate| self.keeping.providers.iter().find(|(_, known)| **known == gate));
         Some(Standing {
             concurrency: destination.health.concurrency(destination.limits, self.now),
             dead_until: destination.health.dead_until(),
-            provider: of_provider.map(|(name, _)| name.as_str()),
+            provider: self.provider_name(key),
             is_suspended: destination.is_suspended || provider.is_some_and(|gate| self.gates[gate].is_suspended),
+            unserved_pool: self.unserved_pool(key),
         })
     }
 
@@ -225,6 +251,7 @@ impl Scheduler {
             let gate = self.tenant_gate(tenant);
             self.places.queues[joined.queue].gate = gate;
             self.gates[gate].queues += 1;
+            self.choose_pool(joined.queue);
             self.judge(joined.queue);
         }
     }
@@ -311,11 +338,12 @@ impl Scheduler {
             }
             self.open(before);
         }
+        self.choose_pools(key);
         self.judge_dormancy(key);
         self.unpark(key);
     }
 
-    /// Gates of a queue.
+    /// Gates of a queue, but for its pool's.
     pub(super) fn gates_of(&self, queue: Key<Queue>) -> impl Iterator<Item = Key<Gate>> + use<> {
         let queue = &self.places.queues[queue];
         queue.gate.some().into_iter().chain(self.places.destinations[queue.destination].provider.some())
@@ -326,25 +354,24 @@ impl Scheduler {
         for key in self.gates_of(key) {
             self.gates[key].in_flight += 1;
         }
+        self.pass_pool(key, entry);
         match self.is_unknown(self.places.queues[key].destination) {
             true => self.begin_question(key, entry),
-            false => self.count_rates(key),
+            false => self.count_rates(key, entry),
         }
     }
 
     /// Counts an attempt for everything that has a rate.
-    pub(super) fn count_rates(&mut self, key: Key<Queue>) {
+    pub(super) fn count_rates(&mut self, key: Key<Queue>, entry: Key<Slot>) {
         let destination = &mut self.places.destinations[self.places.queues[key].destination];
         if let Some(rate) = destination.limits.rate {
             destination.meter.count(rate, self.now);
         }
-        for key in self.gates_of(key) {
-            let gate = &mut self.gates[key];
-            if let Some(rate) = gate.limits.rate {
-                gate.meter.count(rate, self.now);
-                // Others that it let go on before may find it closed now, and those it still holds wait for the next.
-                self.open_later(key);
-            }
+        let pool = self.pool_gate(entry);
+        for key in self.gates_of(key).chain(pool) {
+            self.gates[key].count(self.now);
+            // Others that it let go on before may find it closed now, and those it still holds wait for the next.
+            self.open_later(key);
         }
     }
 
@@ -353,11 +380,14 @@ impl Scheduler {
         let queue = &self.places.queues[key];
         let provider = self.places.destinations[queue.destination].provider;
         let gates = [(Turn::HeldByTenant, queue.gate), (Turn::HeldByProvider, provider)];
-        gates.into_iter().find(|(_, gate)| gate.some().is_some_and(|gate| self.gates[gate].free(self.now) == 0))
+        let closed =
+            |(_, gate): &(Turn, Key<Gate>)| gate.some().is_some_and(|gate| self.gates[gate].free(self.now) == 0);
+        gates.into_iter().find(closed).or_else(|| Some((Turn::HeldByPool, self.way(key).err()?)))
     }
 
     pub(super) fn hold(&mut self, key: Key<Queue>, turn: Turn, gate: Key<Gate>) {
-        self.places.queues[key].turn = turn;
+        let queue = &mut self.places.queues[key];
+        (queue.turn, queue.holder) = (turn, gate);
         self.gates[gate].held.push_back(&mut self.places.queues, key);
         self.open_later(gate);
     }
@@ -366,6 +396,9 @@ impl Scheduler {
     pub(super) fn pass_on(&mut self, key: Key<Queue>) {
         for gate in self.gates_of(key) {
             self.open(gate);
+        }
+        if let Ok(pool) = self.way(key) {
+            self.open(self.keeping.pooling.gate(pool));
         }
     }
 
@@ -383,7 +416,7 @@ impl Scheduler {
     }
 
     /// Sets the alarm of a gate that holds something for its rate.
-    fn open_later(&mut self, key: Key<Gate>) {
+    pub(super) fn open_later(&mut self, key: Key<Gate>) {
         let gate = &mut self.gates[key];
         let Some(rate) = gate.limits.rate.filter(|_| !gate.is_suspended && !gate.held.is_empty()) else { return };
         let at = gate.meter.opens_at(rate);
@@ -438,10 +471,14 @@ impl Scheduler {
         for key in self.destination_keys().collect::<Vec<_>>() {
             self.unpark(key);
         }
-        let gates: Vec<_> = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied().collect();
-        for gate in gates {
+        for gate in self.all_gates() {
             self.open(gate);
         }
+    }
+
+    fn all_gates(&self) -> Vec<Key<Gate>> {
+        let named = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied();
+        named.chain(self.keeping.pooling.gates()).collect()
     }
 
     /// The clock was put back: no rate and no rest is longer for it.
@@ -457,8 +494,7 @@ impl Scheduler {
                 destination.meter.rewind(rate, now);
             }
         }
-        let gates: Vec<_> = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied().collect();
-        for key in gates {
+        for key in self.all_gates() {
             let gate = &mut self.gates[key];
             gate.opens_at = None;
             if let Some(rate) = gate.limits.rate {
@@ -476,7 +512,7 @@ impl Scheduler {
         destination.is_suspended || destination.health.dead_until().is_some() || by_provider
     }
 
-    fn judge_dormancy(&mut self, key: Key<Destination>) {
+    pub(super) fn judge_dormancy(&mut self, key: Key<Destination>) {
         let mut next = self.places.destinations[key].queues.first().some();
         while let Some(queue) = next {
             next = List::<Queue, OfDestination>::after(&self.places.queues, queue).some();
@@ -487,7 +523,7 @@ impl Scheduler {
     fn judge(&mut self, key: Key<Queue>) {
         let queue = &self.places.queues[key];
         let by_tenant = queue.gate.some().is_some_and(|gate| self.gates[gate].is_suspended);
-        let dormant = by_tenant || self.is_dormant(queue.destination);
+        let dormant = by_tenant || self.keeping.pooling.is_stuck(queue.pool) || self.is_dormant(queue.destination);
         self.set_dormant(key, dormant);
     }
 

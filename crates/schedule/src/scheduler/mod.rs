@@ -1,16 +1,17 @@
 //! Which delivery goes next: every delivery a replica owns, in memory, from its acceptance to its end.
 //!
-//! Fair: queues, one per (tenant, destination), take turns; within a queue higher priority goes first, then what has been
-//! due for longer, and waiting makes up for priority. No destination, tenant or provider has more attempts at a time, or in
-//! a time, than its limits. Whatever expires is given up on time, due or not. Everything is given its time, nothing
-//! allocates per operation, and no operation but those named in the documentation takes longer the more deliveries there
-//! are.
+//! Fair: queues, one per (tenant, destination) and class of egress pools, take turns; within a queue higher priority goes
+//! first, then what has been due for longer, and waiting makes up for priority. No destination, tenant, provider or pool
+//! has more attempts at a time, or in a time, than its limits. Whatever expires is given up on time, due or not. Everything
+//! is given its time, nothing allocates per operation, and no operation but those named in the documentation takes longer
+//! the more deliveries there are.
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
 mod gates;
 mod moves;
 mod places;
+mod pools;
 mod providers;
 mod remembered;
 mod shards;
@@ -30,6 +31,8 @@ use gates::{Gate, Gatekeeping};
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
 use places::{Destination, Dormant, Places};
+pub(crate) use pools::Through;
+pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
 use turns::Ring;
 
@@ -75,6 +78,8 @@ impl Scheduler {
             max_entries: limits.max_entries.max(1),
             max_entries_per_destination: limits.max_entries_per_destination.max(1),
         };
+        let mut gates = Slab::new();
+        let keeping = Gatekeeping::new(rules, &mut gates);
         Self {
             limits,
             ageing: Ageing::new(PRIORITY_STEP),
@@ -88,8 +93,8 @@ impl Scheduler {
             expired: List::new(),
             late: VecDeque::new(),
             ring: Ring::new(),
-            gates: Slab::new(),
-            keeping: Gatekeeping::new(rules),
+            gates,
+            keeping,
             dormant: List::new(),
             dormant_ready: 0,
             counts: Counts::default(),
@@ -380,6 +385,7 @@ impl Scheduler {
             id: DeliveryId::from_i64(slot.id).ok()?,
             shard: self.places.destinations[queue.destination].shard,
             tenant: queue.tenant,
+            class: queue.class,
             priority: i16::from(slot.priority),
             attempts: slot.attempts,
             due: slot.due,

@@ -27,6 +27,7 @@ impl Scheduler {
 
     /// Moves everything whose timer has gone off.
     pub(super) fn fire(&mut self) {
+        self.turn_day();
         self.open_on_time();
         let tick = floor_tick(self.now);
         while let Some(key) = self.due.pop(&mut self.entries, tick) {
@@ -58,7 +59,7 @@ impl Scheduler {
 
     /// Makes a slot for a delivery that is not known. It is nowhere yet.
     pub(super) fn add(&mut self, destination: &str, entry: &Entry) -> Key<Slot> {
-        let joined = self.places.join(&mut self.shards, destination, entry.shard, entry.tenant);
+        let joined = self.places.join(&mut self.shards, destination, entry.shard, (entry.tenant, entry.class));
         self.welcome(joined);
         let queue = joined.queue;
         let key = self.entries.take();
@@ -119,6 +120,7 @@ impl Scheduler {
         queue.heap.insert(&mut self.entries, self.ageing, entry);
         queue.ready += 1;
         self.dormant_ready += usize::from(queue.is_dormant);
+        self.keeping.pooling.count_ready(queue.pool, 1, 0);
         self.places.destinations[queue.destination].busy += 1;
         if was_empty {
             self.begin_turns(key);
@@ -134,6 +136,7 @@ impl Scheduler {
         let destination = queue.destination;
         queue.heap.remove(&mut self.entries, self.ageing, entry);
         queue.ready -= 1;
+        self.keeping.pooling.count_ready(queue.pool, 0, 1);
         self.dormant_ready -= usize::from(queue.is_dormant);
         let is_empty = queue.heap.is_empty();
         if is_empty {
@@ -147,6 +150,7 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         let entry = queue.heap.pop(&mut self.entries, self.ageing)?;
         queue.ready -= 1;
+        self.keeping.pooling.count_ready(queue.pool, 0, 1);
         self.dormant_ready -= usize::from(queue.is_dormant);
         self.expiry.remove(&mut self.entries, entry);
         self.entries[entry].place = Place::InFlight;
@@ -168,6 +172,7 @@ impl Scheduler {
         for gate in self.gates_of(queue) {
             self.gates[gate].in_flight += 1;
         }
+        self.join_pool(queue, entry);
         self.counts.in_flight += 1;
         self.in_attempt += 1;
     }
@@ -219,6 +224,7 @@ impl Scheduler {
             self.gates[gate].in_flight -= 1;
             self.open(gate);
         }
+        self.leave_pool(entry);
         self.calm(destination);
     }
 }

@@ -1,5 +1,5 @@
 //! Destinations and queues by name: each is kept once, from its first delivery to its last. A queue is what one tenant
-//! has for one destination. Not responsible for whose turn it is (`turns`).
+//! has for one destination, and of which the same rules of egress pools may count. Not responsible for whose turn it is (`turns`).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -8,9 +8,11 @@ use mailtier_types::{ShardId, TenantId, Timestamp};
 
 use crate::health::Health;
 use crate::memory::{Heap, Key, Linked, Links, List, Siblings, Slab, Slot, mix};
+use crate::pools::PoolId;
 use crate::rate::Meter;
 use crate::rules::DestinationLimits;
 use crate::scheduler::gates::Gate;
+use crate::scheduler::pools::PoolClass;
 use crate::scheduler::shards::{OfShard, Shards};
 
 /// A queue's part in the round.
@@ -27,6 +29,8 @@ pub(crate) enum Turn {
     HeldByTenant,
     /// Kept by the gate of its destination's provider.
     HeldByProvider,
+    /// Kept by the gate of an egress pool.
+    HeldByPool,
 }
 
 /// Marks the list a queue is in for its turn: the ring, its destination's parked queues, or those that a gate holds.
@@ -57,9 +61,21 @@ pub(crate) struct Queue {
     pub(crate) is_dormant: bool,
     /// Its tenant's gate.
     pub(crate) gate: Key<Gate>,
+    /// Which rules of pools there are for it.
+    pub(crate) class: PoolClass,
+    /// The pool that it belongs to by these.
+    pub(crate) pool: PoolId,
+    /// The gate of the pool that holds it.
+    pub(crate) holder: Key<Gate>,
     turns: Links<Self>,
     of_destination: Links<Self>,
     dormant: Links<Self>,
+}
+
+impl Queue {
+    const fn owner(&self) -> Owner {
+        (self.tenant, self.class)
+    }
 }
 
 /// What limits apply to.
@@ -170,13 +186,17 @@ pub(crate) struct Places {
     pub(crate) destinations: Slab<Destination>,
     pub(crate) queues: Slab<Queue>,
     by_name: HashTable<Key<Destination>>,
-    by_tenant: HashTable<Key<Queue>>,
+    by_owner: HashTable<Key<Queue>>,
     /// Strangers choose the names of destinations, so their hash has a secret key.
     hasher: RandomState,
 }
 
-fn queue_hash(destination: Key<Destination>, tenant: TenantId) -> u64 {
-    mix(u64::from(destination.number()) << 32 | u64::from(tenant.0.cast_unsigned()))
+/// Whose a queue is, beside its destination's.
+pub(crate) type Owner = (TenantId, PoolClass);
+
+fn queue_hash(destination: Key<Destination>, (tenant, class): Owner) -> u64 {
+    let hash = mix(u64::from(destination.number()) << 32 | u64::from(tenant.0.cast_unsigned()));
+    if class == PoolClass::default() { hash } else { mix(hash ^ u64::from(class.number())) }
 }
 
 impl Places {
@@ -185,7 +205,7 @@ impl Places {
             destinations: Slab::new(),
             queues: Slab::new(),
             by_name: HashTable::new(),
-            by_tenant: HashTable::new(),
+            by_owner: HashTable::new(),
             hasher: RandomState::new(),
         }
     }
@@ -204,15 +224,15 @@ impl Places {
 
     /// Adds a delivery to the count of its queue, which is made if there is none. What is new about it is for the caller
     /// to fill in.
-    pub(crate) fn join(&mut self, shards: &mut Shards, name: &str, shard: ShardId, tenant: TenantId) -> Joined {
+    pub(crate) fn join(&mut self, shards: &mut Shards, name: &str, shard: ShardId, owner: Owner) -> Joined {
         let hash = self.hasher.hash_one(name);
         let known = self.find_hashed(hash, name, shard);
         let destination = known.unwrap_or_else(|| self.new_destination(shards, hash, name, shard));
-        let hash = queue_hash(destination, tenant);
+        let hash = queue_hash(destination, owner);
         let queues = &self.queues;
-        let is_it = |key: &Key<Queue>| queues[*key].destination == destination && queues[*key].tenant == tenant;
-        let known_queue = self.by_tenant.find(hash, is_it).copied();
-        let queue = known_queue.unwrap_or_else(|| self.new_queue(destination, tenant));
+        let is_it = |key: &Key<Queue>| queues[*key].destination == destination && queues[*key].owner() == owner;
+        let known_queue = self.by_owner.find(hash, is_it).copied();
+        let queue = known_queue.unwrap_or_else(|| self.new_queue(destination, owner));
         self.queues[queue].count += 1;
         self.destinations[destination].count += 1;
         Joined { queue, destination, is_new_destination: known.is_none(), is_new_queue: known_queue.is_none() }
@@ -231,13 +251,13 @@ impl Places {
         key
     }
 
-    fn new_queue(&mut self, destination: Key<Destination>, tenant: TenantId) -> Key<Queue> {
+    fn new_queue(&mut self, destination: Key<Destination>, (tenant, class): Owner) -> Key<Queue> {
         let key = self.queues.take();
-        self.queues[key] = Queue { tenant, destination, ..Queue::default() };
+        self.queues[key] = Queue { tenant, class, destination, ..Queue::default() };
         self.destinations[destination].queues.push_back(&mut self.queues, key);
         let queues = &self.queues;
-        let hash_of = |key: &Key<Queue>| queue_hash(queues[*key].destination, queues[*key].tenant);
-        self.by_tenant.insert_unique(hash_of(&key), key, hash_of);
+        let hash_of = |key: &Key<Queue>| queue_hash(queues[*key].destination, queues[*key].owner());
+        self.by_owner.insert_unique(hash_of(&key), key, hash_of);
         key
     }
 
@@ -252,8 +272,8 @@ impl Places {
 
     /// Forgets a queue without deliveries.
     pub(crate) fn drop_queue(&mut self, key: Key<Queue>) {
-        let (destination, tenant) = (self.queues[key].destination, self.queues[key].tenant);
-        if let Ok(found) = self.by_tenant.find_entry(queue_hash(destination, tenant), |&other| other == key) {
+        let (destination, owner) = (self.queues[key].destination, self.queues[key].owner());
+        if let Ok(found) = self.by_owner.find_entry(queue_hash(destination, owner), |&other| other == key) {
             found.remove();
         }
         self.destinations[destination].queues.remove(&mut self.queues, key);

@@ -33,7 +33,7 @@ impl Scheduler {
         let Some(entry) = self.find(id).filter(|&entry| self.is_out(entry)) else { return false };
         let key = self.places.queues[self.entries[entry].queue].destination;
         self.learn_provider(key, Some(exchanger), self.now);
-        self.release(id, now)
+        self.release_unused(id, now)
     }
 
     /// Whose exchanger an attempt of a delivery met, and when, that another owner learned from. Attempts that were learned
@@ -68,7 +68,7 @@ impl Scheduler {
     }
 
     /// A delivery goes into flight as a question. Whatever has a rate does not count it unless it turns out to have been
-    /// an attempt.
+    /// an attempt; the day of a pool's warm-up gets back what was set aside for it.
     pub(super) fn begin_question(&mut self, queue: Key<Queue>, entry: Key<Slot>) {
         self.places.destinations[self.places.queues[queue].destination].asking = entry;
         // What its gates let it pass for is still there.
@@ -81,7 +81,7 @@ impl Scheduler {
         let asking = &mut self.places.destinations[self.places.queues[queue].destination].asking;
         if *asking == entry {
             *asking = Key::NONE;
-            self.count_rates(queue);
+            self.count_rates(queue, entry);
         }
     }
 }

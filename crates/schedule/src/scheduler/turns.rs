@@ -3,7 +3,8 @@
 //! in which they were parked, and a queue that had its turn goes behind them. Every step costs the same however many
 //! queues there are.
 //!
-//! A queue whose turn comes while a gate (of its tenant, or of its destination's provider) is closed is held by the gate.
+//! A queue whose turn comes while a gate (of its tenant, of its destination's provider, or of an egress pool) is closed is
+//! held by the gate.
 //!
 //! Invariant: of each destination, as many queues are in the ring as it may begin attempts, or all that have something
 //! ready. (While more attempts are in flight than the limit says, which happens after a takeover, queues may be in the
@@ -62,6 +63,10 @@ impl Scheduler {
             }
             Turn::HeldByProvider => {
                 let gate = self.places.destinations[destination].provider;
+                self.gates[gate].held.remove(&mut self.places.queues, key);
+            }
+            Turn::HeldByPool => {
+                let gate = queue.holder;
                 self.gates[gate].held.remove(&mut self.places.queues, key);
             }
         }

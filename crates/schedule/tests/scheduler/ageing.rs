@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Limits, Rules, Scheduler};
+use mailtier_schedule::{Entry, Limits, PoolClass, Rules, Scheduler};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ fn entry(destination: &str, number: i64, priority: i16, due: Timestamp) -> Entry
         id: DeliveryId::from_i64(number).unwrap(),
         shard: ShardId::of(destination),
         tenant: TenantId(0),
+        class: PoolClass::default(),
         priority,
         attempts: 0,
         due,

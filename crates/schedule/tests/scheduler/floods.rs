@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Ready, Rules, Scheduler};
+use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -22,6 +22,7 @@ fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
         id: id(number),
         shard: ShardId::of(destination),
         tenant: TenantId(0),
+        class: PoolClass::default(),
         priority: 0,
         attempts: 0,
         due,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Ready, Rules, Scheduler, Suspended};
+use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler, Suspended};
 use mailtier_types::{DeliveryId, IdSource, NodeNumber, ShardId, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -26,6 +26,7 @@ impl Made {
             id,
             shard: ShardId::of(destination),
             tenant: TenantId(0),
+            class: PoolClass::DEFAULT,
             priority: 0,
             attempts: 0,
             due,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mailtier_schedule::{
-    DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, Provider, Rate, Ready, RetryPolicy, Rules,
-    Scheduler, Suspended,
+    DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, PoolClass, Provider, Rate, Ready, RetryPolicy,
+    Rules, Scheduler, Suspended,
 };
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
         id: DeliveryId::from_i64(number).unwrap(),
         shard: ShardId::of(destination),
         tenant: TenantId(0),
+        class: PoolClass::default(),
         priority: 0,
         attempts: 0,
         due,

@@ -13,4 +13,6 @@ mod model;
 #[cfg(test)]
 mod month;
 #[cfg(test)]
+mod pools;
+#[cfg(test)]
 mod simulation;

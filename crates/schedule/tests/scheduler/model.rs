@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Ready, Rules, Scheduler, Selector};
+use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler, Selector};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -149,6 +149,7 @@ impl World {
             id: Self::id(self.next_id),
             shard: ShardId::of(destination),
             tenant: TenantId(tenant),
+            class: PoolClass::default(),
             priority,
             attempts: 0,
             due: Timestamp::from_micros(self.now.as_micros() + due_in_ms * 1_000 + due_in_ms % 900),

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mailtier_schedule::{
-    Entry, GroupLimits, Limits, Next, Provider, Ready, RetryPolicy, RetryRules, Rules, Scheduler, classify, feedback,
+    Entry, GroupLimits, Limits, Next, PoolClass, Provider, Ready, RetryPolicy, RetryRules, Rules, Scheduler, classify,
+    feedback,
 };
 use mailtier_types::{
     Cause, DeliveryId, Outcome, RemoteHost, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind,
@@ -283,6 +284,7 @@ impl World {
             id: DeliveryId::from_i64(id).unwrap(),
             shard: ShardId::of(&name(letter.destination)),
             tenant: TenantId(letter.tenant),
+            class: PoolClass::default(),
             priority: letter.priority,
             attempts: 0,
             due: now,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Next, Ready, RetryPolicy, Rules, Scheduler, classify};
+use mailtier_schedule::{Entry, Insert, Limits, Next, PoolClass, Ready, RetryPolicy, Rules, Scheduler, classify};
 use mailtier_types::{Cause, DeliveryId, Outcome, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind};
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -57,6 +57,7 @@ fn simulate(alive_from: Timestamp) -> History {
             id: DeliveryId::from_i64(number).unwrap(),
             shard: ShardId::of("down.example"),
             tenant: TenantId(0),
+            class: PoolClass::default(),
             priority: 0,
             attempts: 0,
             due: START,

@@ -1,7 +1,7 @@
 //! Acceptance: once each, whoever submits it, however often, at whatever moment.
 
 use bytes::Bytes;
-use mailtier_store::{Accepted, Refusal, SettlePlan};
+use mailtier_store::{Accepted, Extras, Refusal, SettlePlan};
 use mailtier_types::{EventKind, ShardId};
 
 use crate::mail::{
@@ -15,12 +15,13 @@ async fn what_is_accepted_can_be_loaded_fetched_and_read() {
     accept(&mut session, &messages).await;
 
     let shard = ShardId::of("one.example");
-    let loaded = session.load(0, &[shard], 10, true).await.unwrap();
+    let loaded = session.load(0, &[shard], 10, Extras { outcomes: true, senders: true }).await.unwrap();
     assert_eq!(loaded.len(), 2, "only the shards asked for: {loaded:?}");
     assert_eq!((loaded[0].id, loaded[0].shard, loaded[0].priority), (messages[0].id.delivery(0), shard, -3));
     assert_eq!((loaded[0].attempts, loaded[0].next_attempt_at), (0, None));
     assert_eq!(
-        session.load(loaded[0].id.as_i64(), &[shard], 10, true).await.unwrap()[0].id,
+        session.load(loaded[0].id.as_i64(), &[shard], 10, Extras { outcomes: true, senders: true }).await.unwrap()[0]
+            .id,
         loaded[1].id,
         "the next page"
     );

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use mailtier_store::{Finished, NewDelivery, NewEvent, NewMessage, Session, Store};
+use mailtier_store::{Extras, Finished, NewDelivery, NewEvent, NewMessage, Session, Store};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{DeliveryId, EventKind, IdSource, MessageId, NodeNumber, ShardId, TenantId, Timestamp};
 use sqlx::{Connection as _, PgConnection};
@@ -101,7 +101,7 @@ pub(crate) async fn accept(session: &mut Session, messages: &[NewMessage]) {
 
 pub(crate) async fn queued(session: &mut Session) -> Vec<DeliveryId> {
     let all: Vec<ShardId> = ShardId::all().collect();
-    session.load(0, &all, 100_000, false).await.unwrap().iter().map(|loaded| loaded.id).collect()
+    session.load(0, &all, 100_000, Extras::default()).await.unwrap().iter().map(|loaded| loaded.id).collect()
 }
 
 /// Waits until some statement of the database waits for a lock of another.

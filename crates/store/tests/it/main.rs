@@ -9,6 +9,7 @@ mod mail;
 mod maintenance;
 mod ownership;
 mod plans;
+mod pools;
 mod rules;
 mod schema;
 mod settle;

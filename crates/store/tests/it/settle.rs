@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_store::{NewMessage, Retry, Session, SettlePlan};
+use mailtier_store::{Extras, NewMessage, Retry, Session, SettlePlan};
 use mailtier_types::{EventKind, Timestamp};
 
 use crate::mail::{accept, event, finished, message, now, open, queued, wait_for_a_blocked_statement};
@@ -72,9 +72,10 @@ async fn a_deferral_is_kept_and_an_older_opinion_never_wins() {
     defer(&mut session, retry(&mail, 2, &["a@one.example", "b@one.example"])).await;
     assert_eq!(session.fetch(&[delivery]).await.unwrap()[0].recipients, ["b@one.example"]);
     let shard = mail.deliveries[0].shard;
-    let loaded = session.load(0, &[shard], 10, false).await.unwrap();
+    let loaded = session.load(0, &[shard], 10, Extras::default()).await.unwrap();
     assert!(loaded[0].last_outcome.is_empty(), "it is not wanted");
-    let told = session.load(0, &[shard], 10, true).await.unwrap().remove(0).last_outcome;
+    let told =
+        session.load(0, &[shard], 10, Extras { outcomes: true, senders: true }).await.unwrap().remove(0).last_outcome;
     assert_eq!(told, Bytes::from_static(b"outcome 2"));
     assert_eq!((loaded[0].attempts, loaded[0].next_attempt_at), (2, Some(Timestamp::from_secs(2_000_000_002))));
 }

@@ -67,8 +67,15 @@ impl From<SessionFailure> for ConnectFailure {
 /// The TCP connection.
 pub(super) async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<TcpStream, ConnectFailure> {
     let failed = |kind, text| ConnectFailure::trouble(Stage::Connect, kind, text);
-    let socket = bound_socket(address, options.source)
-        .map_err(|error| failed(TroubleKind::Local, format!("cannot open a socket: {error}")))?;
+    let socket = bound_socket(address, options.source).map_err(|error| {
+        failed(
+            TroubleKind::Local,
+            match options.source {
+                Some(source) => format!("cannot send from the source address {source}: {error}"),
+                None => format!("cannot open a socket: {error}"),
+            },
+        )
+    })?;
     match tokio::time::timeout(options.connect_timeout, socket.connect(address)).await {
         Ok(Ok(stream)) => {
             // Commands and content are written in as few pieces as can be: none should wait for another.

@@ -5,7 +5,7 @@
 
 mod idle;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::egress::EgressPool;
 use idle::Idle;
 
 /// Connections said QUIT to in the background at a time: beyond it they are just closed.
@@ -26,6 +27,8 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 /// What makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
+    /// Which egress pool: who the remote takes us for.
+    egress: usize,
     address: SocketAddr,
     tls: TlsPolicy,
     /// Where the certificate had to be issued for it.
@@ -33,16 +36,16 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Connections to this target.
-    pub(crate) fn of(target: &Target) -> Self {
+    /// Connections of an egress pool to this target.
+    pub(crate) fn of(egress: &EgressPool, target: &Target) -> Self {
         let host = matches!(target.tls, TlsPolicy::Required | TlsPolicy::Verified).then(|| target.host.clone());
-        Self { address: SocketAddr::new(target.address, target.port), tls: target.tls, host }
+        Self { egress: egress.number, address: SocketAddr::new(target.address, target.port), tls: target.tls, host }
     }
 }
 
-/// Bounds of a pool.
+/// Bounds of what is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolLimits {
+pub(crate) struct ConnectionLimits {
     /// Connections at a time, busy and idle.
     pub(crate) connections: usize,
     /// Idle connections to one address.
@@ -63,6 +66,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Leased {
     pub(crate) connection: Connection,
+    /// Our address, where an egress pool named one.
+    pub(crate) source: Option<IpAddr>,
     /// It carried a transaction before, so it may be dead without anyone's fault.
     pub(crate) reused: bool,
     deliveries: u32,
@@ -71,8 +76,8 @@ pub(crate) struct Leased {
 
 impl Leased {
     /// A connection just opened.
-    pub(crate) fn new(connection: Connection, slot: Slot) -> Self {
-        Self { connection, reused: false, deliveries: 0, slot }
+    pub(crate) fn new(connection: Connection, source: Option<IpAddr>, slot: Slot) -> Self {
+        Self { connection, source, reused: false, deliveries: 0, slot }
     }
 
     /// Its slot, for a new connection in its place.
@@ -82,17 +87,17 @@ impl Leased {
 }
 
 /// All connections of the worker.
-pub(crate) struct Pool {
-    limits: PoolLimits,
+pub(crate) struct Connections {
+    limits: ConnectionLimits,
     idle: Mutex<Idle>,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     quitting: TaskTracker,
 }
 
-impl Pool {
-    /// An empty pool.
-    pub(crate) fn new(limits: PoolLimits) -> Self {
+impl Connections {
+    /// None yet.
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
             limits,
             idle: Mutex::new(Idle::default()),
@@ -144,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// Lets go of connections that have idled too long, until the pool is dropped.
+    /// Lets go of connections that have idled too long, until they are dropped.
     pub(crate) async fn reap(&self) {
         let mut beat = tokio::time::interval(REAP_EVERY);
         loop {

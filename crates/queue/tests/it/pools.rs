@@ -1,0 +1,228 @@
+//! Egress pools at real replicas: limits that hold together, days of warm-ups that outlive restarts, and mail of one pool
+//! that delays no other's.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
+use mailtier_api::work::Dispatch;
+use mailtier_config::{Config, DayConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
+use mailtier_testkit::postgres::TestDatabase;
+use mailtier_types::{Day, TenantId, Timestamp};
+
+use crate::submitter::{Submitter, submission};
+use crate::system::{Replica, config, until_rules_are_read, until_shared, usual};
+use crate::worker::{Worker, all};
+
+/// Of so many destinations each replica owns some.
+const DOMAINS: usize = 12;
+
+fn today() -> Day {
+    Day::of(Timestamp::from_system(SystemTime::now()))
+}
+
+fn pool(name: &str) -> PoolConfig {
+    PoolConfig { name: name.to_owned(), ..PoolConfig::default() }
+}
+
+/// One whose first day is today.
+fn warming(name: &str, of_today: u32, overflow: Option<&str>) -> PoolConfig {
+    let warm_up = WarmUpConfig { began: DayConfig(today()), per_day: vec![of_today] };
+    PoolConfig { warm_up: Some(warm_up), overflow: overflow.map(str::to_owned), ..pool(name) }
+}
+
+/// Mail of tenant 7.
+fn of_tenant(pool: &str) -> PoolRuleConfig {
+    PoolRuleConfig { pool: pool.to_owned(), tenant: Some(7), ..PoolRuleConfig::default() }
+}
+
+async fn submit(submitter: &mut Submitter, tenant: i32, sender: &str, number: usize) {
+    let mut one = submission(sender, &[&format!("x@d{}.example", number % DOMAINS)]);
+    one.envelope.tenant = TenantId(tenant);
+    assert_eq!(submitter.submit(one).await.result, Ok(()));
+}
+
+async fn two(database: &TestDatabase, change: impl Fn(&mut Config)) -> [Replica; 2] {
+    let settings = || {
+        let mut settings = config(database);
+        change(&mut settings);
+        settings
+    };
+    let replicas = [Replica::start(settings()).await, Replica::start(settings()).await];
+    until_shared(database).await;
+    replicas
+}
+
+/// What arrives until nothing more does, by pool; each is delivered.
+async fn delivered(workers: &mut [Worker]) -> BTreeMap<String, usize> {
+    let mut pools = BTreeMap::new();
+    loop {
+        let mut is_over = true;
+        for worker in &mut *workers {
+            for dispatch in worker.until_quiet().await {
+                is_over = false;
+                *pools.entry(dispatch.pool.clone()).or_default() += 1;
+                worker.report(all(&dispatch, 250)).await;
+            }
+        }
+        if is_over {
+            return pools;
+        }
+    }
+}
+
+fn counted(pools: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    pools.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[tokio::test]
+async fn a_day_of_a_warm_up_is_used_once_over_all_replicas_and_restarts() {
+    const OF_TODAY: u32 = 20;
+    let began = today();
+    let change = |config: &mut Config| {
+        config.queue.pools = vec![warming("new", OF_TODAY, None)];
+        config.queue.pool_rules = vec![of_tenant("new")];
+    };
+    let database = TestDatabase::migrated().await.unwrap();
+    let mut replicas = two(&database, change).await;
+    let mut submitter = Submitter::connect(&replicas[0]).await;
+    for number in 0..10 * DOMAINS {
+        submit(&mut submitter, 7, "s@a.example", number).await;
+    }
+    submit(&mut submitter, 8, "s@a.example", 0).await;
+    let mut used = BTreeMap::new();
+    for _ in 0..2 {
+        let mut workers = Vec::new();
+        for replica in &replicas {
+            workers.push(Worker::serving(replica, &["default", "new"]).await);
+        }
+        for (pool, count) in delivered(&mut workers).await {
+            *used.entry(pool).or_default() += count;
+        }
+        let [first, second] = replicas;
+        first.stop().await;
+        second.stop().await;
+        replicas = two(&database, change).await;
+    }
+    if today() != began {
+        return; // At midnight there is more, and rightly so.
+    }
+    assert_eq!(used, counted(&[("default", 1), ("new", OF_TODAY as usize)]));
+    assert_eq!(database.sql("SELECT pool, taken FROM pool_day").await.unwrap(), format!("new|{OF_TODAY}"));
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), (10 * DOMAINS - 20).to_string());
+}
+
+#[tokio::test]
+async fn what_is_beyond_a_day_overflows_at_once() {
+    let began = today();
+    let (_database, replica) = usual(|config| {
+        config.queue.pools = vec![warming("new", 5, Some("main")), pool("main")];
+        config.queue.pool_rules = vec![of_tenant("new")];
+    })
+    .await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let mut workers = [Worker::serving(&replica, &["new", "main"]).await];
+    for number in 0..12 {
+        submit(&mut submitter, 7, "s@a.example", number).await;
+    }
+    let pools = delivered(&mut workers).await;
+    assert!(today() != began || pools == counted(&[("main", 7), ("new", 5)]), "{pools:?}");
+}
+
+#[tokio::test]
+async fn mail_of_a_pool_that_nobody_serves_waits_and_delays_no_other() {
+    let change = |config: &mut Config| {
+        config.queue.pools = vec![pool("special")];
+        let sender_domain = Some(".special.example".to_owned());
+        config.queue.pool_rules = vec![PoolRuleConfig { sender_domain, ..of_tenant("special") }];
+        config.queue.pool_rules[0].tenant = None;
+    };
+    let database = TestDatabase::migrated().await.unwrap();
+    let replicas = two(&database, change).await;
+    let mut workers = Vec::new();
+    for replica in &replicas {
+        // As one of an earlier version, it names no pool.
+        workers.push(Worker::serving(replica, &[]).await);
+    }
+    let mut submitter = Submitter::connect(&replicas[0]).await;
+    for number in 0..5 * DOMAINS {
+        submit(&mut submitter, 0, "s@a.special.example", number).await;
+    }
+    for number in 0..DOMAINS {
+        submit(&mut submitter, 0, "s@special.example", number).await;
+    }
+    assert_eq!(delivered(&mut workers).await, counted(&[("default", DOMAINS)]));
+    let [first, second] = replicas;
+    first.stop().await;
+    second.stop().await;
+
+    // Others read from the table whose mail it is.
+    let replicas = two(&database, change).await;
+    let mut workers = vec![Worker::serving(&replicas[0], &["default"]).await];
+    workers.push(Worker::serving(&replicas[1], &["default"]).await);
+    assert_eq!(delivered(&mut workers).await, counted(&[]));
+    for replica in &replicas {
+        workers.push(Worker::serving(replica, &["special", "unheard-of"]).await);
+    }
+    assert_eq!(delivered(&mut workers).await, counted(&[("special", 5 * DOMAINS)]));
+}
+
+#[tokio::test]
+async fn a_suspended_pool_waits_on_every_replica() {
+    let change = |config: &mut Config| {
+        config.queue.pools = vec![pool("fresh")];
+        config.queue.pool_rules = vec![of_tenant("fresh")];
+    };
+    let database = TestDatabase::migrated().await.unwrap();
+    let replicas = two(&database, change).await;
+    let scope = || Scope::pool("fresh").unwrap();
+    let admin = replicas[0].admin().await;
+    let order = |scope| SuspendOrder { scope, reason: String::new(), lasting: None, operator: "alice".to_owned() };
+    let refused = admin.suspend(order(Scope::pool("frehs").unwrap())).await.unwrap_err().to_string();
+    assert!(refused.contains("did you mean `fresh`?"), "{refused}");
+    admin.suspend(order(scope())).await.unwrap();
+    until_rules_are_read(&database).await;
+    let mut workers = Vec::new();
+    for replica in &replicas {
+        workers.push(Worker::serving(replica, &["default", "fresh"]).await);
+    }
+    let mut submitter = Submitter::connect(&replicas[0]).await;
+    for number in 0..DOMAINS {
+        submit(&mut submitter, 7, "s@a.example", number).await;
+        submit(&mut submitter, 8, "s@a.example", number).await;
+    }
+    assert_eq!(delivered(&mut workers).await, counted(&[("default", DOMAINS)]));
+    let order = ResumeOrder { scope: scope(), operator: "alice".to_owned() };
+    assert!(replicas[1].admin().await.resume(order).await.unwrap());
+    assert_eq!(delivered(&mut workers).await, counted(&[("fresh", DOMAINS)]));
+}
+
+#[tokio::test]
+async fn a_pool_has_its_limit_over_all_destinations_and_replicas() {
+    let change = |config: &mut Config| {
+        config.queue.pools = vec![PoolConfig { concurrency: Some(4), ..pool("new") }];
+        config.queue.pool_rules = vec![of_tenant("new")];
+    };
+    let database = TestDatabase::migrated().await.unwrap();
+    let replicas = two(&database, change).await;
+    let mut submitter = Submitter::connect(&replicas[0]).await;
+    for number in 0..4 * DOMAINS {
+        submit(&mut submitter, 7, "s@a.example", number).await;
+    }
+    let mut workers = Vec::new();
+    for replica in &replicas {
+        workers.push(Worker::serving(replica, &["default", "new"]).await);
+    }
+    let mut waiting: Vec<(usize, Dispatch)> = Vec::new();
+    let mut all_told = 0;
+    while all_told < 4 * DOMAINS {
+        for (place, worker) in workers.iter_mut().enumerate() {
+            waiting.extend(worker.until_quiet().await.into_iter().map(|dispatch| (place, dispatch)));
+        }
+        assert!((1..=4).contains(&waiting.len()), "{} at a time", waiting.len());
+        all_told += waiting.len();
+        for (place, dispatch) in waiting.drain(..) {
+            workers[place].report(all(&dispatch, 250)).await;
+        }
+    }
+}
