@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use mailtier_config::Secret;
 use mailtier_types::{
-    DeliveryId, Event, Mailbox, MessageId, Options, Outcome, ReversePath, ShardId, TenantId, Timestamp,
+    DeliveryId, Event, Mailbox, MessageId, Options, Outcome, ReversePath, RouteHost, ShardId, TenantId, Timestamp,
 };
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
-use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, sender, shard_id, strings};
+use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, route_hosts, sender, shard_id, strings};
 use crate::error::ApiError;
 use crate::filter::{Filter, filter};
 use crate::wire;
@@ -47,6 +47,21 @@ pub struct DeliveryView {
     pub last_outcome: Option<Outcome>,
     /// Of the message.
     pub size_bytes: u64,
+    /// That it is held.
+    pub held: Option<HeldView>,
+    /// Where an operator sends its next attempts; none: its own way.
+    pub hosts: Vec<RouteHost>,
+}
+
+/// That a delivery is neither attempted nor given up for its age, until it is released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldView {
+    /// Since when.
+    pub since: Timestamp,
+    /// By whom.
+    pub operator: String,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
 /// Which deliveries to list.
@@ -83,19 +98,6 @@ pub struct ShowReply {
     pub options: Option<Options>,
     /// Its content, where that was asked for and is still there.
     pub content: Bytes,
-}
-
-/// Which deliveries to change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Messages by id.
-    pub messages: Vec<MessageId>,
-    /// Everything.
-    pub all: bool,
-    /// Everything to this destination.
-    pub destination: Option<String>,
-    /// Who asks.
-    pub operator: String,
 }
 
 /// Whose history to tell.
@@ -165,22 +167,6 @@ impl AdminClient {
         })
     }
 
-    /// Makes deferred deliveries due now; answers how many.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
-        Ok(self.inner.clone().retry_now(wire::SelectRequest::from(selection)).await?.into_inner().changed)
-    }
-
-    /// Removes deliveries; answers how many.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
-        Ok(self.inner.clone().delete(wire::SelectRequest::from(selection)).await?.into_inner().changed)
-    }
-
     /// History, oldest first.
     ///
     /// # Errors
@@ -199,10 +185,6 @@ impl AdminClient {
 
 fn views(views: Vec<wire::DeliveryView>) -> Result<Vec<DeliveryView>, ApiError> {
     views.into_iter().map(TryInto::try_into).collect()
-}
-
-fn present(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 fn limit(value: u32) -> Result<u32, ApiError> {
@@ -239,39 +221,6 @@ impl From<ShowReply> for wire::ShowMessageReply {
     }
 }
 
-impl Selection {
-    /// It says one thing.
-    pub(crate) fn judged(self) -> Result<Self, ApiError> {
-        let Self { messages, all, destination, .. } = &self;
-        let ways = usize::from(!messages.is_empty()) + usize::from(*all) + usize::from(destination.is_some());
-        if ways == 1 {
-            return Ok(self);
-        }
-        Err(ApiError::invalid("selection", "name messages, or a destination, or all: exactly one of them"))
-    }
-}
-
-impl From<Selection> for wire::SelectRequest {
-    fn from(selection: Selection) -> Self {
-        Self {
-            message_ids: selection.messages.into_iter().map(MessageId::as_i64).collect(),
-            all: selection.all,
-            destination: selection.destination.unwrap_or_default(),
-            operator: selection.operator,
-        }
-    }
-}
-
-impl TryFrom<wire::SelectRequest> for Selection {
-    type Error = ApiError;
-
-    fn try_from(request: wire::SelectRequest) -> Result<Self, ApiError> {
-        let messages = request.message_ids.into_iter().map(message_id).collect::<Result<Vec<_>, _>>()?;
-        let destination = present(request.destination);
-        Self { messages, all: request.all, destination, operator: request.operator }.judged()
-    }
-}
-
 impl TryFrom<wire::TraceRequest> for TraceRequest {
     type Error = ApiError;
 
@@ -302,6 +251,12 @@ impl From<&DeliveryView> for wire::DeliveryView {
             next_attempt_at_us: view.next_attempt_at.map(Timestamp::as_micros).unwrap_or_default(),
             last_outcome: view.last_outcome.as_ref().map(Into::into),
             size_bytes: view.size_bytes,
+            held: view.held.as_ref().map(|held| wire::Held {
+                since_us: held.since.as_micros(),
+                operator: held.operator.clone(),
+                reason: held.reason.clone(),
+            }),
+            hosts: view.hosts.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -325,6 +280,12 @@ impl TryFrom<wire::DeliveryView> for DeliveryView {
             next_attempt_at: Some(view.next_attempt_at_us).filter(|at| *at != 0).map(Timestamp::from_micros),
             last_outcome: view.last_outcome.map(TryInto::try_into).transpose()?,
             size_bytes: view.size_bytes,
+            held: view.held.map(|held| HeldView {
+                since: Timestamp::from_micros(held.since_us),
+                operator: held.operator,
+                reason: held.reason,
+            }),
+            hosts: route_hosts(&view.hosts)?,
         })
     }
 }

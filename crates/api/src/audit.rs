@@ -1,9 +1,9 @@
 //! The audit within the admin API: the proof that each accepted recipient is in exactly one state, page by page.
 
-use mailtier_types::{MessageId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, Timestamp};
 
 use crate::admin::AdminClient;
-use crate::convert::message_id;
+use crate::convert::{delivery_id, message_id};
 use crate::error::ApiError;
 use crate::wire;
 
@@ -40,6 +40,8 @@ pub struct AuditReply {
     pub findings: Vec<Finding>,
     /// Where to go on; absent at the end.
     pub next: Option<MessageId>,
+    /// Deliveries that are held and over; in the first part only.
+    pub held_and_over: Vec<DeliveryId>,
 }
 
 impl AdminClient {
@@ -85,6 +87,7 @@ impl From<AuditReply> for wire::AuditReply {
             recipients: reply.recipients,
             findings: reply.findings.into_iter().map(finding).collect(),
             next: reply.next.map_or(0, MessageId::as_i64),
+            held_and_over: reply.held_and_over.into_iter().map(DeliveryId::as_i64).collect(),
         }
     }
 }
@@ -105,6 +108,7 @@ impl TryFrom<wire::AuditReply> for AuditReply {
             recipients: reply.recipients,
             findings: reply.findings.into_iter().map(finding).collect::<Result<_, ApiError>>()?,
             next: present(reply.next)?,
+            held_and_over: reply.held_and_over.into_iter().map(delivery_id).collect::<Result<_, _>>()?,
         })
     }
 }

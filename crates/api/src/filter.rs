@@ -166,11 +166,13 @@ pub enum DeliveryState {
     Waiting,
     /// A failed attempt is behind it.
     Deferred,
+    /// Attempted or not, it is held.
+    Held,
 }
 
 impl DeliveryState {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::Waiting, Self::Deferred];
+    pub const ALL: &[Self] = &[Self::Waiting, Self::Deferred, Self::Held];
 
     /// Its word.
     #[must_use]
@@ -178,6 +180,7 @@ impl DeliveryState {
         match self {
             Self::Waiting => "waiting",
             Self::Deferred => "deferred",
+            Self::Held => "held",
         }
     }
 }
@@ -325,6 +328,7 @@ const fn wire_state(state: Option<DeliveryState>) -> wire::DeliveryState {
         None => wire::DeliveryState::Unspecified,
         Some(DeliveryState::Waiting) => wire::DeliveryState::Waiting,
         Some(DeliveryState::Deferred) => wire::DeliveryState::Deferred,
+        Some(DeliveryState::Held) => wire::DeliveryState::Held,
     }
 }
 
@@ -333,6 +337,7 @@ fn state(value: i32) -> Result<Option<DeliveryState>, ApiError> {
         Ok(wire::DeliveryState::Unspecified) => Ok(None),
         Ok(wire::DeliveryState::Waiting) => Ok(Some(DeliveryState::Waiting)),
         Ok(wire::DeliveryState::Deferred) => Ok(Some(DeliveryState::Deferred)),
+        Ok(wire::DeliveryState::Held) => Ok(Some(DeliveryState::Held)),
         Err(_) => Err(ApiError::invalid("state", format!("{value} is unknown"))),
     }
 }

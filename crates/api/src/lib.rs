@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod admin;
 pub mod audit;
 mod auth;
+pub mod change;
 mod channel;
 mod convert;
 mod encoded;

@@ -23,6 +23,8 @@ pub struct Hint {
     pub expires_at: Timestamp,
     /// The reverse-path; replicas of earlier versions don't say.
     pub sender: Option<ReversePath>,
+    /// It is held, or over: nothing need be done by who does not have it in memory.
+    pub withdrawn: bool,
 }
 
 /// A connection to another replica.
@@ -52,6 +54,7 @@ impl PeerClient {
             priority: i32::from(hint.priority),
             expires_at_us: hint.expires_at.as_micros(),
             sender: hint.sender.map(|sender| sender.as_str().to_owned()),
+            withdrawn: hint.withdrawn,
         };
         let request = wire::HintRequest { hints: hints.into_iter().map(hint).collect() };
         self.inner.clone().hint(request).await?;
@@ -70,6 +73,7 @@ impl TryFrom<wire::Hint> for Hint {
             priority: priority(hint.priority)?,
             expires_at: Timestamp::from_micros(hint.expires_at_us),
             sender: hint.sender.as_deref().map(sender).transpose()?,
+            withdrawn: hint.withdrawn,
         })
     }
 }

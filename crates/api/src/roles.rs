@@ -102,8 +102,7 @@ calls! {
     Trace needs Viewer;
     ListSuspensions needs Viewer;
     Audit needs Viewer;
-    RetryNow needs Operator;
-    Delete needs Operator;
+    ChangeDeliveries needs Operator;
     Suspend needs Operator;
     Resume needs Operator;
     PutUser needs Admin;
@@ -212,8 +211,11 @@ mod tests {
             let may: Vec<_> = Role::ALL.into_iter().filter(|role| caller(*role).check(*call).is_ok()).collect();
             assert_eq!(may, Role::ALL.into_iter().filter(|role| *role >= call.needs()).collect::<Vec<_>>());
         }
-        let refused = caller(Role::Viewer).check(Call::Delete).unwrap_err().to_string();
-        assert!(refused.contains("Delete needs the role operator; the token `ci-bot` has viewer"), "{refused}");
+        let refused = caller(Role::Viewer).check(Call::ChangeDeliveries).unwrap_err().to_string();
+        assert!(
+            refused.contains("ChangeDeliveries needs the role operator; the token `ci-bot` has viewer"),
+            "{refused}"
+        );
     }
 
     #[test]

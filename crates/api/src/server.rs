@@ -19,9 +19,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::{Access, Authenticator, Gate, caller};
 use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use crate::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceRequest};
+use crate::admin::{ListReply, ListRequest, MAX_ROWS, ShowReply, TraceRequest};
 use crate::audit::{AuditReply, AuditRequest};
 use crate::auth::Guard;
+use crate::change::{ChangeAnswer, ChangeOrder};
 use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
 };
@@ -84,10 +85,8 @@ pub trait AdminHandler: Send + Sync + 'static {
     fn list(&self, request: ListRequest) -> impl Future<Output = Result<ListReply, ApiError>> + Send;
     /// All about one message.
     fn show(&self, id: MessageId, with_content: bool) -> impl Future<Output = Result<ShowReply, ApiError>> + Send;
-    /// Makes deferred deliveries due now.
-    fn retry_now(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
-    /// Removes deliveries.
-    fn delete(&self, selection: Selection) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Changes a bounded part of what is meant.
+    fn change(&self, order: ChangeOrder) -> impl Future<Output = Result<ChangeAnswer, ApiError>> + Send;
     /// Makes or changes a user.
     fn put_user(&self, change: UserChange) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// A page of users.
@@ -370,18 +369,13 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
         Ok(Response::new(reply.into()))
     }
 
-    async fn retry_now(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, mut selection) = (caller(&request)?, Selection::try_from(request.into_inner())?);
-        selection.operator = caller.signature(&selection.operator)?;
-        let changed = self.0.retry_now(selection).await?;
-        Ok(Response::new(wire::ChangeReply { changed }))
-    }
-
-    async fn delete(&self, request: Request<wire::SelectRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, mut selection) = (caller(&request)?, Selection::try_from(request.into_inner())?);
-        selection.operator = caller.signature(&selection.operator)?;
-        let changed = self.0.delete(selection).await?;
-        Ok(Response::new(wire::ChangeReply { changed }))
+    async fn change_deliveries(
+        &self,
+        request: Request<wire::ChangeDeliveriesRequest>,
+    ) -> Result<Response<wire::ChangeDeliveriesReply>, Status> {
+        let (caller, mut order) = (caller(&request)?, ChangeOrder::try_from(request.into_inner())?);
+        order.operator = caller.signature(&order.operator)?;
+        Ok(Response::new(self.0.change(order).await?.into()))
     }
 
     async fn put_user(&self, request: Request<wire::PutUserRequest>) -> Result<Response<wire::ChangeReply>, Status> {

@@ -210,6 +210,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 options,
                 expires_at,
                 body,
+                hosts: vec!["relay.example:2525".parse().unwrap(), "[2001:db8::1]:25".parse().unwrap()],
             }
         },
     )
@@ -300,7 +301,7 @@ proptest! {
     fn what_is_stored_is_read_again(
         options in asked(),
         outcome in outcomes(),
-        (next, about, operator) in (times(), messages(), "[a-z]{1,8}"),
+        (next, about, operator, reason) in (times(), messages(), "[a-z]{1,8}", "[a-z]{1,8}"),
     ) {
         prop_assert_eq!(crate::decode_options(&crate::encode_options(&options)), Ok(options.clone()));
         prop_assert_eq!(crate::decode_outcome(&crate::encode_outcome(&outcome)), Ok(outcome.clone()));
@@ -311,6 +312,8 @@ proptest! {
             dsn_about: Some(about),
             dsn: Some(about),
             operator: Some(operator),
+            reason: Some(reason),
+            hosts: vec!["relay.example:2525".to_owned()],
         };
         prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
     }

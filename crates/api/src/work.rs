@@ -5,15 +5,16 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use mailtier_config::{DEFAULT_POOL, Secret};
 use mailtier_types::{
-    DeliveryId, Epoch, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, ShardId, TenantId, Timestamp, WorkerId,
+    DeliveryId, Epoch, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, RouteHost, ShardId, TenantId, Timestamp,
+    WorkerId,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{
-    attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, sender, shard_epochs, shard_id, strings,
-    wire_shard_epochs, worker_id,
+    attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender, shard_epochs,
+    shard_id, strings, wire_shard_epochs, worker_id,
 };
 use crate::error::ApiError;
 use crate::stream::Incoming;
@@ -116,6 +117,8 @@ pub struct Dispatch {
     pub body: Option<Vec<Bytes>>,
     /// Only find the exchanger that would get it, and say which it is.
     pub resolve_first: bool,
+    /// Where an operator sends it, in the order in which they are tried. None: where configuration and DNS say.
+    pub hosts: Vec<RouteHost>,
 }
 
 /// What an attempt came to.
@@ -374,6 +377,7 @@ impl From<Dispatch> for wire::Dispatch {
             inline_body: dispatch.body.is_some(),
             body: dispatch.body.unwrap_or_default(),
             resolve_first: dispatch.resolve_first,
+            hosts: dispatch.hosts.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -398,6 +402,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             expires_at: Timestamp::from_micros(dispatch.expires_at_us),
             body: dispatch.inline_body.then_some(dispatch.body),
             resolve_first: dispatch.resolve_first,
+            hosts: route_hosts(&dispatch.hosts)?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `mailtier audit`: proves of the running system that each accepted recipient is in exactly one state. Not responsible for
 //! the proof: the queue has it from one snapshot of its database a page.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let until = Timestamp::from_system(SystemTime::now());
     let from = options.since.map_or(Timestamp::EPOCH, |reach| until.before(reach));
     let mut request = AuditRequest { from, until, after: None };
-    let (mut messages, mut recipients, mut findings) = (0, 0, 0);
+    let (mut messages, mut recipients, mut findings, mut held_and_over) = (0, 0, 0, 0);
     loop {
         let reply = client.audit(request).await.map_err(|error| failure(&server, error))?;
         for finding in &reply.findings {
@@ -37,14 +38,24 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
                 println!("{}", line(finding));
             }
         }
+        for delivery in &reply.held_and_over {
+            if options.admin.json {
+                println!("{}", json::line(&BTreeMap::from([("held_and_over", delivery.to_string())])));
+            } else {
+                println!("{delivery}  is over, and still held");
+            }
+        }
+        held_and_over += reply.held_and_over.len();
         messages += reply.messages;
         recipients += reply.recipients;
         findings += reply.findings.len();
         let Some(next) = reply.next else { break };
         request.after = Some(next);
     }
-    if findings > 0 {
-        let text = format!("{findings} of {recipients} recipients are not in exactly one state");
+    if findings > 0 || held_and_over > 0 {
+        let text = format!(
+            "{findings} of {recipients} recipients are not in exactly one state; {held_and_over} deliveries are held and over"
+        );
         return Err(Failure::error(Failure::BAD_DATA, text));
     }
     if !options.admin.json {

@@ -30,7 +30,7 @@ enum Command {
     Send(send::Options),
     /// Shows and changes what is queued
     #[command(subcommand)]
-    Queue(queue::Command),
+    Queue(Box<queue::Command>),
     /// Manages who may log in
     #[command(subcommand)]
     User(user::Command),
@@ -126,7 +126,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(options) => up::run(options).await,
         Command::Sink(options) => sink::run(options).await,
         Command::Send(options) => send::run(options).await,
-        Command::Queue(command) => queue::run(command).await,
+        Command::Queue(command) => queue::run(*command).await,
         Command::User(command) => user::run(command).await,
         Command::Address(command) => address::run(command).await,
         Command::Token(command) => token::run(command).await,

@@ -32,7 +32,7 @@ pub(crate) struct FilterOptions {
     /// Last attempted at an exchanger of this provider of the configuration
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Never attempted (waiting), or with a failed attempt behind it (deferred)
+    /// Never attempted (waiting), with a failed attempt behind it (deferred), or held
     #[arg(long, value_parser = state)]
     state: Option<DeliveryState>,
     /// The same as --state deferred

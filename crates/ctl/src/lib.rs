@@ -7,6 +7,7 @@
 
 mod address;
 mod audit;
+mod change;
 mod cli;
 mod config_check;
 mod connect;

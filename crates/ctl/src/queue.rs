@@ -1,14 +1,16 @@
-//! `mailtier queue`: list, show, retry, delete. Not responsible for how answers look in detail: `show.rs` is; nor for
-//! what is suspended: `suspensions.rs` is.
+//! `mailtier queue`: list and show. Not responsible for how answers look in detail: `show.rs` is; nor for changes
+//! (`change.rs`) and what is suspended (`suspensions.rs`).
 
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use mailtier_api::admin::{AdminClient, DeliveryView, ListRequest, Selection, ShowReply};
+use mailtier_api::admin::{DeliveryView, ListRequest, ShowReply};
+use mailtier_api::change::DeliveryChange;
 use mailtier_api::json;
 use mailtier_types::{MessageId, Timestamp};
 
-use crate::cli::{AdminOptions, Failure, operator};
+use crate::change::{self, ChangeOptions, RouteOptions};
+use crate::cli::{AdminOptions, Failure};
 use crate::connect::{connect, failure};
 use crate::filter::FilterOptions;
 use crate::progress::Progress;
@@ -25,10 +27,18 @@ pub(crate) enum Command {
     List(ListOptions),
     /// Shows a message: what is left of it, its history, its content
     Show(ShowOptions),
+    /// Keeps deliveries: neither attempted nor given up for their age, until they are released
+    Hold(ChangeOptions),
+    /// Lets held deliveries go on
+    Release(ChangeOptions),
     /// Attempts deferred deliveries now
-    Retry(SelectOptions),
+    Retry(ChangeOptions),
+    /// Gives deliveries up, with a notification to their senders; the history names you
+    Bounce(ChangeOptions),
     /// Removes deliveries, without telling anyone; the history names you
-    Delete(SelectOptions),
+    Delete(ChangeOptions),
+    /// Sends the next attempts of deliveries to other hosts, or their own way again
+    Route(RouteOptions),
     /// Attempts nothing more to a domain or a provider, or of a tenant, on any replica, until it is resumed
     Suspend(SuspendOptions),
     /// Attempts again what was suspended
@@ -61,60 +71,21 @@ pub(crate) struct ShowOptions {
     content: bool,
 }
 
-/// Which deliveries to change.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SelectOptions {
-    #[command(flatten)]
-    admin: AdminOptions,
-    /// Messages
-    #[arg(required_unless_present_any = ["destination", "all"])]
-    ids: Vec<MessageId>,
-    /// Everything to this domain
-    #[arg(long, conflicts_with_all = ["ids", "all"])]
-    destination: Option<String>,
-    /// Everything
-    #[arg(long, conflicts_with = "ids")]
-    all: bool,
-}
-
 /// Does it.
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::List(options) => list(options).await,
         Command::Show(options) => show_message(options).await,
-        Command::Retry(options) => {
-            let is_named = !options.ids.is_empty();
-            let (client, selection, server) = select(options).await?;
-            let changed = client.retry_now(selection).await.map_err(|error| failure(&server, error))?;
-            let waits = changed > 0 && !Beside::ask(&client).await.is_empty();
-            let but = if waits { "; what is suspended waits until it is resumed" } else { "" };
-            println!("{changed} due now{but}");
-            Ok(verdict(changed, is_named))
-        }
-        Command::Delete(options) => {
-            let is_named = !options.ids.is_empty();
-            let (client, selection, server) = select(options).await?;
-            let changed = client.delete(selection).await.map_err(|error| failure(&server, error))?;
-            let caution = if changed > 0 { "; what a worker is sending at this moment may still arrive" } else { "" };
-            println!("{changed} removed{caution}");
-            Ok(verdict(changed, is_named))
-        }
+        Command::Hold(options) => change::run(options, DeliveryChange::Hold).await,
+        Command::Release(options) => change::run(options, DeliveryChange::Release).await,
+        Command::Retry(options) => change::run(options, DeliveryChange::RetryNow).await,
+        Command::Bounce(options) => change::run(options, DeliveryChange::Bounce).await,
+        Command::Delete(options) => change::run(options, DeliveryChange::Delete).await,
+        Command::Route(options) => change::route(options).await,
         Command::Suspend(options) => suspensions::suspend(options).await,
         Command::Resume(options) => suspensions::resume(options).await,
         Command::Suspensions(options) => suspensions::list(options).await,
     }
-}
-
-/// Messages that were named and are not there are no success.
-fn verdict(changed: u64, is_named: bool) -> ExitCode {
-    if changed == 0 && is_named { ExitCode::from(Failure::BAD_DATA) } else { ExitCode::SUCCESS }
-}
-
-async fn select(options: SelectOptions) -> anyhow::Result<(AdminClient, Selection, String)> {
-    let client = connect(&options.admin).await?;
-    let SelectOptions { admin, ids: messages, destination, all } = options;
-    let selection = Selection { messages, all, destination, operator: operator() };
-    Ok((client, selection, admin.server()))
 }
 
 async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
@@ -161,7 +132,8 @@ fn recipients(view: &DeliveryView) -> String {
     view.recipients.iter().map(|recipient| format!("<{recipient}>")).collect::<Vec<_>>().join(",")
 }
 
-fn print_delivery(view: &DeliveryView, suspended: &Beside) {
+/// A delivery in lines for people.
+pub(crate) fn print_delivery(view: &DeliveryView, suspended: &Beside) {
     let now = Timestamp::from_system(SystemTime::now());
     println!(
         "{}  {:>7}  {:>8}  from={} to={}",
@@ -180,6 +152,13 @@ fn print_delivery(view: &DeliveryView, suspended: &Beside) {
             },
         );
         println!("               attempt {} {}; next {next}", view.attempts, show::outcome_text(outcome));
+    }
+    if let Some(held) = &view.held {
+        let why = if held.reason.is_empty() { String::new() } else { format!(": {}", held.reason) };
+        println!("               held for {} by {}{why}", show::span(now.since(held.since)), held.operator);
+    }
+    if !view.hosts.is_empty() {
+        println!("               goes to {}", show::way(&view.hosts));
     }
     if let Some(scope) = suspended.of(view) {
         println!("               waits: {scope} is suspended");

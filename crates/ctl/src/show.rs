@@ -50,7 +50,22 @@ pub(crate) fn event_line(event: &Event) -> String {
     if let Some(operator) = &event.detail.operator {
         line.push_str(&format!(" by={operator}"));
     }
+    if event.kind == EventKind::DeliveryRerouted {
+        line.push_str(&format!(" way={}", way(&event.detail.hosts)));
+    }
+    // An outcome has it in its text.
+    if let Some(reason) = event.detail.reason.as_ref().filter(|_| event.detail.outcome.is_none()) {
+        line.push_str(&format!(" ({reason})"));
+    }
     line
+}
+
+/// Where the next attempts of a delivery go.
+pub(crate) fn way(hosts: &[impl ToString]) -> String {
+    if hosts.is_empty() {
+        return "its own".to_owned();
+    }
+    hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What is known of the session that a message came in.

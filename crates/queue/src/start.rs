@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mailtier_api::ApiError;
 use mailtier_api::access::Access;
+use mailtier_api::peer::Hint;
 use mailtier_api::rest::Rest;
 use mailtier_api::server::Server;
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
@@ -29,18 +30,17 @@ use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
 use crate::ownership::{KeeperParts, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
-use crate::settle::{Settler, SettlerParts, Settling};
+use crate::settle::{Changer, Settler, SettlerParts, Settling};
 use crate::shaping;
 use crate::suspensions::{self, RulesChanged};
 use crate::tokens::Tokens;
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
 const FLUSHERS: usize = 2;
-/// Jobs, uploads, hints and removals under way between two loops.
+/// Jobs, uploads and hints under way between two loops.
 const JOBS: usize = 4096;
 const UPLOADS: usize = 64;
 const HINTS: usize = 256;
-const REMOVALS: usize = 4;
 /// Operators who wait for a changed rule to be applied.
 const RULE_CHANGES: usize = 64;
 
@@ -183,7 +183,6 @@ impl Parts {
         let (walks, walk_queue) = mpsc::unbounded_channel();
         let (hints, hint_queue) = mpsc::channel(HINTS);
         let (orders, order_queue) = mpsc::unbounded_channel();
-        let (removals, removal_queue) = mpsc::channel(REMOVALS);
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let (fence, ids, meters) = (Fence::new(), Arc::new(Ids::default()), Arc::clone(&self.context.meters));
@@ -200,7 +199,7 @@ impl Parts {
         }
         let (store, job_sender) = (self.store.clone(), jobs.clone());
         loops.spawn(Uploader { uploads: upload_queue, jobs: job_sender, store, meters: Arc::clone(&meters) }.run());
-        loops.spawn(self.settler(report_queue, removal_queue, &conductor, &ids).run());
+        loops.spawn(self.settler(report_queue, &conductor, &ids).run());
         loops.spawn(self.loader(walk_queue, &conductor).run());
         loops.spawn(self.fetcher(wanted_queue, &conductor).run());
         let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
@@ -219,9 +218,7 @@ impl Parts {
         let config = &self.context.config.queue;
         let admin = AdminService {
             store: self.store.clone(),
-            conductor: conductor.clone(),
-            hints,
-            removals,
+            changer: self.changer(&conductor, &ids, hints),
             managed: Managed::new(desk.clone()),
             suspending: Suspending::new(config, rule_changes),
             searching: Searching::new(config),
@@ -288,21 +285,28 @@ impl Parts {
     fn settler(
         &self,
         reports: mpsc::UnboundedReceiver<crate::settle::Report>,
-        removals: mpsc::Receiver<crate::settle::Removal>,
         conductor: &Conductor,
         ids: &Arc<Ids>,
     ) -> Settler {
-        let config = &self.context.config.queue;
-        let retry = shaping::retry_rules(config);
         Settler::new(SettlerParts {
             reports,
-            removals,
             store: self.store.clone(),
             conductor: conductor.clone(),
             ids: Arc::clone(ids),
-            policy: Settling::new(retry, self.hostname.clone(), self.limits(), config.delay_warning),
+            policy: self.settling(),
             meters: Arc::clone(&self.context.meters),
         })
+    }
+
+    fn settling(&self) -> Settling {
+        let config = &self.context.config.queue;
+        let retry = shaping::retry_rules(config);
+        Settling::new(retry, self.hostname.clone(), self.limits(), config.delay_warning)
+    }
+
+    fn changer(&self, conductor: &Conductor, ids: &Arc<Ids>, hints: mpsc::Sender<Vec<Hint>>) -> Changer {
+        let meters = Arc::clone(&self.context.meters);
+        Changer { policy: self.settling(), ids: Arc::clone(ids), conductor: conductor.clone(), hints, meters }
     }
 
     fn loader(&self, walks: mpsc::UnboundedReceiver<crate::load::Walk>, conductor: &Conductor) -> Loader {
@@ -318,7 +322,7 @@ impl Parts {
 
     fn fetcher(
         &self,
-        wanted: mpsc::UnboundedReceiver<Vec<mailtier_types::DeliveryId>>,
+        wanted: mpsc::UnboundedReceiver<Vec<crate::conductor::Wanted>>,
         conductor: &Conductor,
     ) -> Fetcher {
         Fetcher {

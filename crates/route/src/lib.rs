@@ -16,4 +16,4 @@ pub mod table;
 
 pub use address::{Families, MAX_ADDRESSES_PER_HOST};
 pub use plan::{Exchanger, Exchangers, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, Step, Target};
-pub use table::{Place, Route, RouteError, RouteHost, RouteRule, RouteTable, TlsPolicy};
+pub use table::{Route, RouteError, RouteRule, RouteTable, TlsPolicy};

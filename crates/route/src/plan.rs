@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mailtier_types::{Domain, Trouble, TroubleKind};
+use mailtier_types::{Domain, Place, RouteHost, Trouble, TroubleKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::address::{Families, in_order, may_be_mailed_to};
-use crate::table::{Place, Route, RouteHost, TlsPolicy};
+use crate::table::{Route, TlsPolicy};
 
 /// Hosts of one attempt that are looked up.
 pub const MAX_HOSTS: usize = 16;

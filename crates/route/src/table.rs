@@ -1,12 +1,9 @@
 //! Routes by recipient domain: exact, by suffix, or for all. Not responsible for resolving the hosts they name.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
-use mailtier_types::Domain;
+use mailtier_types::{Domain, NotAHost, RouteHost};
 
 /// Whether a connection is encrypted (RFC 3207, RFC 7435).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,42 +19,12 @@ pub enum TlsPolicy {
     Verified,
 }
 
-/// A host as an operator names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// To be looked up; never for MX records.
-    Name(Domain),
-    /// Known.
-    Address(IpAddr),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => name.fmt(f),
-            Self::Address(address) => address.fmt(f),
-        }
-    }
-}
-
-/// A host of a route: `host`, `host:port`, `192.0.2.1`, `192.0.2.1:port`, `[2001:db8::1]` or `[2001:db8::1]:port`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RouteHost {
-    /// Where.
-    pub place: Place,
-    /// The ordinary one where absent.
-    pub port: Option<u16>,
-}
-
 /// A route cannot be used as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// Not a host of a route.
-    #[error("{text:?} is not a host: expected host, host:port, an IPv4 address or an IPv6 address in brackets")]
-    Host {
-        /// As it is written.
-        text: String,
-    },
+    #[error(transparent)]
+    Host(#[from] NotAHost),
     /// Not what a route can be for.
     #[error("{text:?} is not a domain of a route: expected example.com, .example.com for what is below it, or *")]
     Pattern {
@@ -70,38 +37,6 @@ pub enum RouteError {
         /// As it is written.
         text: String,
     },
-}
-
-impl FromStr for RouteHost {
-    type Err = RouteError;
-
-    fn from_str(text: &str) -> Result<Self, RouteError> {
-        let wrong = || RouteError::Host { text: text.to_owned() };
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self { place: Place::Address(address), port: None });
-        }
-        let (host, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
-            Some((host, port)) => (host, Some(port.parse().ok().filter(|&port| port != 0).ok_or_else(wrong)?)),
-            None => (text, None),
-        };
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if let Some(address) = bare.or(Some(host).filter(|host| !host.contains(':'))).and_then(|host| host.parse().ok())
-        {
-            return Ok(Self { place: Place::Address(address), port });
-        }
-        let name = Domain::parse(host).ok().filter(|name| name.literal().is_none()).ok_or_else(wrong)?;
-        Ok(Self { place: Place::Name(name), port })
-    }
-}
-
-impl fmt::Display for RouteHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, self.port) {
-            (Place::Address(address), Some(port)) => SocketAddr::new(*address, port).fmt(f),
-            (place, Some(port)) => write!(f, "{place}:{port}"),
-            (place, None) => place.fmt(f),
-        }
-    }
 }
 
 /// Where mail for some domains goes.
@@ -228,53 +163,6 @@ mod tests {
         let table = RouteTable::new([rule(".example.com", "below")]).unwrap();
         assert!(table.find(&Domain::parse("example.com").unwrap()).is_none(), "below means below");
         assert!(table.find(&Domain::parse("example.org").unwrap()).is_none());
-    }
-
-    #[test]
-    fn hosts_as_operators_write_them() {
-        for (text, place, port) in [
-            ("relay.example", "relay.example", None),
-            ("relay.example:2525", "relay.example", Some(2525)),
-            ("sink", "sink", None),
-            ("localhost:2526", "localhost", Some(2526)),
-            ("192.0.2.1", "192.0.2.1", None),
-            ("[192.0.2.1]", "192.0.2.1", None),
-            ("192.0.2.1:587", "192.0.2.1", Some(587)),
-            ("[192.0.2.1]:587", "192.0.2.1", Some(587)),
-            ("[2001:db8::1]:25", "2001:db8::1", Some(25)),
-            ("[2001:db8::1]", "2001:db8::1", None),
-            ("2001:db8::1", "2001:db8::1", None),
-        ] {
-            let host: RouteHost = text.parse().unwrap();
-            assert_eq!((host.place.to_string().as_str(), host.port), (place, port), "{text}");
-            assert_eq!(host.to_string().parse::<RouteHost>().unwrap(), host, "{text} reads back");
-        }
-        for text in [
-            "",
-            ":25",
-            "a b",
-            "host:",
-            "host:0",
-            "host:99999",
-            "2001:db8::1:99999",
-            "[2001:db8::1]25",
-            "host:smtp",
-            "[host]:25",
-            "[192.0.2.1",
-            "-a",
-            "a..b",
-        ] {
-            assert!(text.parse::<RouteHost>().is_err(), "{text}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn a_host_that_reads_writes_itself(text in "\\[?[a-z0-9.:-]{0,20}\\]?(:[0-9]{1,6})?") {
-            if let Ok(host) = text.parse::<RouteHost>() {
-                proptest::prop_assert_eq!(host.to_string().parse::<RouteHost>().unwrap(), host);
-            }
-        }
     }
 
     #[test]

@@ -46,6 +46,18 @@ impl Entry {
     }
 }
 
+/// What the database says of a known delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// Attempts made before; more are believed, fewer are older news.
+    pub attempts: u16,
+    /// Not attempted before. Of one that is handed out, or that is ready before and after, this says nothing; absent where
+    /// it is not known.
+    pub due: Option<Timestamp>,
+    /// Not attempted from then on, but given up.
+    pub expires_at: Timestamp,
+}
+
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insert {

@@ -13,7 +13,8 @@ LEFT JOIN LATERAL (
         SELECT d.id, d.message_id, d.shard, d.tenant_id, d.priority, d.expires_at, d.destination, d.sender,
                coalesce(r.recipients, d.recipients) AS recipients, d.options,
                coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at,
-               coalesce(r.last_outcome, ''::bytea) AS last_outcome, d.place,
+               coalesce(r.last_outcome, ''::bytea) AS last_outcome, r.hosts,
+               h.since AS held_since, h.operator AS held_by, h.reason AS held_reason, d.place,
                sum(cardinality(coalesce(r.recipients, d.recipients)))
                    OVER (ORDER BY d.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS recipients_before
         FROM (
@@ -21,8 +22,12 @@ LEFT JOIN LATERAL (
             FROM delivery WHERE id > $1::bigint AND id <= bound.id
         ) AS d
         LEFT JOIN LATERAL (
-            SELECT attempts, next_attempt_at, recipients, last_outcome FROM retry WHERE delivery_id = d.id OFFSET 0
+            SELECT attempts, next_attempt_at, recipients, last_outcome, hosts
+            FROM retry WHERE delivery_id = d.id OFFSET 0
         ) AS r ON true
+        LEFT JOIN LATERAL (
+            SELECT since, operator, reason FROM held WHERE delivery_id = d.id AND d.flags & 1 <> 0 OFFSET 0
+        ) AS h ON true
         WHERE ($6::integer IS NULL OR d.tenant_id = $6::integer)
           AND ($7::text IS NULL OR d.destination = $7::text)
           AND ($8::text IS NULL OR d.sender = $8::text)
@@ -33,6 +38,7 @@ LEFT JOIN LATERAL (
               WHERE right(one.address, length($11::text)) = $11::text
           ))
           AND coalesce(r.attempts, 0::smallint) BETWEEN $12::smallint AND $13::smallint
+          AND ($14::boolean IS NULL OR (d.flags & 1 <> 0) = $14::boolean)
     ) AS matching
     WHERE coalesce(recipients_before, 0) < $5::bigint
     ORDER BY id

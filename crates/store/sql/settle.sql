@@ -5,6 +5,8 @@ WITH done AS (
     DELETE FROM delivery WHERE id = ANY ($1::bigint[])
 ), cleared AS (
     DELETE FROM retry WHERE delivery_id = ANY ($1::bigint[])
+), unheld AS (
+    DELETE FROM held WHERE delivery_id = ANY ($1::bigint[])
 ), emptied AS (
     DELETE FROM body WHERE message_id = ANY ($2::bigint[] || ARRAY(
         SELECT m.message_id

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mailtier_types::{DeliveryId, MessageId, ShardId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 
 use crate::error::StoreError;
@@ -31,6 +31,8 @@ pub struct DeliveryFilter {
     pub min_attempts: u16,
     /// Attempts that are over: so many or fewer.
     pub max_attempts: u16,
+    /// Only those that are held, or only those that are not.
+    pub held: Option<bool>,
 }
 
 impl Default for DeliveryFilter {
@@ -44,6 +46,7 @@ impl Default for DeliveryFilter {
             recipient_domain: None,
             min_attempts: 0,
             max_attempts: u16::MAX,
+            held: None,
         }
     }
 }
@@ -72,35 +75,6 @@ pub struct DeliveryPage {
     pub looked_at: u64,
 }
 
-/// Which deliveries an operator means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// Those of these messages.
-    Messages(Vec<MessageId>),
-    /// Those to this destination.
-    Destination(String),
-    /// All.
-    All,
-}
-
-/// A delivery that was meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Selected {
-    /// Which.
-    pub id: DeliveryId,
-    /// Where it belongs.
-    pub shard: ShardId,
-}
-
-/// A page of deliveries that were meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelectedPage {
-    /// In the order of their ids.
-    pub selected: Vec<Selected>,
-    /// Where the next page begins; nothing at the end.
-    pub next: Option<DeliveryId>,
-}
-
 /// Whose history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceBy {
@@ -112,8 +86,6 @@ pub enum TraceBy {
 
 /// Recipients after which a page of a list ends: a delivery has up to 4096 of them.
 const PAGE_RECIPIENTS: i64 = 20_000;
-/// Rows that one page of a selection looks at, however few match.
-const SELECT_SCAN: i64 = 20_000;
 /// The stretch of time that the first statement of a search by address covers; each further one covers twice as much.
 const FIRST_STRETCH: Duration = Duration::from_secs(3_600);
 
@@ -138,7 +110,8 @@ impl Session {
             .bind(filter.recipient.as_deref())
             .bind(at(&filter.recipient_domain))
             .bind(small(filter.min_attempts))
-            .bind(small(filter.max_attempts));
+            .bind(small(filter.max_attempts))
+            .bind(filter.held);
         let rows = self.read(query).await?;
         let found = matches(&rows)?;
         let deliveries = found.iter().map(|row| stored_delivery(row)).collect::<Result<Vec<_>, _>>()?;
@@ -161,59 +134,6 @@ impl Session {
     /// They cannot be read.
     pub async fn show(&mut self, message: MessageId) -> Result<Vec<StoredDelivery>, StoreError> {
         self.read(sqlx::query(sql::SHOW).bind(message.as_i64())).await?.iter().map(stored_delivery).collect()
-    }
-
-    /// A page of the deliveries that a selector means, after `after`.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub async fn select(
-        &mut self,
-        selector: &Selector,
-        after: Option<DeliveryId>,
-        limit: u32,
-    ) -> Result<SelectedPage, StoreError> {
-        let after = after.map_or(0, DeliveryId::as_i64);
-        let limit_i64 = i64::from(limit);
-        let rows = match selector {
-            Selector::Messages(messages) => {
-                let ids: Vec<i64> = messages.iter().map(|message| message.as_i64()).collect();
-                let query = sqlx::query(sql::SELECT_OF_MESSAGES).bind(after).bind(ids).bind(limit_i64);
-                self.read(query).await?
-            }
-            Selector::Destination(destination) => self.select_scanning(after, Some(destination), limit_i64).await?,
-            Selector::All => self.select_scanning(after, None, limit_i64).await?,
-        };
-        let selected = matches(&rows)?
-            .into_iter()
-            .map(|row| Ok(Selected { id: row.delivery_id("id")?, shard: row.shard()? }))
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        let next = next_page(&rows, selected.last().map(|selected| selected.id), selected.len(), limit)?;
-        Ok(SelectedPage { selected, next })
-    }
-
-    async fn select_scanning(
-        &mut self,
-        after: i64,
-        destination: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        self.read(sqlx::query(sql::SELECT).bind(after).bind(destination).bind(SELECT_SCAN).bind(limit)).await
-    }
-
-    /// Makes deliveries due at `now` whose next attempt is later, and returns those. The owners of their shards are to be
-    /// told.
-    ///
-    /// # Errors
-    /// Nothing is changed, or that is not known.
-    pub async fn retry_now(
-        &mut self,
-        deliveries: &[DeliveryId],
-        now: Timestamp,
-    ) -> Result<Vec<DeliveryId>, StoreError> {
-        let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.as_i64()).collect();
-        let rows = self.write(sqlx::query(sql::RETRY_NOW).bind(ids).bind(Time(now))).await?;
-        rows.iter().map(|row| row.delivery_id("delivery_id")).collect()
     }
 
     /// The newest `limit` events since `since`, oldest first. An address is searched backwards from `now` until there are
@@ -269,6 +189,15 @@ impl Session {
         transaction.rollback().await?;
         Ok(found)
     }
+
+    /// Deliveries that are held and over, at most `limit`: there are none.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn audit_held(&mut self, limit: u32) -> Result<Vec<DeliveryId>, StoreError> {
+        let rows = self.read(sqlx::query(sql::AUDIT_HELD).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| row.delivery_id("delivery_id")).collect()
+    }
 }
 
 /// The rows that hold a match: a page without any still has one row, for its bound.
@@ -280,22 +209,4 @@ fn matches(rows: &[PgRow]) -> Result<Vec<&PgRow>, StoreError> {
         }
     }
     Ok(found)
-}
-
-/// A full page goes on after its last match; another where the scan stopped.
-fn next_page(
-    rows: &[PgRow],
-    last: Option<DeliveryId>,
-    found: usize,
-    limit: u32,
-) -> Result<Option<DeliveryId>, StoreError> {
-    if u32::try_from(found).is_ok_and(|found| found >= limit) {
-        return Ok(last);
-    }
-    match rows.first() {
-        Some(row) if row.has("bound") => {
-            Ok(row.value::<Option<i64>>("bound")?.map(DeliveryId::from_i64).transpose()?)
-        }
-        _ => Ok(None),
-    }
 }

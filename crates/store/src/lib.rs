@@ -37,12 +37,12 @@ mod tokens;
 mod wire;
 
 pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
-pub use admin::{DeliveryFilter, DeliveryPage, PageBounds, Selected, SelectedPage, Selector, TraceBy};
+pub use admin::{DeliveryFilter, DeliveryPage, PageBounds, TraceBy};
 pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
 pub use model::{
-    Accepted, Extras, Finished, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Retry, SettlePlan, StoredDelivery,
-    StoredEvent,
+    Accepted, Extras, Finished, Held, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Reroute, Retry, SettlePlan,
+    StoredDelivery, StoredEvent,
 };
 pub use ownership::{Member, OwnedShard, ShardOwner, TakenShard};
 pub use pools::Slice;

@@ -43,6 +43,7 @@ impl Session {
                     next_attempt_at: row.time_or_none("next_attempt_at")?,
                     last_outcome: row.bytes("last_outcome")?,
                     told_at: row.time_or_none("told_at")?,
+                    is_held: row.value("is_held")?,
                 })
             })
             .collect()

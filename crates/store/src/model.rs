@@ -128,6 +128,19 @@ pub struct Loaded {
     pub last_outcome: Bytes,
     /// When its sender was told that it is late.
     pub told_at: Option<Timestamp>,
+    /// It is held: neither attempted nor given up.
+    pub is_held: bool,
+}
+
+/// That a delivery is held: neither attempted nor given up for its age, until it is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Since when. The time from then on does not count for its lifetime.
+    pub since: Timestamp,
+    /// By whom.
+    pub operator: String,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
 /// A delivery with all that a dispatch or a settlement needs.
@@ -161,6 +174,10 @@ pub struct StoredDelivery {
     pub last_outcome: Bytes,
     /// When its sender was told that it is late, where that was read.
     pub told_at: Option<Timestamp>,
+    /// Where an operator sends its attempts, in the order in which they are tried; empty: its own way.
+    pub hosts: Vec<String>,
+    /// It is held.
+    pub held: Option<Held>,
 }
 
 /// A delivery that is over.
@@ -205,4 +222,23 @@ pub struct SettlePlan {
     pub told: Vec<(DeliveryId, Timestamp)>,
     /// The time of the settlement, for those.
     pub at: Timestamp,
+    /// Deliveries to be held, none of which is.
+    pub holds: Vec<(DeliveryId, Held)>,
+    /// Held deliveries that go on, and when their time is up then.
+    pub releases: Vec<(DeliveryId, Timestamp)>,
+    /// Deliveries that were attempted, or wait for their first attempt, and are due at a time before their own.
+    pub hastened: Option<(Vec<DeliveryId>, Timestamp)>,
+    /// Where the next attempts of deliveries go from now on.
+    pub reroute: Option<Reroute>,
+}
+
+/// A change of where next attempts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reroute {
+    /// Of which deliveries.
+    pub deliveries: Vec<DeliveryId>,
+    /// In the order in which they are tried; none: their own way.
+    pub hosts: Vec<String>,
+    /// When those that were never attempted are due.
+    pub due: Timestamp,
 }

@@ -65,10 +65,16 @@ const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../migrations/0007_pools.sql"),
         oldest_program: 6,
     },
+    Migration {
+        version: 8,
+        name: "0008_held",
+        text: include_str!("../../../migrations/0008_held.sql"),
+        oldest_program: 7,
+    },
 ];
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 7;
+const KNOWN: i32 = 8;
 
 /// A migration as the database remembers it.
 struct Applied {

@@ -6,7 +6,7 @@ use mailtier_types::{DeliveryId, MessageId};
 
 use crate::columns::{bind_events, bind_finished, bind_retries};
 use crate::error::StoreError;
-use crate::model::{NewMessage, SettlePlan, StoredDelivery};
+use crate::model::{NewMessage, Reroute, SettlePlan, StoredDelivery};
 use crate::session::{Session, Transaction};
 use crate::sql;
 use crate::wire::{Columns as _, Time};
@@ -35,9 +35,8 @@ impl SettleTx<'_> {
     /// # Errors
     /// They cannot be locked; the settlement is over.
     pub async fn lock(&mut self, deliveries: &[DeliveryId]) -> Result<Vec<StoredDelivery>, StoreError> {
-        let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.as_i64()).collect();
         let session = self.transaction.session();
-        let rows = session.write(sqlx::query(sql::LOCK_DELIVERIES).bind(ids)).await?;
+        let rows = session.write(sqlx::query(sql::LOCK_DELIVERIES).bind(numbers(deliveries))).await?;
         let locked: Vec<DeliveryId> = rows.iter().map(|row| row.delivery_id("id")).collect::<Result<_, _>>()?;
         session.fetch(&locked).await
     }
@@ -66,7 +65,37 @@ impl SettleTx<'_> {
             session.write(sqlx::query(sql::TELL).bind(ids).bind(due).bind(Time(plan.at))).await?;
         }
         let dsns: Vec<&NewMessage> = plan.dsns.iter().collect();
-        session.insert(&dsns).await
+        session.insert(&dsns).await?;
+        self.apply_orders(plan).await
+    }
+
+    /// What an operator has ordered: each statement only where there is something to write.
+    async fn apply_orders(&mut self, plan: &SettlePlan) -> Result<(), StoreError> {
+        let session = self.transaction.session();
+        if !plan.holds.is_empty() {
+            let holds = || plan.holds.iter().map(|(_, held)| held);
+            let statement = sqlx::query(sql::PUT_HELD)
+                .bind(plan.holds.iter().map(|(id, _)| id.as_i64()).collect::<Vec<_>>())
+                .bind(holds().map(|held| Time(held.since)).collect::<Vec<_>>())
+                .bind(holds().map(|held| held.operator.as_str()).collect::<Vec<_>>())
+                .bind(holds().map(|held| held.reason.as_str()).collect::<Vec<_>>());
+            session.write(statement).await?;
+        }
+        if !plan.releases.is_empty() {
+            let statement = sqlx::query(sql::RELEASE_HELD)
+                .bind(plan.releases.iter().map(|(id, _)| id.as_i64()).collect::<Vec<_>>())
+                .bind(plan.releases.iter().map(|(_, expires_at)| Time(*expires_at)).collect::<Vec<_>>());
+            session.write(statement).await?;
+        }
+        if let Some((deliveries, due)) = &plan.hastened {
+            session.write(sqlx::query(sql::RETRY_NOW).bind(numbers(deliveries)).bind(Time(*due))).await?;
+        }
+        if let Some(Reroute { deliveries, hosts, due }) = &plan.reroute {
+            let hosts = Some(hosts).filter(|hosts| !hosts.is_empty());
+            let statement = sqlx::query(sql::REROUTE).bind(numbers(deliveries)).bind(Time(*due)).bind(hosts);
+            session.write(statement).await?;
+        }
+        Ok(())
     }
 
     /// Makes it durable.
@@ -85,4 +114,8 @@ impl SettleTx<'_> {
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.transaction.rollback().await
     }
+}
+
+fn numbers(deliveries: &[DeliveryId]) -> Vec<i64> {
+    deliveries.iter().map(|delivery| delivery.as_i64()).collect()
 }

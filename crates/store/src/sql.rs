@@ -19,6 +19,7 @@ statements! {
     ADDRESSES = "addresses";
     ALLOW_SCANS = "allow_scans";
     AUDIT = "audit";
+    AUDIT_HELD = "audit_held";
     BODIES = "bodies";
     BODY_CHUNK = "body_chunk";
     DELETE_ACCOUNT = "delete_account";
@@ -48,10 +49,13 @@ statements! {
     PARTITION_LOCK = "partition_lock";
     PUT_ACCOUNT = "put_account";
     PUT_ADDRESS = "put_address";
+    PUT_HELD = "put_held";
     PUT_PARTS = "put_parts";
     PUT_RULE = "put_rule";
     RELEASE = "release";
+    RELEASE_HELD = "release_held";
     RENEW = "renew";
+    REROUTE = "reroute";
     RETRY_NOW = "retry_now";
     RETURN_ALLOWANCE = "return_allowance";
     RULES = "rules";
@@ -61,8 +65,6 @@ statements! {
     SCHEMA_RECORD = "schema_record";
     SCHEMA_ROWS = "schema_rows";
     SECRET = "secret";
-    SELECT = "select";
-    SELECT_OF_MESSAGES = "select_of_messages";
     SETTLE = "settle";
     SHARD_MAP = "shard_map";
     SHOW = "show";

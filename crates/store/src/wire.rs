@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValu
 use sqlx::{Decode, Encode, Postgres, Row as _, Type, ValueRef as _};
 
 use crate::error::StoreError;
-use crate::model::{StoredDelivery, StoredEvent};
+use crate::model::{Held, StoredDelivery, StoredEvent};
 
 /// Between the recipients of one row in a list of rows; no address has one (RFC 5321 §4.1.2).
 const SEPARATOR: &str = "\n";
@@ -132,7 +132,14 @@ pub(crate) fn stored_delivery(row: &PgRow) -> Result<StoredDelivery, StoreError>
         next_attempt_at: row.time_or_none("next_attempt_at")?,
         last_outcome: row.bytes("last_outcome")?,
         told_at: if row.has("told_at") { row.time_or_none("told_at")? } else { None },
+        hosts: row.value::<Option<Vec<String>>>("hosts")?.unwrap_or_default(),
+        held: held(row)?,
     })
+}
+
+fn held(row: &PgRow) -> Result<Option<Held>, StoreError> {
+    let Some(since) = row.time_or_none("held_since")? else { return Ok(None) };
+    Ok(Some(Held { since, operator: row.value("held_by")?, reason: row.value("held_reason")? }))
 }
 
 /// A row of the statements that read history.

@@ -22,6 +22,14 @@ pub enum EventKind {
     RecipientExpired = 5,
     /// An operator took these recipients out.
     RecipientRemoved = 6,
+    /// A delivery is kept until it is released.
+    DeliveryHeld = 7,
+    /// An operator lets a held delivery go on.
+    DeliveryReleased = 8,
+    /// An operator changed where a delivery's next attempts go.
+    DeliveryRerouted = 9,
+    /// An operator wants a delivery attempted before its time.
+    DeliveryHastened = 10,
 }
 
 impl EventKind {
@@ -41,8 +49,18 @@ impl EventKind {
             4 => Some(Self::RecipientFailed),
             5 => Some(Self::RecipientExpired),
             6 => Some(Self::RecipientRemoved),
+            7 => Some(Self::DeliveryHeld),
+            8 => Some(Self::DeliveryReleased),
+            9 => Some(Self::DeliveryRerouted),
+            10 => Some(Self::DeliveryHastened),
             _ => None,
         }
+    }
+
+    /// Whether it tells what became of recipients, and not what somebody ordered about their delivery.
+    #[must_use]
+    pub const fn is_outcome(self) -> bool {
+        !matches!(self, Self::DeliveryHeld | Self::DeliveryReleased | Self::DeliveryRerouted | Self::DeliveryHastened)
     }
 
     /// The vocabulary's word for it, as in logs and metrics.
@@ -55,6 +73,10 @@ impl EventKind {
             Self::RecipientFailed => "failed",
             Self::RecipientExpired => "expired",
             Self::RecipientRemoved => "removed",
+            Self::DeliveryHeld => "held",
+            Self::DeliveryReleased => "released",
+            Self::DeliveryRerouted => "rerouted",
+            Self::DeliveryHastened => "hastened",
         }
     }
 }
@@ -95,6 +117,10 @@ pub struct EventDetail {
     pub dsn_about: Option<MessageId>,
     /// Failed, expired: the DSN that was queued.
     pub dsn: Option<MessageId>,
-    /// Removed: who did it.
+    /// Where somebody decided it: who.
     pub operator: Option<String>,
+    /// Where somebody decided it: why, as far as that was said.
+    pub reason: Option<String>,
+    /// Rerouted: the hosts that are tried from now on; none where it goes its own way again.
+    pub hosts: Vec<String>,
 }

@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`address`] | mailboxes, domains, reverse-paths (RFC 5321 §4.1.2) |
+//! | [`host`] | hosts that mail is routed to |
 //! | [`id`] | typed ids and the source of message ids |
 //! | [`shard`] | what a destination hashes to, and who owned it when |
 //! | [`reply`] | SMTP replies with enhanced codes; every reply literal of the project |
@@ -24,6 +25,7 @@ pub mod class;
 pub mod day;
 pub mod envelope;
 pub mod event;
+pub mod host;
 pub mod id;
 pub mod lifecycle;
 pub mod outcome;
@@ -38,6 +40,7 @@ pub use class::{Class, NoClass};
 pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};
 pub use event::{Event, EventDetail, EventKind};
+pub use host::{NotAHost, Place, RouteHost};
 pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
 pub use lifecycle::{Change, IllegalChange, State};
 pub use outcome::{Cause, Egress, Outcome, RemoteHost, Stage, Trouble, TroubleKind};

@@ -78,6 +78,8 @@ pub enum TroubleKind {
     NotCapable,
     /// The sender asked for REQUIRETLS, and no way to the remote is secure enough (RFC 8689).
     RequireTls,
+    /// An operator gave it up.
+    Administrative,
     /// Trouble on our side.
     Local,
 }
@@ -95,6 +97,7 @@ impl TroubleKind {
                 | Self::Loop
                 | Self::NotCapable
                 | Self::RequireTls
+                | Self::Administrative
         )
     }
 
@@ -114,6 +117,8 @@ impl TroubleKind {
             Self::Loop => EnhancedCode::new(5, 4, 6),
             Self::NotCapable => EnhancedCode::new(5, 3, 3),
             Self::RequireTls => EnhancedCode::new(5, 7, 30),
+            // RFC 3463 §3.8: also "when the condition cannot be further described because of security policies in force".
+            Self::Administrative => EnhancedCode::new(5, 7, 0),
             Self::Local => EnhancedCode::new(4, 3, 0),
         }
     }
@@ -212,6 +217,8 @@ impl fmt::Display for Outcome {
                 write!(f, "host {} said: {reply} (in reply to {})", remote.name, self.stage.name())
             }
             (Cause::Reply(reply), None) => write!(f, "{reply} (in reply to {})", self.stage.name()),
+            // No attempt came to this, so no stage of one says anything.
+            (Cause::Trouble(trouble), _) if trouble.kind == TroubleKind::Administrative => f.write_str(&trouble.text),
             (Cause::Trouble(trouble), Some(remote)) => {
                 write!(f, "{} (host {}, {})", trouble.text, remote.name, self.stage.name())
             }

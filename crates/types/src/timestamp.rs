@@ -10,6 +10,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
+    /// Later than any other.
+    pub const NEVER: Self = Self(i64::MAX);
 
     /// From microseconds since 1970.
     #[must_use]

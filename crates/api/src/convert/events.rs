@@ -15,6 +15,8 @@ impl From<&EventDetail> for wire::EventDetail {
             dsn_about: detail.dsn_about.map(MessageId::as_i64).unwrap_or_default(),
             dsn_message_id: detail.dsn.map(MessageId::as_i64).unwrap_or_default(),
             operator: detail.operator.clone().unwrap_or_default(),
+            reason: detail.reason.clone().unwrap_or_default(),
+            hosts: detail.hosts.clone(),
         }
     }
 }
@@ -31,6 +33,8 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             dsn_about: present(detail.dsn_about).map(message_id).transpose()?,
             dsn: present(detail.dsn_message_id).map(message_id).transpose()?,
             operator: Some(detail.operator).filter(|name| !name.is_empty()),
+            reason: Some(detail.reason).filter(|reason| !reason.is_empty()),
+            hosts: detail.hosts,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Ids, addresses and numbers.
 
-use mailtier_types::{DeliveryId, Epoch, Mailbox, MessageId, ReplicaId, ReversePath, ShardId, WorkerId};
+use mailtier_types::{DeliveryId, Epoch, Mailbox, MessageId, ReplicaId, ReversePath, RouteHost, ShardId, WorkerId};
 
 use crate::error::ApiError;
 use crate::wire;
@@ -43,6 +43,16 @@ pub(crate) fn sender(text: &str) -> Result<ReversePath, ApiError> {
 
 pub(crate) fn mailboxes(texts: &[String]) -> Result<Vec<Mailbox>, ApiError> {
     texts.iter().map(|text| Mailbox::parse(text).map_err(|error| ApiError::invalid("recipients", error))).collect()
+}
+
+/// Hosts of a route that was changed for a delivery.
+pub(crate) const MAX_ROUTE_HOSTS: usize = 16;
+
+pub(crate) fn route_hosts(texts: &[String]) -> Result<Vec<RouteHost>, ApiError> {
+    if texts.len() > MAX_ROUTE_HOSTS {
+        return Err(ApiError::invalid("hosts", format!("{} are more than {MAX_ROUTE_HOSTS}", texts.len())));
+    }
+    texts.iter().map(|text| text.parse().map_err(|error| ApiError::invalid("hosts", error))).collect()
 }
 
 pub(crate) fn strings(mailboxes: &[Mailbox]) -> Vec<String> {

@@ -6,7 +6,7 @@ mod options;
 mod outcome;
 
 pub(crate) use ids::{
-    attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, sender, shard_epochs, shard_id, strings,
-    wire_shard_epochs, worker_id,
+    MAX_ROUTE_HOSTS, attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender,
+    shard_epochs, shard_id, strings, wire_shard_epochs, worker_id,
 };
 pub(crate) use outcome::received_reply;

@@ -147,6 +147,7 @@ const fn wire_trouble(kind: TroubleKind) -> wire::TroubleKind {
         TroubleKind::Smtputf8 => wire::TroubleKind::Smtputf8,
         TroubleKind::NotCapable => wire::TroubleKind::NotCapable,
         TroubleKind::RequireTls => wire::TroubleKind::RequireTls,
+        TroubleKind::Administrative => wire::TroubleKind::Administrative,
         TroubleKind::Loop => wire::TroubleKind::Loop,
         TroubleKind::Local => wire::TroubleKind::Local,
     }
@@ -166,6 +167,7 @@ fn trouble_kind(value: i32) -> Result<TroubleKind, ApiError> {
         Ok(wire::TroubleKind::Smtputf8) => Ok(TroubleKind::Smtputf8),
         Ok(wire::TroubleKind::NotCapable) => Ok(TroubleKind::NotCapable),
         Ok(wire::TroubleKind::RequireTls) => Ok(TroubleKind::RequireTls),
+        Ok(wire::TroubleKind::Administrative) => Ok(TroubleKind::Administrative),
         Ok(wire::TroubleKind::Loop) => Ok(TroubleKind::Loop),
         Ok(wire::TroubleKind::Local) => Ok(TroubleKind::Local),
         // A newer neighbour may know more: what cannot be told apart here may pass.

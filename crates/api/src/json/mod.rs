@@ -15,7 +15,9 @@ pub use manage::{
     Address, AddressTargets, Addresses, Changed, MadeToken, NewToken, NewUser, Suspend, Suspension, Suspensions, Token,
     Tokens, User, UserChanges, Users,
 };
-pub use queue::{Audit, Deliveries, Delivery, Event, Events, Finding, Message, Outcome, Selected};
+pub use queue::{
+    Audit, Change, ChangedDeliveries, Deliveries, Delivery, Event, Events, Finding, Held, Message, Outcome,
+};
 use shape::{Described, Schemas};
 
 /// A time as JSON has it: RFC 3339 in UTC.

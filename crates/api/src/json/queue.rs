@@ -1,11 +1,12 @@
 //! What is queued and what happened to it.
 
-use mailtier_types::{Cause, Mailbox, Options};
+use mailtier_types::{Cause, EventKind, Mailbox, Options};
 
 use super::At;
 use super::shape::shape;
 use crate::admin::{DeliveryView, ListReply, ShowReply};
 use crate::audit::{self, AuditReply};
+use crate::change::ChangeAnswer;
 use crate::suspensions::Suspension;
 
 shape! {
@@ -43,6 +44,10 @@ shape! {
         /// What must be resumed before it is attempted, as far as that is known of a delivery: a destination, a tenant,
         /// everything.
         suspended: Option<String>,
+        /// That it is held; null where it is not.
+        held: Option<Held>,
+        /// Where an operator sends its next attempts, in order; empty: its own way.
+        hosts: Vec<String>,
     }
 
     answer
@@ -75,7 +80,7 @@ shape! {
     Event {
         /// When.
         at: At,
-        /// accepted, deferred, delivered, failed, expired, removed.
+        /// accepted, deferred, delivered, failed, expired, removed, held, released, rerouted, hastened.
         kind: String,
         /// The message's id.
         message: String,
@@ -104,6 +109,12 @@ shape! {
         /// Whose token it was, and who used it: `ci-bot (alice)`.
         #[serde(skip_serializing_if = "Option::is_none")]
         operator: Option<String>,
+        /// Why, as far as the operator said it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Rerouted: where to; empty: its own way.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hosts: Option<Vec<String>>,
         /// Of the message.
         #[serde(skip_serializing_if = "Option::is_none")]
         size_bytes: Option<u64>,
@@ -177,17 +188,54 @@ shape! {
         findings: Vec<Finding>,
         /// To be given as `after` to go on; null at the end.
         next: Option<String>,
+        /// Deliveries that are held and over; in the first part only.
+        held_and_over: Vec<String>,
     }
 
     request
-    /// Which deliveries to change: exactly one of these.
-    Selected {
-        /// Those of these messages.
+    /// Which deliveries to change, beside what the query says, and how.
+    Change {
+        /// Those of these messages, at most 1000.
         messages: Option<Vec<String>>,
-        /// All to this domain.
-        destination: Option<String>,
-        /// All.
+        /// All that is queued, where nothing else is said: exactly one of both is expected.
         all: Option<bool>,
+        /// Where to, in the order in which they are tried: `host`, `host:port`, an IPv4 address or an IPv6 address in
+        /// brackets. None: their own way again. For `route` alone.
+        hosts: Option<Vec<String>>,
+        /// Why, in one line: for the history, and for the senders of what is bounced.
+        reason: Option<String>,
+        /// Change nothing, and say what would be changed.
+        dry_run: Option<bool>,
+        /// With `dry_run`: show so many of them, at most 1000.
+        show: Option<u32>,
+        /// What the call before said is `next`.
+        after: Option<String>,
+    }
+
+    answer
+    /// What a part of a change came to.
+    ChangedDeliveries {
+        /// Those that were changed, or would be.
+        changed: u64,
+        /// Those that are meant; the others are so already, or cannot be changed.
+        matched: u64,
+        /// Those that were looked at.
+        looked_at: u64,
+        /// To be given as `after` to go on; null at the end.
+        next: Option<String>,
+        /// The first of those that would be changed.
+        first: Vec<Delivery>,
+    }
+
+    answer
+    /// That a delivery is neither attempted nor given up for its age, until it is released.
+    Held {
+        /// Since when.
+        since: At,
+        /// By whom.
+        operator: String,
+        /// Why; may be empty.
+        reason: String,
     }
 }
 
@@ -216,6 +264,12 @@ impl Delivery {
             size_bytes: view.size_bytes,
             priority: view.priority,
             suspended: scope.map(ToString::to_string),
+            held: view.held.as_ref().map(|held| Held {
+                since: At(held.since),
+                operator: held.operator.clone(),
+                reason: held.reason.clone(),
+            }),
+            hosts: view.hosts.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -259,6 +313,8 @@ impl From<&mailtier_types::Event> for Event {
             notification: detail.dsn.map(|id| id.to_string()),
             notification_about: detail.dsn_about.map(|id| id.to_string()),
             operator: detail.operator.clone(),
+            reason: detail.reason.clone(),
+            hosts: (event.kind == EventKind::DeliveryRerouted).then(|| detail.hosts.clone()),
             size_bytes: options.map(|options| options.size_bytes),
             client: options.map(|options| options.client_address.clone()),
             proto: fact(|options| &options.protocol),
@@ -296,6 +352,22 @@ impl From<&AuditReply> for Audit {
             recipients: reply.recipients,
             findings: reply.findings.iter().map(Into::into).collect(),
             next: reply.next.map(|id| id.to_string()),
+            held_and_over: reply.held_and_over.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl ChangedDeliveries {
+    /// An answer, beside what is suspended.
+    #[must_use]
+    pub fn new(answer: &ChangeAnswer, suspended: &[Suspension]) -> Self {
+        let next = mailtier_types::DeliveryId::from_i64(answer.next).ok();
+        Self {
+            changed: answer.changed,
+            matched: answer.matched,
+            looked_at: answer.looked_at,
+            next: next.map(|id| id.to_string()),
+            first: answer.first.iter().map(|view| Delivery::new(view, suspended)).collect(),
         }
     }
 }

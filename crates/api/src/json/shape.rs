@@ -34,6 +34,7 @@ plain! {
     bool => {"type": "boolean"};
     u8 => {"type": "integer", "minimum": 0};
     u16 => {"type": "integer", "minimum": 0};
+    u32 => {"type": "integer", "minimum": 0};
     u64 => {"type": "integer", "minimum": 0};
     i16 => {"type": "integer"};
     i32 => {"type": "integer"};

@@ -13,8 +13,10 @@ use super::filter::filter;
 use super::problem::Problem;
 use super::table::{Op, Operation};
 use crate::accounts::Address;
-use crate::admin::{DeliveryView, ListRequest, MAX_ROWS, Selection, TraceBy, TraceRequest};
+use crate::admin::{DeliveryView, ListRequest, MAX_ROWS, TraceBy, TraceRequest};
 use crate::audit::AuditRequest;
+use crate::change::{ChangeOrder, DeliveryChange};
+use crate::filter::{Filter, MAX_MESSAGES};
 use crate::json;
 use crate::roles::{Caller, Role};
 use crate::server::AdminHandler;
@@ -33,8 +35,7 @@ pub(super) async fn answer<H: AdminHandler>(
     match operation.op {
         Op::Document => Ok(written(StatusCode::OK, "application/json", openapi_document())),
         Op::ListDeliveries => of.list().await,
-        Op::RetryDeliveries => of.changed(handler.retry_now(of.selection()?).await?),
-        Op::DeleteDeliveries => of.changed(handler.delete(of.selection()?).await?),
+        Op::ChangeDeliveries => of.change().await,
         Op::ShowMessage => {
             let shown = handler.show(message("id", ask.required("id")?)?, false).await?;
             of.json(&json::Message::new(&shown, &of.suspended(&shown.deliveries).await?))
@@ -140,16 +141,30 @@ impl<H: AdminHandler> Question<'_, H> {
         Ok(Scope::parse(self.ask.required("kind")?, self.ask.required("name")?)?)
     }
 
-    fn selection(&self) -> Result<Selection, Problem> {
-        let json::Selected { messages, destination, all } = self.ask.body()?;
-        let messages = messages.unwrap_or_default();
-        let selection = Selection {
-            messages: messages.iter().map(|id| message("messages", id)).collect::<Result<_, _>>()?,
-            all: all.unwrap_or(false),
-            destination: destination.filter(|name| !name.is_empty()),
+    async fn change(&self) -> Result<Response<Bytes>, Problem> {
+        let ask = self.ask;
+        let wanted: json::Change = ask.body()?;
+        let messages = wanted.messages.unwrap_or_default();
+        let messages = messages.iter().map(|id| message("messages", id)).collect::<Result<Vec<_>, _>>()?;
+        if messages.len() > MAX_MESSAGES {
+            return Err(Problem::bad("messages", format!("{} are more than {MAX_MESSAGES}", messages.len())));
+        }
+        let after = wanted.after.map(|text| {
+            let id = text.parse::<DeliveryId>();
+            id.map_err(|_| Problem::bad("after", "is not what a call before said is `next`"))
+        });
+        let order = ChangeOrder {
+            filter: Filter { messages, ..filter(ask)? },
+            all: wanted.all.unwrap_or(false),
+            change: DeliveryChange::parse(ask.required("change")?, &wanted.hosts.unwrap_or_default())?,
             operator: self.operator()?,
+            reason: wanted.reason.unwrap_or_default(),
+            after: after.transpose()?.map_or(0, DeliveryId::as_i64),
+            dry_run: wanted.dry_run.unwrap_or(false),
+            show: wanted.show.unwrap_or(0),
         };
-        Ok(selection.judged()?)
+        let answer = self.handler.change(order.judged()?).await?;
+        self.json(&json::ChangedDeliveries::new(&answer, &self.suspended(&answer.first).await?))
     }
 
     async fn list(&self) -> Result<Response<Bytes>, Problem> {

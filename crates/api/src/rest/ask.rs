@@ -207,7 +207,7 @@ fn moment(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Selected;
+    use crate::json::Change;
     use crate::rest::table::Op;
 
     fn asked(method: &str, uri: &str, body: &'static str) -> Result<(Op, Ask), String> {
@@ -236,7 +236,7 @@ mod tests {
         let (_, ask) = asked("GET", "/v1/trace?since=2027-01-15T09:00:00%2B01:00", "").unwrap();
         assert_eq!((ask.time("since"), ask.limit()), (Some(Timestamp::from_secs(1_800_000_000)), 100));
         let (op, ask) = asked("POST", "/v1/deliveries/retry", "{\"all\": true}").unwrap();
-        assert_eq!((op, ask.body::<Selected>().unwrap().all), (Op::RetryDeliveries, Some(true)));
+        assert_eq!((op, ask.body::<Change>().unwrap().all), (Op::ChangeDeliveries, Some(true)));
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         }
         let of_body = |body| {
             let (_, ask) = asked("POST", "/v1/deliveries/delete", body).unwrap();
-            ask.body::<Selected>().map(|_| ()).map_err(|problem| problem.detail)
+            ask.body::<Change>().map(|_| ()).map_err(|problem| problem.detail)
         };
         assert!(of_body("{\"mesages\": []}").unwrap_err().contains("did you mean `messages`?"));
         assert!(of_body("{\"all\": 1}").unwrap_err().contains("expected a boolean"));

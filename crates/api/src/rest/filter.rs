@@ -9,7 +9,7 @@ use crate::filter::{AddressPattern, Filter};
 use crate::wire;
 
 /// The words of `DeliveryState`.
-const STATES: &[&str] = &["waiting", "deferred"];
+const STATES: &[&str] = &["waiting", "deferred", "held"];
 
 /// All that can be said; a delivery that is meant fits all that is.
 pub(crate) const FILTER: &[Parameter] = &[
@@ -18,7 +18,7 @@ pub(crate) const FILTER: &[Parameter] = &[
     query("recipient", Kind::Text, "To this address, or to anyone at `@domain`."),
     query("destination", Kind::Text, "To this domain."),
     query("provider", Kind::Text, "Last attempted at an exchanger of this provider of the configuration."),
-    query("state", Kind::Word(STATES), "Never attempted, or with a failed attempt behind it."),
+    query("state", Kind::Word(STATES), "Never attempted, with a failed attempt behind it, or held."),
     query("accepted_before", Kind::Time, "Accepted before this."),
     query("accepted_since", Kind::Time, "Accepted at this or after it."),
     query("min_attempts", Kind::Number, "Attempted at least so often."),

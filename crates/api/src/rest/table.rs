@@ -4,10 +4,11 @@
 use serde_json::Value;
 
 use super::filter::FILTER;
+use crate::change::DeliveryChange;
 use crate::json::shape::{Described, Schemas};
 use crate::json::{
-    AddressTargets, Addresses, Audit, Changed, Deliveries, Events, MadeToken, Message, NewToken, NewUser, Selected,
-    Suspend, Suspensions, Tokens, UserChanges, Users,
+    AddressTargets, Addresses, Audit, Change, Changed, ChangedDeliveries, Deliveries, Events, MadeToken, Message,
+    NewToken, NewUser, Suspend, Suspensions, Tokens, UserChanges, Users,
 };
 use crate::roles::{Call, Role};
 use crate::suspensions::Scope;
@@ -17,8 +18,7 @@ use crate::suspensions::Scope;
 pub(crate) enum Op {
     Document,
     ListDeliveries,
-    RetryDeliveries,
-    DeleteDeliveries,
+    ChangeDeliveries,
     ShowMessage,
     ShowContent,
     Trace,
@@ -81,6 +81,7 @@ const LIMIT: Parameter = query("limit", Kind::Limit, "At the most.");
 const AFTER: Parameter = query("after", Kind::Text, "What the page before said is `next`.");
 const OPERATOR: Parameter =
     query("operator", Kind::Text, "Who uses the token; appended to its name where the change is recorded.");
+const CHANGE: Parameter = path("change", Kind::Word(DeliveryChange::NAMES), "What is done.");
 const SCOPE_KIND: Parameter = path("kind", Kind::Word(Scope::KINDS), "What `name` names.");
 const SCOPE_NAME: Parameter = path(
     "name",
@@ -167,11 +168,11 @@ operations! {
          nothing, although more follow: one call looks at a bounded number.", [
         LIMIT, AFTER
     ] and FILTER, 200 json of Deliveries;
-    RetryDeliveries: POST "/v1/deliveries/retry" as RetryNow, "Attempts deferred deliveries now.", [OPERATOR],
-        takes Selected, 200 json of Changed;
-    DeleteDeliveries: POST "/v1/deliveries/delete" as Delete,
-        "Removes deliveries, without telling anyone. What a worker is sending at this moment may still arrive.", [OPERATOR],
-        takes Selected, 200 json of Changed;
+    ChangeDeliveries: POST "/v1/deliveries/{change}" as ChangeDeliveries,
+        "Changes what fits all that is said in the query and the body: a bounded part of it, in batches that are changed as a \
+         whole or not at all. Holds deliveries, releases them, attempts them now, bounces them, deletes them without telling \
+         anyone, or sends their next attempts another way.", [CHANGE, OPERATOR] and FILTER,
+        takes Change, 200 json of ChangedDeliveries;
 
     ShowMessage: GET "/v1/messages/{id}" as ShowMessage, "Shows a message: what is left of it, and its history.", [ID],
         200 json of Message;

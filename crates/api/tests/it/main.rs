@@ -14,8 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailtier_api::access::{Access, Authenticator};
 use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Selection, ShowReply, TraceRequest};
+use mailtier_api::admin::{AdminClient, ListReply, ListRequest, ShowReply, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
+use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
+use mailtier_api::filter::Filter;
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -82,13 +84,14 @@ impl AdminHandler for Replica {
     async fn show(&self, id: MessageId, _: bool) -> Result<ShowReply, ApiError> {
         Err(ApiError::NotFound(format!("no message {id}")))
     }
-    async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
-        signed(&selection.operator)?;
-        Ok(3)
-    }
-    async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
-        signed(&selection.operator)?;
-        Err(ApiError::Unavailable("the database is away".into()))
+    async fn change(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
+        signed(&order.operator)?;
+        match order.change {
+            DeliveryChange::RetryNow => {
+                Ok(ChangeAnswer { looked_at: 9, matched: 5, changed: 3, ..ChangeAnswer::default() })
+            }
+            _ => Err(ApiError::Unavailable("the database is away".into())),
+        }
     }
     async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
         signed(&change.operator)?;
@@ -141,6 +144,7 @@ impl AdminHandler for Replica {
             recipients: 2,
             findings: vec![finding(true), finding(false)],
             next: Some(request.after.unwrap_or(message)),
+            held_and_over: vec![message.delivery(1)],
         })
     }
     async fn create_token(&self, order: TokenOrder) -> Result<NewToken, ApiError> {
@@ -319,9 +323,20 @@ async fn errors_keep_their_meaning_on_their_way() {
     let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     let id = MessageId::from_i64(4096).unwrap();
     assert!(matches!(admin.show(id, false).await, Err(ApiError::NotFound(text)) if text.contains(&id.to_string())));
-    let selection = Selection { messages: vec![id], all: false, destination: None, operator: "alice".into() };
-    assert_eq!(admin.retry_now(selection.clone()).await, Ok(3));
-    assert!(matches!(admin.delete(selection).await, Err(ApiError::Unavailable(text)) if text.contains("database")));
+    let order = |change| ChangeOrder {
+        filter: Filter::of(vec![id]),
+        all: false,
+        change,
+        operator: "alice".into(),
+        reason: String::new(),
+        after: 0,
+        dry_run: false,
+        show: 0,
+    };
+    let answer = admin.change(order(DeliveryChange::RetryNow)).await.unwrap();
+    assert_eq!((answer.looked_at, answer.matched, answer.changed, answer.next), (9, 5, 3, 0));
+    let failed = admin.change(order(DeliveryChange::Delete)).await;
+    assert!(matches!(failed, Err(ApiError::Unavailable(text)) if text.contains("database")));
     let refused = admin.list(ListRequest { limit: 0, ..ListRequest::default() }).await;
     assert!(matches!(&refused, Err(ApiError::Invalid(text)) if text.contains("limit")), "{refused:?}");
 

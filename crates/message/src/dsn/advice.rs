@@ -54,6 +54,10 @@ const fn for_trouble(kind: TroubleKind) -> Advice {
             "The servers that are named for the domain lead back to this system, so the mail would go in a circle.",
             "Tell the administrators of the domain; they can correct it.",
         ),
+        TroubleKind::Administrative => advice(
+            "An administrator of this system decided that the message is not delivered.",
+            "Ask the administrators of this system if you do not know why.",
+        ),
         TroubleKind::DnsTemporary => advice("The name servers of the domain did not answer as they should.", ""),
         TroubleKind::Connect => advice("The receiving server could not be reached.", ""),
         TroubleKind::Timeout | TroubleKind::Closed => {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
-use mailtier_route::{Plan, Target, TlsPolicy};
+use mailtier_route::{Plan, Route, Target, TlsPolicy};
 use mailtier_transport::client::ConnectFailure;
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
@@ -83,7 +83,8 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
     let Some(egress) = worker.egress.find(&dispatch.pool) else {
         return local_trouble(dispatch, format!("this worker does not serve the egress pool `{}`", dispatch.pool));
     };
-    let route = worker.routes.find(&domain).map(std::convert::AsRef::as_ref);
+    let ordered = ordered_route(worker, dispatch, &domain);
+    let route = ordered.as_ref().or_else(|| worker.routes.find(&domain).map(std::convert::AsRef::as_ref));
     let routed = route.is_some_and(|route| !route.hosts.is_empty());
     let mut plan = Plan::new(Arc::clone(&egress.policy), domain, route, rand::random());
     let attempt = Attempt {
@@ -99,6 +100,12 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         failures: Vec::new(),
     };
     attempt.follow(&mut plan, routed).await
+}
+
+/// Where an operator sends this delivery; what the configuration asks of the connection for its domain still holds.
+fn ordered_route(worker: &Worker, dispatch: &Dispatch, domain: &Domain) -> Option<Route> {
+    let tls = worker.routes.find(domain).and_then(|route| route.tls);
+    (!dispatch.hosts.is_empty()).then(|| Route { hosts: dispatch.hosts.clone(), tls })
 }
 
 impl Attempt<'_> {

@@ -114,6 +114,21 @@ async fn routes_replace_dns_and_the_nearest_one_counts() {
 }
 
 #[tokio::test]
+async fn an_operators_way_for_one_delivery_comes_before_routes_and_dns() {
+    let (smart, ordered) = (Peer::start(Script::new()).await, Peer::start(Script::new()).await);
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| smarthost(config, &smart)).await;
+    // A private address, after one where nobody listens: an operator may name it as the configuration may.
+    let hosts = ["127.0.0.1:1", &ordered.address.to_string()].map(|host| host.parse().unwrap()).to_vec();
+    let dispatch = Dispatch { hosts, ..letter(&["a@d.example"]) };
+    assert!(only(&queue.deliver(dispatch).await).is_delivered());
+    assert!(only(&queue.deliver(letter(&["b@d.example"])).await).is_delivered());
+    assert_eq!(ordered.seen().taken[0].recipients, ["RCPT TO:<a@d.example>"]);
+    assert_eq!(smart.seen().taken[0].recipients, ["RCPT TO:<b@d.example>"], "the others go their own way");
+    assert_eq!((ordered.seen().taken.len(), smart.seen().taken.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn when_nobody_can_be_reached_the_last_hope_speaks() {
     let (port, [_refusing]) = Peer::several([("127.0.0.21", Script::new().banner("554 never"))]).await;
     let names = dns::serve([

@@ -111,6 +111,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         expires_at: Timestamp::from_secs(1_900_000_000),
         body: Some(vec![Bytes::copy_from_slice(text.as_bytes())]),
         resolve_first: false,
+        hosts: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ use mailtier_api::submit::Submission;
 use mailtier_schedule::{Entry, PoolClass};
 use mailtier_store::{NewDelivery, NewEvent, NewMessage};
 use mailtier_types::{
-    ByMode, Envelope, EventDetail, EventKind, Mailbox, MessageId, Options, RecipientRequest, ReversePath, ShardId,
-    Timestamp,
+    ByMode, Envelope, EventDetail, EventKind, Mailbox, MessageId, NotAHost, Options, RecipientRequest, ReversePath,
+    ShardId, Timestamp,
 };
 
 use crate::conductor::{Committed, Content};
@@ -104,6 +104,7 @@ fn deliveries(
                 received_at: options.received_at,
                 reports_success,
                 body: inline.clone(),
+                hosts: Vec::new(),
             };
             let committed = Committed {
                 entry: entry_of(&row, released, warn_at),
@@ -160,6 +161,7 @@ pub(crate) fn content_of(
     let options = mailtier_api::decode_options(&stored.options)?;
     let invalid = |error: mailtier_types::AddressError| mailtier_api::ApiError::Invalid(error.to_string());
     let recipients = stored.recipients.iter().map(|text| Mailbox::parse(text)).collect::<Result<_, _>>();
+    let not_a_host = |error: NotAHost| mailtier_api::ApiError::Invalid(error.to_string());
     Ok(Content {
         message: stored.message,
         fanout: options.fanout,
@@ -170,6 +172,7 @@ pub(crate) fn content_of(
         received_at: options.received_at,
         reports_success: reports_success(&options),
         body,
+        hosts: stored.hosts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(not_a_host)?,
     })
 }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::ApiError;
 use mailtier_api::accounts::{Account, Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use mailtier_api::admin::Selection;
-use mailtier_api::server::{AccountsHandler, AdminHandler as _};
+use mailtier_api::server::AccountsHandler;
 use mailtier_config::Secret;
 use mailtier_sasl::{check_proof, fake_salt};
 use mailtier_store::{AddressRow, LoginFacts, StoredAccount};
@@ -223,13 +222,7 @@ impl AccountsHandler for AccountsService {
     }
 
     async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
-        let selection = Selection {
-            messages: Vec::new(),
-            all: false,
-            destination: Some(destination.to_lowercase()),
-            operator: "ETRN".to_owned(),
-        };
-        self.admin.retry_now(selection).await
+        self.admin.hasten(&destination).await
     }
 }
 

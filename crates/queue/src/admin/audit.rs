@@ -17,6 +17,10 @@ const FINDINGS: usize = 1000;
 pub(super) async fn audit(session: &mut Session, request: AuditRequest) -> Result<AuditReply, ApiError> {
     let began = Instant::now();
     let mut reply = AuditReply { next: request.after, ..AuditReply::default() };
+    if request.after.is_none() {
+        let limit = u32::try_from(FINDINGS).unwrap_or(u32::MAX);
+        reply.held_and_over = session.audit_held(limit).await.map_err(|error| trouble(&error))?;
+    }
     loop {
         let page = session.audit_page(request.from, reply.next, request.until).await;
         let page = page.map_err(|error| trouble(&error))?;

@@ -22,6 +22,7 @@ pub(super) fn columns(filter: &Filter) -> DeliveryFilter {
         recipient_domain,
         min_attempts: filter.min_attempts.unwrap_or(0).max(u16::from(is_deferred)),
         max_attempts: if filter.state == Some(DeliveryState::Waiting) { 0 } else { u16::MAX },
+        held: filter.state.map(|state| state == DeliveryState::Held),
     }
 }
 
@@ -147,6 +148,8 @@ mod tests {
             next_attempt_at: None,
             last_outcome,
             told_at: None,
+            hosts: Vec::new(),
+            held: None,
         }
     }
 
@@ -237,9 +240,12 @@ mod tests {
             sender: Some(String::new()),
             recipient_domain: Some("b.example".into()),
             min_attempts: 3,
+            held: Some(false),
             ..DeliveryFilter::default()
         };
         assert_eq!(columns(&filter), expected);
+        let held = columns(&Filter { state: Some(DeliveryState::Held), ..Filter::default() });
+        assert_eq!((held.min_attempts, held.max_attempts, held.held), (0, u16::MAX, Some(true)));
         assert!(!Matcher::new(&filter, rules()).is_needed());
         let mailbox = AddressPattern::Mailbox(Mailbox::parse("a@b.example").unwrap());
         let exact = columns(&Filter { sender: Some(mailbox), ..Filter::default() });

@@ -2,6 +2,7 @@
 //! in a task of its own, so that one whose asker goes away is not cut in the middle.
 
 mod audit;
+mod change;
 mod matching;
 mod search;
 mod suspend;
@@ -10,29 +11,25 @@ mod views;
 use bytes::Bytes;
 use mailtier_api::ApiError;
 use mailtier_api::accounts::Address;
-use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, Selection, ShowReply, TraceBy, TraceRequest};
+use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, ShowReply, TraceBy, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest};
-use mailtier_api::peer::Hint;
+use mailtier_api::change::{ChangeAnswer, ChangeOrder};
 use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
-use mailtier_store::{Selector, Session, Store, StoreError, StoredDelivery};
-use mailtier_types::{BodyEncoding, DeliveryId, Event, EventKind, MessageId, ReversePath, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use mailtier_store::{Session, Store, StoreError};
+use mailtier_types::{BodyEncoding, Event, EventKind, MessageId, Timestamp};
 
 use crate::accounts::Managed;
 use crate::clock;
-use crate::conductor::{Command, Conductor};
 use crate::database::Chain;
-use crate::settle::Removal;
+use crate::settle::Changer;
 use crate::tokens::Tokens;
 
 pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
 
-/// Deliveries changed by one transaction.
-const CHANGED_AT_ONCE: u32 = 500;
 /// The largest content that is shown, decompressed.
 const SHOWN_CONTENT_BYTES: usize = 64 << 20;
 /// Without a `since`, the history of an address reaches back so far.
@@ -43,12 +40,8 @@ const DEFAULT_REACH: std::time::Duration = std::time::Duration::from_secs(2 * 86
 pub(crate) struct AdminService {
     /// The database.
     pub(crate) store: Store,
-    /// Told what is due now.
-    pub(crate) conductor: Conductor,
-    /// Told what is due now and owned elsewhere.
-    pub(crate) hints: mpsc::Sender<Vec<Hint>>,
-    /// Removes.
-    pub(crate) removals: mpsc::Sender<Removal>,
+    /// Changes deliveries.
+    pub(crate) changer: Changer,
     /// Users and recipients.
     pub(crate) managed: Managed,
     /// Suspensions.
@@ -77,73 +70,6 @@ impl AdminService {
         });
         working.await.map_err(|error| ApiError::Internal(error.to_string()))?
     }
-
-    async fn retry_all(self, mut session: Session, selection: Selection) -> Result<u64, ApiError> {
-        let selector = selector(&selection);
-        let (mut after, mut changed) = (None, 0);
-        loop {
-            let page = session.select(&selector, after, CHANGED_AT_ONCE).await.map_err(|error| trouble(&error))?;
-            let ids: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
-            let due = session.retry_now(&ids, clock::now()).await.map_err(|error| trouble(&error))?;
-            changed += due.len() as u64;
-            let hints = hints_about(&mut session, &due).await?;
-            self.tell_owners(hints).await;
-            self.conductor.send(Command::RetryNow(due));
-            after = page.next;
-            if after.is_none() {
-                return Ok(changed);
-            }
-        }
-    }
-
-    /// A hint to an owner says "look at this now"; one that owns it itself is told by its conductor.
-    async fn tell_owners(&self, hints: Vec<Hint>) {
-        let _ = self.hints.send(hints).await;
-    }
-
-    async fn delete_all(self, mut session: Session, selection: Selection) -> Result<u64, ApiError> {
-        let selector = selector(&selection);
-        let (mut after, mut removed) = (None, 0);
-        loop {
-            let page = session.select(&selector, after, CHANGED_AT_ONCE).await.map_err(|error| trouble(&error))?;
-            let deliveries: Vec<DeliveryId> = page.selected.iter().map(|selected| selected.id).collect();
-            if !deliveries.is_empty() {
-                let hints = hints_about(&mut session, &deliveries).await?;
-                let (done, answer) = oneshot::channel();
-                let removal = Removal { deliveries, operator: selection.operator.clone(), done };
-                let gone = || ApiError::Unavailable("the queue is stopping, or its database is away".to_owned());
-                self.removals.send(removal).await.map_err(|_| gone())?;
-                removed += answer.await.map_err(|_| gone())?;
-                self.tell_owners(hints).await;
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(removed);
-            }
-        }
-    }
-}
-
-/// What owners are told of deliveries.
-async fn hints_about(session: &mut Session, deliveries: &[DeliveryId]) -> Result<Vec<Hint>, ApiError> {
-    let rows = session.fetch(deliveries).await.map_err(|error| trouble(&error))?;
-    let hint = |row: StoredDelivery| Hint {
-        delivery: row.id,
-        destination: row.destination,
-        tenant: row.tenant,
-        priority: row.priority,
-        expires_at: row.expires_at,
-        sender: ReversePath::parse(&row.sender).ok(),
-    };
-    Ok(rows.into_iter().map(hint).collect())
-}
-
-fn selector(selection: &Selection) -> Selector {
-    match &selection.destination {
-        Some(destination) => Selector::Destination(destination.to_lowercase()),
-        None if selection.all => Selector::All,
-        None => Selector::Messages(selection.messages.clone()),
-    }
 }
 
 impl AdminHandler for AdminService {
@@ -167,14 +93,8 @@ impl AdminHandler for AdminService {
         self.work(move |_, mut session| async move { show(&mut session, id, with_content).await }).await
     }
 
-    async fn retry_now(&self, selection: Selection) -> Result<u64, ApiError> {
-        tracing::info!(operator = selection.operator, ?selection, "retry now");
-        self.work(move |this, session| this.retry_all(session, selection)).await
-    }
-
-    async fn delete(&self, selection: Selection) -> Result<u64, ApiError> {
-        tracing::info!(operator = selection.operator, ?selection, "delete");
-        self.work(move |this, session| this.delete_all(session, selection)).await
+    async fn change(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
+        self.change_it(order).await
     }
 
     async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {

@@ -1,9 +1,9 @@
 //! Rows as operators see them. Pure.
 
 use mailtier_api::ApiError;
-use mailtier_api::admin::DeliveryView;
-use mailtier_store::{StoredDelivery, StoredEvent};
-use mailtier_types::{Event, Mailbox, ReversePath};
+use mailtier_api::admin::{DeliveryView, HeldView};
+use mailtier_store::{Held, StoredDelivery, StoredEvent};
+use mailtier_types::{Event, Mailbox, NotAHost, ReversePath, RouteHost};
 
 fn unreadable(what: &str, error: impl std::fmt::Display) -> ApiError {
     ApiError::Internal(format!("a stored {what} cannot be read: {error}"))
@@ -16,6 +16,7 @@ fn mailboxes(texts: &[String]) -> Result<Vec<Mailbox>, ApiError> {
 /// A delivery.
 pub(super) fn delivery(row: &StoredDelivery) -> Result<DeliveryView, ApiError> {
     let last = Some(&row.last_outcome).filter(|last| !last.is_empty());
+    let hosts: Result<Vec<RouteHost>, NotAHost> = row.hosts.iter().map(|text| text.parse()).collect();
     Ok(DeliveryView {
         delivery: row.id,
         message: row.message,
@@ -31,6 +32,8 @@ pub(super) fn delivery(row: &StoredDelivery) -> Result<DeliveryView, ApiError> {
         next_attempt_at: row.next_attempt_at,
         last_outcome: last.map(|last| mailtier_api::decode_outcome(last)).transpose()?,
         size_bytes: mailtier_api::decode_options(&row.options)?.size_bytes,
+        held: row.held.clone().map(|Held { since, operator, reason }| HeldView { since, operator, reason }),
+        hosts: hosts.map_err(|error| unreadable("host", error))?,
     })
 }
 

@@ -78,6 +78,7 @@ mod tests {
             traceparent: None,
             received_at: Timestamp::EPOCH,
             body: Some(vec![Bytes::from(vec![0; bytes])]),
+            hosts: Vec::new(),
         })
     }
 

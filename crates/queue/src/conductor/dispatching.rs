@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use mailtier_api::work::Dispatch;
-use mailtier_schedule::{Entry, Ready};
+use mailtier_schedule::{Correction, Entry, Ready};
 use mailtier_telemetry::spans;
 use mailtier_types::{DeliveryId, Epoch, Timestamp};
 
 use super::flights::Flight;
-use super::handle::{Content, Fetched};
+use super::handle::{Content, Fetched, FetchedRow, Wanted};
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{Report, What};
@@ -58,20 +58,25 @@ impl ConductorTask {
             let Some(entry) = self.scheduler.next_late(now) else { break };
             self.report_about(entry, What::Late);
         }
-        if !wanted.is_empty() {
-            let _ = self.fetcher.send(wanted);
-        }
+        self.want(wanted);
         self.ask_allowances();
     }
 
-    fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<DeliveryId>) {
+    fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<Wanted>) {
         let cached = if entry.attempts == 0 { self.cache.take(entry.id) } else { None };
         match cached {
             Some(content) => self.dispatch(entry, content, now),
             None => {
                 self.fetching.insert(entry.id, self.scheduler.pool_of(entry.id).unwrap_or_default());
-                wanted.push(entry.id);
+                wanted.push(Wanted { id: entry.id, for_dispatch: true });
             }
+        }
+    }
+
+    /// Has deliveries read. What was read comes back in the order in which it was asked for.
+    pub(super) fn want(&self, wanted: Vec<Wanted>) {
+        if !wanted.is_empty() {
+            let _ = self.fetcher.send(wanted);
         }
     }
 
@@ -105,7 +110,9 @@ impl ConductorTask {
         };
         let Some(destination) = self.scheduler.destination_of(entry.id).map(str::to_owned) else { return };
         let pool_name = self.settings.rules.pools.get(pool).map(|pool| pool.name.clone()).unwrap_or_default();
-        let asks = self.scheduler.asks(entry.id);
+        // Whose the destination is does not follow from where an operator sends one delivery.
+        let is_rerouted = !content.hosts.is_empty();
+        let asks = !is_rerouted && self.scheduler.asks(entry.id);
         let mut dispatch = self.dispatch_of(entry, epoch, (destination, pool_name), &content);
         if asks {
             // A question needs no body. A worker that does not know questions fetches it.
@@ -126,6 +133,7 @@ impl ConductorTask {
                 inquiries: self.workers.inquiries(),
                 limbo_until: None,
                 is_settling: false,
+                is_rerouted,
             },
         );
         self.workers.dispatch(worker, pool, dispatch);
@@ -159,40 +167,93 @@ impl ConductorTask {
             expires_at: entry.expires_at,
             body: content.body.clone().filter(|_| travels),
             resolve_first: false,
+            hosts: content.hosts.clone(),
         }
     }
 
-    /// What was read goes out, unless things have changed meanwhile.
+    /// What was read goes out, or corrects the schedule.
     pub(super) fn fetched(&mut self, fetched: Vec<Fetched>) {
         let now = clock::now();
-        let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
-        for Fetched { id, content } in fetched {
-            self.fetching.remove(id);
-            // Its shard may be another's by now; then it is not in flight here.
-            if !self.scheduler.in_flight(id) {
-                continue;
-            }
-            match (content, self.scheduler.entry(id)) {
-                (Some(content), Some(entry)) if may_dispatch && !self.scheduler.is_suspended(id) => {
-                    self.dispatch(entry, content, now)
-                }
-                (Some(_), _) => {
-                    self.scheduler.release_unused(id, now);
-                }
-                (None, _) => {
-                    self.scheduler.finish(id);
-                }
+        for Fetched { wanted: Wanted { id, for_dispatch }, row } in fetched {
+            if for_dispatch {
+                self.fetched_for_dispatch(id, row, now);
+            } else {
+                self.fetched_for_correction(id, row, now);
             }
         }
     }
 
-    pub(super) fn fetch_failed(&mut self, ids: &[DeliveryId]) {
-        let now = clock::now();
-        for id in ids {
-            self.fetching.remove(*id);
-            if self.scheduler.in_flight(*id) {
-                self.scheduler.release_unused(*id, now);
+    /// It goes out, unless things have changed meanwhile.
+    fn fetched_for_dispatch(&mut self, id: DeliveryId, row: Option<FetchedRow>, now: Timestamp) {
+        // Its shard may be another's by now; then it is not in flight here.
+        if !self.fetching.remove(id) || !self.scheduler.in_flight(id) {
+            return;
+        }
+        // One that is held is forgotten: who releases it tells of it.
+        let Some(row) = row.filter(|row| !row.is_held) else {
+            self.scheduler.release_unused(id, now);
+            self.scheduler.finish(id);
+            return;
+        };
+        // A hint says nothing of earlier attempts, and the last release may have moved the end of its lifetime.
+        let is_early = row.entry.due > now;
+        if is_early {
+            self.scheduler.release_unused(id, now);
+        }
+        self.scheduler.correct(id, row.correction(), now);
+        if is_early {
+            return;
+        }
+        let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
+        match (row.content, self.scheduler.entry(id)) {
+            (Some(content), Some(entry)) if may_dispatch && !self.scheduler.is_suspended(id) => {
+                self.dispatch(entry, content, now);
+            }
+            // A row that cannot be read is left alone, until its time is up.
+            (None, _) => {
+                self.scheduler.finish(id);
+            }
+            (Some(_), _) => {
+                self.scheduler.release_unused(id, now);
             }
         }
+    }
+
+    /// Somebody has changed it. One that is handed out stays so: its result is settled by what is stored then, and what
+    /// was read for it before is not used again.
+    fn fetched_for_correction(&mut self, id: DeliveryId, row: Option<FetchedRow>, now: Timestamp) {
+        self.distrust(id);
+        if self.scheduler.in_flight(id) || self.flights.get(id).is_some() {
+            return;
+        }
+        match row.filter(|row| !row.is_held) {
+            Some(row) if !self.scheduler.correct(id, row.correction(), now) => {
+                let warn_at = self.warning(id.made_at(), None).filter(|_| !row.is_told);
+                self.schedule(&row.destination, &row.sender_domain, Entry { warn_at, ..row.entry }, now);
+            }
+            Some(_) => {}
+            None => {
+                self.scheduler.finish(id);
+            }
+        }
+    }
+
+    pub(super) fn fetch_failed(&mut self, failed: Vec<Wanted>) {
+        let now = clock::now();
+        let (dispatches, corrections): (Vec<Wanted>, Vec<Wanted>) =
+            failed.into_iter().partition(|wanted| wanted.for_dispatch);
+        for Wanted { id, .. } in dispatches {
+            if self.fetching.remove(id) && self.scheduler.in_flight(id) {
+                self.scheduler.release_unused(id, now);
+            }
+        }
+        self.want(corrections);
+    }
+}
+
+impl FetchedRow {
+    const fn correction(&self) -> Correction {
+        let Entry { attempts, due, expires_at, .. } = self.entry;
+        Correction { attempts, due: Some(due), expires_at }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Flight {
     pub(super) limbo_until: Option<Instant>,
     /// Its result is with the settler.
     pub(super) is_settling: bool,
+    /// An operator sent it elsewhere: what it meets there says nothing of its destination.
+    pub(super) is_rerouted: bool,
 }
 
 /// All of them.
@@ -127,6 +129,7 @@ mod tests {
             inquiries,
             limbo_until: None,
             is_settling: false,
+            is_rerouted: false,
         }
     }
 

@@ -9,7 +9,7 @@ use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
 use mailtier_schedule::{Entry, PoolId, Suspended};
 use mailtier_store::{Loaded, TakenShard};
-use mailtier_types::{Day, DeliveryId, Mailbox, MessageId, ReversePath, ShardId, Timestamp, WorkerId};
+use mailtier_types::{Day, DeliveryId, Mailbox, MessageId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::allowance::Taken;
@@ -55,14 +55,42 @@ pub(crate) struct Content {
     pub(crate) reports_success: bool,
     /// All stored chunks, where they are small enough to travel along.
     pub(crate) body: Option<Vec<Bytes>>,
+    /// Where an operator sends it; none: its own way.
+    pub(crate) hosts: Vec<RouteHost>,
 }
 
-/// A delivery read from the database for its dispatch.
-#[derive(Debug)]
-pub(crate) struct Fetched {
+/// A delivery to be read from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
     /// Which.
     pub(crate) id: DeliveryId,
+    /// It is handed out next; else only the schedule is to be corrected.
+    pub(crate) for_dispatch: bool,
+}
+
+/// A delivery as it was read from the database.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// As it was asked for.
+    pub(crate) wanted: Wanted,
     /// Absent when it is over.
+    pub(crate) row: Option<FetchedRow>,
+}
+
+/// What is stored of a delivery.
+#[derive(Debug)]
+pub(crate) struct FetchedRow {
+    /// For the schedule.
+    pub(crate) entry: Entry,
+    /// What limits apply to.
+    pub(crate) destination: String,
+    /// The domain of its sender; empty for the null one.
+    pub(crate) sender_domain: String,
+    /// Its sender was told that it is late.
+    pub(crate) is_told: bool,
+    /// It is held.
+    pub(crate) is_held: bool,
+    /// Absent where it was not wanted for its dispatch.
     pub(crate) content: Option<Arc<Content>>,
 }
 
@@ -74,7 +102,7 @@ pub(crate) type Outbox = mpsc::UnboundedSender<QueueFrame>;
 pub(crate) enum Command {
     /// Deliveries were committed here, whoever owns them.
     Accepted(Vec<Committed>),
-    /// Deliveries were committed, or made due, elsewhere.
+    /// Deliveries were committed elsewhere, or changed by an operator, wherever.
     Hinted(Vec<Hinted>),
     /// Shards became ours.
     ShardsGained(Vec<TakenShard>),
@@ -97,7 +125,7 @@ pub(crate) enum Command {
     /// What was asked for has been read.
     Fetched(Vec<Fetched>),
     /// What was asked for could not be read.
-    FetchFailed(Vec<DeliveryId>),
+    FetchFailed(Vec<Wanted>),
     /// A worker has connected.
     WorkerConnected {
         /// Which.
@@ -129,8 +157,6 @@ pub(crate) enum Command {
     },
     /// A settlement is durable.
     Settled(Vec<Disposition>),
-    /// An operator wants these attempted now.
-    RetryNow(Vec<DeliveryId>),
     /// This, and nothing else, is suspended.
     Suspended(Suspended),
     /// What was asked for of a pool's day has come, or could not be had.

@@ -15,5 +15,6 @@ mod shards;
 mod task;
 mod workers;
 
-pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched};
+pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Wanted};
+pub(crate) use pools::domain_of;
 pub(crate) use task::{ConductorTask, Outlets, Settings};

@@ -29,10 +29,11 @@ impl Fetching {
         *self.counts.entry(pool).or_default() += 1;
     }
 
-    pub(super) fn remove(&mut self, id: DeliveryId) {
-        if let Some(pool) = self.pools.remove(&id) {
-            self.uncount(pool);
-        }
+    /// Says whether it was there.
+    pub(super) fn remove(&mut self, id: DeliveryId) -> bool {
+        let Some(pool) = self.pools.remove(&id) else { return false };
+        self.uncount(pool);
+        true
     }
 
     pub(super) fn len(&self) -> usize {
@@ -74,7 +75,7 @@ impl PoolDesk {
 }
 
 /// The domain of a reverse-path; none has the null one.
-pub(super) fn domain_of(sender: &ReversePath) -> &str {
+pub(crate) fn domain_of(sender: &ReversePath) -> &str {
     sender.mailbox().map_or("", |mailbox| mailbox.domain_str())
 }
 

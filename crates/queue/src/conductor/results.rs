@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
-use mailtier_schedule::{PoolId, feedback};
+use mailtier_schedule::{Correction, Feedback, PoolId, feedback};
 use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
-use super::handle::Content;
+use super::handle::{Content, Wanted};
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{After, Disposition, Report, What};
@@ -58,7 +58,8 @@ impl ConductorTask {
             if let Some(flight) = flight {
                 (flight.is_settling, flight.limbo_until) = (true, None);
                 (content, tenant) = (flight.content.clone(), flight.tenant);
-                self.learn(&result, now);
+                let is_rerouted = flight.is_rerouted;
+                self.learn(&result, is_rerouted, now);
             }
             self.report(Report {
                 delivery: result.delivery,
@@ -72,10 +73,15 @@ impl ConductorTask {
     }
 
     /// What an attempt says of its destination counts once, while it is the one under way.
-    fn learn(&mut self, result: &WorkResult, now: Timestamp) {
+    fn learn(&mut self, result: &WorkResult, is_rerouted: bool, now: Timestamp) {
         let outcomes = || result.outcomes.iter().map(|(_, outcome)| outcome);
-        let exchanger = outcomes().find_map(|outcome| outcome.remote.as_ref()).map(|remote| remote.name.as_str());
-        self.scheduler.learn(result.delivery, feedback(outcomes()), exchanger, rand::random(), now);
+        let (said, exchanger) = if is_rerouted {
+            (Feedback::Nothing, None)
+        } else {
+            let remote = outcomes().find_map(|outcome| outcome.remote.as_ref());
+            (feedback(outcomes()), remote.map(|remote| remote.name.as_str()))
+        };
+        self.scheduler.learn(result.delivery, said, exchanger, rand::random(), now);
     }
 
     /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.
@@ -99,6 +105,7 @@ impl ConductorTask {
     }
 
     pub(super) fn settled(&mut self, dispositions: Vec<Disposition>) {
+        let (now, mut wanted) = (clock::now(), Vec::new());
         for disposition in dispositions {
             self.settling = self.settling.saturating_sub(usize::from(disposition.was_reported));
             let id = disposition.delivery;
@@ -123,13 +130,22 @@ impl ConductorTask {
                     }
                 }
                 // An opinion about an attempt does not end another that is under way.
-                After::Later { .. } if flies_elsewhere => {}
-                After::Later { attempts, due } => {
+                After::Later { .. } | After::Held if flies_elsewhere => {}
+                After::Later { attempts, due, expires_at } => {
                     self.flights.remove(id);
+                    self.scheduler.correct(id, Correction { attempts, due: None, expires_at }, now);
                     self.scheduler.defer(id, attempts, due);
+                }
+                After::Held => {
+                    self.flights.remove(id);
+                    self.scheduler.finish(id);
+                    self.cache.take(id);
+                    // Released meanwhile, perhaps, while it was in flight here.
+                    wanted.push(Wanted { id, for_dispatch: false });
                 }
             }
         }
+        self.want(wanted);
     }
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId, connection: u64) {
@@ -195,6 +211,7 @@ impl ConductorTask {
                 inquiries: self.workers.inquiries(),
                 limbo_until: (!self.workers.is_connected(worker)).then(|| Instant::now() + self.settings.worker_grace),
                 is_settling: false,
+                is_rerouted: false,
             },
         );
     }

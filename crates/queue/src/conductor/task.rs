@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
-use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Rules, Scheduler, Selector, Suspended};
+use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ReversePath, ShardId, Timestamp};
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
 use super::flights::Flights;
-use super::handle::{Command, Committed, Fence, Hinted};
+use super::handle::{Command, Committed, Fence, Hinted, Wanted};
 use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
 use super::workers::Workers;
@@ -71,7 +71,7 @@ pub(crate) struct ConductorTask {
     pub(super) settling: usize,
     pub(super) fence: Fence,
     pub(super) settler: mpsc::UnboundedSender<Report>,
-    pub(super) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    pub(super) fetcher: mpsc::UnboundedSender<Vec<Wanted>>,
     pub(super) purser: mpsc::UnboundedSender<Order>,
     loader: mpsc::UnboundedSender<Walk>,
     hints: mpsc::Sender<Vec<Hint>>,
@@ -93,8 +93,8 @@ pub(crate) struct ConductorTask {
 pub(crate) struct Outlets {
     /// Results.
     pub(crate) settler: mpsc::UnboundedSender<Report>,
-    /// Deliveries to be read for their dispatch.
-    pub(crate) fetcher: mpsc::UnboundedSender<Vec<DeliveryId>>,
+    /// Deliveries to be read.
+    pub(crate) fetcher: mpsc::UnboundedSender<Vec<Wanted>>,
     /// What is wanted of the days of warm-ups.
     pub(crate) purser: mpsc::UnboundedSender<Order>,
     /// Walks over the table.
@@ -185,7 +185,7 @@ impl ConductorTask {
             }
             Command::Walked(walk) => self.walking.retain(|purpose| *purpose != walk.purpose),
             Command::Fetched(fetched) => self.fetched(fetched),
-            Command::FetchFailed(ids) => self.fetch_failed(&ids),
+            Command::FetchFailed(wanted) => self.fetch_failed(wanted),
             Command::WorkerConnected { worker, name, pools, outbox, connection } => {
                 tracing::info!(%worker, name, ?pools, "worker connected");
                 let pools = self.known_pools(&name, &pools);
@@ -196,12 +196,6 @@ impl ConductorTask {
             Command::WorkerLost { worker, connection } => self.worker_lost(worker, connection),
             Command::Worker { worker, connection, frame } => self.heard(worker, connection, frame),
             Command::Settled(dispositions) => self.settled(dispositions),
-            Command::RetryNow(ids) => {
-                let now = clock::now();
-                for id in ids {
-                    self.scheduler.retry_now(Selector::Delivery(id), now);
-                }
-            }
             Command::Suspended(suspended) => self.suspend(suspended),
             Command::AllowanceTaken { pool, day, taken } => self.allowance_taken(pool, day, taken),
             Command::AllowanceReturned => self.pools.returning = self.pools.returning.saturating_sub(1),
@@ -245,6 +239,7 @@ impl ConductorTask {
                     priority: entry.priority,
                     expires_at: entry.expires_at,
                     sender: Some(sender),
+                    withdrawn: false,
                 });
                 continue;
             }
@@ -260,15 +255,22 @@ impl ConductorTask {
         }
     }
 
+    /// Of what is not known a hint says that it is there; of what is known, that an operator has changed it. Then the
+    /// table tells, of one in flight, too: what was read of it may be older than the change.
     fn hinted(&mut self, hints: Vec<Hinted>) {
         let now = clock::now();
+        let mut wanted = Vec::new();
         for hint in hints {
+            self.distrust(hint.delivery);
+            let is_known = self.scheduler.is_known(hint.delivery);
             if hint.sender.is_none() && self.settings.rules.pools.ask_for_senders() {
                 // Of an earlier version, which does not say whose it is: the next look at the table tells.
-                if self.scheduler.is_known(hint.delivery) {
-                    self.cache.take(hint.delivery);
-                    self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
+                if is_known {
+                    wanted.push(Wanted { id: hint.delivery, for_dispatch: false });
                 }
+                continue;
+            }
+            if hint.withdrawn && !is_known {
                 continue;
             }
             let entry = Entry {
@@ -284,10 +286,17 @@ impl ConductorTask {
             };
             let sender = hint.sender.as_ref().map_or("", domain_of);
             if self.schedule(&hint.destination, sender, entry, now) == Some(Insert::Known) {
-                // Known and told of again: an operator wants it now, or has taken it out. The table tells.
-                self.cache.take(hint.delivery);
-                self.scheduler.retry_now(Selector::Delivery(hint.delivery), now);
+                wanted.push(Wanted { id: hint.delivery, for_dispatch: false });
             }
+        }
+        self.want(wanted);
+    }
+
+    /// What is in memory of a delivery may be older than an operator's change: nothing is dispatched of it.
+    pub(super) fn distrust(&mut self, id: DeliveryId) {
+        self.cache.take(id);
+        if let Some(flight) = self.flights.get_mut(id) {
+            flight.content = None;
         }
     }
 
@@ -295,7 +304,16 @@ impl ConductorTask {
     /// cache reads the row again, and finds it gone.
     fn loaded(&mut self, rows: &[Loaded]) {
         let now = clock::now();
+        let mut wanted = Vec::new();
         for row in rows {
+            if row.is_held {
+                // The hint that told of it was lost. It may have been released since this was read.
+                if self.scheduler.is_known(row.id) {
+                    self.distrust(row.id);
+                    wanted.push(Wanted { id: row.id, for_dispatch: false });
+                }
+                continue;
+            }
             let entry = Entry {
                 id: row.id,
                 shard: row.shard,
@@ -308,23 +326,33 @@ impl ConductorTask {
                 warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };
             let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
-            self.schedule(&row.destination, domain_of(&sender), entry, now);
+            if self.schedule(&row.destination, domain_of(&sender), entry, now) == Some(Insert::Known) {
+                let correction = Correction { attempts: row.attempts, due: None, expires_at: row.expires_at };
+                self.scheduler.correct(row.id, correction, now);
+            }
             if !row.last_outcome.is_empty() {
                 self.scheduler.recall(row.id, || exchanger(&row.last_outcome));
             }
         }
+        self.want(wanted);
     }
 
     /// When a sender is told that a delivery is late: earlier than usual where he asked for that. What else he asked for is
     /// looked at when it is time.
-    fn warning(&self, from: Timestamp, asked: Option<Timestamp>) -> Option<Timestamp> {
+    pub(super) fn warning(&self, from: Timestamp, asked: Option<Timestamp>) -> Option<Timestamp> {
         let usual = from.after(self.settings.delay_warning);
         Some(asked.map_or(usual, |asked| asked.min(usual)))
     }
 
     /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being
     /// taken over: it is in the table, and read when that is done.
-    fn schedule(&mut self, destination: &str, sender_domain: &str, entry: Entry, now: Timestamp) -> Option<Insert> {
+    pub(super) fn schedule(
+        &mut self,
+        destination: &str,
+        sender_domain: &str,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Option<Insert> {
         self.shards.active(entry.shard)?;
         let entry = Entry { class: self.scheduler.class_of(entry.tenant, sender_domain, destination), ..entry };
         if let Some(flight) = self.flights.get_mut(entry.id) {

@@ -1,16 +1,17 @@
-//! Reads deliveries that are about to be dispatched, many at once.
+//! Reads deliveries that are about to be dispatched, or that somebody has changed, many at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mailtier_schedule::{Entry, PoolClass};
 use mailtier_store::{Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{DeliveryId, MessageId};
+use mailtier_types::{DeliveryId, MessageId, ReversePath};
 use tokio::sync::mpsc;
 
 use crate::accept::content_of;
-use crate::conductor::{Command, Conductor, Fetched};
+use crate::conductor::{Command, Conductor, Content, Fetched, FetchedRow, Wanted, domain_of};
 use crate::database::Connector;
 
 /// Requests taken together.
@@ -22,7 +23,7 @@ const BODY_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     /// What is wanted.
-    pub(crate) wanted: mpsc::UnboundedReceiver<Vec<DeliveryId>>,
+    pub(crate) wanted: mpsc::UnboundedReceiver<Vec<Wanted>>,
     /// The database.
     pub(crate) store: Store,
     /// Told what was read.
@@ -39,9 +40,9 @@ impl Fetcher {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "fetch");
         let mut requests = Vec::new();
         while self.wanted.recv_many(&mut requests, REQUESTS).await > 0 {
-            let ids: Vec<DeliveryId> = requests.drain(..).flatten().collect();
+            let wanted: Vec<Wanted> = requests.drain(..).flatten().collect();
             let fetched = match connector.session().await {
-                Ok(session) => fetch(session, &ids, self.inline_bytes).await,
+                Ok(session) => fetch(session, &wanted, self.inline_bytes).await,
                 Err(error) => Err(error),
             };
             match fetched {
@@ -51,17 +52,22 @@ impl Fetcher {
                 }
                 Err(error) => {
                     connector.trouble(&error).await;
-                    self.conductor.send(Command::FetchFailed(ids));
+                    self.conductor.send(Command::FetchFailed(wanted));
                 }
             }
         }
     }
 }
 
-async fn fetch(session: &mut Session, ids: &[DeliveryId], inline_bytes: u64) -> Result<Vec<Fetched>, StoreError> {
-    let stored = session.fetch(ids).await?;
-    let bodies = inline_bodies(session, &stored, inline_bytes).await?;
-    let mut contents: HashMap<DeliveryId, _> = stored
+async fn fetch(session: &mut Session, wanted: &[Wanted], inline_bytes: u64) -> Result<Vec<Fetched>, StoreError> {
+    let ids: Vec<DeliveryId> = wanted.iter().map(|wanted| wanted.id).collect();
+    let stored = session.fetch(&ids).await?;
+    let dispatched: HashSet<DeliveryId> =
+        wanted.iter().filter(|wanted| wanted.for_dispatch).map(|wanted| wanted.id).collect();
+    let is_sent = |row: &&StoredDelivery| row.held.is_none() && dispatched.contains(&row.id);
+    let sent: Vec<&StoredDelivery> = stored.iter().filter(is_sent).collect();
+    let bodies = inline_bodies(session, &sent, inline_bytes).await?;
+    let contents: HashMap<DeliveryId, Arc<Content>> = sent
         .iter()
         .filter_map(|row| match content_of(row, bodies.get(&row.message).cloned()) {
             Ok(content) => Some((row.id, Arc::new(content))),
@@ -71,13 +77,43 @@ async fn fetch(session: &mut Session, ids: &[DeliveryId], inline_bytes: u64) -> 
             }
         })
         .collect();
-    Ok(ids.iter().map(|id| Fetched { id: *id, content: contents.remove(id) }).collect())
+    let rows: HashMap<DeliveryId, &StoredDelivery> = stored.iter().map(|row| (row.id, row)).collect();
+    let fetched = |wanted: &Wanted| {
+        let content = contents.get(&wanted.id).filter(|_| wanted.for_dispatch);
+        let row = rows.get(&wanted.id).map(|row| fetched_row(row, content.map(Arc::clone)));
+        Fetched { wanted: *wanted, row }
+    };
+    Ok(wanted.iter().map(fetched).collect())
+}
+
+fn fetched_row(row: &StoredDelivery, content: Option<Arc<Content>>) -> FetchedRow {
+    let entry = Entry {
+        id: row.id,
+        shard: row.shard,
+        tenant: row.tenant,
+        // The conductor knows both: this, and when the sender is told that it is late.
+        class: PoolClass::default(),
+        priority: row.priority,
+        attempts: row.attempts,
+        due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
+        expires_at: row.expires_at,
+        warn_at: None,
+    };
+    let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
+    FetchedRow {
+        entry,
+        destination: row.destination.clone(),
+        sender_domain: domain_of(&sender).to_owned(),
+        is_told: row.told_at.is_some(),
+        is_held: row.held.is_some(),
+        content,
+    }
 }
 
 /// The bodies that travel along. What would be too much together is left to be fetched by the workers.
 async fn inline_bodies(
     session: &mut Session,
-    stored: &[StoredDelivery],
+    stored: &[&StoredDelivery],
     inline_bytes: u64,
 ) -> Result<HashMap<MessageId, Vec<Bytes>>, StoreError> {
     let (mut messages, mut left) = (Vec::new(), BODY_BYTES);

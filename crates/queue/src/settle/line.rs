@@ -20,6 +20,8 @@ pub(super) struct Line {
     pub(super) recipients: Vec<String>,
     /// Why.
     pub(super) outcome: Option<Outcome>,
+    /// Where somebody ordered it: who.
+    pub(super) operator: Option<String>,
     /// When the message came.
     pub(super) received_at: Timestamp,
 }
@@ -33,6 +35,10 @@ impl Line {
         let Self { message, attempt, sender, .. } = self;
         let to = self.recipients.join(",");
         let status = self.kind.name();
+        if let Some(operator) = &self.operator {
+            tracing::info!(%message, from = sender, to, relay = "none", status, operator);
+            return;
+        }
         let Some(outcome) = &self.outcome else {
             tracing::info!(%message, from = sender, to, relay = "none", attempt, status);
             return;

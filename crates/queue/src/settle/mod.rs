@@ -2,7 +2,9 @@
 //! written and that it is written once. Not responsible for what an outcome means: that is `schedule::classify`.
 
 mod bounce;
+mod changer;
 mod line;
+mod orders;
 mod plan;
 mod settler;
 
@@ -10,7 +12,9 @@ use std::sync::Arc;
 
 use mailtier_types::{DeliveryId, Mailbox, Outcome, TenantId, Timestamp, WorkerId};
 
-pub(crate) use settler::{Removal, Settler, SettlerParts, Settling};
+pub(crate) use changer::Changer;
+pub(crate) use orders::{Order, would_change};
+pub(crate) use settler::{Settler, SettlerParts, Settling};
 
 use crate::conductor::Content;
 
@@ -40,11 +44,8 @@ pub(crate) enum What {
     Expired,
     /// It is late, and its sender may have to be told.
     Late,
-    /// An operator takes it out.
-    Removed {
-        /// Who.
-        operator: String,
-    },
+    /// An operator has ordered something.
+    Ordered(Arc<Order>),
 }
 
 /// What a durable settlement means for the schedule.
@@ -73,10 +74,14 @@ pub(crate) enum After {
         attempts: u16,
         /// When it is due.
         due: Timestamp,
+        /// When its time is up.
+        expires_at: Timestamp,
     },
     /// As before: only its sender was told that it is late.
     Told {
         /// It is not late before then.
         not_before: Option<Timestamp>,
     },
+    /// Nothing until it is released.
+    Held,
 }

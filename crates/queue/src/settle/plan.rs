@@ -4,16 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mailtier_api::change::DeliveryChange;
+use mailtier_api::peer::Hint;
 use mailtier_message::dsn::{Action, DsnGroup};
 use mailtier_schedule::{Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
-    ByMode, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp,
+    ByMode, Change, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp,
 };
 
 use super::bounce::{BounceFacts, BounceWriter};
 use super::line::Line;
+use super::orders::{hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
@@ -55,8 +58,15 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     /// What follows from an outcome.
     fn next(&self, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Next {
+        // While it is held its time does not run.
+        let expires_at = if self.stored.held.is_some() { Timestamp::NEVER } else { self.stored.expires_at };
         let waits = policy.retry.after(outcome, &self.stored.destination);
-        classify(outcome, self.report.attempt, waits, self.stored.expires_at, now, self.chance)
+        classify(outcome, self.report.attempt, waits, expires_at, now, self.chance)
+    }
+
+    /// Whether an owner is right to give it up: it may have been held, or released later than its owner knows.
+    fn is_over_age(&self, now: Timestamp) -> bool {
+        state_of(self.stored).after(Change::Expire).is_ok() && self.stored.expires_at <= now
     }
 
     /// How many notifications it leads to: none for the null sender (RFC 5321 §4.5.5).
@@ -70,7 +80,7 @@ impl Case<'_> {
 }
 
 /// Of options that cannot be read nothing is believed, least of all that the body has no other delivery.
-fn options_of(stored: &StoredDelivery) -> Options {
+pub(super) fn options_of(stored: &StoredDelivery) -> Options {
     mailtier_api::decode_options(&stored.options)
         .unwrap_or_else(|_| Options { fanout: MAX_FANOUT, ..Options::default() })
 }
@@ -86,6 +96,8 @@ pub(super) struct Planned {
     pub(super) committed: Vec<Committed>,
     /// For the log, once it is durable.
     pub(super) lines: Vec<Line>,
+    /// For the owners of what an operator has changed.
+    pub(super) hints: Vec<Hint>,
 }
 
 /// What the plan needs besides the cases.
@@ -137,6 +149,11 @@ struct Verdicts {
 
 fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
     let Case { report, stored, .. } = case;
+    let order = match &report.what {
+        What::Ordered(order) if plan_kept(stored, order, surroundings.now, planned) => return,
+        What::Ordered(order) => Some(order),
+        What::Outcomes(_) | What::Expired | What::Late => None,
+    };
     let options = options_of(stored);
     let verdicts = verdicts(case, surroundings.policy, surroundings.now, &options);
     let remaining: Vec<String> =
@@ -159,10 +176,6 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             _ => None,
         };
         let is_failure = matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired);
-        let operator = match &report.what {
-            What::Removed { operator } => Some(operator.clone()),
-            _ => None,
-        };
         planned.lines.push(Line {
             message: stored.message,
             attempt: report.attempt,
@@ -170,14 +183,14 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             kind,
             recipients: recipients.clone(),
             outcome: outcome.clone(),
+            operator: order.map(|order| order.operator.clone()),
             received_at: options.received_at,
         });
         let detail = EventDetail {
             outcome,
             next_attempt_at,
             dsn: dsn.filter(|_| is_failure),
-            operator,
-            ..EventDetail::default()
+            ..order.map(|order| order.detail()).unwrap_or_default()
         };
         planned.plan.events.push(NewEvent {
             at: surroundings.now,
@@ -191,6 +204,9 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             detail: mailtier_api::encode_detail(&detail),
         });
     }
+    if order.is_some() {
+        planned.hints.push(hint(stored, stored.expires_at, true));
+    }
     planned.dispositions.push(disposition(report, after));
 }
 
@@ -200,7 +216,7 @@ pub(super) fn disposition(report: &Report, after: After) -> Disposition {
         delivery: report.delivery,
         attempt: report.attempt,
         worker: report.worker,
-        was_reported: !matches!(report.what, What::Removed { .. }),
+        was_reported: !matches!(report.what, What::Ordered(_)),
         after,
     }
 }
@@ -209,10 +225,18 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
     let stored = case.stored;
     let mut verdicts = Verdicts::default();
     match &case.report.what {
-        What::Removed { .. } => {
-            verdicts.resolved = stored.recipients.clone();
-            verdicts.events.push((EventKind::RecipientRemoved, stored.recipients.clone(), None));
-        }
+        What::Ordered(order) => match order.what {
+            DeliveryChange::Delete => {
+                verdicts.resolved = stored.recipients.clone();
+                verdicts.events.push((EventKind::RecipientRemoved, stored.recipients.clone(), None));
+            }
+            DeliveryChange::Bounce => {
+                let outcome = Some(order.outcome(now));
+                verdicts.give_up(EventKind::RecipientFailed, stored.recipients.clone(), outcome, options, now);
+            }
+            DeliveryChange::Hold | DeliveryChange::Release | DeliveryChange::RetryNow | DeliveryChange::Reroute(_) => {}
+        },
+        What::Expired if !case.is_over_age(now) => {}
         What::Expired => {
             let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
             let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
@@ -370,7 +394,10 @@ fn after(
             last_outcome,
         });
     }
-    After::Later { attempts, due }
+    if stored.held.is_some() {
+        return After::Held;
+    }
+    After::Later { attempts, due, expires_at: stored.expires_at }
 }
 
 /// The notifications of this settlement about a delivery, one for each thing that has happened; none for the null sender
@@ -418,15 +445,18 @@ fn write_notifications(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use mailtier_schedule::RetryPolicy;
+    use mailtier_store::Held;
     use mailtier_types::{
         Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, ShardId,
         Stage, TenantId,
     };
 
     use super::*;
+    use crate::settle::Order;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -453,6 +483,8 @@ mod tests {
             next_attempt_at: (attempts > 0).then_some(NOW),
             last_outcome: Bytes::new(),
             told_at: None,
+            hosts: Vec::new(),
+            held: None,
         }
     }
 
@@ -606,7 +638,7 @@ mod tests {
     fn a_deadline_of_the_sender_is_said_to_be_one() {
         let by = |mode| Some(DeliverBy { at: NOW, mode, trace: true });
         let options = Options { deliver_by: by(ByMode::Return), ..asked("FAILURE") };
-        let result = planned(&stored_with(&options), &report(1, What::Expired));
+        let result = planned(&expired(stored_with(&options)), &report(1, What::Expired));
         let content = String::from_utf8_lossy(&result.plan.dsns[0].body.as_ref().unwrap().1).into_owned();
         assert_eq!(content.matches("Status: 5.4.7").count(), 2, "{content}");
         // And each relay is reported where that was asked for, whatever the next host says.
@@ -640,7 +672,7 @@ mod tests {
         assert_eq!(result.plan.dsns.len(), 1, "one for y");
         assert_eq!(result.plan.dsns[0].deliveries[0].recipients, ["s@a.example"]);
         assert_eq!(result.plan.dsns[0].deliveries[0].sender, "");
-        assert!(matches!(result.dispositions[0].after, After::Later { attempts: 1, due } if due > NOW));
+        assert!(matches!(result.dispositions[0].after, After::Later { attempts: 1, due, .. } if due > NOW));
     }
 
     #[test]
@@ -655,8 +687,9 @@ mod tests {
     fn a_stale_deferral_changes_nothing() {
         let result =
             planned(&stored("s@a.example", &["x@b.example"], 2), &report(2, outcomes(&[("x@b.example", 451)])));
-        assert_eq!(result.plan, SettlePlan { at: NOW, ..SettlePlan::default() });
-        assert_eq!(result.dispositions[0].after, After::Later { attempts: 2, due: NOW });
+        assert_eq!(result.plan, nothing());
+        let expires_at = NOW.after(Duration::from_secs(3600));
+        assert_eq!(result.dispositions[0].after, After::Later { attempts: 2, due: NOW, expires_at });
     }
 
     #[test]
@@ -690,37 +723,145 @@ mod tests {
     fn a_result_about_nobody_rests_before_the_next_attempt() {
         let result =
             planned(&stored("s@a.example", &["x@b.example"], 0), &report(1, outcomes(&[("gone@b.example", 250)])));
-        assert_eq!(result.plan, SettlePlan { at: NOW, ..SettlePlan::default() });
+        assert_eq!(result.plan, nothing());
         let due = NOW.after(RetryPolicy::default().first);
-        assert_eq!(result.dispositions[0].after, After::Later { attempts: 0, due });
+        let expires_at = NOW.after(Duration::from_secs(3600));
+        assert_eq!(result.dispositions[0].after, After::Later { attempts: 0, due, expires_at });
     }
 
     #[test]
     fn only_what_is_given_up_is_returned() {
         let returned = |sender, what| {
-            let (stored, report) = (stored(sender, &["x@b.example"], 0), report(1, what));
+            let (stored, report) = (expired(stored(sender, &["x@b.example"], 0)), report(1, what));
             Case { report: &report, stored: &stored, chance: 0.5 }.notifications(&policy(), NOW) > 0
         };
         assert!(returned("s@a.example", What::Expired) && returned("s@a.example", outcomes(&[("x@b.example", 550)])));
-        assert!(!returned("s@a.example", outcomes(&[("x@b.example", 450)])));
         assert!(!returned("", What::Expired));
-        assert!(!returned("s@a.example", What::Removed { operator: String::new() }));
+        assert!(!returned("s@a.example", ordered(DeliveryChange::Delete)));
+        assert!(
+            returned("s@a.example", ordered(DeliveryChange::Bounce)) && !returned("", ordered(DeliveryChange::Bounce))
+        );
     }
 
     #[test]
     fn expiry_returns_what_is_left() {
-        let result = planned(&stored("s@a.example", &["x@b.example", "y@b.example"], 4), &report(4, What::Expired));
+        let stored = expired(stored("s@a.example", &["x@b.example", "y@b.example"], 4));
+        let result = planned(&stored, &report(4, What::Expired));
         assert_eq!(result.plan.events[0].kind, EventKind::RecipientExpired);
         assert_eq!((result.plan.dsns.len(), result.plan.finished.len()), (1, 1));
     }
 
+    /// Its time is up.
+    fn expired(stored: StoredDelivery) -> StoredDelivery {
+        StoredDelivery { expires_at: NOW, ..stored }
+    }
+
+    fn ordered(what: DeliveryChange) -> What {
+        What::Ordered(Arc::new(Order { what, operator: "root".to_owned(), reason: "they asked".to_owned() }))
+    }
+
+    /// Held for so long.
+    fn held(stored: StoredDelivery, time: Duration) -> StoredDelivery {
+        let held = Held { since: NOW.before(time), operator: "root".to_owned(), reason: String::new() };
+        StoredDelivery { held: Some(held), ..stored }
+    }
+
+    fn nothing() -> SettlePlan {
+        SettlePlan { at: NOW, ..SettlePlan::default() }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn an_operator_is_named_and_nobody_is_told() {
-        let removed = What::Removed { operator: "root".to_owned() };
-        let result = planned(&stored("s@a.example", &["x@b.example"], 4), &report(4, removed));
+        let result = planned(&stored("s@a.example", &["x@b.example"], 4), &report(4, ordered(DeliveryChange::Delete)));
         let detail = mailtier_api::decode_detail(&result.plan.events[0].detail).unwrap();
-        assert_eq!(detail.operator.as_deref(), Some("root"));
+        assert_eq!((detail.operator.as_deref(), detail.reason.as_deref()), (Some("root"), Some("they asked")));
         assert!(result.plan.dsns.is_empty());
         assert!(!result.dispositions[0].was_reported);
+        assert!(result.hints[0].withdrawn);
+    }
+
+    #[test]
+    fn what_an_operator_gives_up_is_returned_with_his_reason() {
+        for stored in
+            [stored("s@a.example", &["x@b.example"], 0), held(stored("s@a.example", &["x@b.example"], 0), HOUR)]
+        {
+            let result = planned(&stored, &report(0, ordered(DeliveryChange::Bounce)));
+            assert_eq!(result.plan.events[0].kind, EventKind::RecipientFailed);
+            assert_eq!((result.plan.dsns.len(), result.plan.finished.len()), (1, 1));
+            let content = String::from_utf8_lossy(&result.plan.dsns[0].body.as_ref().unwrap().1).into_owned();
+            assert!(content.contains("Status: 5.7.0") && content.contains("they asked"), "{content}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_not_given_up_for_its_age() {
+        let late = held(expired(stored("s@a.example", &["x@b.example"], 1)), HOUR);
+        let result = planned(&late, &report(1, What::Expired));
+        assert_eq!((result.plan, result.dispositions[0].after), (nothing(), After::Held));
+        // Nor for a deferral of the attempt that was under way.
+        let result = planned(&late, &report(2, outcomes(&[("x@b.example", 450)])));
+        assert_eq!(result.plan.retries[0].attempts, 2);
+        assert_eq!(result.plan.events[0].kind, EventKind::AttemptDeferred);
+        assert_eq!(result.dispositions[0].after, After::Held);
+        // Facts win.
+        for (code, kind) in [(250, EventKind::RecipientDelivered), (550, EventKind::RecipientFailed)] {
+            let result = planned(&late, &report(2, outcomes(&[("x@b.example", code)])));
+            assert_eq!((result.plan.events[0].kind, result.dispositions[0].after), (kind, After::Over));
+        }
+    }
+
+    #[test]
+    fn the_time_on_hold_does_not_count() {
+        let minute = Duration::from_secs(60);
+        let late = held(expired(stored("s@a.example", &["x@b.example"], 1)), HOUR);
+        let result = planned(&late, &report(0, ordered(DeliveryChange::Release)));
+        assert_eq!(result.plan.releases, [(late.id, NOW.after(HOUR))]);
+        assert_eq!(result.plan.events[0].kind, EventKind::DeliveryReleased);
+        assert!(result.dispositions.is_empty() && !result.hints[0].withdrawn);
+        assert_eq!(result.hints[0].expires_at, NOW.after(HOUR));
+        // Its owner has not heard of the release and gives it up at the former time.
+        let released = stored("s@a.example", &["x@b.example"], 1);
+        let result = planned(&released, &report(1, What::Expired));
+        assert_eq!(result.plan, nothing());
+        assert_eq!(
+            result.dispositions[0].after,
+            After::Later { attempts: 1, due: NOW, expires_at: released.expires_at }
+        );
+        // A limit of the sender's own is his.
+        let by = DeliverBy { at: NOW.after(minute), mode: ByMode::Return, trace: false };
+        let stored = stored_with(&Options { deliver_by: Some(by), ..Options::default() });
+        let limited = held(StoredDelivery { expires_at: by.at, ..stored }, HOUR);
+        let result = planned(&limited, &report(0, ordered(DeliveryChange::Release)));
+        assert_eq!(result.plan.releases, [(limited.id, by.at)]);
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_recorded() {
+        let waiting = StoredDelivery {
+            next_attempt_at: Some(NOW.after(HOUR)),
+            hosts: vec!["relay.example:2525".to_owned()],
+            ..stored("s@a.example", &["x@b.example"], 1)
+        };
+        let on_hold = held(waiting.clone(), HOUR);
+        let way = |hosts: &[&str]| DeliveryChange::Reroute(hosts.iter().map(|host| host.parse().unwrap()).collect());
+        for (stored, what, expected) in [
+            (&waiting, DeliveryChange::Hold, Some(EventKind::DeliveryHeld)),
+            (&on_hold, DeliveryChange::Hold, None),
+            (&waiting, DeliveryChange::Release, None),
+            (&on_hold, DeliveryChange::Release, Some(EventKind::DeliveryReleased)),
+            (&waiting, DeliveryChange::RetryNow, Some(EventKind::DeliveryHastened)),
+            (&on_hold, DeliveryChange::RetryNow, None),
+            (&stored("s@a.example", &["x@b.example"], 1), DeliveryChange::RetryNow, None),
+            (&waiting, way(&["relay.example:2525"]), None),
+            (&waiting, way(&["relay.example:2526"]), Some(EventKind::DeliveryRerouted)),
+            (&on_hold, way(&[]), Some(EventKind::DeliveryRerouted)),
+        ] {
+            let result = planned(stored, &report(0, ordered(what.clone())));
+            assert_eq!(result.plan.events.first().map(|event| event.kind), expected, "{what:?}");
+            assert_eq!(result.hints.len(), usize::from(expected.is_some()), "{what:?}");
+            assert_eq!(result.plan == nothing(), expected.is_none(), "{what:?}");
+        }
     }
 }

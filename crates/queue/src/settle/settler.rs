@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mailtier_store::{Finished, NewEvent, Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
 use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Options, Return};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::bounce::{RETURNED_HEADER_BYTES, RETURNED_MESSAGE_BYTES};
 use super::line::Line;
@@ -28,24 +28,11 @@ const ASIDE_PAUSE: Duration = Duration::from_secs(30);
 /// A header section is looked for in so much of a decompressed first chunk.
 const FIRST_CHUNK_BYTES: usize = 1 << 20;
 
-/// What an operator wants removed.
-#[derive(Debug)]
-pub(crate) struct Removal {
-    /// Which.
-    pub(crate) deliveries: Vec<DeliveryId>,
-    /// Who wants it.
-    pub(crate) operator: String,
-    /// Told how many were removed.
-    pub(crate) done: oneshot::Sender<u64>,
-}
-
 /// What the settler needs.
 #[derive(Debug)]
 pub(crate) struct SettlerParts {
     /// Results.
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
-    /// Operators' wishes.
-    pub(crate) removals: mpsc::Receiver<Removal>,
     /// The database.
     pub(crate) store: Store,
     /// Told what is durable.
@@ -88,7 +75,6 @@ impl Settler {
                     }
                     self.settle(&mut batch).await;
                 }
-                Some(removal) = self.parts.removals.recv() => self.remove(removal).await,
                 () = tokio::time::sleep_until(self.aside_until), if !self.aside.is_empty() => {
                     batch.append(&mut self.aside);
                     self.settle(&mut batch).await;
@@ -106,16 +92,18 @@ impl Settler {
             let (now, later): (Vec<Report>, Vec<Report>) =
                 left.into_iter().partition(|report| seen.insert(report.delivery));
             let (fast, slow): (Vec<Report>, Vec<Report>) = now.into_iter().partition(is_plain_delivery);
-            self.until_durable(fast, Way::Fast).await;
+            // What the fast way leaves alone is gone, or an operator has touched it.
+            let untouched = self.until_durable(fast, Way::Fast).await;
             self.until_durable(slow, Way::Slow).await;
+            self.until_durable(untouched, Way::Slow).await;
             left = later;
         }
     }
 
     /// Settles reports, again and again while the database is in trouble. One that the database refuses is found by
-    /// halving and set aside, so that it stops nobody else's.
-    async fn until_durable(&mut self, reports: Vec<Report>, way: Way) {
-        let mut groups = vec![reports];
+    /// halving and set aside, so that it stops nobody else's. Returns those that are to be settled another way.
+    async fn until_durable(&mut self, reports: Vec<Report>, way: Way) -> Vec<Report> {
+        let (mut groups, mut untouched) = (vec![reports], Vec::new());
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
                 continue;
@@ -124,7 +112,10 @@ impl Settler {
             match self.try_settle(&group, way).await {
                 Ok(planned) => {
                     self.connector.recovered();
-                    self.conclude(group.len(), planned, started);
+                    let settled: HashSet<DeliveryId> = planned.dispositions.iter().map(|one| one.delivery).collect();
+                    conclude(&self.parts.conductor, &self.parts.meters, group.len(), planned, started);
+                    group.retain(|report| !settled.contains(&report.delivery));
+                    untouched.append(&mut group);
                 }
                 Err(error) if error.is_transient() => {
                     self.connector.trouble(&error).await;
@@ -138,6 +129,7 @@ impl Settler {
                 Err(error) => self.set_aside(group, &error),
             }
         }
+        untouched
     }
 
     fn set_aside(&mut self, reports: Vec<Report>, error: &StoreError) {
@@ -158,47 +150,23 @@ impl Settler {
             Way::Slow => settle_decided(session, reports, &self.parts.policy, &self.parts.ids).await,
         }
     }
+}
 
-    fn conclude(&self, count: usize, planned: Planned, started: Instant) {
-        let meters = &self.parts.meters;
-        meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
-        meters.queue_settle_batch.record(count as f64, &[]);
-        meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
-        for line in &planned.lines {
+/// Tells of what is durable: the log, the metrics, the schedule.
+pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, planned: Planned, started: Instant) {
+    meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
+    meters.queue_settle_batch.record(count as f64, &[]);
+    meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
+    for line in &planned.lines {
+        if line.kind.is_outcome() {
             let recipients = line.recipients.len() as u64;
             meters.queue_settled.add(recipients, &Meters::attribute("outcome", line.kind.name()));
-            line.log();
         }
-        self.parts.conductor.send(Command::Settled(planned.dispositions));
-        if !planned.committed.is_empty() {
-            self.parts.conductor.send(Command::Accepted(planned.committed));
-        }
+        line.log();
     }
-
-    async fn remove(&mut self, removal: Removal) {
-        let report = |delivery: &DeliveryId| Report {
-            delivery: *delivery,
-            attempt: 0,
-            tenant: mailtier_types::TenantId::default(),
-            what: What::Removed { operator: removal.operator.clone() },
-            worker: None,
-            content: None,
-        };
-        let reports: Vec<Report> = removal.deliveries.iter().map(report).collect();
-        let started = Instant::now();
-        // An operator waits for this one: after an error it is for them to say it again.
-        let removed = match self.try_settle(&reports, Way::Slow).await {
-            Ok(planned) => {
-                let removed = planned.plan.finished.len() as u64;
-                self.conclude(reports.len(), planned, started);
-                removed
-            }
-            Err(error) => {
-                self.connector.trouble(&error).await;
-                return;
-            }
-        };
-        let _ = removal.done.send(removed);
+    conductor.send(Command::Settled(planned.dispositions));
+    if !planned.committed.is_empty() {
+        conductor.send(Command::Accepted(planned.committed));
     }
 }
 
@@ -217,7 +185,7 @@ fn is_plain_delivery(report: &Report) -> bool {
         && outcomes.iter().flat_map(|(recipients, _)| recipients).eq(&content.recipients)
 }
 
-/// One statement; events are written only for deliveries that were still there.
+/// One statement, which leaves alone what is gone and what an operator has touched.
 async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Planned, StoreError> {
     let now = clock::now();
     let mut finished = Vec::with_capacity(reports.len());
@@ -245,7 +213,11 @@ async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Plann
     }
     let removed: HashSet<DeliveryId> = session.finish_delivered(&finished, &events).await?.into_iter().collect();
     Ok(Planned {
-        dispositions: reports.iter().map(|report| disposition(report, After::Over)).collect(),
+        dispositions: reports
+            .iter()
+            .filter(|report| removed.contains(&report.delivery))
+            .map(|report| disposition(report, After::Over))
+            .collect(),
         lines: lines.into_iter().filter(|(id, _)| removed.contains(id)).map(|(_, line)| line).collect(),
         ..Planned::default()
     })
@@ -259,12 +231,13 @@ fn line(content: &Content, attempt: u16, recipients: Vec<String>, outcome: &mail
         kind: EventKind::RecipientDelivered,
         recipients,
         outcome: Some(outcome.clone()),
+        operator: None,
         received_at: content.received_at,
     }
 }
 
 /// Locks, decides by what is then there, writes.
-async fn settle_decided(
+pub(super) async fn settle_decided(
     session: &mut Session,
     reports: &[Report],
     policy: &Policy,

@@ -1,18 +1,16 @@
 //! What operators ask and want.
 
-use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
+use mailtier_api::admin::{AdminClient, ListRequest, TraceBy, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
+use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::{DeliveryState, Filter};
 use mailtier_config::Secret;
 use mailtier_types::{Domain, EventKind, Timestamp};
 
+use crate::changes::change;
 use crate::submitter::{CONTENT, Submitter};
 use crate::system::{Replica, config, until_shared, usual};
 use crate::worker::{Worker, all};
-
-fn of(messages: Vec<mailtier_types::MessageId>) -> Selection {
-    Selection { messages, all: false, destination: None, operator: "tests".into() }
-}
 
 #[tokio::test]
 async fn the_queue_can_be_read() {
@@ -46,7 +44,7 @@ async fn a_retry_does_not_wait_for_its_time() {
     let first = worker.dispatch().await;
     worker.report(all(&first, 451)).await;
     worker.is_left_alone().await;
-    assert_eq!(replica.admin().await.retry_now(of(vec![id])).await.unwrap(), 1);
+    assert_eq!(change(&replica, Filter::of(vec![id]), DeliveryChange::RetryNow).await.changed, 1);
     assert_eq!(worker.dispatch().await.attempt, 2);
 }
 
@@ -60,8 +58,8 @@ async fn what_an_operator_takes_out_is_not_attempted_any_more() {
     let recipients: Vec<String> = (0..16).map(|number| format!("x@d{number}.example")).collect();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
     let id = submitter.accepted("s@a.example", &recipients).await;
-    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 16);
-    assert_eq!(other.admin().await.delete(of(vec![id])).await.unwrap(), 0);
+    assert_eq!(change(&other, Filter::of(vec![id]), DeliveryChange::Delete).await.changed, 16);
+    assert_eq!(change(&other, Filter::of(vec![id]), DeliveryChange::Delete).await.changed, 0);
     let (mut worker, mut elsewhere) = (Worker::connect(&replica).await, Worker::connect(&other).await);
     tokio::join!(worker.is_left_alone(), elsewhere.is_left_alone());
     let shown = replica.admin().await.show(id, false).await.unwrap();

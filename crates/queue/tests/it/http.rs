@@ -117,7 +117,7 @@ type Values = &'static [(&'static str, &'static str)];
 fn request(name: &str) -> (Values, Option<Value>) {
     match name {
         "showMessage" | "showContent" => (&[("{id}", "0003g9230vqvs")], None),
-        "retryDeliveries" | "deleteDeliveries" => (&[], Some(json!({"messages": ["0003g9230vqvs"]}))),
+        "changeDeliveries" => (&[("{change}", "hold")], Some(json!({"messages": ["0003g9230vqvs"]}))),
         "putSuspension" => {
             (&[("{kind}", "destination"), ("{name}", "b.example")], Some(json!({"reason": "they asked"})))
         }
@@ -204,13 +204,22 @@ async fn the_queue_is_seen_and_steered_over_http() {
     let told = root.get("/v1/trace?address=x@b.example").await.json();
     assert_eq!(told["events"].as_array().unwrap().len(), 2);
 
-    let wanted = json!({"destination": "b.example"});
-    let retried = root.ask("POST", "/v1/deliveries/retry?operator=alice", Some(&wanted)).await;
-    assert_eq!(retried.json(), json!({"changed": 1}));
+    let all = json!({"changed": 1, "matched": 1, "looked_at": 2, "next": null, "first": []});
+    let retried = root.ask("POST", "/v1/deliveries/retry?destination=b.example&operator=alice", None).await;
+    assert_eq!(retried.json(), all);
     assert_eq!(worker.dispatch().await.attempt, 2);
+    let trial = json!({"dry_run": true, "show": 5, "hosts": ["relay.example:2525"]});
+    let tried = root.ask("POST", "/v1/deliveries/route?recipient=@c.example", Some(&trial)).await.json();
+    assert_eq!((&tried["changed"], &tried["first"][0]["recipients"]), (&json!(1), &json!(["y@c.example"])));
+    let why = json!({"messages": [id.to_string()], "reason": "they asked"});
+    let held = root.ask("POST", "/v1/deliveries/hold?recipient=@c.example&operator=alice", Some(&why)).await;
+    assert_eq!(held.json()["changed"], json!(1));
+    let seen = root.get("/v1/deliveries?state=held").await.json();
+    assert_eq!(seen["deliveries"][0]["held"]["operator"], json!("root (alice)"));
+    assert_eq!(seen["deliveries"][0]["held"]["reason"], json!("they asked"));
     let wanted = json!({"messages": [id.to_string()]});
     let deleted = root.ask("POST", "/v1/deliveries/delete?operator=alice", Some(&wanted)).await;
-    assert_eq!(deleted.json(), json!({"changed": 2}));
+    assert_eq!(deleted.json()["changed"], json!(2));
     let told = root.get(&format!("/v1/trace?message={id}")).await.json();
     let last = told["events"].as_array().unwrap().last().unwrap();
     assert_eq!((last["kind"].as_str(), last["operator"].as_str()), (Some("removed"), Some("root (alice)")));
@@ -270,8 +279,9 @@ async fn what_is_managed_over_http_is_managed_for_all() {
 #[tokio::test]
 async fn what_cannot_be_taken_is_refused_by_name() {
     let (_database, _replica, root) = served().await;
-    let body = json!({"destination": "b.example", "al": true});
-    let both = json!({"destination": "b.example", "all": true});
+    let body = json!({"al": true});
+    let all = json!({"all": true});
+    let hosts = json!({"hosts": ["relay:port"]});
     let lasting = json!({"lasting_s": 0});
     for (method, path, body, status, told) in [
         ("GET", "/v1/deliveries?destinaton=x", None, 400, "did you mean `destination`?"),
@@ -283,7 +293,10 @@ async fn what_cannot_be_taken_is_refused_by_name() {
         ("PUT", "/v1/users", None, 405, "GET, POST is"),
         ("HEAD", "/v1/users", None, 405, ""),
         ("POST", "/v1/deliveries/delete", Some(&body), 400, "al: is no field of the body"),
-        ("POST", "/v1/deliveries/delete", Some(&both), 400, "exactly one of them"),
+        ("POST", "/v1/deliveries/delete?destination=b.example", Some(&all), 400, "exactly one of them"),
+        ("POST", "/v1/deliveries/route?destination=b.example", Some(&hosts), 400, "is not a host: expected host"),
+        ("POST", "/v1/deliveries/hold?destination=b.example", Some(&hosts), 400, "hosts: to hold needs none"),
+        ("POST", "/v1/deliveries/retri", Some(&all), 400, "did you mean `retry`?"),
         ("POST", "/v1/deliveries/delete", None, 400, "exactly one of them"),
         ("PUT", "/v1/suspensions/tenant/7", Some(&lasting), 400, "lasting_s: expected 1 to"),
         ("PUT", "/v1/suspensions/tenant/seven", None, 400, "tenant: `seven`"),

@@ -11,12 +11,14 @@
 mod accept;
 mod accounts;
 mod admin;
+mod changes;
 mod delivery;
 mod http;
 mod late;
 mod limits;
 mod looking;
 mod ownership;
+mod pair;
 mod pools;
 mod submitter;
 mod suspensions;

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use mailtier_api::ApiError;
-use mailtier_api::admin::Selection;
+use mailtier_api::change::DeliveryChange;
+use mailtier_api::filter::Filter;
 use mailtier_api::suspensions::{ResumeOrder, STARTED_PAUSED, Scope, SuspendOrder, Suspension};
-use mailtier_api::work::Dispatch;
 use mailtier_config::{Config, ProviderConfig};
-use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Outcome, RemoteHost, TenantId};
+use mailtier_types::TenantId;
 
+use crate::changes::change;
+use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
-use crate::system::{LIMIT, Replica, config, until_rules_are_read, until_shared, usual};
-use crate::worker::{Worker, all, outcome, result};
+use crate::system::{LIMIT, Replica, config, usual};
+use crate::worker::{Worker, all};
 
 const ALICE: &str = "alice";
 
@@ -35,90 +36,6 @@ async fn resume(replica: &Replica, scope: Scope) -> bool {
 
 async fn listed(replica: &Replica) -> Vec<Suspension> {
     replica.admin().await.list_suspensions().await.unwrap()
-}
-
-/// What this exchanger says.
-fn said_by(dispatch: &Dispatch, exchanger: &str, code: u16) -> mailtier_api::work::WorkResult {
-    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
-    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(code) })])
-}
-
-/// Two replicas that share the shards, each with a worker.
-struct Pair {
-    database: TestDatabase,
-    replicas: [Replica; 2],
-    workers: [Worker; 2],
-    change: fn(&mut Config),
-}
-
-impl Pair {
-    async fn start(change: fn(&mut Config)) -> Self {
-        let database = TestDatabase::migrated().await.unwrap();
-        let (replicas, workers) = Self::parts(&database, change).await;
-        Self { database, replicas, workers, change }
-    }
-
-    async fn parts(database: &TestDatabase, change: fn(&mut Config)) -> ([Replica; 2], [Worker; 2]) {
-        let settings = || {
-            let mut settings = config(database);
-            change(&mut settings);
-            settings
-        };
-        let replicas = [Replica::start(settings()).await, Replica::start(settings()).await];
-        until_shared(database).await;
-        let workers = [Worker::connect(&replicas[0]).await, Worker::connect(&replicas[1]).await];
-        (replicas, workers)
-    }
-
-    /// Both end, and two others begin.
-    async fn restarted(self) -> Self {
-        let Self { database, replicas: [first, second], workers, change } = self;
-        first.stop().await;
-        second.stop().await;
-        drop(workers);
-        let (replicas, workers) = Self::parts(&database, change).await;
-        Self { database, replicas, workers, change }
-    }
-
-    async fn submitter(&self) -> Submitter {
-        Submitter::connect(&self.replicas[0]).await
-    }
-
-    /// The next delivery, whoever gets it.
-    async fn dispatch(&mut self) -> (usize, Dispatch) {
-        let [first, second] = &mut self.workers;
-        tokio::select! {
-            dispatch = first.dispatch() => (0, dispatch),
-            dispatch = second.dispatch() => (1, dispatch),
-        }
-    }
-
-    /// Delivers so many, and says where they went, in order of names.
-    async fn deliver(&mut self, count: usize) -> Vec<String> {
-        self.attempt(count, "mx.example", 250).await
-    }
-
-    /// So many are attempted at this exchanger, which says the same to all.
-    async fn attempt(&mut self, count: usize, exchanger: &str, code: u16) -> Vec<String> {
-        let mut destinations = Vec::new();
-        for _ in 0..count {
-            let (place, dispatch) = self.dispatch().await;
-            self.workers[place].report(said_by(&dispatch, exchanger, code)).await;
-            destinations.push(dispatch.destination);
-        }
-        destinations.sort_unstable();
-        destinations
-    }
-
-    async fn are_left_alone(&mut self) {
-        let [first, second] = &mut self.workers;
-        tokio::join!(first.is_left_alone(), second.is_left_alone());
-    }
-
-    /// Until every replica has read the rules since now: it does so in each round, before its heart beats.
-    async fn until_all_know(&self) {
-        until_rules_are_read(&self.database).await;
-    }
 }
 
 /// Of so many destinations each replica owns some.
@@ -231,8 +148,7 @@ async fn a_suspension_lets_what_is_in_flight_end_and_no_retry_through() {
     worker.report(all(&first, 451)).await;
     worker.report(all(&second, 250)).await;
     assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "1", "what was in flight has ended");
-    let selection = Selection { messages: vec![deferred], operator: ALICE.into(), ..Selection::default() };
-    assert_eq!(replica.admin().await.retry_now(selection).await.unwrap(), 1);
+    assert_eq!(change(&replica, Filter::of(vec![deferred]), DeliveryChange::RetryNow).await.changed, 1);
     worker.is_left_alone().await;
     assert!(resume(&replica, destination("B.example")).await);
     assert_eq!(worker.dispatch().await.attempt, 2, "and it is due");

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use mailtier_api::accounts::Address;
-use mailtier_api::admin::{AdminClient, ListRequest, Selection, TraceBy, TraceRequest};
+use mailtier_api::admin::{AdminClient, ListRequest, TraceBy, TraceRequest};
 use mailtier_api::audit::AuditRequest;
+use mailtier_api::change::{ChangeOrder, DeliveryChange};
+use mailtier_api::filter::Filter;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
 use mailtier_api::tokens::{NewToken, TokenOrder};
 use mailtier_api::users::UserChange;
@@ -12,6 +14,7 @@ use mailtier_api::{ApiError, Call, Role};
 use mailtier_config::Secret;
 use mailtier_types::{EventKind, MessageId, Timestamp};
 
+use crate::changes;
 use crate::submitter::{CONTENT, Submitter};
 use crate::system::{LIMIT, Replica, config, usual};
 
@@ -42,7 +45,6 @@ fn again(made: Result<(), ApiError>) -> Result<(), ApiError> {
 /// One call of each kind, with a request that would be taken.
 async fn call(client: &AdminClient, call: Call) -> Result<(), ApiError> {
     let (limit, operator) = (10, String::new());
-    let selection = || Selection { messages: vec![id()], operator: operator.clone(), ..Selection::default() };
     let scope = || Scope::destination("b.example").unwrap();
     match call {
         Call::ListDeliveries => client.list(ListRequest { limit, ..ListRequest::default() }).await.map(|_| ()),
@@ -53,8 +55,9 @@ async fn call(client: &AdminClient, call: Call) -> Result<(), ApiError> {
             client.audit(AuditRequest { from, until, after: None }).await.map(|_| ())
         }
         Call::ListSuspensions => client.list_suspensions().await.map(|_| ()),
-        Call::RetryNow => client.retry_now(selection()).await.map(|_| ()),
-        Call::Delete => client.delete(selection()).await.map(|_| ()),
+        Call::ChangeDeliveries => {
+            client.change(changes::order(Filter::of(vec![id()]), DeliveryChange::Delete)).await.map(|_| ())
+        }
         Call::Suspend => {
             client.suspend(SuspendOrder { scope: scope(), reason: String::new(), lasting: None, operator }).await
         }
@@ -111,8 +114,8 @@ async fn a_change_bears_the_name_of_the_token_whoever_is_said_to_make_it() {
     let client = connect(&replica, &token.secret).await;
     let message = Submitter::connect(&replica).await.accepted("s@a.example", &["x@b.example"]).await;
     assert_eq!(client.show(message, true).await.unwrap().content.as_ref(), CONTENT, "it was made for contents");
-    let operator = "root".to_owned();
-    client.delete(Selection { messages: vec![message], operator, ..Selection::default() }).await.unwrap();
+    let deletion = changes::order(Filter::of(vec![message]), DeliveryChange::Delete);
+    client.change(ChangeOrder { operator: "root".to_owned(), ..deletion }).await.unwrap();
     let shown = client.show(message, false).await.unwrap();
     let removed = shown.events.iter().find(|event| event.kind == EventKind::RecipientRemoved).unwrap();
     assert_eq!(removed.detail.operator.as_deref(), Some("ci-bot (root)"));

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
-use crate::entry::{Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
+use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
 use gates::{Gate, Gatekeeping};
@@ -224,6 +224,26 @@ impl Scheduler {
             let slot = &mut self.entries[key];
             (slot.attempts, slot.due) = (attempts, due);
             self.enter(key);
+        }
+        true
+    }
+
+    /// What is known of a delivery is corrected by what is stored of it. Says whether it was known.
+    pub fn correct(&mut self, id: DeliveryId, correction: Correction, now: Timestamp) -> bool {
+        self.observe(now);
+        let Some(key) = self.find(id) else { return false };
+        let Correction { attempts, due, expires_at } = correction;
+        let is_out = self.is_out(key);
+        let slot = &mut self.entries[key];
+        slot.attempts = slot.attempts.max(attempts);
+        let due = due.filter(|_| !is_out).unwrap_or(slot.due);
+        if (slot.due, slot.expires_at) == (due, expires_at) {
+            return true;
+        }
+        if is_out {
+            slot.expires_at = expires_at;
+        } else {
+            self.retime(key, due, expires_at);
         }
         true
     }

@@ -114,6 +114,20 @@ impl Scheduler {
         }
     }
 
+    /// Gives a delivery that is not handed out other times. One that stays ready keeps its place and its queue's turn.
+    pub(super) fn retime(&mut self, key: Key<Slot>, due: Timestamp, expires_at: Timestamp) {
+        if self.entries[key].place == Place::Ready && due <= self.now && self.now < expires_at {
+            self.expiry.remove(&mut self.entries, key);
+            self.entries[key].expires_at = expires_at;
+            self.expiry.insert(&mut self.entries, key);
+            return;
+        }
+        self.leave(key);
+        let slot = &mut self.entries[key];
+        (slot.due, slot.expires_at) = (due, expires_at);
+        self.enter(key);
+    }
+
     fn enter_queue(&mut self, key: Key<Queue>, entry: Key<Slot>) {
         let queue = &mut self.places.queues[key];
         let was_empty = queue.heap.is_empty();

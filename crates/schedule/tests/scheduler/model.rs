@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler, Selector};
+use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler, Selector};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -21,6 +21,7 @@ enum Operation {
     Finish { which: usize },
     Defer { which: usize, in_ms: i64 },
     Release { which: usize },
+    Correct { which: usize, attempts: u16, due_in_ms: Option<i64>, expires_in_ms: i64 },
     RetryNow { which: usize },
     RetryDestination { destination: usize },
     MarkInFlight { destination: usize, which: usize, known: bool },
@@ -47,6 +48,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Op::Drain),
         4 => prop_oneof![4 => 0..200_i64, 1 => 0..400_000_000_i64].prop_map(|ms| Op::Wait { ms }),
         6 => any::<usize>().prop_map(|which| Op::Finish { which }),
+        2 => (any::<usize>(), 0..3_u16, prop::option::of(delay.clone()), -100..100_000_i64).prop_map(
+            |(which, attempts, due_in_ms, expires_in_ms)| Op::Correct { which, attempts, due_in_ms, expires_in_ms }
+        ),
         6 => (any::<usize>(), delay).prop_map(|(which, in_ms)| Op::Defer { which, in_ms }),
         2 => any::<usize>().prop_map(|which| Op::Release { which }),
         1 => any::<usize>().prop_map(|which| Op::RetryNow { which }),
@@ -278,6 +282,9 @@ impl World {
                     self.put_back(id, |entry| entry.due = entry.due.min(now));
                 }
             }
+            Operation::Correct { which, attempts, due_in_ms, expires_in_ms } => {
+                self.correct(which, attempts, due_in_ms, expires_in_ms);
+            }
             Operation::RetryNow { which } => {
                 let Some(id) = self.pick(which) else { return };
                 self.retry(Selector::Delivery(Self::id(id)), |delivery| delivery.entry.id.as_i64() == id);
@@ -316,6 +323,24 @@ impl World {
         if self.deliveries[&id].place == Place::Waiting {
             assert!(self.scheduler.defer(Self::id(id), attempts, self.now), "known");
             assert_eq!(self.scheduler.entry(Self::id(id)).unwrap().due, due, "and an old opinion never wins");
+        }
+    }
+
+    fn correct(&mut self, which: usize, attempts: u16, due_in_ms: Option<i64>, expires_in_ms: i64) {
+        let Some(id) = self.pick(which) else { return };
+        let in_ms = |ms: i64| Timestamp::from_micros(self.now.as_micros() + ms * 1_000 + 1);
+        let (due, expires_at) = (due_in_ms.map(in_ms), in_ms(expires_in_ms));
+        assert!(self.scheduler.correct(Self::id(id), Correction { attempts, due, expires_at }, self.now));
+        let is_out = matches!(self.deliveries[&id].place, Place::InFlight | Place::GivenUp);
+        let change = |entry: &mut Entry| {
+            entry.attempts = entry.attempts.max(attempts);
+            entry.due = due.filter(|_| !is_out).unwrap_or(entry.due);
+            entry.expires_at = expires_at;
+        };
+        if is_out {
+            change(&mut self.deliveries.get_mut(&id).unwrap().entry);
+        } else {
+            self.put_back(id, change);
         }
     }
 

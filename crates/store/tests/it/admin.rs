@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_store::{DeliveryFilter, PageBounds, Retry, Selector, SettlePlan, TraceBy};
+use mailtier_store::{DeliveryFilter, PageBounds, Retry, SettlePlan, TraceBy};
 use mailtier_types::{EventKind, TenantId};
 
 use crate::mail::{accept, event, finished, message, now, open};
@@ -71,7 +71,7 @@ async fn a_page_looks_at_so_many_and_has_a_bounded_size() {
 }
 
 #[tokio::test]
-async fn deferred_mail_is_selected_and_made_due() {
+async fn deferred_mail_is_made_due() {
     let (_database, _store, mut session) = open().await;
     let mails: Vec<_> = (0..3).map(|_| message(&["one.example", "two.example"])).collect();
     accept(&mut session, &mails).await;
@@ -92,19 +92,12 @@ async fn deferred_mail_is_selected_and_made_due() {
     assert_eq!(session.list(&deferred, bounds(0, 10)).await.unwrap().deliveries.len(), 3);
     let reached = DeliveryFilter { min_attempts: 1, recipient: Some("b@one.example".into()), ..Default::default() };
     assert!(session.list(&reached, bounds(0, 10)).await.unwrap().deliveries.is_empty(), "who is not left is not found");
-    let pick = Selector::Messages(vec![mails[0].id, mails[2].id]);
-    let page = session.select(&pick, None, 3).await.unwrap();
-    assert_eq!(page.selected.len(), 3);
-    let rest = session.select(&pick, page.next, 3).await.unwrap();
-    assert_eq!((rest.selected.len(), rest.next), (1, None));
-    assert_eq!(session.select(&Selector::All, None, 100).await.unwrap().selected.len(), 6);
-    let there = session.select(&Selector::Destination("one.example".to_owned()), None, 100).await.unwrap();
-    let ids: Vec<_> = there.selected.iter().map(|selected| selected.id).collect();
-    assert_eq!(ids.len(), 3);
-
+    let ids: Vec<_> = mails.iter().map(|mail| mail.id.delivery(0)).collect();
     let due = now();
-    assert_eq!(session.retry_now(&ids[..2], due).await.unwrap().len(), 2);
-    assert!(session.retry_now(&ids[..2], due).await.unwrap().is_empty(), "they are due already");
+    let hastened = Some((ids[..2].to_vec(), due));
+    let mut settlement = session.begin_settle().await.unwrap();
+    settlement.apply(&SettlePlan { hastened, ..SettlePlan::default() }).await.unwrap();
+    settlement.commit().await.unwrap();
     let stored = session.fetch(&ids).await.unwrap();
     assert_eq!(stored.iter().filter(|delivery| delivery.next_attempt_at == Some(due)).count(), 2);
 }

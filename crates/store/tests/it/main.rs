@@ -5,6 +5,7 @@
 mod accept;
 mod admin;
 mod body;
+mod held;
 mod mail;
 mod maintenance;
 mod ownership;

@@ -179,6 +179,52 @@ fn the_queue_can_be_seen_and_steered() {
     installation.stop().unwrap();
 }
 
+#[test]
+fn what_is_queued_can_be_changed_by_filters_and_each_change_bears_a_name() {
+    let behaviour = Behaviour { defer_always: &["later.example"], ..Behaviour::default() };
+    let (installation, counterpart) =
+        start(behaviour, |plan| plan.set("queue", "retry_first", "\"1h\"").set("queue", "retry_max", "\"1h\""));
+    let relay = Counterpart::start(&Ledger::default(), Behaviour::default()).unwrap();
+    let queue = |words: &[&str]| installation.mailtier(&[&["queue"], words].concat()).unwrap();
+    for recipient in ["a@later.example", "b@later.example", "c@later.example"] {
+        let content = b"Subject: q\r\n\r\nbody q\r\n";
+        assert_eq!(send(installation.smtp(), "<s@client.example>", &[recipient], content).unwrap(), 250);
+    }
+    wait_until(|| queue(&["list"]).matches("come again").count() == 3);
+    let of_b = ["--recipient", "b@later.example"];
+
+    let tried = queue(&["hold", "--dry-run", of_b[0], of_b[1]]);
+    assert!(tried.contains("b@later.example") && tried.contains("1 held if it were no trial"), "{tried}");
+    assert!(queue(&["list", "--state", "held"]).contains("nothing like that"));
+    assert!(queue(&["hold", "--reason", "who is that?", of_b[0], of_b[1]]).contains("1 held; what a worker"));
+    assert!(queue(&["hold", of_b[0], of_b[1]]).contains("0 held; 1 held already"));
+    let held = queue(&["list", "--state", "held"]);
+    assert!(held.contains("b@later.example") && held.contains("who is that?") && !held.contains("a@later"), "{held}");
+
+    // Another way for one of them, to where it is taken.
+    let to = relay.address().to_string();
+    assert!(queue(&["route", "--to", &to, "--recipient", "a@later.example"]).contains(&format!("1 rerouted to {to}")));
+    assert!(queue(&["retry", "--destination", "Later.example"]).contains("2 due now; 1 due already, or held"));
+    assert_eq!(relay.wait_for_letters(1, LIMIT)[0].recipients, ["a@later.example"]);
+
+    let bounced = queue(&["bounce", "--reason", "a wrong list", "--recipient", "c@later.example"]);
+    assert!(bounced.contains("1 given up, with a notification"), "{bounced}");
+    let returned = counterpart.wait_for_letters(1, LIMIT);
+    let text = String::from_utf8_lossy(&returned[0].content);
+    assert!(returned[0].recipients == ["s@client.example"] && text.contains("a wrong list"), "{text}");
+
+    assert!(queue(&["release", "--state", "held"]).contains("1 released"));
+    queue(&["delete", "--all"]);
+    let trace = installation.mailtier(&["trace", "b@later.example"]).unwrap();
+    for word in ["held", "by=root (", "(who is that?)", "released", "removed"] {
+        assert!(trace.contains(word), "{word} is missing:\n{trace}");
+    }
+    let refused = installation.mailtier(&["queue", "delete"]).unwrap_err().to_string();
+    assert!(refused.contains("exit status: 64") && refused.contains("say which deliveries are meant"), "{refused}");
+    installation.mailtier(&["audit"]).unwrap();
+    installation.stop().unwrap();
+}
+
 fn wait_until(condition: impl Fn() -> bool) {
     let started = std::time::Instant::now();
     while !condition() {

@@ -1,0 +1,70 @@
+//! Carries out what operators order: a batch of deliveries a transaction, with its events and notifications, and tells
+//! their owners. It has a session of its caller's, so that no order, however large, keeps results waiting. Not
+//! responsible for which deliveries are meant.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mailtier_api::peer::Hint;
+use mailtier_store::{Session, StoreError};
+use mailtier_telemetry::Meters;
+use mailtier_types::{DeliveryId, TenantId};
+use tokio::sync::mpsc;
+
+use super::orders::Order;
+use super::plan::Policy;
+use super::settler::{conclude, settle_decided};
+use super::{Report, What};
+use crate::conductor::{Command, Conductor};
+use crate::ids::Ids;
+
+/// Changes deliveries.
+#[derive(Debug, Clone)]
+pub(crate) struct Changer {
+    /// Settings.
+    pub(crate) policy: Policy,
+    /// For notifications.
+    pub(crate) ids: Arc<Ids>,
+    /// Told of what it owns.
+    pub(crate) conductor: Conductor,
+    /// To the other owners.
+    pub(crate) hints: mpsc::Sender<Vec<Hint>>,
+    /// Metrics.
+    pub(crate) meters: Arc<Meters>,
+}
+
+impl Changer {
+    /// Changes deliveries, all of them or none. Those that are over, and those of which nothing would be changed, are
+    /// left out; it says how many were changed. What is in flight stays there: its result counts as far as the state
+    /// that its delivery is in then lets it.
+    ///
+    /// # Errors
+    /// Nothing is changed, or that is not known; to order it again does no harm.
+    pub(crate) async fn change(
+        &self,
+        session: &mut Session,
+        deliveries: &[DeliveryId],
+        order: &Arc<Order>,
+    ) -> Result<u64, StoreError> {
+        let report = |delivery: &DeliveryId| Report {
+            delivery: *delivery,
+            attempt: 0,
+            tenant: TenantId::default(),
+            what: What::Ordered(Arc::clone(order)),
+            worker: None,
+            content: None,
+        };
+        let reports: Vec<Report> = deliveries.iter().map(report).collect();
+        let started = Instant::now();
+        let mut planned = settle_decided(session, &reports, &self.policy, &self.ids).await?;
+        let hints = std::mem::take(&mut planned.hints);
+        conclude(&self.conductor, &self.meters, reports.len(), planned, started);
+        let changed = hints.len() as u64;
+        if !hints.is_empty() {
+            // Each takes what is its own.
+            self.conductor.send(Command::Hinted(hints.clone()));
+            let _ = self.hints.send(hints).await;
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,151 @@
+//! What operators decide about single deliveries: it is there for everyone, and goes with the delivery.
+
+use std::time::Duration;
+
+use mailtier_store::{Extras, Held, Loaded, NewMessage, Reroute, Session, SettlePlan, Store};
+use mailtier_testkit::postgres::TestDatabase;
+use mailtier_types::{DeliveryId, EventKind, ShardId, Timestamp};
+
+use crate::mail::{accept, event, finished, message, now, open, wait_for_a_blocked_statement};
+
+async fn apply(session: &mut Session, plan: SettlePlan) {
+    let mut settlement = session.begin_settle().await.unwrap();
+    settlement.apply(&plan).await.unwrap();
+    settlement.commit().await.unwrap();
+}
+
+fn hold(mail: &NewMessage, ordinal: u16) -> SettlePlan {
+    let held = Held { since: now(), operator: "alice".to_owned(), reason: "they asked".to_owned() };
+    SettlePlan { holds: vec![(mail.id.delivery(ordinal), held)], ..SettlePlan::default() }
+}
+
+fn reroute(mail: &NewMessage, hosts: &[&str]) -> SettlePlan {
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let reroute = Reroute { deliveries: vec![mail.id.delivery(0)], hosts, due: now() };
+    SettlePlan { reroute: Some(reroute), ..SettlePlan::default() }
+}
+
+async fn loaded(session: &mut Session) -> Vec<Loaded> {
+    session.load(0, &ShardId::all().collect::<Vec<_>>(), 100, Extras::default()).await.unwrap()
+}
+
+/// Deliveries, retries, bodies, what is held, and its flags.
+const COUNTS: &str = "SELECT (SELECT count(*) FROM delivery), (SELECT count(*) FROM retry), \
+                      (SELECT count(*) FROM body), (SELECT count(*) FROM held), (SELECT sum(flags) FROM delivery)";
+
+#[tokio::test]
+async fn what_is_held_says_so_until_it_is_released() {
+    let (database, _store, mut session) = open().await;
+    let mail = message(&["one.example", "two.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    let ids: Vec<DeliveryId> = (0..2).map(|ordinal| mail.id.delivery(ordinal)).collect();
+    apply(&mut session, hold(&mail, 1)).await;
+    let marks: Vec<bool> = loaded(&mut session).await.iter().map(|row| row.is_held).collect();
+    assert_eq!(marks, [false, true]);
+    for rows in [session.fetch(&ids).await.unwrap(), session.show(mail.id).await.unwrap()] {
+        assert_eq!(rows[0].held, None);
+        let held = rows[1].held.clone().unwrap();
+        assert_eq!((held.operator.as_str(), held.reason.as_str()), ("alice", "they asked"));
+    }
+    let later = mail.deliveries[1].expires_at.after(Duration::from_secs(60));
+    apply(&mut session, SettlePlan { releases: vec![(ids[1], later)], ..SettlePlan::default() }).await;
+    let row = session.fetch(&ids).await.unwrap().remove(1);
+    assert_eq!((row.held, row.expires_at), (None, later));
+    assert!(loaded(&mut session).await.iter().all(|row| !row.is_held));
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "2|0|1|0|0");
+}
+
+#[tokio::test]
+async fn a_changed_way_lasts_over_attempts_until_it_is_changed_back() {
+    let (database, _store, mut session) = open().await;
+    let mail = message(&["one.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    let id = mail.id.delivery(0);
+    apply(&mut session, reroute(&mail, &["relay.example:2525", "[2001:db8::1]:25"])).await;
+    let row = session.fetch(&[id]).await.unwrap().remove(0);
+    assert_eq!(row.hosts, ["relay.example:2525", "[2001:db8::1]:25"]);
+    assert_eq!((row.attempts, &row.recipients), (0, &mail.deliveries[0].recipients));
+    let retry = mailtier_store::Retry {
+        delivery: id,
+        attempts: 1,
+        next_attempt_at: Timestamp::from_secs(2_000_000_000),
+        recipients: vec!["a@one.example".to_owned()],
+        last_outcome: bytes::Bytes::new(),
+    };
+    apply(&mut session, SettlePlan { retries: vec![retry], ..SettlePlan::default() }).await;
+    let row = session.fetch(&[id]).await.unwrap().remove(0);
+    assert_eq!((row.attempts, row.hosts.len(), row.recipients.len()), (1, 2, 1));
+    apply(&mut session, reroute(&mail, &[])).await;
+    let row = session.fetch(&[id]).await.unwrap().remove(0);
+    assert_eq!((row.hosts.len(), row.next_attempt_at), (0, Some(Timestamp::from_secs(2_000_000_000))));
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|0");
+}
+
+#[tokio::test]
+async fn the_fast_way_leaves_alone_what_an_operator_has_touched() {
+    let (database, _store, mut session) = open().await;
+    let mails = [message(&["one.example"]), message(&["one.example", "two.example"]), message(&["one.example"])];
+    accept(&mut session, &mails).await;
+    apply(&mut session, hold(&mails[0], 0)).await;
+    apply(&mut session, hold(&mails[1], 1)).await;
+    apply(&mut session, reroute(&mails[2], &["relay.example"])).await;
+    let all = [finished(&mails[0], 0), finished(&mails[1], 0), finished(&mails[1], 1), finished(&mails[2], 0)];
+    let events = [
+        event(&mails[0], 0, EventKind::RecipientDelivered),
+        event(&mails[1], 0, EventKind::RecipientDelivered),
+        event(&mails[1], 1, EventKind::RecipientDelivered),
+        event(&mails[2], 0, EventKind::RecipientDelivered),
+    ];
+    assert_eq!(session.finish_delivered(&all, &events).await.unwrap(), [mails[1].id.delivery(0)]);
+    assert_eq!(database.sql("SELECT count(*) FROM event WHERE kind = 3").await.unwrap(), "1");
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "3|1|3|2|4", "with their bodies");
+    // The other way takes everything with it.
+    let left = vec![all[0], all[2], all[3]];
+    apply(&mut session, SettlePlan { finished: left, ..SettlePlan::default() }).await;
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "0|0|0|0|");
+    assert_eq!(session.audit_held(10).await.unwrap(), []);
+}
+
+/// A delivery of which an order and a settlement are under way at the same instant: the settlement waits for the order,
+/// sees that it was there and leaves the delivery alone.
+async fn settled_while(plan: impl Fn(&NewMessage) -> SettlePlan) -> (TestDatabase, Store) {
+    let (database, store, mut session) = open().await;
+    let mail = message(&["one.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    let mut order = session.begin_settle().await.unwrap();
+    assert_eq!(order.lock(&[mail.id.delivery(0)]).await.unwrap().len(), 1);
+    let settling = {
+        let (store, over) = (store.clone(), finished(&mail, 0));
+        let delivered = event(&mail, 0, EventKind::RecipientDelivered);
+        tokio::spawn(async move {
+            let mut session = store.session().await.unwrap();
+            session.finish_delivered(&[over], &[delivered]).await.unwrap()
+        })
+    };
+    wait_for_a_blocked_statement(&database).await;
+    order.apply(&plan(&mail)).await.unwrap();
+    order.commit().await.unwrap();
+    assert_eq!(settling.await.unwrap(), []);
+    (database, store)
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_of_an_order_that_crosses_a_delivery() {
+    let (database, _store) = settled_while(|mail| hold(mail, 0)).await;
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "1|0|1|1|1");
+    let (database, _store) = settled_while(|mail| reroute(mail, &["relay.example"])).await;
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|2");
+}
+
+#[tokio::test]
+async fn the_audit_finds_what_is_held_and_no_delivery() {
+    let (database, _store, mut session) = open().await;
+    let mail = message(&["one.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    apply(&mut session, hold(&mail, 0)).await;
+    assert_eq!(session.audit_held(10).await.unwrap(), []);
+    let audited = session.audit(now().before(Duration::from_secs(60)), now().after(Duration::from_secs(60)), 10).await;
+    assert_eq!(audited.unwrap(), [], "what is held is in the system");
+    database.sql("DELETE FROM delivery").await.unwrap();
+    assert_eq!(session.audit_held(10).await.unwrap(), [mail.id.delivery(0)]);
+}
