@@ -121,6 +121,9 @@ section! {
         /// How long a worker that is gone may take to come back before its work is given to another.
         #[serde(with = "humantime_serde")]
         worker_grace: Duration = Duration::from_secs(10), "duration";
+        /// A delivery that so many workers were lost with is held, for an operator to look at: it may be what ends them.
+        /// From the second on it is attempted alone among such. A worker that ends as it should does not count; 0: never.
+        quarantine_after: u16 = 4, "number";
         /// The wait after the first failed attempt; it doubles with each.
         #[serde(with = "humantime_serde")]
         retry_first: Duration = minutes(5), "duration";

@@ -265,6 +265,7 @@ impl Parts {
             inline_bytes: config.inline_body.as_u64(),
             catch_up_every: config.catch_up_every,
             reconcile_every: config.reconcile_every,
+            quarantine_after: config.quarantine_after,
         }
     }
 

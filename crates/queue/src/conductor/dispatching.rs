@@ -2,6 +2,7 @@
 //! whose turn it is, nor for through which egress pool it goes: that is the scheduler's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mailtier_api::work::Dispatch;
 use mailtier_schedule::{Correction, Entry, Ready};
@@ -14,6 +15,8 @@ use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{Report, What};
 
+/// How long a delivery under suspicion waits for the one before it, until it is looked at again.
+const TRIAL_PAUSE: Duration = Duration::from_millis(200);
 /// With so many reports at the settler nothing more is given up.
 const SETTLING_AT_ONCE: usize = 1000;
 
@@ -63,6 +66,13 @@ impl ConductorTask {
     }
 
     fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<Wanted>) {
+        if !self.suspects.may_begin(entry.id) {
+            let Entry { attempts, expires_at, .. } = entry;
+            self.scheduler.release_unused(entry.id, now);
+            let correction = Correction { attempts, due: Some(now.after(TRIAL_PAUSE)), expires_at };
+            self.scheduler.correct(entry.id, correction, now);
+            return;
+        }
         let cached = if entry.attempts == 0 { self.cache.take(entry.id) } else { None };
         match cached {
             Some(content) => self.dispatch(entry, content, now),
@@ -105,7 +115,7 @@ impl ConductorTask {
         };
         let pool = self.scheduler.pool_of(entry.id).unwrap_or_default();
         let Some(worker) = self.workers.most_free(pool) else {
-            self.scheduler.release_unused(entry.id, now);
+            self.put_back(entry.id, now);
             return;
         };
         let Some(destination) = self.scheduler.destination_of(entry.id).map(str::to_owned) else { return };
@@ -191,6 +201,7 @@ impl ConductorTask {
         }
         // One that is held is forgotten: who releases it tells of it.
         let Some(row) = row.filter(|row| !row.is_held) else {
+            self.suspects.cleared(id);
             self.scheduler.release_unused(id, now);
             self.scheduler.finish(id);
             return;
@@ -202,6 +213,7 @@ impl ConductorTask {
         }
         self.scheduler.correct(id, row.correction(), now);
         if is_early {
+            self.suspects.set_down(id);
             return;
         }
         let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
@@ -211,11 +223,10 @@ impl ConductorTask {
             }
             // A row that cannot be read is left alone, until its time is up.
             (None, _) => {
+                self.suspects.cleared(id);
                 self.scheduler.finish(id);
             }
-            (Some(_), _) => {
-                self.scheduler.release_unused(id, now);
-            }
+            (Some(_), _) => self.put_back(id, now),
         }
     }
 
@@ -244,10 +255,34 @@ impl ConductorTask {
             failed.into_iter().partition(|wanted| wanted.for_dispatch);
         for Wanted { id, .. } in dispatches {
             if self.fetching.remove(id) && self.scheduler.in_flight(id) {
-                self.scheduler.release_unused(id, now);
+                self.put_back(id, now);
             }
         }
         self.want(corrections);
+    }
+
+    /// It is not attempted after all, and ready again.
+    pub(super) fn put_back(&mut self, id: DeliveryId, now: Timestamp) {
+        self.suspects.set_down(id);
+        self.scheduler.release_unused(id, now);
+    }
+
+    /// Its worker is gone. It is attempted again, unless too many workers have gone with it.
+    pub(super) fn lost_with_worker(&mut self, id: DeliveryId, now: Timestamp) {
+        let (Some(losses), Some(entry)) = (self.suspects.lost(id), self.scheduler.entry(id)) else {
+            tracing::warn!(delivery = %id, "its worker is gone; it will be attempted again");
+            self.scheduler.release(id, now);
+            return;
+        };
+        tracing::error!(delivery = %id, losses, "worker after worker was lost with it; it is held for an operator to look at");
+        self.report(Report {
+            delivery: id,
+            attempt: entry.attempts,
+            tenant: entry.tenant,
+            what: What::Quarantined { losses },
+            worker: None,
+            content: None,
+        });
     }
 }
 

@@ -12,6 +12,7 @@ mod handle;
 mod pools;
 mod results;
 mod shards;
+mod suspects;
 mod task;
 mod workers;
 

@@ -54,6 +54,7 @@ impl ConductorTask {
                 // No confirmation: the worker keeps nothing of it, and may keep a result of the same attempt.
                 continue;
             }
+            self.suspects.cleared(result.delivery);
             let (mut content, mut tenant) = (None, TenantId::default());
             if let Some(flight) = flight {
                 (flight.is_settling, flight.limbo_until) = (true, None);
@@ -88,6 +89,7 @@ impl ConductorTask {
     /// After a question it goes out again when the limits of its destination's provider allow it, and takes its content
     /// along.
     fn not_attempted(&mut self, result: &WorkResult, content: Option<Arc<Content>>, now: Timestamp) {
+        self.suspects.set_down(result.delivery);
         let Some(entry) = self.scheduler.entry(result.delivery) else { return };
         if self.shards.active(entry.shard).is_some_and(|epoch| epoch < result.epoch) {
             tracing::warn!(delivery = %result.delivery, shard = %entry.shard, "refused: the shard has a later owner");
@@ -118,6 +120,7 @@ impl ConductorTask {
             let flies_elsewhere = self.flights.get(id).is_some_and(is_other);
             match disposition.after {
                 After::Over => {
+                    self.suspects.cleared(id);
                     self.scheduler.finish(id);
                     self.cache.take(id);
                     if !flies_elsewhere {
@@ -137,6 +140,7 @@ impl ConductorTask {
                     self.scheduler.defer(id, attempts, due);
                 }
                 After::Held => {
+                    self.suspects.cleared(id);
                     self.flights.remove(id);
                     self.scheduler.finish(id);
                     self.cache.take(id);

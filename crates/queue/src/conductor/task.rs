@@ -17,6 +17,7 @@ use super::flights::Flights;
 use super::handle::{Command, Committed, Fence, Hinted, Wanted};
 use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
+use super::suspects::Suspects;
 use super::workers::Workers;
 use crate::allowance::Order;
 use crate::clock;
@@ -53,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) catch_up_every: Duration,
     /// Between walks over everything.
     pub(crate) reconcile_every: Duration,
+    /// A delivery that so many workers were lost with is quarantined; 0: none is.
+    pub(crate) quarantine_after: u16,
 }
 
 /// The task.
@@ -63,6 +66,7 @@ pub(crate) struct ConductorTask {
     pub(super) shards: Shards,
     pub(super) workers: Workers,
     pub(super) flights: Flights,
+    pub(super) suspects: Suspects,
     pub(super) cache: Cache,
     /// Being read for their dispatch.
     pub(super) fetching: Fetching,
@@ -112,6 +116,7 @@ impl ConductorTask {
             shards: Shards::default(),
             workers: Workers::new(settings.rules.pools.iter().count()),
             flights: Flights::default(),
+            suspects: Suspects::new(settings.quarantine_after),
             cache: Cache::new(settings.cache_bytes),
             fetching: Fetching::default(),
             pools: PoolDesk::new(settings.rules.pools.iter().map(|(_, pool)| pool.name.clone()), now),
@@ -397,6 +402,7 @@ impl ConductorTask {
                 self.flights.drop_shard(*shard);
             }
         }
+        self.suspects.retain(|id| self.scheduler.is_known(id));
         tracing::info!(lost = lost.len(), owned = self.shards.len(), "shards lost");
     }
 
@@ -410,8 +416,7 @@ impl ConductorTask {
     fn tick(&mut self, now: Instant) {
         let wall = clock::now();
         for id in self.flights.lost(now) {
-            tracing::warn!(delivery = %id, "its worker is gone; it will be attempted again");
-            self.scheduler.release(id, wall);
+            self.lost_with_worker(id, wall);
         }
         let taken_over = self.shards.taken_over(now);
         if !taken_over.is_empty() {

@@ -44,6 +44,11 @@ pub(crate) enum What {
     Expired,
     /// It is late, and its sender may have to be told.
     Late,
+    /// Worker after worker was lost with it.
+    Quarantined {
+        /// How many.
+        losses: u16,
+    },
     /// An operator has ordered something.
     Ordered(Arc<Order>),
 }

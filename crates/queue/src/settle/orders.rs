@@ -25,7 +25,16 @@ pub(crate) struct Order {
 /// What a sender is told where the operator gave no reason.
 const NO_REASON: &str = "an administrator has given up this message";
 
+/// Who holds what worker after worker was lost with.
+const OURSELVES: &str = "mailtier";
+
 impl Order {
+    /// That a delivery is held because it may be what ends workers.
+    pub(super) fn quarantine(losses: u16) -> Self {
+        let reason = format!("{losses} workers were lost with it in their hands; see their logs before it is released");
+        Self { what: DeliveryChange::Hold, operator: OURSELVES.to_owned(), reason }
+    }
+
     /// The outcome that a delivery given up by order has.
     pub(super) fn outcome(&self, now: Timestamp) -> Outcome {
         let text = if self.reason.is_empty() { NO_REASON.to_owned() } else { self.reason.clone() };

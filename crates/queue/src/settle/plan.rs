@@ -16,7 +16,7 @@ use mailtier_types::{
 
 use super::bounce::{BounceFacts, BounceWriter};
 use super::line::Line;
-use super::orders::{hint, plan_kept, state_of};
+use super::orders::{Order, hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
@@ -152,6 +152,11 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
     let order = match &report.what {
         What::Ordered(order) if plan_kept(stored, order, surroundings.now, planned) => return,
         What::Ordered(order) => Some(order),
+        What::Quarantined { losses } => {
+            plan_kept(stored, &Order::quarantine(*losses), surroundings.now, planned);
+            planned.dispositions.push(disposition(report, After::Held));
+            return;
+        }
         What::Outcomes(_) | What::Expired | What::Late => None,
     };
     let options = options_of(stored);
@@ -236,6 +241,7 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
             }
             DeliveryChange::Hold | DeliveryChange::Release | DeliveryChange::RetryNow | DeliveryChange::Reroute(_) => {}
         },
+        What::Quarantined { .. } => {}
         What::Expired if !case.is_over_age(now) => {}
         What::Expired => {
             let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
@@ -835,6 +841,17 @@ mod tests {
         let limited = held(StoredDelivery { expires_at: by.at, ..stored }, HOUR);
         let result = planned(&limited, &report(0, ordered(DeliveryChange::Release)));
         assert_eq!(result.plan.releases, [(limited.id, by.at)]);
+    }
+
+    #[test]
+    fn what_workers_are_lost_with_is_held_and_says_so() {
+        let result = planned(&stored("s@a.example", &["x@b.example"], 1), &report(1, What::Quarantined { losses: 4 }));
+        assert_eq!((result.plan.holds.len(), result.plan.events.len()), (1, 1));
+        let detail = mailtier_api::decode_detail(&result.plan.events[0].detail).unwrap();
+        assert_eq!(detail.operator.as_deref(), Some("mailtier"));
+        assert!(detail.reason.unwrap().contains("4 workers were lost"));
+        assert!(result.plan.dsns.is_empty());
+        assert_eq!((result.dispositions[0].after, result.dispositions[0].was_reported), (After::Held, true));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod looking;
 mod ownership;
 mod pair;
 mod pools;
+mod quarantine;
 mod submitter;
 mod suspensions;
 mod system;
