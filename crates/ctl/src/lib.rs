@@ -14,6 +14,7 @@ mod connect;
 mod filter;
 mod progress;
 mod queue;
+mod restored;
 mod send;
 mod show;
 mod sink;

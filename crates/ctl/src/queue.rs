@@ -15,7 +15,7 @@ use crate::connect::{connect, failure};
 use crate::filter::FilterOptions;
 use crate::progress::Progress;
 use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
-use crate::{show, suspensions};
+use crate::{restored, show, suspensions};
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Suspend(SuspendOptions),
     /// Attempts again what was suspended
     Resume(ResumeOptions),
+    /// Shows what would be sent again, after a queue started paused on a database restored from a backup
+    Restored(restored::Options),
     /// Lists what is suspended: by whom, why, until when
     Suspensions(suspensions::ListOptions),
 }
@@ -84,6 +86,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Route(options) => change::route(options).await,
         Command::Suspend(options) => suspensions::suspend(options).await,
         Command::Resume(options) => suspensions::resume(options).await,
+        Command::Restored(options) => restored::run(options).await,
         Command::Suspensions(options) => suspensions::list(options).await,
     }
 }
