@@ -3,6 +3,11 @@
 use mailtier_config::ConfigError;
 use mailtier_types::id::InvalidId;
 
+/// invalid_sql_statement_name and duplicate_prepared_statement of PostgreSQL's appendix A. No statement of ours has a name
+/// of its own, so neither can be our mistake.
+const INVALID_STATEMENT_NAME: &str = "26000";
+const DUPLICATE_STATEMENT: &str = "42P05";
+
 /// Trouble with the database. After any of these a [`Session`](crate::Session) is not used again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -16,6 +21,13 @@ pub enum StoreError {
     /// The server refused the statement. Nothing has changed.
     #[error("database refused the statement")]
     Database(#[source] sqlx::Error),
+    /// What was prepared is not there any more, or what was not prepared is there already: connections are shared by a
+    /// pooler that does not know of prepared statements. Nothing has changed.
+    #[error(
+        "the pooler in front of the database mixes up prepared statements: use PgBouncer 1.21 or newer with \
+         max_prepared_statements = 200, or connect past it"
+    )]
+    StatementsMixedUp(#[source] sqlx::Error),
     /// The session was used again after an error or after a cancelled call.
     #[error("database session cannot be used any more")]
     SessionSpent,
@@ -93,7 +105,11 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unknown(_) | Self::Unavailable(_) | Self::SessionSpent | Self::TooManySessions { .. } => true,
+            Self::Unknown(_)
+            | Self::Unavailable(_)
+            | Self::StatementsMixedUp(_)
+            | Self::SessionSpent
+            | Self::TooManySessions { .. } => true,
             Self::Database(error) => sqlstate(error).is_some_and(|state| is_transient_state(&state)),
             _ => false,
         }
@@ -101,12 +117,19 @@ impl StoreError {
 
     /// For a statement that writes.
     pub(crate) fn of_write(error: sqlx::Error) -> Self {
-        if lost_connection(&error) { Self::Unknown(error) } else { Self::Database(error) }
+        if lost_connection(&error) { Self::Unknown(error) } else { Self::refused(error) }
     }
 
     /// For a statement that only reads, and for the time before a transaction wrote anything.
     pub(crate) fn of_read(error: sqlx::Error) -> Self {
-        if lost_connection(&error) { Self::Unavailable(error) } else { Self::Database(error) }
+        if lost_connection(&error) { Self::Unavailable(error) } else { Self::refused(error) }
+    }
+
+    fn refused(error: sqlx::Error) -> Self {
+        match sqlstate(&error).as_deref() {
+            Some(INVALID_STATEMENT_NAME | DUPLICATE_STATEMENT) => Self::StatementsMixedUp(error),
+            _ => Self::Database(error),
+        }
     }
 
     /// Whether a key was there already.
