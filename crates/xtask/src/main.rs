@@ -18,6 +18,8 @@ struct Arguments {
 enum Chore {
     /// Checks the habits of the code base that no compiler checks.
     Tidy,
+    /// Notes the fields of the protocol as released (proto/released.txt).
+    Protocol,
     /// Writes the reference documents that come from the types.
     Generate {
         /// Fails when a document on disk differs, and writes nothing.
@@ -30,6 +32,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let root = mailtier_xtask::workspace_root()?;
     let findings: Vec<String> = match Arguments::parse().chore {
         Chore::Tidy => mailtier_xtask::tidy::run(&root)?.iter().map(ToString::to_string).collect(),
+        Chore::Protocol => {
+            mailtier_xtask::tidy::release_protocol(&root)?;
+            Vec::new()
+        }
         Chore::Generate { check } => mailtier_xtask::generate::run(&root, check)?,
     };
     for finding in &findings {

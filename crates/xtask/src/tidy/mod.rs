@@ -4,6 +4,7 @@
 mod exceptions;
 mod functions;
 mod layers;
+mod protocol;
 mod rfcs;
 mod source;
 mod text;
@@ -11,6 +12,7 @@ mod text;
 use std::path::Path;
 
 use exceptions::Exceptions;
+pub use protocol::release as release_protocol;
 use source::Source;
 
 /// Something to put right.
@@ -42,6 +44,7 @@ pub fn run(root: &Path) -> anyhow::Result<Vec<Finding>> {
         findings.extend(functions::check(source)?);
     }
     findings.extend(rfcs::check(root, &sources)?);
+    findings.extend(protocol::check(root)?);
     let mut findings = Exceptions::read(root)?.apply(findings);
     findings.sort();
     Ok(findings)
