@@ -24,10 +24,11 @@ setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Deb
 	@deploy/setup.sh gcc:gcc:libc6-dev cargo:rustup ::postgresql
 
 .PHONY: clients
-clients: ## Installs the mail clients that the tests drive (Debian, npm)
+clients: ## Installs the mail clients and tools that the tests drive (Debian, npm)
 	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp gsasl:gsasl curl:curl \
 		openssl:openssl python3:python3 node:nodejs npm:npm
 	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
+	@deploy/pgbouncer.sh "$(CLIENTS)"
 
 .PHONY: build
 build: setup ## Builds the four programs
@@ -57,9 +58,24 @@ lint: setup ## Format and clippy
 generate: ## Writes the documents that come from the types
 	cargo xtask generate
 
+# What `compat` runs beside: the last release, or the commit that stands for it.
+BEFORE := $(TARGET_DIR)/compat
+
+.PHONY: compat
+compat: setup ## Runs the version before (.compat-base) and this one side by side, replaced in turn under load
+	@[ -d "$(BEFORE)/source" ] || git worktree add --detach "$(BEFORE)/source" "$$(cat .compat-base)"
+	git -C "$(BEFORE)/source" checkout --quiet --detach "$$(cat .compat-base)"
+	cargo build --locked --workspace --bins --manifest-path "$(BEFORE)/source/Cargo.toml" --target-dir "$(BEFORE)/build"
+	cargo build --locked --workspace --bins
+	MAILTIER_BEFORE="$$(realpath "$(BEFORE)/build/debug")" cargo test --locked -p mailtier-testkit --test it -- \
+		--ignored --nocapture neighbouring_versions
+
 .PHONY: chaos
-chaos: setup ## A long campaign of kills under load (CHAOS_SECONDS, default 600)
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked -p mailtier-testkit --test it chaos -- --nocapture --test-threads=1
+chaos: setup clients ## A long campaign of kills, pauses and cuts under load (CHAOS_SECONDS, default 600)
+	cargo build --locked --workspace --bins
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked -p mailtier-testkit --test it -- \
+		--nocapture --include-ignored --test-threads=1 --skip neighbouring_versions \
+		chaos:: crash_matrix:: owners:: databases::
 
 # What coverage-guided fuzzing needs of the compiler; without sanitizers, since nothing here is unsafe.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -112,12 +112,12 @@ section! {
         /// Suspends everything before anything is attempted, for a database that was restored from a backup: until
         /// `mailtier queue resume --all`, also over restarts. Take it out again before that.
         start_paused: bool = false, "boolean";
-        /// How long ownership of a shard lasts without a renewal.
+        /// How long ownership of a shard lasts without a renewal: after a replica was killed the others wait so long.
         #[serde(with = "humantime_serde")]
-        lease: Duration = Duration::from_secs(15), "duration";
+        lease: Duration = Duration::from_secs(6), "duration";
         /// How often ownership is renewed; at most a third of `lease`.
         #[serde(with = "humantime_serde")]
-        renew_every: Duration = Duration::from_secs(5), "duration";
+        renew_every: Duration = Duration::from_secs(2), "duration";
         /// How long a worker that is gone may take to come back before its work is given to another.
         #[serde(with = "humantime_serde")]
         worker_grace: Duration = Duration::from_secs(10), "duration";

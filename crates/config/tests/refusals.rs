@@ -173,7 +173,7 @@ fn sections_that_make_no_sense_are_refused() {
             "[inbound]\nqueue = [\"127.0.0.1:7070\"]",
             "`inbound.queue` holds `127.0.0.1:7070`; expected http://host:port",
         ),
-        ("[queue]\nrenew_every = \"10s\"", "`queue.renew_every` is 10s; give at most a third of `queue.lease`, 15s"),
+        ("[queue]\nrenew_every = \"10s\"", "`queue.renew_every` is 10s; give at most a third of `queue.lease`, 6s"),
         ("[queue]\nrenew_every = \"9999999999y\"", "`queue.renew_every` is 87659999991234h; give 100ms to 1d"),
         ("[queue]\nretry_first = \"1ns\"", "`queue.retry_first` is 1ns; give 100ms to 365d"),
         ("[queue]\nretry_first = \"2h\"", "`queue.retry_first` is 2h; give at most `queue.retry_max`, 4000s"),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mailtier_api::work::{Dispatch, Holding, Inquire, PoolCredit, Settled, WorkClient, WorkResult};
 use mailtier_config::DEFAULT_POOL;
+use mailtier_crashpoint::{Point, reach};
 use mailtier_types::{DeliveryId, MessageId, ReplicaId, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -184,6 +185,7 @@ impl Desk {
         {
             port.outbox.push(result);
         }
+        reach(Point::ResultKept);
         state.credit.release(self.lane(link, pool));
         state.wake_all();
         self.tell_if_clear(&state);

@@ -14,7 +14,7 @@ use mailtier_service::{Context, Running, serve_json};
 use mailtier_store::{Extras, Store, StoreError};
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ use crate::dispatch::WorkService;
 use crate::ids::Ids;
 use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
-use crate::ownership::{KeeperParts, ShardKeeper};
+use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Changer, Settler, SettlerParts, Settling};
 use crate::shaping;
@@ -185,6 +185,7 @@ impl Parts {
         let (orders, order_queue) = mpsc::unbounded_channel();
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
+        let shards_free = Arc::new(Notify::new());
         let (fence, ids, meters) = (Fence::new(), Arc::new(Ids::default()), Arc::clone(&self.context.meters));
         let mut loops = JoinSet::new();
 
@@ -203,6 +204,7 @@ impl Parts {
         loops.spawn(self.loader(walk_queue, &conductor).run());
         loops.spawn(self.fetcher(wanted_queue, &conductor).run());
         let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
+        let peers = Peers { token: token.clone(), shards_free: Arc::clone(&shards_free) };
         loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
         let (store, purser_conductor) = (self.store.clone(), conductor.clone());
         let purser = Purser { orders: order_queue, store, conductor: purser_conductor, meters: Arc::clone(&meters) };
@@ -230,12 +232,12 @@ impl Parts {
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
-            .peer(PeerService { conductor: conductor.clone() })
+            .peer(PeerService { conductor: conductor.clone(), shards_free: Arc::clone(&shards_free) })
             .admin(admin, access);
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
 
         // Keeps shards until the shutdown, then drains; the streams are needed until then.
-        ShardKeeper::new(self.keeper(conductor, fence, ids, map, rules_changed)).run().await;
+        ShardKeeper::new(self.keeper(conductor, fence, ids, (map, peers), rules_changed)).run().await;
         end.cancel();
         until_served(serving, api).await;
         loops.shutdown().await;
@@ -350,7 +352,7 @@ impl Parts {
         conductor: Conductor,
         fence: Fence,
         ids: Arc<Ids>,
-        map: watch::Sender<crate::peers::ShardMap>,
+        (map, peers): (watch::Sender<crate::peers::ShardMap>, Peers),
         rules_changed: mpsc::Receiver<RulesChanged>,
     ) -> KeeperParts {
         let config = &self.context.config.queue;
@@ -365,6 +367,7 @@ impl Parts {
             fence,
             ids,
             map,
+            peers,
             rules_changed,
             health: self.context.health.clone(),
             shutdown: self.context.shutdown.clone(),

@@ -5,6 +5,7 @@
 //! second submission wait for a first that is still being committed. Such a refusal fails the whole statement, so the
 //! batch is halved until the message stands alone, and is then compared with what is stored.
 
+use mailtier_crashpoint::{Point, reach_waiting};
 use mailtier_types::MessageId;
 
 use crate::columns::{bind_messages, chunk_number};
@@ -111,7 +112,8 @@ impl Session {
         if messages.is_empty() {
             return Ok(());
         }
-        self.write(bind_messages(sqlx::query(sql::ACCEPT), messages)).await.map(|_| ())
+        let statement = bind_messages(sqlx::query(sql::ACCEPT), messages);
+        reach_waiting(Point::AcceptSent, self.write(statement)).await.map(|_| ())
     }
 
     /// Writes until when a message is held.

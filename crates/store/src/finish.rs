@@ -1,5 +1,6 @@
 //! Settlement, the fast path: everything that was dispatched was delivered, which is most of all mail.
 
+use mailtier_crashpoint::{Point, reach_waiting};
 use mailtier_types::DeliveryId;
 
 use crate::columns::{bind_events, bind_finished};
@@ -27,6 +28,6 @@ impl Session {
             return Ok(Vec::new());
         }
         let statement = bind_events(bind_finished(sqlx::query(sql::FINISH_DELIVERED), finished), events);
-        self.write(statement).await?.iter().map(|row| row.delivery_id("id")).collect()
+        reach_waiting(Point::FinishSent, self.write(statement)).await?.iter().map(|row| row.delivery_id("id")).collect()
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mailtier_crashpoint::{Point, reach_waiting};
 use mailtier_types::{Epoch, NodeNumber, ReplicaId, ShardId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -96,7 +97,7 @@ impl Session {
     ) -> Result<Vec<TakenShard>, StoreError> {
         let query =
             sqlx::query(sql::TAKE_SHARDS).bind(me.uuid()).bind(address).bind(i64::from(want)).bind(micros(lease));
-        self.write(query)
+        reach_waiting(Point::TakeSent, self.write(query))
             .await?
             .iter()
             .map(|row| {

@@ -2,6 +2,7 @@
 //! one transaction with its events and notifications. Not responsible for deciding.
 
 use bytes::Bytes;
+use mailtier_crashpoint::{Point, reach, reach_waiting};
 use mailtier_types::{DeliveryId, MessageId};
 
 use crate::columns::{bind_events, bind_finished, bind_retries};
@@ -65,7 +66,11 @@ impl SettleTx<'_> {
             session.write(sqlx::query(sql::TELL).bind(ids).bind(due).bind(Time(plan.at))).await?;
         }
         let dsns: Vec<&NewMessage> = plan.dsns.iter().collect();
-        session.insert(&dsns).await?;
+        if !dsns.is_empty() {
+            reach(Point::SettleWritten);
+            session.insert(&dsns).await?;
+            reach(Point::NotificationWritten);
+        }
         self.apply_orders(plan).await
     }
 
@@ -104,7 +109,7 @@ impl SettleTx<'_> {
     /// Nothing is changed, or, with [`StoreError::Unknown`], that is not known: begin again with the same results. What
     /// was committed then is missing from what [`lock`](Self::lock) finds.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await
+        reach_waiting(Point::SettleSent, self.transaction.commit()).await
     }
 
     /// Gives it up and leaves the session usable.

@@ -6,23 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mailtier_config::DatabaseConfig;
-use mailtier_store::{Store, Unaccounted};
-use mailtier_types::Timestamp;
+use mailtier_store::Unaccounted;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::fleet::audit;
+
 /// How long an installation may take to start, and a program to come back.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Findings of one audit.
-const AUDITED_AT_MOST: u32 = 20;
+/// What ports are taken from.
+const PORTS: Range<u16> = 10_000..32_000;
 /// How long a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -154,12 +157,7 @@ impl Installation {
     /// The database does not answer.
     pub fn audit(&self) -> anyhow::Result<Vec<Unaccounted>> {
         let url_file = Some(self.path("secrets/database-url"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let store = Store::connect(&DatabaseConfig { url_file, ..DatabaseConfig::default() }).await?;
-            let all_time = Timestamp::EPOCH..Timestamp::from_system(SystemTime::now());
-            Ok(store.session().await?.audit(all_time.start, all_time.end, AUDITED_AT_MOST).await?)
-        })
+        audit(DatabaseConfig { url_file, ..DatabaseConfig::default() })
     }
 
     /// The process of a supervised program.
@@ -248,7 +246,7 @@ impl Drop for Installation {
 }
 
 /// The last lines of a log.
-fn tail(log: &str) -> String {
+pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines.get(lines.len().saturating_sub(200)..).unwrap_or_default().join("\n")
 }
@@ -268,7 +266,7 @@ fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Child> {
     child.with_context(|| format!("cannot start {:?}", command.get_program()))
 }
 
-fn children_of(parent: u32) -> Vec<i32> {
+pub(crate) fn children_of(parent: u32) -> Vec<i32> {
     fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
         .ok()
         .into_iter()
@@ -289,19 +287,29 @@ fn other_threads_children(parent: u32) -> Vec<String> {
 }
 
 /// One of our programs, beside the test's own folder.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     let path = folder.join(name);
     if path.is_file() { Ok(path) } else { bail!("{} is not built: `cargo build --workspace --bins`", path.display()) }
 }
 
-/// A port of loopback that was free a moment ago.
+/// A port of loopback that was free a moment ago, and is given to no outgoing connection (Linux takes those from 32768 on).
 ///
 /// # Errors
 /// There is none.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run at the same time begin at different places.
+    let start = std::process::id().wrapping_mul(7919);
+    for _ in PORTS {
+        let place = start.wrapping_add(TURN.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(place)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }
 
 fn configuration(plan: &Plan, smtp: SocketAddr, queue: SocketAddr, second: SocketAddr) -> anyhow::Result<String> {

@@ -13,20 +13,43 @@ use crate::installation::pause;
 
 /// The field that tells one message of a load from all others.
 const FIELD: &str = "X-Ledger:";
+/// What a notification says of each recipient that was not reached (RFC 3464 §2.3.2).
+const RETURNED: &str = "Final-Recipient: rfc822;";
 /// Longest wait for one reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What is known of every message.
+/// What is known of every recipient; each has an address of its own.
 #[derive(Debug, Default)]
 struct Book {
     /// Answered with 250.
-    promised: HashSet<u64>,
+    promised: HashSet<String>,
     /// Sent, and the answer lost: delivery is allowed and not owed.
-    unknown: HashSet<u64>,
+    unknown: HashSet<String>,
     /// How often each arrived.
-    arrived: HashMap<u64, u32>,
+    arrived: HashMap<String, u32>,
     /// Returned to the sender in a DSN.
-    bounced: HashMap<u64, u32>,
+    bounced: HashMap<String, u32>,
+    /// Commands that were answered with 4xx, and with 5xx.
+    put_off: usize,
+    refused: usize,
+    /// When the last one of each domain arrived, and the longest time without one since that was last asked for.
+    last_arrivals: HashMap<String, Instant>,
+    longest_gap: Duration,
+}
+
+impl Book {
+    fn is_settled(&self, recipient: &str) -> bool {
+        self.arrived.contains_key(recipient) || self.bounced.contains_key(recipient)
+    }
+
+    fn arrives(&mut self, recipient: String) {
+        let (now, domain) = (Instant::now(), recipient.rsplit('@').next().unwrap_or_default());
+        match self.last_arrivals.get_mut(domain) {
+            Some(last) => self.longest_gap = self.longest_gap.max(now - std::mem::replace(last, now)),
+            None => drop(self.last_arrivals.insert(domain.to_owned(), now)),
+        }
+        *self.arrived.entry(recipient).or_default() += 1;
+    }
 }
 
 /// Both sides of the account.
@@ -36,12 +59,12 @@ pub struct Ledger {
     next: Arc<AtomicU64>,
 }
 
-/// The account at one moment.
+/// The account at one moment, in recipients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Balance {
     /// Answered with 250.
     pub promised: usize,
-    /// Different messages that arrived.
+    /// Different recipients that were reached.
     pub arrived: usize,
     /// Promised, and neither arrived nor returned.
     pub missing: usize,
@@ -51,6 +74,12 @@ pub struct Balance {
     pub duplicates: u32,
     /// Returns beyond the first.
     pub duplicate_bounces: u32,
+    /// The most often that one recipient was reached.
+    pub most_arrivals: u32,
+    /// Commands that were answered with 4xx.
+    pub put_off: usize,
+    /// Commands that were answered with 5xx.
+    pub refused: usize,
 }
 
 impl Ledger {
@@ -62,15 +91,17 @@ impl Ledger {
     #[must_use]
     pub fn balance(&self) -> Balance {
         let book = self.book();
-        let beyond_first = |counts: &HashMap<u64, u32>| counts.values().map(|count| count - 1).sum();
-        let settled = |id: &&u64| book.arrived.contains_key(id) || book.bounced.contains_key(id);
+        let beyond_first = |counts: &HashMap<String, u32>| counts.values().map(|count| count - 1).sum();
         Balance {
             promised: book.promised.len(),
             arrived: book.arrived.len(),
-            missing: book.promised.iter().filter(|id| !settled(id)).count(),
-            bounced: book.promised.iter().filter(|id| book.bounced.contains_key(id)).count(),
+            missing: book.promised.iter().filter(|one| !book.is_settled(one)).count(),
+            bounced: book.promised.iter().filter(|one| book.bounced.contains_key(*one)).count(),
             duplicates: beyond_first(&book.arrived),
             duplicate_bounces: beyond_first(&book.bounced),
+            most_arrivals: book.arrived.values().copied().max().unwrap_or(0),
+            put_off: book.put_off,
+            refused: book.refused,
         }
     }
 
@@ -84,12 +115,30 @@ impl Ledger {
         self.balance()
     }
 
-    /// Up to ten messages that are missing, for the report of a failure.
+    /// Up to ten recipients that are missing, for the report of a failure.
     #[must_use]
-    pub fn missing(&self) -> Vec<u64> {
+    pub fn missing(&self) -> Vec<String> {
         let book = self.book();
-        let settled = |id: &u64| book.arrived.contains_key(id) || book.bounced.contains_key(id);
-        book.promised.iter().copied().filter(|id| !settled(id)).take(10).collect()
+        book.promised.iter().filter(|one| !book.is_settled(one)).take(10).cloned().collect()
+    }
+
+    /// The longest time for which some domain's mail did not arrive, since this was last asked.
+    #[must_use]
+    pub fn take_longest_gap(&self) -> Duration {
+        std::mem::take(&mut self.book().longest_gap)
+    }
+
+    /// Waits until mail of every domain that any arrived for has arrived again, or until the limit; says whether it has.
+    #[must_use]
+    pub fn wait_for_every_domain(&self, limit: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            if self.book().last_arrivals.values().all(|last| *last > started) {
+                return true;
+            }
+            pause();
+        }
+        false
     }
 }
 
@@ -101,17 +150,32 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts `sessions` clients, each sending one message after the other to `recipient` with a local part of its
-    /// own, and connecting anew whenever it must.
+    /// Starts `sessions` clients, each sending one message after the other, and connecting anew whenever it must. Every
+    /// fourth message has two recipients in the first domain and one in each other; the rest have one, in turn.
     #[must_use]
     pub fn start(ledger: &Ledger, server: SocketAddr, sessions: usize, domains: &'static [&'static str]) -> Self {
+        Self::start_at(ledger, vec![server], sessions, domains)
+    }
+
+    /// The same, with the clients spread over several servers.
+    #[must_use]
+    pub fn start_at(
+        ledger: &Ledger,
+        servers: Vec<SocketAddr>,
+        sessions: usize,
+        domains: &'static [&'static str],
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let sessions = (0..sessions)
-            .map(|number| {
+        let servers: Vec<SocketAddr> = servers.into_iter().cycle().take(sessions).collect();
+        let sessions = servers
+            .into_iter()
+            .enumerate()
+            .map(|(number, server)| {
                 let (ledger, stop) = (ledger.clone(), Arc::clone(&stop));
                 std::thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        if send_until_trouble(&ledger, server, domains, number, &stop).is_err() {
+                        if let Err(error) = send_until_trouble(&ledger, server, domains, number, &stop) {
+                            ledger.note(&error);
                             pause();
                         }
                     }
@@ -130,32 +194,68 @@ impl Load {
     }
 }
 
+/// Why a client connects anew.
+enum Trouble {
+    /// It was answered with this code.
+    Answer(u16),
+    /// The connection broke, or nobody answered.
+    Connection,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(_: io::Error) -> Self {
+        Self::Connection
+    }
+}
+
+impl Ledger {
+    fn note(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Answer(500..) => self.book().refused += 1,
+            Trouble::Answer(_) => self.book().put_off += 1,
+            Trouble::Connection => {}
+        }
+    }
+}
+
+/// Whom message number `id` is for.
+fn recipients_of(id: u64, domains: &[&str]) -> Vec<String> {
+    let address = |number: usize, domain: &str| format!("r{id}-{number}@{domain}");
+    let Some(first) = domains.first() else { return Vec::new() };
+    if id.is_multiple_of(4) {
+        let all = domains.iter().chain([first]).enumerate();
+        return all.map(|(number, domain)| address(number, domain)).collect();
+    }
+    let turn = usize::try_from(id).unwrap_or(0) % domains.len();
+    vec![address(0, domains.get(turn).unwrap_or(first))]
+}
+
 fn send_until_trouble(
     ledger: &Ledger,
     server: SocketAddr,
     domains: &[&str],
     session: usize,
     stop: &AtomicBool,
-) -> io::Result<()> {
+) -> Result<(), Trouble> {
     let mut client = Client::connect(server)?;
-    client.command("EHLO load.example\r\n", 250)?;
+    client.expect("EHLO load.example\r\n", 250)?;
     while !stop.load(Ordering::Relaxed) {
         let id = ledger.next.fetch_add(1, Ordering::Relaxed);
-        let domain = domains.get(usize::try_from(id).unwrap_or(0) % domains.len().max(1)).unwrap_or(&"sink.example");
-        client.command(&format!("MAIL FROM:<sender{session}@load.example>\r\n"), 250)?;
-        client.command(&format!("RCPT TO:<recipient{id}@{domain}>\r\n"), 250)?;
-        client.command("DATA\r\n", 354)?;
+        let recipients = recipients_of(id, domains);
+        client.expect(&format!("MAIL FROM:<sender{session}@load.example>\r\n"), 250)?;
+        for recipient in &recipients {
+            client.expect(&format!("RCPT TO:<{recipient}>\r\n"), 250)?;
+        }
+        client.expect("DATA\r\n", 354)?;
         let text =
             format!("{FIELD} {id}\r\nSubject: load\r\n\r\nline one\r\n..line two\r\n{}\r\n.\r\n", "x".repeat(600));
         client.write(&text)?;
         match client.reply() {
-            Ok(250) => {
-                ledger.book().promised.insert(id);
-            }
-            Ok(_) => {}
+            Ok(250) => ledger.book().promised.extend(recipients),
+            Ok(code) => return Err(Trouble::Answer(code)),
             Err(error) => {
-                ledger.book().unknown.insert(id);
-                return Err(error);
+                ledger.book().unknown.extend(recipients);
+                return Err(error.into());
             }
         }
     }
@@ -215,6 +315,14 @@ impl Client {
         match self.reply()? {
             code if code == expected => Ok(()),
             code => Err(io::Error::other(format!("{} answered with {code}", command.trim_end()))),
+        }
+    }
+
+    fn expect(&mut self, command: &str, expected: u16) -> Result<(), Trouble> {
+        self.write(command)?;
+        match self.reply()? {
+            code if code == expected => Ok(()),
+            code => Err(Trouble::Answer(code)),
         }
     }
 
@@ -388,7 +496,7 @@ impl Shared {
         let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
         let comes_back = self.behaviour.defer_once.contains(&domain) && deferred.insert(address.clone());
         if comes_back || self.behaviour.defer_always.contains(&domain) {
-            return "451 4.7.1 come again\r\n";
+            return "451 4.3.0 come again\r\n";
         }
         letter.recipients.push(address);
         "250 2.1.5 ok\r\n"
@@ -396,7 +504,7 @@ impl Shared {
 
     /// Reads to the end of data and enters the message before its 250 is written.
     fn content(&self, reader: &mut BufReader<TcpStream>, letter: &mut Letter) -> io::Result<()> {
-        let (mut line, mut id) = (Vec::new(), None);
+        let (mut line, mut is_load, mut returned) = (Vec::new(), false, Vec::new());
         loop {
             line.clear();
             if reader.read_until(b'\n', &mut line)? == 0 {
@@ -405,18 +513,24 @@ impl Shared {
             if line == b".\r\n" {
                 break;
             }
-            if let Some(value) = line.strip_prefix(FIELD.as_bytes()) {
-                id = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse::<u64>().ok());
+            is_load |= line.starts_with(FIELD.as_bytes());
+            if let Some(value) = line.strip_prefix(RETURNED.as_bytes()) {
+                returned.push(String::from_utf8_lossy(value).trim().to_owned());
             }
             letter.content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
-        let Some(id) = id else {
+        if !is_load {
             self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter.clone());
             return Ok(());
-        };
+        }
         let mut book = self.ledger.book();
-        let page = if letter.mail.contains("<>") { &mut book.bounced } else { &mut book.arrived };
-        *page.entry(id).or_default() += 1;
+        if letter.mail.contains("<>") {
+            for recipient in returned {
+                *book.bounced.entry(recipient).or_default() += 1;
+            }
+        } else {
+            letter.recipients.drain(..).for_each(|recipient| book.arrives(recipient));
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use mailtier_crashpoint::{Point, reach};
 use mailtier_smtp::Verdict;
 use mailtier_telemetry::spans;
 use mailtier_types::reply;
@@ -43,6 +44,7 @@ impl Session {
             Ok(ready) => {
                 let facts = record::Accepted::new(&ready.message, ready.stored_octets);
                 spans::record_message(&span, facts.id, facts.size_bytes, facts.recipients);
+                reach(Point::ContentReceived);
                 let verdict = self.shared.submitter.submit(ready.message, ready.route).await;
                 drop(ready.shares);
                 verdict.map(|()| facts)
@@ -51,6 +53,7 @@ impl Session {
         spans::record_verdict(&span, verdict.as_ref().err().unwrap_or(&reply::QUEUED));
         let verdict = match verdict {
             Ok(facts) => {
+                reach(Point::ReplyOwed);
                 self.tally.accepted += 1;
                 record::message_accepted(&self.shared, &self.peer, &sender, &facts, begun.elapsed());
                 Verdict::AcceptWith(reply::QUEUED.with_text(format!("Queued as {}", facts.id)))

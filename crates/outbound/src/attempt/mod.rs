@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
+use mailtier_crashpoint::{Point, reach};
 use mailtier_route::{Plan, Route, Target, TlsPolicy};
 use mailtier_transport::client::ConnectFailure;
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
@@ -192,9 +193,13 @@ impl Attempt<'_> {
             content,
         };
         let began_at = Instant::now();
+        reach(Point::TransactionBegins);
         let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
         if leased.reused && was_dead(&told.reports) {
             return Some(leased);
+        }
+        if told.reports.iter().any(|(_, report)| report.is_delivered()) {
+            reach(Point::RemoteAccepted);
         }
         delays.sending = began_at.elapsed();
         let at = now();

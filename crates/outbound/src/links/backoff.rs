@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+/// Well within `queue.worker_grace`: a replica that has been away waits no longer than that for its workers.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Doubles from [`FIRST`] to [`LONGEST`]; each wait is shortened at random by up to a half, so that the workers of a
 /// cluster do not come back in step.
@@ -34,8 +35,8 @@ mod tests {
     fn waits_grow_to_a_limit_and_are_spread() {
         let mut backoff = Backoff::new();
         let waits: Vec<_> = (0..8).map(|_| backoff.wait(0.0).as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(backoff.wait(1.0).as_millis(), 2500);
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000, 1000, 1000]);
+        assert_eq!(backoff.wait(1.0).as_millis(), 500);
         assert_eq!(Backoff::new().wait(0.5).as_millis(), 75);
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Hello, QueueFrame, Welcome, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
+use mailtier_crashpoint::{Point, reach};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +136,11 @@ impl QueueLink {
             loop {
                 wake.notified().await;
                 for frame in frames_of(desk.outgoing(link)) {
+                    let has_results = !frame.results.is_empty();
                     frames.send(frame).await.map_err(|_| LinkEnd::Closed)?;
+                    if has_results {
+                        reach(Point::ResultSent);
+                    }
                 }
             }
         };
@@ -153,6 +158,7 @@ impl QueueLink {
         }
         for dispatch in frame.dispatches {
             if desk.admit(link, &dispatch) {
+                reach(Point::WorkAdmitted);
                 self.worker.attempts.spawn(carry_out(Arc::clone(&self.worker), link, dispatch));
             }
         }

@@ -20,7 +20,7 @@ pub(crate) use endpoints::Endpoint;
 use link::QueueLink;
 
 /// How often names are resolved again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps a link to every replica.
 pub(crate) struct LinkKeeper {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Accepted, NewMessage, Refusal, Store};
 use mailtier_telemetry::Meters;
 use mailtier_types::{MessageId, reply};
@@ -55,6 +56,7 @@ impl Flusher {
     async fn flush(&self, connector: &mut Connector, batch: &mut Vec<Job>) {
         let mut messages: Vec<NewMessage> = batch.iter_mut().map(take_message).collect();
         give_up_late(batch, &mut messages);
+        reach(Point::SubmissionsGathered);
         while !batch.is_empty() {
             let started = Instant::now();
             let outcome = match connector.session().await {
@@ -79,6 +81,7 @@ impl Flusher {
     }
 
     fn conclude(&self, batch: &mut Vec<Job>, messages: &[NewMessage], accepted: &Accepted) {
+        reach(Point::AcceptCommitted);
         let known: HashSet<MessageId> = accepted.known.iter().copied().collect();
         let mut committed = Vec::with_capacity(batch.len());
         let mut count = 0;
@@ -95,6 +98,7 @@ impl Flusher {
                 committed.extend(job.committed);
             }
         }
+        reach(Point::VerdictSent);
         self.meters.queue_accepted.add(count, &[]);
         self.conductor.send(Command::Accepted(committed));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mailtier_api::submit::{BodyPart, StoredPart};
+use mailtier_crashpoint::{Point, reach};
 use mailtier_store::Store;
 use mailtier_telemetry::Meters;
 use mailtier_types::MessageId;
@@ -111,6 +112,7 @@ impl Parts {
             match stored {
                 Ok(()) => {
                     connector.recovered();
+                    reach(Point::PartStored);
                     self.tell();
                     break;
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
+use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{Correction, Feedback, PoolId, feedback};
 use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
@@ -62,6 +63,7 @@ impl ConductorTask {
                 let is_rerouted = flight.is_rerouted;
                 self.learn(&result, is_rerouted, now);
             }
+            reach(Point::ResultHeard);
             self.report(Report {
                 delivery: result.delivery,
                 attempt: result.attempt,

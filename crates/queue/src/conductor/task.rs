@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::peer::Hint;
 use mailtier_api::work::Inquire;
+use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
@@ -253,6 +254,7 @@ impl ConductorTask {
             {
                 self.cache.insert(entry.id, content);
             }
+            reach(Point::Scheduled);
         }
         if !others.is_empty() {
             // A hint that finds no room is lost: its owner finds the delivery at its next look.
@@ -340,6 +342,7 @@ impl ConductorTask {
             }
         }
         self.want(wanted);
+        reach(Point::PageLoaded);
     }
 
     /// When a sender is told that a delivery is late: earlier than usual where he asked for that. What else he asked for is
@@ -391,6 +394,7 @@ impl ConductorTask {
         for worker in workers {
             self.workers.inquire(worker, Inquire { shards: epochs.clone() });
         }
+        reach(Point::WorkersAsked);
         tracing::info!(clean = clean.len(), taken_over = asked.len(), owned = self.shards.len(), "shards gained");
         self.walk(Purpose::Takeover, clean, 0);
     }
@@ -421,6 +425,7 @@ impl ConductorTask {
         let taken_over = self.shards.taken_over(now);
         if !taken_over.is_empty() {
             tracing::info!(shards = taken_over.len(), "takeover complete");
+            reach(Point::TakenOver);
             self.walk(Purpose::Takeover, taken_over, 0);
         }
         if now >= self.next_catch_up && !self.walking.contains(&Purpose::CatchUp) {

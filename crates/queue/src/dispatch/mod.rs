@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mailtier_api::server::WorkHandler;
 use mailtier_api::work::{QueueFrame, Welcome, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
+use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Store, StoreError};
 use mailtier_types::{MessageId, ReplicaId, WorkerId};
 use tokio::sync::mpsc;
@@ -107,8 +108,12 @@ async fn send_body(
 
 async fn write(mut frames: mpsc::UnboundedReceiver<QueueFrame>, outgoing: mpsc::Sender<QueueFrame>) {
     while let Some(frame) = frames.recv().await {
+        let is_work = !frame.dispatches.is_empty();
         if outgoing.send(frame).await.is_err() {
             return;
+        }
+        if is_work {
+            reach(Point::Dispatched);
         }
     }
 }

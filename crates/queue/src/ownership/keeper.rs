@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mailtier_config::Secret;
+use mailtier_crashpoint::{Point, reach};
 use mailtier_service::Health;
-use mailtier_store::{RuleAction, Store, StoreError, TakenShard};
+use mailtier_store::{Member, RuleAction, Store, StoreError, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Epoch, ReplicaId, ShardId};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::rules::RuleBook;
@@ -19,11 +21,20 @@ use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
 use crate::ids::{Ids, NODE_LEASE, NODE_RENEWAL};
-use crate::peers::ShardMap;
+use crate::peers::{ShardMap, announce_free_shards};
 use crate::suspensions::RulesChanged;
 
 /// Every replica's weight, until they differ.
 const WEIGHT: f32 = 1.0;
+
+/// How replicas tell each other of shards that are free.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// To show them.
+    pub(crate) token: Option<Secret>,
+    /// Notified when one says so.
+    pub(crate) shards_free: Arc<Notify>,
+}
 
 /// What the keeper needs.
 #[derive(Debug)]
@@ -48,6 +59,8 @@ pub(crate) struct KeeperParts {
     pub(crate) ids: Arc<Ids>,
     /// Told who owns what.
     pub(crate) map: watch::Sender<ShardMap>,
+    /// Told of shards that are free, and says so.
+    pub(crate) peers: Peers,
     /// Asks for the operators' rules to be read at once.
     pub(crate) rules_changed: mpsc::Receiver<RulesChanged>,
     /// Told whether the database is there.
@@ -66,6 +79,8 @@ pub(crate) struct ShardKeeper {
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
     members: usize,
+    /// Where the others are reached.
+    neighbours: Vec<String>,
     rules: RuleBook,
     /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
     was_cut_off: bool,
@@ -80,6 +95,7 @@ impl ShardKeeper {
             held: HashMap::new(),
             node_leased_at: None,
             members: 1,
+            neighbours: Vec::new(),
             rules: RuleBook::default(),
             was_cut_off: false,
         }
@@ -111,12 +127,14 @@ impl ShardKeeper {
         self.leave().await;
     }
 
-    /// Until the next round. An operator who has changed the rules is not kept waiting for that.
+    /// Until the next round. An operator who has changed the rules is not kept waiting for that, nor is the mail of shards
+    /// that another has given up.
     async fn rest(&mut self, until: Instant) {
         loop {
             let changed = tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => return,
                 () = self.parts.shutdown.cancelled() => return,
+                () = self.parts.peers.shards_free.notified() => return,
                 Some(changed) = self.parts.rules_changed.recv() => changed,
             };
             if self.read_rules().await.is_ok() {
@@ -156,6 +174,7 @@ impl ShardKeeper {
         }
         let asked_at = Instant::now();
         let renewed = self.connector.session().await?.renew(me, lease).await?;
+        reach(Point::LeaseRenewed);
         // In this order: with the fence open, what was lost would be dispatched until the conductor hears of the loss.
         self.compare(&renewed).await;
         self.parts.fence.extend(asked_at + lease * 2 / 3);
@@ -163,10 +182,7 @@ impl ShardKeeper {
             self.read_rules().await?;
         }
         let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        if std::mem::replace(&mut self.members, members.len()) != members.len() {
-            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            self.parts.conductor.send(Command::Members(count));
-        }
+        self.meet(&members);
         let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
         match change(members.len(), rank, self.held.len()) {
             Change::Take(want) => {
@@ -186,6 +202,17 @@ impl ShardKeeper {
             }
         });
         self.lease_node().await
+    }
+
+    /// Where there are more or fewer than before, the others are to see so, too: shards change hands at once.
+    fn meet(&mut self, members: &[Member]) {
+        let others = members.iter().filter(|member| member.id != self.parts.me);
+        self.neighbours = others.map(|member| member.address.clone()).collect();
+        if std::mem::replace(&mut self.members, members.len()) != members.len() {
+            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            self.parts.conductor.send(Command::Members(count));
+            tokio::spawn(self.announce());
+        }
     }
 
     /// What a renewal did not bring back is another's, or was taken in a newer epoch.
@@ -219,6 +246,7 @@ impl ShardKeeper {
         if taken.is_empty() {
             return;
         }
+        reach(Point::ShardsTaken);
         self.held.extend(taken.iter().map(|taken| (taken.shard, taken.epoch)));
         self.parts.conductor.send(Command::ShardsGained(taken));
     }
@@ -229,7 +257,13 @@ impl ShardKeeper {
         let released: Vec<ShardId> = self.held.keys().copied().take(count).collect();
         self.lose(released.clone()).await;
         let me = self.parts.me;
-        self.connector.session().await?.release(me, &released, false).await
+        self.connector.session().await?.release(me, &released, false).await?;
+        tokio::spawn(self.announce());
+        Ok(())
+    }
+
+    fn announce(&self) -> impl Future<Output = ()> + use<> {
+        announce_free_shards(self.neighbours.clone(), self.parts.peers.token.clone())
     }
 
     /// A node number for this replica's own ids, renewed long before it runs out. Without one only notifications wait.
@@ -258,6 +292,7 @@ impl ShardKeeper {
     async fn leave(&mut self) {
         let (answer, mut drained) = oneshot::channel();
         self.parts.conductor.send(Command::Drain(answer));
+        reach(Point::DrainBegun);
         // Whoever waits for a rule to be applied need not: nothing more is dispatched.
         self.parts.rules_changed.close();
         while self.parts.rules_changed.try_recv().is_ok() {}
@@ -276,13 +311,16 @@ impl ShardKeeper {
                 }
             }
         }
+        reach(Point::Drained);
         // Of what was never asked for, and of what was not drained in time, workers may have something.
         let is_clean = |shard: &ShardId| unknown.as_ref().is_some_and(|unknown| !unknown.contains(shard));
         let (clean, unclean): (Vec<_>, Vec<_>) = self.held.keys().copied().partition(is_clean);
         self.lose(self.held.keys().copied().collect()).await;
         if let Err(error) = self.give_all_up(&clean, &unclean).await {
             tracing::warn!(error = %Chain(&error), "shards are not given up; others take them when the lease runs out");
+            return;
         }
+        self.announce().await;
     }
 
     async fn renew_only(&mut self) -> Result<(), StoreError> {
@@ -297,6 +335,12 @@ impl ShardKeeper {
                 self.connector.session().await?.release(me, shards, is_clean).await?;
             }
         }
-        self.connector.session().await?.leave(me).await
+        reach(Point::ShardsReleased);
+        let (address, lease) = (self.parts.address.clone(), self.parts.lease);
+        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
+        self.meet(&members);
+        self.connector.session().await?.leave(me).await?;
+        reach(Point::Left);
+        Ok(())
     }
 }

@@ -6,4 +6,4 @@ mod keeper;
 mod rules;
 mod shares;
 
-pub(crate) use keeper::{KeeperParts, ShardKeeper};
+pub(crate) use keeper::{KeeperParts, Peers, ShardKeeper};

@@ -1,5 +1,5 @@
-//! Other replicas: hints to the owners of what was committed here, and hints from others. Hints may be lost; nothing
-//! waits for them.
+//! Other replicas: hints to the owners of what was committed here, and hints from others; the word that there are shards
+//! to take. All of these may be lost; nothing waits for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use mailtier_api::server::PeerHandler;
 use mailtier_config::Secret;
 use mailtier_telemetry::Meters;
 use mailtier_types::{SHARD_COUNT, ShardId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::conductor::{Command, Conductor};
@@ -101,16 +101,42 @@ async fn tell(address: String, mut hints: mpsc::Receiver<Vec<Hint>>, token: Opti
     }
 }
 
+/// Tells other replicas that there are shards to take, all at once: a hint of nothing. One that does not hear it finds
+/// them with its next renewal.
+pub(crate) async fn announce_free_shards(addresses: Vec<String>, token: Option<Secret>) {
+    let mut calls = JoinSet::new();
+    for address in addresses {
+        let token = token.clone();
+        calls.spawn(async move {
+            let call = async {
+                PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?.hint(Vec::new()).await
+            };
+            match tokio::time::timeout(CALL_TIMEOUT, call).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(address, %error, "not told of free shards"),
+                Err(_) => tracing::debug!(address, "not told of free shards: no answer in time"),
+            }
+        });
+    }
+    while calls.join_next().await.is_some() {}
+}
+
 /// Takes hints of others.
 #[derive(Debug)]
 pub(crate) struct PeerService {
     /// Told of them.
     pub(crate) conductor: Conductor,
+    /// Told that there are shards to take.
+    pub(crate) shards_free: Arc<Notify>,
 }
 
 impl PeerHandler for PeerService {
     async fn hint(&self, hints: Vec<Hint>) -> Result<(), ApiError> {
-        self.conductor.send(Command::Hinted(hints));
+        if hints.is_empty() {
+            self.shards_free.notify_one();
+        } else {
+            self.conductor.send(Command::Hinted(hints));
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
 use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Options, Return};
@@ -154,6 +155,7 @@ impl Settler {
 
 /// Tells of what is durable: the log, the metrics, the schedule.
 pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, planned: Planned, started: Instant) {
+    reach(Point::Settled);
     meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
     meters.queue_settle_batch.record(count as f64, &[]);
     meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
@@ -166,6 +168,7 @@ pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, pla
     }
     conductor.send(Command::Settled(planned.dispositions));
     if !planned.committed.is_empty() {
+        reach(Point::NotificationUnscheduled);
         conductor.send(Command::Accepted(planned.committed));
     }
 }
@@ -247,6 +250,7 @@ pub(super) async fn settle_decided(
     let wanted: Vec<DeliveryId> = reports.iter().map(|report| report.delivery).collect();
     let mut transaction = session.begin_settle().await?;
     let locked = transaction.lock(&wanted).await?;
+    reach(Point::SettleLocked);
     let rows: HashMap<DeliveryId, &StoredDelivery> = locked.iter().map(|row| (row.id, row)).collect();
     let cases: Vec<Case<'_>> = reports
         .iter()

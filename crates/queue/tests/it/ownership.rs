@@ -6,7 +6,7 @@ use mailtier_api::work::{Holding, WorkResult, WorkerFrame};
 use mailtier_types::{Epoch, WorkerId};
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, until_owned, until_shared, usual};
+use crate::system::{Replica, config, until_one_owns_all, until_owned, until_shared, usual};
 use crate::worker::{Manner, Worker, all, in_flight, result};
 
 #[tokio::test]
@@ -222,6 +222,22 @@ async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
     let heir = Replica::start(config).await;
     let mut worker = Worker::connect(&heir).await;
     worker.dispatch().await;
+}
+
+/// With renewals so rare that nothing is found by them.
+#[tokio::test]
+async fn shards_change_hands_at_once_when_a_replica_comes_or_goes() {
+    let seldom = |config: &mut mailtier_config::Config| {
+        config.queue.lease = Duration::from_secs(3600);
+        config.queue.renew_every = Duration::from_secs(1200);
+    };
+    let (database, first) = usual(seldom).await;
+    let mut config = config(&database);
+    seldom(&mut config);
+    let _second = Replica::start(config).await;
+    until_shared(&database).await;
+    first.stop().await;
+    until_one_owns_all(&database).await;
 }
 
 #[tokio::test]

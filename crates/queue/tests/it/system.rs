@@ -130,6 +130,19 @@ pub(crate) async fn until_owned(database: &TestDatabase, epoch: i64) {
     panic!("never owned");
 }
 
+/// Until one replica owns every shard.
+pub(crate) async fn until_one_owns_all(database: &TestDatabase) {
+    let owners = "SELECT count(*) || ' of ' || count(DISTINCT owner) FROM shard WHERE owner IS NOT NULL";
+    let mut rounds = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..200 {
+        rounds.tick().await;
+        if database.sql(owners).await.unwrap() == "256 of 1" {
+            return;
+        }
+    }
+    panic!("never one's alone");
+}
+
 /// Until both replicas have their share, and each knows of the other's.
 pub(crate) async fn until_shared(database: &TestDatabase) {
     let shares = "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM shard GROUP BY owner) s";

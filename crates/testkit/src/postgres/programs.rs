@@ -41,6 +41,11 @@ impl Programs {
         Ok(())
     }
 
+    /// Who runs the server, where that is another.
+    pub(super) fn servant(&self) -> Option<Uid> {
+        self.servant.map(|(user, _)| user)
+    }
+
     /// A command that runs as the server does.
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);

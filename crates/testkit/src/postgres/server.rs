@@ -9,10 +9,12 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
 use super::programs::Programs;
-use crate::installation::pause;
+use crate::installation::{children_of, pause};
 
 /// How long a server may take to start, recovery after a crash included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,6 +48,8 @@ pub enum Stop {
     Fast,
     /// As in a crash: nothing is written, and the next start recovers.
     Crash,
+    /// Its first process is killed; the others notice and end.
+    Kill,
 }
 
 /// A private PostgreSQL server on a Unix socket.
@@ -71,10 +75,17 @@ impl PostgresServer {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
-        let programs = Programs::find()?;
         let base = if Path::new("/var/tmp").is_dir() { PathBuf::from("/var/tmp") } else { std::env::temp_dir() };
-        let folder = tempfile::Builder::new().prefix("mailtier-pg").tempdir_in(base)?;
-        programs.hand_over(folder.path())?;
+        Self::start_below(&base, settings)
+    }
+
+    /// The same with its data below another folder.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_below(base: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+        let programs = Programs::find()?;
+        let folder = new_folder(&programs, base)?;
         let made = programs
             .command(programs.path("initdb"))
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
@@ -111,10 +122,67 @@ impl PostgresServer {
         let signal: &[u8] = match how {
             Stop::Fast => b"INT\n",
             Stop::Crash => b"QUIT\n",
+            Stop::Kill => b"KILL\n",
         };
         watchdog.stdin.take().context("the watchdog has no input")?.write_all(signal)?;
         watchdog.wait()?;
         Ok(())
+    }
+
+    /// Sends a signal to all its processes: stopped, it neither answers nor refuses.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let file = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid"))?;
+        let first: u32 = file.lines().next().context("postmaster.pid is empty")?.trim().parse()?;
+        let all = std::iter::once(i32::try_from(first)?).chain(children_of(first));
+        all.filter(|pid| kill(Pid::from_raw(*pid), signal).is_ok()).count().gt(&0).then_some(()).context("it is gone")
+    }
+
+    /// Who runs it, where that is another.
+    pub(super) fn servant(&self) -> Option<Uid> {
+        self.programs.servant()
+    }
+
+    /// A dump of a database, running: it ends when its output has been read.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn dump(&self, database: &str) -> anyhow::Result<Child> {
+        let mut command = self.programs.command(self.programs.path("pg_dump"));
+        command.args(["-U", "postgres", "-d", database, "-h"]).arg(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run pg_dump")
+    }
+
+    /// Its Unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
+    /// Makes a standby of it, under this name, that follows it.
+    ///
+    /// # Errors
+    /// It cannot be made; what was said is in the error.
+    pub fn standby(&self, name: &str) -> anyhow::Result<Self> {
+        let base = self.folder.path().parent().context("its folder is the root")?;
+        let folder = new_folder(&self.programs, base)?;
+        let conninfo = format!("host={} user=postgres application_name={name}", self.folder.path().display());
+        let made = self
+            .programs
+            .command(self.programs.path("pg_basebackup"))
+            .args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--dbname", &conninfo, "-D"])
+            .arg(folder.path().join("data"))
+            .output()
+            .context("cannot run pg_basebackup")?;
+        if !made.status.success() {
+            bail!("pg_basebackup: {}\n{}", made.status, String::from_utf8_lossy(&made.stderr));
+        }
+        let mut standby =
+            Self { programs: self.programs.clone(), folder, watchdog: None, settings: self.settings.clone() };
+        standby.restart()?;
+        Ok(standby)
     }
 
     /// Starts it again after a stop.
@@ -179,6 +247,13 @@ impl PostgresServer {
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
     }
+}
+
+/// Of whoever runs the server.
+fn new_folder(programs: &Programs, base: &Path) -> anyhow::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("mailtier-pg").tempdir_in(base)?;
+    programs.hand_over(folder.path())?;
+    Ok(folder)
 }
 
 impl Drop for PostgresServer {

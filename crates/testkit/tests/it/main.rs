@@ -11,7 +11,11 @@
 mod chaos;
 mod clients;
 mod cluster;
+mod crash_matrix;
+mod databases;
 mod exhausted;
 mod floods;
+mod loads;
 mod mail;
+mod owners;
 mod telemetry;

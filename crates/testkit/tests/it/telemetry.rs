@@ -149,9 +149,9 @@ fn tells_what_happened(receive: &ReceivedSpan, deferred: &ReceivedSpan, delivere
     let client = [("client.address", "127.0.0.1"), ("smtp.helo", "client.example"), ("network.protocol.name", "smtp")];
     is(receive, &client);
     is(receive, &[("smtp.reply.code", "250"), ("mail.recipients", "1")]);
-    let refusal = [("smtp.reply.code", "451"), ("smtp.reply.enhanced_code", "4.7.1"), ("smtp.stage", "rcpt")];
+    let refusal = [("smtp.reply.code", "451"), ("smtp.reply.enhanced_code", "4.3.0"), ("smtp.stage", "rcpt")];
     is(deferred, &refusal);
-    is(deferred, &[("mail.result", "deferred"), ("error.type", "4.7.1"), ("network.peer.address", "127.0.0.1")]);
+    is(deferred, &[("mail.result", "deferred"), ("error.type", "4.3.0"), ("network.peer.address", "127.0.0.1")]);
     is(delivered, &[("mail.result", "delivered"), ("smtp.reply.code", "250"), ("smtp.stage", "final")]);
     assert!(deferred.is_error && !delivered.is_error);
 }

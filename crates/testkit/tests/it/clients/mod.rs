@@ -208,7 +208,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// What `make clients` has put aside, below the build's folder.
-fn put_aside(name: &str) -> PathBuf {
+pub(crate) fn put_aside(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // A test lies in target/<profile>/deps.
     let path = test.ancestors().nth(3).unwrap().join("clients").join(name);

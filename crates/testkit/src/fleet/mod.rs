@@ -1,0 +1,195 @@
+//! The real programs as separate processes around a database of the test's choosing: any number of each, and each to be
+//! started, stopped, killed or paused alone. (`installation` is the other way: everything as `mailtier up` runs it.)
+
+#![allow(clippy::print_stderr, reason = "a failed test shows the logs of what it tested")]
+
+mod process;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use mailtier_config::{DatabaseConfig, Secret};
+use mailtier_store::{Store, Unaccounted};
+use mailtier_types::Timestamp;
+
+pub use process::Process;
+
+use crate::installation::{Plan, free_port, program, tail};
+
+/// Findings of one audit.
+const AUDITED_AT_MOST: u32 = 20;
+
+/// How many of each program run.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// mailtier-queue.
+    pub queues: usize,
+    /// mailtier-outbound.
+    pub outbounds: usize,
+}
+
+/// Running programs: one mailtier-inbound, and as many of the others as were asked for.
+#[derive(Debug)]
+pub struct Fleet {
+    folder: tempfile::TempDir,
+    /// The queue replicas.
+    pub queues: Vec<Process>,
+    /// The workers.
+    pub outbounds: Vec<Process>,
+    /// Reception.
+    pub inbound: Process,
+    smtp: SocketAddr,
+}
+
+impl Fleet {
+    /// Makes one, with a database for each queue replica, and starts nothing.
+    ///
+    /// # Errors
+    /// A program is not built, or there is no port.
+    pub fn new(plan: &Plan, size: Size, database: impl Fn(usize) -> String) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("mailtier-fleet").tempdir_in("/var/tmp")?;
+        let ports: Vec<SocketAddr> = (0..size.queues).map(|_| free_port()).collect::<Result<_, _>>()?;
+        let smtp = free_port()?;
+        fs::write(folder.path().join("mailtier.toml"), configuration(plan, &ports))?;
+        let member = |kind: &str, number: Option<usize>, more: &[(&str, String)]| {
+            let name = number.map_or_else(|| kind.to_owned(), |number| format!("{kind}-{number}"));
+            let health = free_port()?;
+            let config = folder.path().join("mailtier.toml").to_string_lossy().into_owned();
+            let mut environment = vec![
+                ("MAILTIER_CONFIG".to_owned(), config),
+                (format!("MAILTIER__{}__HTTP_LISTEN", kind.to_uppercase()), health.to_string()),
+            ];
+            environment.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            anyhow::Ok(Process::new(name, program(&format!("mailtier-{kind}"))?, environment, health, folder.path()))
+        };
+        let queue = |(number, port): (usize, &SocketAddr)| {
+            let own = [("MAILTIER__QUEUE__LISTEN", port.to_string()), ("MAILTIER__DATABASE__URL", database(number))];
+            member("queue", Some(number), &own)
+        };
+        let queues = ports.iter().enumerate().map(queue).collect::<Result<_, _>>()?;
+        let outbounds = (0..size.outbounds).map(|number| member("outbound", Some(number), &[]));
+        let outbounds = outbounds.collect::<Result<_, _>>()?;
+        let inbound = member("inbound", None, &[("MAILTIER__INBOUND__LISTEN", smtp.to_string())])?;
+        Ok(Self { folder, queues, outbounds, inbound, smtp })
+    }
+
+    /// Starts everything and waits until all are ready.
+    ///
+    /// # Errors
+    /// One is not ready in time; its log is in the error.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        for process in self.all() {
+            process.start()?;
+        }
+        self.until_ready()
+    }
+
+    /// Waits until all are ready.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn until_ready(&mut self) -> anyhow::Result<()> {
+        self.all().try_for_each(Process::until_ready)
+    }
+
+    /// Where it takes mail.
+    #[must_use]
+    pub const fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks everything that runs to stop, the front first, and waits until it has.
+    ///
+    /// # Errors
+    /// One does not, or fails; its log is in the error.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let (inbound, outbounds, queues) = (&mut self.inbound, &mut self.outbounds, &mut self.queues);
+        let order = std::iter::once(inbound).chain(outbounds).chain(queues);
+        order.filter_map(|process| process.is_running().then_some(process)).try_for_each(Process::stop)
+    }
+
+    /// Every process, in the order in which they start.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.queues.iter_mut().chain(&mut self.outbounds).chain([&mut self.inbound])
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for process in self.all() {
+                eprintln!("--- log of {}\n{}", process.name(), tail(&process.log()));
+            }
+        }
+    }
+}
+
+/// Brings a database's schema to the newest, with the program that does so.
+///
+/// # Errors
+/// It fails; what it said is in the error.
+pub fn migrate(database: &str) -> anyhow::Result<()> {
+    let output = Command::new(program("mailtier-queue")?)
+        .arg("migrate")
+        .env("MAILTIER__DATABASE__URL", database)
+        .env("MAILTIER__QUEUE__HOSTNAME", "mx.test.example")
+        .output()
+        .context("cannot run mailtier-queue")?;
+    if !output.status.success() {
+        bail!("mailtier-queue migrate: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Recipients in a database that break the second invariant of docs/architecture.md.
+///
+/// # Errors
+/// The database does not answer.
+pub fn audit(database: DatabaseConfig) -> anyhow::Result<Vec<Unaccounted>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::connect(&database).await?;
+        let now = Timestamp::from_system(SystemTime::now());
+        Ok(store.session().await?.audit(Timestamp::EPOCH, now, AUDITED_AT_MOST).await?)
+    })
+}
+
+/// What [`audit`] needs of a URL.
+#[must_use]
+pub fn at(database: &str) -> DatabaseConfig {
+    DatabaseConfig { url: Some(Secret::new(database.to_owned())), ..DatabaseConfig::default() }
+}
+
+fn configuration(plan: &Plan, queues: &[SocketAddr]) -> String {
+    let mut settings = plan.settings.clone();
+    let mut set = |section: &'static str, key: &'static str, value: String| {
+        settings.entry(section).or_default().entry(key).or_insert(value);
+    };
+    let endpoints: Vec<String> = queues.iter().map(|address| format!("\"http://{address}\"")).collect();
+    let endpoints = format!("[{}]", endpoints.join(", "));
+    set("inbound", "hostname", "\"mx.test.example\"".to_owned());
+    set("inbound", "queue", endpoints.clone());
+    set("queue", "hostname", "\"mx.test.example\"".to_owned());
+    set("outbound", "queue", endpoints);
+    set("outbound", "ehlo_name", "\"mx.test.example\"".to_owned());
+    set("telemetry", "log_format", "\"text\"".to_owned());
+    let mut text = String::new();
+    for (section, keys) in &settings {
+        text.push_str(&format!("[{section}]\n"));
+        for (key, value) in keys {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+    text.push_str(&format!("[[outbound.routes]]\ndomain = \"*\"\nhosts = [\"{}\"]\n", plan.route));
+    text
+}

@@ -1,0 +1,50 @@
+//! The load of the tests that break things, and what must be true of it in the end.
+
+use std::time::{Duration, Instant};
+
+use mailtier_config::DatabaseConfig;
+use mailtier_testkit::fleet::audit;
+use mailtier_testkit::installation::pause;
+use mailtier_testkit::ledger::{Balance, Behaviour, Ledger, Load};
+
+/// Ordinary domains, one that defers each recipient once, one that refuses all.
+pub(crate) const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
+pub(crate) const BEHAVIOUR: Behaviour =
+    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"] };
+/// After the load has ended, everything must be settled within this.
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+/// The longest for which no mail may flow, whatever is done to the programs and their database.
+const FLOW_LIMIT: Duration = Duration::from_secs(120);
+
+/// Until so many more recipients have been promised and so many more reached: mail flows (again). How long that took.
+pub(crate) fn until_flowing(ledger: &Ledger, count: usize) -> anyhow::Result<Duration> {
+    let (before, started) = (ledger.balance(), Instant::now());
+    loop {
+        let now = ledger.balance();
+        if now.promised >= before.promised + count && now.arrived >= before.arrived + count {
+            return Ok(started.elapsed());
+        }
+        anyhow::ensure!(started.elapsed() < FLOW_LIMIT, "no mail flows: {before:?}, {now:?}");
+        pause();
+    }
+}
+
+/// Ends the load, waits until everything is settled: nothing is lost, nothing refused for good, each recipient is in one
+/// state. What was repeated is for the caller to judge.
+pub(crate) fn conclude(ledger: &Ledger, load: Load, database: DatabaseConfig) -> anyhow::Result<Balance> {
+    load.stop();
+    let balance = ledger.settle(SETTLE_LIMIT);
+    anyhow::ensure!(balance.missing == 0, "promised and lost: {:?}\n{balance:?}", ledger.missing());
+    anyhow::ensure!(balance.bounced > 0, "mail to never.example is returned: {balance:?}");
+    anyhow::ensure!(balance.refused == 0, "whatever is broken, clients may try again: {balance:?}");
+    let findings = audit(database)?;
+    anyhow::ensure!(findings.is_empty(), "in no state, or in two: {findings:?}");
+    Ok(balance)
+}
+
+/// The same, and nothing was sent twice.
+pub(crate) fn conclude_exactly_once(ledger: &Ledger, load: Load, database: DatabaseConfig) -> anyhow::Result<Balance> {
+    let balance = conclude(ledger, load, database)?;
+    anyhow::ensure!((balance.duplicates, balance.duplicate_bounces) == (0, 0), "sent twice: {balance:?}");
+    Ok(balance)
+}
