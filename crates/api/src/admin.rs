@@ -13,6 +13,8 @@ use crate::error::ApiError;
 use crate::filter::{Filter, filter};
 use crate::wire;
 
+/// The longest Message-ID field that is looked for: RFC 5322 §2.1.1 has no longer lines.
+const MAX_MESSAGE_ID_OCTETS: usize = 998;
 /// The most rows of one answer.
 pub const MAX_ROWS: u32 = 1000;
 
@@ -98,6 +100,19 @@ pub struct ShowReply {
     pub options: Option<Options>,
     /// Its content, where that was asked for and is still there.
     pub content: Bytes,
+    /// The fields of its header section, where they were asked for and are still there.
+    pub headers: Bytes,
+}
+
+/// What is to be shown of a message's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// Its header section.
+    Headers,
+    /// All of it.
+    Content,
 }
 
 /// Whose history to tell.
@@ -107,6 +122,8 @@ pub enum TraceBy {
     Message(MessageId),
     /// That of an address, as sender or recipient.
     Address(String),
+    /// That of all messages with this Message-ID field, given with its angle brackets.
+    HeaderMessageId(String),
 }
 
 /// A question about history.
@@ -114,10 +131,23 @@ pub enum TraceBy {
 pub struct TraceRequest {
     /// Whose.
     pub by: TraceBy,
-    /// 1 to [`MAX_ROWS`].
+    /// Events, 1 to [`MAX_ROWS`]; of a Message-ID field: messages, and so many events of each.
     pub limit: u32,
     /// Only since then.
     pub since: Option<Timestamp>,
+    /// Only before then.
+    pub until: Option<Timestamp>,
+}
+
+/// A part of history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceReply {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// Everything since then was looked at.
+    pub looked_back_to: Timestamp,
+    /// To be passed as `until` to look further back; absent at the end.
+    pub next_until: Option<Timestamp>,
 }
 
 /// A connection to a replica.
@@ -156,35 +186,62 @@ impl AdminClient {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] when nothing is known of it.
-    pub async fn show(&self, message: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
-        let request = wire::ShowMessageRequest { message_id: message.as_i64(), with_content };
+    pub async fn show(&self, message: MessageId, shown: Shown) -> Result<ShowReply, ApiError> {
+        let request = wire::ShowMessageRequest {
+            message_id: message.as_i64(),
+            with_content: shown == Shown::Content,
+            with_headers: shown == Shown::Headers,
+        };
         let reply = self.inner.clone().show_message(request).await?.into_inner();
         Ok(ShowReply {
             deliveries: views(reply.deliveries)?,
             events: reply.events.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             options: reply.options.map(TryInto::try_into).transpose()?,
             content: reply.content,
+            headers: reply.headers,
         })
     }
 
-    /// History, oldest first.
+    /// A part of history, the newest first.
     ///
     /// # Errors
     /// See [`ApiError`].
-    pub async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {
+    pub async fn trace(&self, request: TraceRequest) -> Result<TraceReply, ApiError> {
         let by = match request.by {
             TraceBy::Message(id) => wire::trace_request::By::MessageId(id.as_i64()),
             TraceBy::Address(address) => wire::trace_request::By::Address(address),
+            TraceBy::HeaderMessageId(value) => wire::trace_request::By::HeaderMessageId(value),
         };
-        let since_us = request.since.map(Timestamp::as_micros).unwrap_or_default();
-        let request = wire::TraceRequest { by: Some(by), limit: request.limit, since_us };
+        let time = |time: Option<Timestamp>| time.map(Timestamp::as_micros).unwrap_or_default();
+        let (since_us, until_us) = (time(request.since), time(request.until));
+        let request = wire::TraceRequest { by: Some(by), limit: request.limit, since_us, until_us };
         let reply = self.inner.clone().trace(request).await?.into_inner();
-        reply.events.into_iter().map(TryInto::try_into).collect()
+        Ok(TraceReply {
+            events: reply.events.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            looked_back_to: Timestamp::from_micros(reply.looked_back_to_us),
+            next_until: present_time(reply.next_until_us),
+        })
     }
 }
 
 fn views(views: Vec<wire::DeliveryView>) -> Result<Vec<DeliveryView>, ApiError> {
     views.into_iter().map(TryInto::try_into).collect()
+}
+
+fn present_time(micros: i64) -> Option<Timestamp> {
+    Some(micros).filter(|micros| *micros != 0).map(Timestamp::from_micros)
+}
+
+/// A Message-ID field's value, as it is looked for.
+pub(crate) fn header_message_id(value: String) -> Result<String, ApiError> {
+    let is_value = value.len() <= MAX_MESSAGE_ID_OCTETS && value.starts_with('<') && value.ends_with('>');
+    if !is_value || value.len() < 3 || value.contains(char::is_control) {
+        let wanted = format!(
+            "expected what stands in the field, such as <1@example.com>, at most {MAX_MESSAGE_ID_OCTETS} octets"
+        );
+        return Err(ApiError::invalid("header_message_id", wanted));
+    }
+    Ok(value)
 }
 
 fn limit(value: u32) -> Result<u32, ApiError> {
@@ -217,6 +274,7 @@ impl From<ShowReply> for wire::ShowMessageReply {
             events: reply.events.iter().map(Into::into).collect(),
             options: reply.options.as_ref().map(Into::into),
             content: reply.content,
+            headers: reply.headers,
         }
     }
 }
@@ -228,9 +286,20 @@ impl TryFrom<wire::TraceRequest> for TraceRequest {
         let by = match request.by.ok_or_else(|| ApiError::invalid("by", "is missing"))? {
             wire::trace_request::By::MessageId(id) => TraceBy::Message(message_id(id)?),
             wire::trace_request::By::Address(address) => TraceBy::Address(address),
+            wire::trace_request::By::HeaderMessageId(value) => TraceBy::HeaderMessageId(header_message_id(value)?),
         };
-        let since = Some(request.since_us).filter(|since| *since != 0).map(Timestamp::from_micros);
-        Ok(Self { by, limit: limit(request.limit)?, since })
+        let (since, until) = (present_time(request.since_us), present_time(request.until_us));
+        Ok(Self { by, limit: limit(request.limit)?, since, until })
+    }
+}
+
+impl From<TraceReply> for wire::TraceReply {
+    fn from(reply: TraceReply) -> Self {
+        Self {
+            events: reply.events.iter().map(Into::into).collect(),
+            looked_back_to_us: reply.looked_back_to.as_micros(),
+            next_until_us: reply.next_until.map(Timestamp::as_micros).unwrap_or_default(),
+        }
     }
 }
 

@@ -98,6 +98,9 @@ macro_rules! calls {
 // `Caller::check_content`.
 calls! {
     ListDeliveries needs Viewer;
+    CountDeliveries needs Viewer;
+    ShowShards needs Viewer;
+    ShowStatus needs Viewer;
     ShowMessage needs Viewer;
     Trace needs Viewer;
     ListSuspensions needs Viewer;

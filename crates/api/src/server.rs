@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use mailtier_config::Secret;
-use mailtier_types::{Event, MessageId, ReplicaId};
+use mailtier_types::{MessageId, ReplicaId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -17,9 +17,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::{Access, Authenticator, Gate, caller};
+use crate::access::{Access, Authenticator, Gate};
 use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use crate::admin::{ListReply, ListRequest, MAX_ROWS, ShowReply, TraceRequest};
+use crate::admin::{ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use crate::audit::{AuditReply, AuditRequest};
 use crate::auth::Guard;
 use crate::change::{ChangeAnswer, ChangeOrder};
@@ -27,11 +27,13 @@ use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::convert::message_id;
+use crate::counts::{CountReply, CountRequest};
 use crate::error::ApiError;
+use crate::overview::{ShardMap, Status as ReplicaStatus};
 use crate::peer::Hint;
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
-use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension, page_after};
+use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use crate::tokens::{NewToken, TokenOrder, TokenView};
 use crate::users::{UserChange, UserView};
 use crate::wire;
@@ -83,8 +85,14 @@ pub trait PeerHandler: Send + Sync + 'static {
 pub trait AdminHandler: Send + Sync + 'static {
     /// A page of deliveries.
     fn list(&self, request: ListRequest) -> impl Future<Output = Result<ListReply, ApiError>> + Send;
+    /// A part of what is to be counted.
+    fn count(&self, request: CountRequest) -> impl Future<Output = Result<CountReply, ApiError>> + Send;
+    /// Who owns what.
+    fn shard_map(&self) -> impl Future<Output = Result<ShardMap, ApiError>> + Send;
+    /// How this replica stands.
+    fn status(&self) -> impl Future<Output = Result<ReplicaStatus, ApiError>> + Send;
     /// All about one message.
-    fn show(&self, id: MessageId, with_content: bool) -> impl Future<Output = Result<ShowReply, ApiError>> + Send;
+    fn show(&self, id: MessageId, shown: Shown) -> impl Future<Output = Result<ShowReply, ApiError>> + Send;
     /// Changes a bounded part of what is meant.
     fn change(&self, order: ChangeOrder) -> impl Future<Output = Result<ChangeAnswer, ApiError>> + Send;
     /// Makes or changes a user.
@@ -118,7 +126,7 @@ pub trait AdminHandler: Send + Sync + 'static {
     /// Revokes a token; false where there is none.
     fn revoke_token(&self, name: String, operator: String) -> impl Future<Output = Result<bool, ApiError>> + Send;
     /// History.
-    fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<Vec<Event>, ApiError>> + Send;
+    fn trace(&self, request: TraceRequest) -> impl Future<Output = Result<TraceReply, ApiError>> + Send;
 }
 
 /// Answers inbound about users and recipients.
@@ -268,7 +276,7 @@ async fn follow_health(
 }
 
 /// Generated traits on one side, ours on the other.
-struct Adaptor<H>(Arc<H>);
+pub(crate) struct Adaptor<H>(pub(crate) Arc<H>);
 
 type WireStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -344,155 +352,6 @@ impl<H: PeerHandler> wire::peer_server::Peer for Adaptor<H> {
         let hints = request.into_inner().hints.into_iter().map(TryInto::try_into).collect::<Result<_, ApiError>>()?;
         self.0.hint(hints).await?;
         Ok(Response::new(wire::HintReply {}))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
-    async fn list_deliveries(
-        &self,
-        request: Request<wire::ListDeliveriesRequest>,
-    ) -> Result<Response<wire::ListDeliveriesReply>, Status> {
-        Ok(Response::new(self.0.list(request.into_inner().try_into()?).await?.into()))
-    }
-
-    async fn show_message(
-        &self,
-        request: Request<wire::ShowMessageRequest>,
-    ) -> Result<Response<wire::ShowMessageReply>, Status> {
-        let caller = caller(&request)?;
-        let request = request.into_inner();
-        if request.with_content {
-            caller.check_content()?;
-        }
-        let reply = self.0.show(message_id(request.message_id)?, request.with_content).await?;
-        Ok(Response::new(reply.into()))
-    }
-
-    async fn change_deliveries(
-        &self,
-        request: Request<wire::ChangeDeliveriesRequest>,
-    ) -> Result<Response<wire::ChangeDeliveriesReply>, Status> {
-        let (caller, mut order) = (caller(&request)?, ChangeOrder::try_from(request.into_inner())?);
-        order.operator = caller.signature(&order.operator)?;
-        Ok(Response::new(self.0.change(order).await?.into()))
-    }
-
-    async fn put_user(&self, request: Request<wire::PutUserRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, mut change) = (caller(&request)?, UserChange::from(request.into_inner()));
-        change.operator = caller.signature(&change.operator)?;
-        self.0.put_user(change).await?;
-        Ok(Response::new(wire::ChangeReply { changed: 1 }))
-    }
-
-    async fn list_users(
-        &self,
-        request: Request<wire::ListUsersRequest>,
-    ) -> Result<Response<wire::ListUsersReply>, Status> {
-        let request = request.into_inner();
-        let users = self.0.list_users(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
-        Ok(Response::new(wire::ListUsersReply { users: users.into_iter().map(Into::into).collect() }))
-    }
-
-    async fn delete_user(
-        &self,
-        request: Request<wire::DeleteUserRequest>,
-    ) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, request) = (caller(&request)?, request.into_inner());
-        let operator = caller.signature(&request.operator)?;
-        let changed = u64::from(self.0.delete_user(request.name, operator).await?);
-        Ok(Response::new(wire::ChangeReply { changed }))
-    }
-
-    async fn put_address(
-        &self,
-        request: Request<wire::PutAddressRequest>,
-    ) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, request) = (caller(&request)?, request.into_inner());
-        let operator = caller.signature(&request.operator)?;
-        self.0.put_address(Address { pattern: request.pattern, targets: request.targets }, operator).await?;
-        Ok(Response::new(wire::ChangeReply { changed: 1 }))
-    }
-
-    async fn list_addresses(
-        &self,
-        request: Request<wire::ListAddressesRequest>,
-    ) -> Result<Response<wire::ListAddressesReply>, Status> {
-        let request = request.into_inner();
-        let addresses = self.0.list_addresses(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
-        Ok(Response::new(wire::ListAddressesReply { addresses: addresses.into_iter().map(Into::into).collect() }))
-    }
-
-    async fn delete_address(
-        &self,
-        request: Request<wire::DeleteAddressRequest>,
-    ) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, request) = (caller(&request)?, request.into_inner());
-        let operator = caller.signature(&request.operator)?;
-        let changed = u64::from(self.0.delete_address(request.pattern, operator).await?);
-        Ok(Response::new(wire::ChangeReply { changed }))
-    }
-
-    async fn suspend(&self, request: Request<wire::SuspendRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, mut order) = (caller(&request)?, SuspendOrder::try_from(request.into_inner())?);
-        order.operator = caller.signature(&order.operator)?;
-        self.0.suspend(order).await?;
-        Ok(Response::new(wire::ChangeReply { changed: 1 }))
-    }
-
-    async fn resume(&self, request: Request<wire::ResumeRequest>) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, mut order) = (caller(&request)?, ResumeOrder::try_from(request.into_inner())?);
-        order.operator = caller.signature(&order.operator)?;
-        let changed = u64::from(self.0.resume(order).await?);
-        Ok(Response::new(wire::ChangeReply { changed }))
-    }
-
-    async fn list_suspensions(
-        &self,
-        request: Request<wire::ListSuspensionsRequest>,
-    ) -> Result<Response<wire::ListSuspensionsReply>, Status> {
-        let request = request.into_inner();
-        let after = page_after(request.after)?;
-        let suspensions = self.0.list_suspensions(after, request.limit.clamp(1, MAX_ROWS)).await?;
-        let suspensions = suspensions.into_iter().map(Into::into).collect();
-        Ok(Response::new(wire::ListSuspensionsReply { suspensions }))
-    }
-
-    async fn audit(&self, request: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
-        Ok(Response::new(self.0.audit(request.into_inner().try_into()?).await?.into()))
-    }
-
-    async fn create_token(
-        &self,
-        request: Request<wire::CreateTokenRequest>,
-    ) -> Result<Response<wire::CreateTokenReply>, Status> {
-        let (caller, mut order) = (caller(&request)?, TokenOrder::try_from(request.into_inner())?);
-        order.operator = caller.signature(&order.operator)?;
-        Ok(Response::new(self.0.create_token(order).await?.into()))
-    }
-
-    async fn list_tokens(
-        &self,
-        request: Request<wire::ListTokensRequest>,
-    ) -> Result<Response<wire::ListTokensReply>, Status> {
-        let request = request.into_inner();
-        let tokens = self.0.list_tokens(request.after, request.limit.clamp(1, MAX_ROWS)).await?;
-        Ok(Response::new(wire::ListTokensReply { tokens: tokens.into_iter().map(Into::into).collect() }))
-    }
-
-    async fn revoke_token(
-        &self,
-        request: Request<wire::RevokeTokenRequest>,
-    ) -> Result<Response<wire::ChangeReply>, Status> {
-        let (caller, request) = (caller(&request)?, request.into_inner());
-        let operator = caller.signature(&request.operator)?;
-        let changed = u64::from(self.0.revoke_token(request.name, operator).await?);
-        Ok(Response::new(wire::ChangeReply { changed }))
-    }
-
-    async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {
-        let events = self.0.trace(request.into_inner().try_into()?).await?;
-        Ok(Response::new(wire::TraceReply { events: events.iter().map(Into::into).collect() }))
     }
 }
 

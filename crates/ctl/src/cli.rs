@@ -40,7 +40,7 @@ enum Command {
     /// Manages operators' tokens: who may look, change, and manage
     #[command(subcommand)]
     Token(token::Command),
-    /// Shows what happened to a message, or to the mail of an address
+    /// Shows what happened to a message, by its id or its Message-ID field, or to the mail of an address
     Trace(trace::Options),
     /// Proves that each accepted recipient is in exactly one state: queued, held, or at its end
     Audit(audit::Options),

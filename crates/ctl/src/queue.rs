@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use mailtier_api::admin::{DeliveryView, ListRequest, ShowReply};
+use mailtier_api::admin::{DeliveryView, ListRequest, ShowReply, Shown};
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::json;
 use mailtier_types::{MessageId, Timestamp};
@@ -12,10 +12,12 @@ use mailtier_types::{MessageId, Timestamp};
 use crate::change::{self, ChangeOptions, RouteOptions};
 use crate::cli::{AdminOptions, Failure};
 use crate::connect::{connect, failure};
+use crate::counts::{CountOptions, ShapeOptions, TopOptions};
 use crate::filter::FilterOptions;
+use crate::overview::{ShardsOptions, StatusOptions};
 use crate::progress::Progress;
 use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
-use crate::{restored, show, suspensions};
+use crate::{counts, overview, restored, show, suspensions};
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -25,7 +27,17 @@ const PAGE_ROWS: u32 = 500;
 pub(crate) enum Command {
     /// Lists what is queued, oldest first
     List(ListOptions),
-    /// Shows a message: what is left of it, its history, its content
+    /// Counts what is queued
+    Count(CountOptions),
+    /// Counts what is queued by destination, tenant, sender, reply …, the largest first
+    Top(TopOptions),
+    /// Counts what is queued by destination and age, as Postfix's qshape does
+    Shape(ShapeOptions),
+    /// Shows which replicas there are, and which owns what
+    Shards(ShardsOptions),
+    /// Shows the replicas, the workers that are connected to the one that is asked, and what it has in memory
+    Status(StatusOptions),
+    /// Shows a message: what is left of it, its history, its header section or content
     Show(ShowOptions),
     /// Keeps deliveries: neither attempted nor given up for their age, until they are released
     Hold(ChangeOptions),
@@ -68,15 +80,23 @@ pub(crate) struct ShowOptions {
     admin: AdminOptions,
     /// The message
     id: MessageId,
-    /// With its content
+    /// With its whole content instead of the header section
     #[arg(long)]
     content: bool,
+    /// Without the header section
+    #[arg(long, conflicts_with = "content")]
+    no_headers: bool,
 }
 
 /// Does it.
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::List(options) => list(options).await,
+        Command::Count(options) => counts::count(options).await,
+        Command::Top(options) => counts::top(options).await,
+        Command::Shape(options) => counts::shape(options).await,
+        Command::Shards(options) => overview::shards(options).await,
+        Command::Status(options) => overview::status(options).await,
         Command::Show(options) => show_message(options).await,
         Command::Hold(options) => change::run(options, DeliveryChange::Hold).await,
         Command::Release(options) => change::run(options, DeliveryChange::Release).await,
@@ -170,7 +190,12 @@ pub(crate) fn print_delivery(view: &DeliveryView, suspended: &Beside) {
 
 async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
-    let reply = client.show(options.id, options.content).await;
+    let shown = match (options.content, options.no_headers) {
+        (true, _) => Shown::Content,
+        (false, false) => Shown::Headers,
+        (false, true) => Shown::Nothing,
+    };
+    let reply = client.show(options.id, shown).await;
     let reply = reply.map_err(|error| failure(&options.admin.server(), error))?;
     if options.content && reply.content.is_empty() {
         eprintln!("the content is gone: it is kept until the last delivery is over");
@@ -191,8 +216,10 @@ fn print_message(reply: &ShowReply, suspended: &Beside) {
     for event in &reply.events {
         println!("{}", show::event_line(event));
     }
-    if !reply.content.is_empty() {
-        println!("\n{}", String::from_utf8_lossy(&reply.content));
+    for octets in [&reply.headers, &reply.content] {
+        if !octets.is_empty() {
+            println!("\n{}", String::from_utf8_lossy(octets));
+        }
     }
 }
 

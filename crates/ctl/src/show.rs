@@ -40,6 +40,11 @@ pub(crate) fn event_line(event: &Event) -> String {
     }
     if let Some(outcome) = &event.detail.outcome {
         line.push_str(&format!(" {}", outcome_text(outcome)));
+        if let Some(tls) = &outcome.tls {
+            line.push_str(&format!(" tls=\"{tls}\""));
+        }
+        let [waiting, connecting, sending] = delays(outcome);
+        line.push_str(&format!(" delays={waiting:.3}/{connecting:.3}/{sending:.3}"));
     }
     if let Some(next) = event.detail.next_attempt_at {
         line.push_str(&format!(" next={}", time(next)));
@@ -94,6 +99,11 @@ pub(crate) fn outcome_text(outcome: &Outcome) -> String {
         None => format!(" pool={}", egress.pool),
     });
     format!("relay={relay}{egress} dsn={} ({outcome})", outcome.status())
+}
+
+/// In seconds: in a worker's hands, finding and opening the connection, the transaction; Postfix's delays b, c and d.
+fn delays(outcome: &Outcome) -> [f64; 3] {
+    [outcome.waiting, outcome.connecting, outcome.sending].map(|delay| delay.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub(crate) async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// What is suspended, as a line.
-fn line(suspension: &Suspension, now: Timestamp) -> String {
+pub(crate) fn line(suspension: &Suspension, now: Timestamp) -> String {
     let Suspension { scope, reason, operator, since, until } = suspension;
     let until = match until {
         Some(until) => format!("for another {}", show::span(until.since(now))),

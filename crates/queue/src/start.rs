@@ -219,6 +219,7 @@ impl Parts {
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
         let config = &self.context.config.queue;
         let admin = AdminService {
+            me: self.me,
             store: self.store.clone(),
             changer: self.changer(&conductor, &ids, hints),
             managed: Managed::new(desk.clone()),

@@ -1,16 +1,14 @@
 //! What operators ask: pages, never counts. One statement looks at a bounded number of rows, so that no question of an
 //! operator holds up vacuum or the hot path. Not responsible for who may ask.
 
-use std::time::Duration;
-
-use mailtier_types::{DeliveryId, MessageId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, TenantId};
 use sqlx::postgres::PgRow;
 
 use crate::error::StoreError;
-use crate::model::{StoredDelivery, StoredEvent};
+use crate::model::StoredDelivery;
 use crate::session::Session;
 use crate::sql;
-use crate::wire::{Columns as _, Time, small, stored_delivery, stored_event};
+use crate::wire::{Columns as _, small, stored_delivery};
 
 /// Which deliveries to list, as far as columns tell; what is absent matches all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,19 +73,8 @@ pub struct DeliveryPage {
     pub looked_at: u64,
 }
 
-/// Whose history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TraceBy {
-    /// A message's.
-    Message(MessageId),
-    /// An address's, as sender or recipient.
-    Address(String),
-}
-
 /// Recipients after which a page of a list ends: a delivery has up to 4096 of them.
 const PAGE_RECIPIENTS: i64 = 20_000;
-/// The stretch of time that the first statement of a search by address covers; each further one covers twice as much.
-const FIRST_STRETCH: Duration = Duration::from_secs(3_600);
 
 impl Session {
     /// A page of deliveries. Beyond its other bounds it ends with the delivery that brings its recipients to
@@ -134,60 +121,6 @@ impl Session {
     /// They cannot be read.
     pub async fn show(&mut self, message: MessageId) -> Result<Vec<StoredDelivery>, StoreError> {
         self.read(sqlx::query(sql::SHOW).bind(message.as_i64())).await?.iter().map(stored_delivery).collect()
-    }
-
-    /// The newest `limit` events since `since`, oldest first. An address is searched backwards from `now` until there are
-    /// enough or `since` is reached, because history has no index of addresses; it is compared as it was stored, which
-    /// is [`mailtier_types::Mailbox`]'s canonical form.
-    ///
-    /// # Errors
-    /// They cannot be read.
-    pub async fn trace(
-        &mut self,
-        by: &TraceBy,
-        since: Timestamp,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut newest_first = match by {
-            TraceBy::Message(message) => {
-                let query =
-                    sqlx::query(sql::TRACE_MESSAGE).bind(message.as_i64()).bind(Time(since)).bind(i64::from(limit));
-                self.read(query).await?.iter().map(stored_event).collect::<Result<Vec<_>, _>>()?
-            }
-            TraceBy::Address(address) => self.trace_address(address, since, now, limit).await?,
-        };
-        newest_first.reverse();
-        Ok(newest_first)
-    }
-
-    async fn trace_address(
-        &mut self,
-        address: &str,
-        since: Timestamp,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut transaction = self.begin().await?;
-        let session = transaction.session();
-        session.read(sqlx::query(sql::ALLOW_SCANS)).await?;
-        let mut found = Vec::new();
-        // A second into the future, for clocks that differ.
-        let mut end = now.after(Duration::from_secs(1));
-        let mut stretch = FIRST_STRETCH;
-        while found.len() < limit && end > since {
-            let start = end.before(stretch).max(since);
-            let wanted = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
-            let query = sqlx::query(sql::TRACE_ADDRESS).bind(address).bind(Time(start)).bind(Time(end)).bind(wanted);
-            for row in session.read(query).await? {
-                found.push(stored_event(&row)?);
-            }
-            end = start;
-            stretch = stretch.saturating_mul(2);
-        }
-        transaction.rollback().await?;
-        Ok(found)
     }
 
     /// Deliveries that are held and over, at most `limit`: there are none.

@@ -24,6 +24,7 @@ mod body;
 mod columns;
 mod error;
 mod finish;
+mod history;
 mod load;
 mod maintenance;
 mod pools;
@@ -37,14 +38,15 @@ mod tokens;
 mod wire;
 
 pub use accounts::{AccountRow, AddressRow, LoginFacts, StoredAccount};
-pub use admin::{DeliveryFilter, DeliveryPage, PageBounds, TraceBy};
+pub use admin::{DeliveryFilter, DeliveryPage, PageBounds};
 pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
+pub use history::{HistoryPage, HistoryStretch, Sought};
 pub use model::{
     Accepted, Extras, Finished, Held, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Reroute, Retry, SettlePlan,
     StoredDelivery, StoredEvent,
 };
-pub use ownership::{Member, OwnedShard, ShardOwner, TakenShard};
+pub use ownership::{LiveMember, Member, OwnedShard, ShardOwner, TakenShard};
 pub use pools::Slice;
 pub use rules::{MAX_RULES, RuleAction, RuleKey, StoredRule};
 pub use session::Session;

@@ -49,6 +49,19 @@ pub struct ShardOwner {
     pub owner: Option<ReplicaId>,
     /// Where its owner is reached; empty without one.
     pub address: String,
+    /// What is left of its owner's lease.
+    pub lease_left: Option<Duration>,
+    /// Nobody owns it, and its next owner needs to ask nobody.
+    pub is_clean: bool,
+}
+
+/// A replica that lives, as all see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveMember {
+    /// Which, where, and its share.
+    pub member: Member,
+    /// What is left of its membership.
+    pub lease_left: Duration,
 }
 
 impl Session {
@@ -65,15 +78,7 @@ impl Session {
     ) -> Result<Vec<Member>, StoreError> {
         let query = sqlx::query(sql::HEARTBEAT).bind(me.uuid()).bind(address).bind(weight).bind(micros(lease));
         let rows = self.write(query).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Member {
-                    id: ReplicaId::from_uuid(row.value("owner")?),
-                    address: row.value("address")?,
-                    weight: row.value("weight")?,
-                })
-            })
-            .collect()
+        rows.iter().map(member).collect()
     }
 
     /// Says that this replica leaves; its shards are to be released before.
@@ -138,9 +143,24 @@ impl Session {
                     epoch: Epoch(row.value("epoch")?),
                     owner: row.value::<Option<Uuid>>("owner")?.map(ReplicaId::from_uuid),
                     address: row.value("address")?,
+                    lease_left: row.value::<Option<i64>>("lease_left_us")?.map(from_micros),
+                    is_clean: row.value("is_clean")?,
                 })
             })
             .collect()
+    }
+
+    /// All replicas that live.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn members(&mut self) -> Result<Vec<LiveMember>, StoreError> {
+        let rows = self.read(sqlx::query(sql::MEMBERS)).await?;
+        let live = |row: &PgRow| {
+            let lease_left = from_micros(row.value("lease_left_us")?);
+            Ok(LiveMember { member: member(row)?, lease_left })
+        };
+        rows.iter().map(live).collect()
     }
 
     /// Leases a node number to a holder, or renews the one it has. The number longest unused is given, so that ids of a
@@ -153,6 +173,18 @@ impl Session {
         let number = rows.first().ok_or(StoreError::NoNodeNumber)?.count("number")?;
         NodeNumber::new(number).map_err(|_| StoreError::Corrupt { column: "number" })
     }
+}
+
+fn member(row: &PgRow) -> Result<Member, StoreError> {
+    Ok(Member {
+        id: ReplicaId::from_uuid(row.value("owner")?),
+        address: row.value("address")?,
+        weight: row.value("weight")?,
+    })
+}
+
+fn from_micros(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 fn owned_shard(row: &PgRow) -> Result<OwnedShard, StoreError> {

@@ -43,6 +43,7 @@ statements! {
     LOCK_PARTS = "lock_parts";
     LOGIN_FAILED = "login_failed";
     MAKE_TOKEN = "make_token";
+    MEMBERS = "members";
     MISSING_PARTITIONS = "missing_partitions";
     OLD_PARTITIONS = "old_partitions";
     ORPHAN_BODIES = "orphan_bodies";
@@ -76,6 +77,7 @@ statements! {
     TOKENS = "tokens";
     TOKEN_USED = "token_used";
     TRACE_ADDRESS = "trace_address";
+    TRACE_FIELD = "trace_field";
     TRACE_MESSAGE = "trace_message";
     UNLOCK_LOGIN = "unlock_login";
     DDL_DROP_PARTITION = "ddl/drop_partition";

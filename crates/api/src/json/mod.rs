@@ -1,9 +1,12 @@
 //! What operators see as JSON, over HTTP and from the command line alike (`--json`): each object once, with its schema.
 //! Not responsible for what is asked, nor for lines that people read.
 
+mod look;
 mod manage;
 mod queue;
 pub(crate) mod shape;
+
+use std::time::Duration;
 
 use mailtier_types::Timestamp;
 use serde::{Serialize, Serializer};
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use look::{Count, Group, Replica, Shard, Shards, Status, Worker};
 pub use manage::{
     Address, AddressTargets, Addresses, Changed, MadeToken, NewToken, NewUser, Suspend, Suspension, Suspensions, Token,
     Tokens, User, UserChanges, Users,
@@ -44,6 +48,11 @@ pub fn time(at: Timestamp) -> String {
         .and_then(|moment| moment.format(&Rfc3339).ok())
         .and_then(|text| Some(format!("{}.{:03}Z", text.strip_suffix('Z')?, at.as_millis().rem_euclid(1000))))
         .unwrap_or_else(|| at.as_micros().to_string())
+}
+
+/// A length of time as JSON has it.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An object on one line, as `--json` prints it.

@@ -1,10 +1,11 @@
 //! What is queued and what happened to it.
 
+use bytes::Bytes;
 use mailtier_types::{Cause, EventKind, Mailbox, Options};
 
-use super::At;
 use super::shape::shape;
-use crate::admin::{DeliveryView, ListReply, ShowReply};
+use super::{At, millis};
+use crate::admin::{DeliveryView, ListReply, ShowReply, TraceReply};
 use crate::audit::{self, AuditReply};
 use crate::change::ChangeAnswer;
 use crate::suspensions::Suspension;
@@ -63,6 +64,12 @@ shape! {
         address: Option<String>,
         /// Version and cipher, where there was TLS.
         tls: Option<String>,
+        /// Milliseconds in a worker's hands before a connection was asked for (Postfix's delay b).
+        waiting_ms: u64,
+        /// Milliseconds of finding and opening the connection (delay c).
+        connecting_ms: u64,
+        /// Milliseconds of the transaction (delay d).
+        sending_ms: u64,
         /// The egress pool, where some are configured.
         pool: Option<String>,
         /// Our address, where the pool has some.
@@ -142,6 +149,8 @@ shape! {
         deliveries: Vec<Delivery>,
         /// What happened, oldest first.
         events: Vec<Event>,
+        /// Its header section, while it is stored; what is no UTF-8 in it is replaced.
+        headers: Option<String>,
         /// Its content, where that was asked for and is still there; what is no UTF-8 in it is replaced.
         content: Option<String>,
     }
@@ -162,6 +171,10 @@ shape! {
     Events {
         /// Oldest first.
         events: Vec<Event>,
+        /// Everything since then was looked at.
+        looked_back_to: At,
+        /// To be given as `until` to look further back; null at the end.
+        next_until: Option<At>,
     }
 
     answer
@@ -287,6 +300,9 @@ impl From<&mailtier_types::Outcome> for Outcome {
             host: remote.map(|remote| remote.name.clone()),
             address: remote.and_then(|remote| remote.address).map(|address| address.to_string()),
             tls: outcome.tls.clone(),
+            waiting_ms: millis(outcome.waiting),
+            connecting_ms: millis(outcome.connecting),
+            sending_ms: millis(outcome.sending),
             pool: egress.map(|egress| egress.pool.clone()),
             source: egress.and_then(|egress| egress.source).map(|address| address.to_string()),
             status: outcome.status().to_string(),
@@ -329,11 +345,24 @@ impl Message {
     /// A message, beside what is suspended.
     #[must_use]
     pub fn new(reply: &ShowReply, suspended: &[Suspension]) -> Self {
-        let content = Some(&reply.content).filter(|content| !content.is_empty());
+        let text = |octets: &Bytes| {
+            Some(octets).filter(|octets| !octets.is_empty()).map(|octets| String::from_utf8_lossy(octets).into_owned())
+        };
         Self {
             deliveries: reply.deliveries.iter().map(|view| Delivery::new(view, suspended)).collect(),
             events: reply.events.iter().map(Into::into).collect(),
-            content: content.map(|content| String::from_utf8_lossy(content).into_owned()),
+            headers: text(&reply.headers),
+            content: text(&reply.content),
+        }
+    }
+}
+
+impl From<&TraceReply> for Events {
+    fn from(reply: &TraceReply) -> Self {
+        Self {
+            events: reply.events.iter().map(Into::into).collect(),
+            looked_back_to: At(reply.looked_back_to),
+            next_until: reply.next_until.map(At),
         }
     }
 }

@@ -13,9 +13,10 @@ use super::filter::filter;
 use super::problem::Problem;
 use super::table::{Op, Operation};
 use crate::accounts::Address;
-use crate::admin::{DeliveryView, ListRequest, MAX_ROWS, TraceBy, TraceRequest};
+use crate::admin::{DeliveryView, ListRequest, MAX_ROWS, Shown, TraceBy, TraceRequest, header_message_id};
 use crate::audit::AuditRequest;
 use crate::change::{ChangeOrder, DeliveryChange};
+use crate::counts::CountRequest;
 use crate::filter::{Filter, MAX_MESSAGES};
 use crate::json;
 use crate::roles::{Caller, Role};
@@ -36,8 +37,11 @@ pub(super) async fn answer<H: AdminHandler>(
         Op::Document => Ok(written(StatusCode::OK, "application/json", openapi_document())),
         Op::ListDeliveries => of.list().await,
         Op::ChangeDeliveries => of.change().await,
+        Op::CountDeliveries => of.count().await,
+        Op::ShowShards => of.json(&json::Shards::from(&handler.shard_map().await?)),
+        Op::ShowStatus => of.json(&json::Status::from(&handler.status().await?)),
         Op::ShowMessage => {
-            let shown = handler.show(message("id", ask.required("id")?)?, false).await?;
+            let shown = handler.show(message("id", ask.required("id")?)?, Shown::Headers).await?;
             of.json(&json::Message::new(&shown, &of.suspended(&shown.deliveries).await?))
         }
         Op::ShowContent => of.content().await,
@@ -167,17 +171,29 @@ impl<H: AdminHandler> Question<'_, H> {
         self.json(&json::ChangedDeliveries::new(&answer, &self.suspended(&answer.first).await?))
     }
 
-    async fn list(&self) -> Result<Response<Bytes>, Problem> {
-        let ask = self.ask;
-        let after = ask.text("after").map(|text| {
+    /// After which delivery to go on; 0 from the beginning.
+    fn after(&self) -> Result<i64, Problem> {
+        let after = self.ask.text("after").map(|text| {
             let id = text.parse::<DeliveryId>();
             id.map_err(|_| Problem::bad("after", "is not what a page before said is `next`"))
         });
-        let request = ListRequest {
-            after: after.transpose()?.map_or(0, DeliveryId::as_i64),
-            limit: ask.limit(),
+        Ok(after.transpose()?.map_or(0, DeliveryId::as_i64))
+    }
+
+    async fn count(&self) -> Result<Response<Bytes>, Problem> {
+        let ask = self.ask;
+        let request = CountRequest {
             filter: filter(ask)?,
+            by: ask.text("by").map(str::parse).transpose()?.unwrap_or_default(),
+            after: self.after()?,
+            at: ask.time("at"),
         };
+        self.json(&json::Count::from(&self.handler.count(request).await?))
+    }
+
+    async fn list(&self) -> Result<Response<Bytes>, Problem> {
+        let ask = self.ask;
+        let request = ListRequest { after: self.after()?, limit: ask.limit(), filter: filter(ask)? };
         let page = self.handler.list(request).await?;
         self.json(&json::Deliveries::new(&page, &self.suspended(&page.deliveries).await?))
     }
@@ -200,7 +216,7 @@ impl<H: AdminHandler> Question<'_, H> {
     async fn content(&self) -> Result<Response<Bytes>, Problem> {
         self.caller.check_content()?;
         let id = self.ask.required("id")?;
-        let shown = self.handler.show(message("id", id)?, true).await?;
+        let shown = self.handler.show(message("id", id)?, Shown::Content).await?;
         if shown.content.is_empty() {
             let told = format!("the content of {id} is gone: it is kept until the last delivery is over");
             return Err(Problem::not_found(told));
@@ -210,13 +226,15 @@ impl<H: AdminHandler> Question<'_, H> {
 
     async fn trace(&self) -> Result<Response<Bytes>, Problem> {
         let ask = self.ask;
-        let by = match (ask.text("message"), ask.text("address")) {
-            (Some(id), None) => TraceBy::Message(message("message", id)?),
-            (None, Some(address)) => TraceBy::Address(address.to_owned()),
-            _ => return Err(Problem::bad("message, address", "give exactly one of them")),
+        let by = match (ask.text("message"), ask.text("address"), ask.owned("message_id_field")) {
+            (Some(id), None, None) => TraceBy::Message(message("message", id)?),
+            (None, Some(address), None) => TraceBy::Address(address.to_owned()),
+            (None, None, Some(value)) => TraceBy::HeaderMessageId(header_message_id(value)?),
+            _ => return Err(Problem::bad("message, address, message_id_field", "give exactly one of them")),
         };
-        let events = self.handler.trace(TraceRequest { by, limit: ask.limit(), since: ask.time("since") }).await?;
-        self.json(&json::Events { events: events.iter().map(Into::into).collect() })
+        let (since, until) = (ask.time("since"), ask.time("until"));
+        let reply = self.handler.trace(TraceRequest { by, limit: ask.limit(), since, until }).await?;
+        self.json(&json::Events::from(&reply))
     }
 
     async fn audit(&self) -> Result<Response<Bytes>, Problem> {

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::filter::FILTER;
 use crate::change::DeliveryChange;
+use crate::counts::GroupBy;
 use crate::json::shape::{Described, Schemas};
 use crate::json::{
-    AddressTargets, Addresses, Audit, Change, Changed, ChangedDeliveries, Deliveries, Events, MadeToken, Message,
-    NewToken, NewUser, Suspend, Suspensions, Tokens, UserChanges, Users,
+    AddressTargets, Addresses, Audit, Change, Changed, ChangedDeliveries, Count, Deliveries, Events, MadeToken,
+    Message, NewToken, NewUser, Shards, Status, Suspend, Suspensions, Tokens, UserChanges, Users,
 };
 use crate::roles::{Call, Role};
 use crate::suspensions::Scope;
@@ -19,6 +20,9 @@ pub(crate) enum Op {
     Document,
     ListDeliveries,
     ChangeDeliveries,
+    CountDeliveries,
+    ShowShards,
+    ShowStatus,
     ShowMessage,
     ShowContent,
     Trace,
@@ -173,16 +177,27 @@ operations! {
          whole or not at all. Holds deliveries, releases them, attempts them now, bounces them, deletes them without telling \
          anyone, or sends their next attempts another way.", [CHANGE, OPERATOR] and FILTER,
         takes Change, 200 json of ChangedDeliveries;
+    CountDeliveries: GET "/v1/deliveries/count" as CountDeliveries,
+        "Counts what is queued and fits all that is said of it, in groups: a part in each call. While `next` is not null, go \
+         on with it as `after`, and add the parts up.", [
+        query("by", Kind::Word(GroupBy::WORDS), "What the deliveries of a group have in common; all are one when not given."),
+        query("at", Kind::Time, "Ages are as of then; now when not given."),
+        AFTER
+    ] and FILTER, 200 json of Count;
 
     ShowMessage: GET "/v1/messages/{id}" as ShowMessage, "Shows a message: what is left of it, and its history.", [ID],
         200 json of Message;
     ShowContent: GET "/v1/messages/{id}/content" as ShowMessage,
         "The content of a message, octet by octet, until its last delivery is over. Needs the role admin, or a token made \
          for contents.", [ID], 200 message;
-    Trace: GET "/v1/trace" as Trace, "What happened to a message, or to the mail of an address.", [
-        query("message", Kind::Text, "The message's id; this or `address`."),
-        query("address", Kind::Text, "A sender or recipient; this or `message`."),
-        query("since", Kind::Time, "Only since then; for an address two days ago when not given."),
+    Trace: GET "/v1/trace" as Trace,
+        "What happened to a message, to those with a Message-ID field, or to the mail of an address; the newest. One call \
+         searches for about a second: while `next_until` is not null, go on with it as `until`.", [
+        query("message", Kind::Text, "The message's id; this, `address` or `message_id_field`."),
+        query("address", Kind::Text, "A sender or recipient."),
+        query("message_id_field", Kind::Text, "The field Message-ID with its angle brackets; `limit` counts messages then."),
+        query("since", Kind::Time, "Only since then; two days ago when not given, of a message by its id ever."),
+        query("until", Kind::Time, "Only before then."),
         LIMIT
     ], 200 json of Events;
 
@@ -193,6 +208,11 @@ operations! {
         query("until", Kind::Time, "And before then; until now when not given."),
         AFTER
     ], 200 json of Audit;
+
+    ShowShards: GET "/v1/shards" as ShowShards, "Which queue replicas live, and who owns which shard.", [],
+        200 json of Shards;
+    ShowStatus: GET "/v1/status" as ShowStatus,
+        "How the replica that is asked stands: what it has in memory, and which workers are connected.", [], 200 json of Status;
 
     ListSuspensions: GET "/v1/suspensions" as ListSuspensions, "Lists what is suspended, by pages.", [LIMIT, AFTER],
         200 json of Suspensions;

@@ -14,10 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailtier_api::access::{Access, Authenticator};
 use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
-use mailtier_api::admin::{AdminClient, ListReply, ListRequest, ShowReply, TraceRequest};
+use mailtier_api::admin::{AdminClient, ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
+use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
+use mailtier_api::overview::{Overview, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -28,7 +30,8 @@ use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Caller, Incoming, Role};
 use mailtier_config::Secret;
 use mailtier_types::{
-    Envelope, Event, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, TenantId, Timestamp, WorkerId,
+    Envelope, Epoch, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, TenantId, Timestamp,
+    WorkerId,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -81,7 +84,16 @@ impl AdminHandler for Replica {
     async fn list(&self, _: ListRequest) -> Result<ListReply, ApiError> {
         Ok(ListReply::default())
     }
-    async fn show(&self, id: MessageId, _: bool) -> Result<ShowReply, ApiError> {
+    async fn count(&self, request: CountRequest) -> Result<CountReply, ApiError> {
+        Ok(CountReply { groups: Vec::new(), next: request.after + 1, looked_at: 1 })
+    }
+    async fn shard_map(&self) -> Result<ShardMap, ApiError> {
+        Ok(shard_map())
+    }
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(status())
+    }
+    async fn show(&self, id: MessageId, _: Shown) -> Result<ShowReply, ApiError> {
         Err(ApiError::NotFound(format!("no message {id}")))
     }
     async fn change(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
@@ -161,8 +173,8 @@ impl AdminHandler for Replica {
         signed(&operator)?;
         Ok(name == "ci-bot")
     }
-    async fn trace(&self, _: TraceRequest) -> Result<Vec<Event>, ApiError> {
-        Ok(Vec::new())
+    async fn trace(&self, _: TraceRequest) -> Result<TraceReply, ApiError> {
+        Ok(TraceReply::default())
     }
 }
 
@@ -322,7 +334,9 @@ async fn errors_keep_their_meaning_on_their_way() {
     let running = serve().await;
     let admin = AdminClient::connect(&running.url, Some(&secret("admin"))).await.unwrap();
     let id = MessageId::from_i64(4096).unwrap();
-    assert!(matches!(admin.show(id, false).await, Err(ApiError::NotFound(text)) if text.contains(&id.to_string())));
+    assert!(
+        matches!(admin.show(id, Shown::Nothing).await, Err(ApiError::NotFound(text)) if text.contains(&id.to_string()))
+    );
     let order = |change| ChangeOrder {
         filter: Filter::of(vec![id]),
         all: false,
@@ -453,13 +467,50 @@ async fn contents_are_shown_to_whom_they_may_be() {
     let id = MessageId::from_i64(4096).unwrap();
     for (token, may) in [("viewer", false), ("operator", false), ("reader", true), ("admin", true)] {
         let client = AdminClient::connect(&running.url, Some(&secret(token))).await.unwrap();
-        assert!(matches!(client.show(id, false).await, Err(ApiError::NotFound(_))), "{token}");
-        match client.show(id, true).await {
+        assert!(matches!(client.show(id, Shown::Headers).await, Err(ApiError::NotFound(_))), "{token}");
+        match client.show(id, Shown::Content).await {
             Err(ApiError::NotFound(_)) => assert!(may, "{token}"),
             Err(ApiError::Forbidden(text)) => assert!(!may && text.contains("--content"), "{token}: {text}"),
             other => panic!("{token}: {other:?}"),
         }
     }
     let client = AdminClient::connect(&running.url, Some(&secret("away"))).await.unwrap();
-    assert!(matches!(client.show(id, false).await, Err(ApiError::Unavailable(_))));
+    assert!(matches!(client.show(id, Shown::Headers).await, Err(ApiError::Unavailable(_))));
+}
+
+fn shard_map() -> ShardMap {
+    let (id, lease_left) = (ReplicaId::from_slice(&[1; 16]).unwrap(), Duration::from_millis(2500));
+    let replica = ReplicaView { id, address: "10.0.0.1:7070".into(), lease_left };
+    let (shard, epoch) = (ShardId::new(255), Epoch(3));
+    let owned = ShardView { shard, epoch, owner: Some((id, lease_left)), is_clean: false };
+    let free = ShardView { shard: ShardId::new(0), epoch: Epoch(0), owner: None, is_clean: true };
+    ShardMap { replicas: vec![replica], shards: vec![free, owned] }
+}
+
+fn status() -> Status {
+    let id = WorkerId::from_slice(&[2; 16]).unwrap();
+    let overview = Overview {
+        shards: 256,
+        taking_over: 2,
+        spilled: 3,
+        waiting: 4,
+        ready: 5,
+        in_flight: 6,
+        oldest_ready: Some(MessageId::from_i64(7).unwrap().delivery(0)),
+        is_draining: true,
+        is_dispatching: true,
+        workers: vec![WorkerView { id, name: "one".into(), credit: 8, in_flight: 9 }],
+        suspensions: 10,
+    };
+    Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview }
+}
+
+#[tokio::test]
+async fn what_operators_look_at_arrives_as_it_was_told() {
+    let running = serve().await;
+    let admin = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    assert_eq!(admin.shard_map().await, Ok(shard_map()));
+    assert_eq!(admin.status().await, Ok(status()));
+    let counted = admin.count(CountRequest { after: 41, ..CountRequest::default() }).await.unwrap();
+    assert_eq!((counted.next, counted.looked_at), (42, 1));
 }

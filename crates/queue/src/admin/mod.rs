@@ -3,41 +3,44 @@
 
 mod audit;
 mod change;
+mod counting;
+mod history;
 mod matching;
+mod message;
+mod overview;
 mod search;
 mod suspend;
 mod views;
 
-use bytes::Bytes;
 use mailtier_api::ApiError;
 use mailtier_api::accounts::Address;
-use mailtier_api::admin::{ListReply, ListRequest, MAX_ROWS, ShowReply, TraceBy, TraceRequest};
+use mailtier_api::admin::{ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder};
+use mailtier_api::counts::{CountReply, CountRequest};
+use mailtier_api::overview::{ShardMap, Status};
 use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{Session, Store, StoreError};
-use mailtier_types::{BodyEncoding, Event, EventKind, MessageId, Timestamp};
+use mailtier_types::{MessageId, ReplicaId};
 
 use crate::accounts::Managed;
 use crate::clock;
 use crate::database::Chain;
 use crate::settle::Changer;
 use crate::tokens::Tokens;
+use counting::Tally;
 
 pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
 
-/// The largest content that is shown, decompressed.
-const SHOWN_CONTENT_BYTES: usize = 64 << 20;
-/// Without a `since`, the history of an address reaches back so far.
-const DEFAULT_REACH: std::time::Duration = std::time::Duration::from_secs(2 * 86_400);
-
 /// Serves operators.
 #[derive(Debug, Clone)]
 pub(crate) struct AdminService {
+    /// This replica.
+    pub(crate) me: ReplicaId,
     /// The database.
     pub(crate) store: Store,
     /// Changes deliveries.
@@ -89,8 +92,30 @@ impl AdminHandler for AdminService {
         .await
     }
 
-    async fn show(&self, id: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
-        self.work(move |_, mut session| async move { show(&mut session, id, with_content).await }).await
+    async fn count(&self, request: CountRequest) -> Result<CountReply, ApiError> {
+        self.work(move |this, mut session| async move {
+            let mut search = this.searching.begin(&request.filter, request.after)?;
+            let mut tally = Tally::new(request.by, request.at.unwrap_or_else(clock::now), this.searching.rules());
+            while !tally.is_full()
+                && let Some(page) = search.page(&mut session, search::ROWS_A_PAGE).await?
+            {
+                page.iter().for_each(|row| tally.count(row));
+            }
+            Ok(CountReply { groups: tally.finish(), next: search.next(), looked_at: search.looked_at() })
+        })
+        .await
+    }
+
+    async fn shard_map(&self) -> Result<ShardMap, ApiError> {
+        self.shards().await
+    }
+
+    async fn status(&self) -> Result<Status, ApiError> {
+        self.own_status().await
+    }
+
+    async fn show(&self, id: MessageId, shown: Shown) -> Result<ShowReply, ApiError> {
+        self.work(move |_, mut session| async move { message::show(&mut session, id, shown).await }).await
     }
 
     async fn change(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
@@ -149,55 +174,7 @@ impl AdminHandler for AdminService {
         self.tokens.revoke(name, &operator).await
     }
 
-    async fn trace(&self, request: TraceRequest) -> Result<Vec<Event>, ApiError> {
-        self.work(move |_, mut session| async move {
-            let now = clock::now();
-            let (by, reach) = match request.by {
-                TraceBy::Message(id) => (mailtier_store::TraceBy::Message(id), Timestamp::EPOCH),
-                TraceBy::Address(address) => (mailtier_store::TraceBy::Address(address), now.before(DEFAULT_REACH)),
-            };
-            let since = request.since.unwrap_or(reach);
-            let events = session.trace(&by, since, now, request.limit).await.map_err(|error| trouble(&error))?;
-            events.iter().map(views::event).collect()
-        })
-        .await
+    async fn trace(&self, request: TraceRequest) -> Result<TraceReply, ApiError> {
+        self.work(move |_, mut session| async move { history::trace(&mut session, request).await }).await
     }
-}
-
-async fn show(session: &mut Session, id: MessageId, with_content: bool) -> Result<ShowReply, ApiError> {
-    let stored = session.show(id).await.map_err(|error| trouble(&error))?;
-    let by = mailtier_store::TraceBy::Message(id);
-    let events = session.trace(&by, Timestamp::EPOCH, clock::now(), MAX_ROWS).await.map_err(|error| trouble(&error))?;
-    let events: Vec<Event> = events.iter().map(views::event).collect::<Result<_, _>>()?;
-    if stored.is_empty() && events.is_empty() {
-        return Err(ApiError::NotFound(format!("no message {id} is queued, and none in the history")));
-    }
-    let of_row = stored.first().map(|row| mailtier_api::decode_options(&row.options)).transpose()?;
-    let accepted = events.iter().find(|event| event.kind == EventKind::MessageAccepted);
-    let options = of_row.or_else(|| accepted.and_then(|event| event.detail.options.clone()));
-    let encoding = options.as_ref().map_or(BodyEncoding::Identity, |options| options.encoding);
-    let content = if with_content { content(session, id, encoding).await? } else { Bytes::new() };
-    Ok(ShowReply {
-        deliveries: stored.iter().map(views::delivery).collect::<Result<_, _>>()?,
-        events,
-        options,
-        content,
-    })
-}
-
-async fn content(session: &mut Session, id: MessageId, encoding: BodyEncoding) -> Result<Bytes, ApiError> {
-    let mut content = Vec::new();
-    for seq in 0.. {
-        let Some(chunk) = session.body_chunk(id, seq).await.map_err(|error| trouble(&error))? else { break };
-        let left = SHOWN_CONTENT_BYTES.saturating_sub(content.len());
-        match encoding {
-            BodyEncoding::Identity => content.extend_from_slice(chunk.get(..left.min(chunk.len())).unwrap_or_default()),
-            BodyEncoding::Zstd => {
-                let decoded = zstd::bulk::decompress(&chunk, left)
-                    .map_err(|error| ApiError::Internal(format!("the stored body cannot be read: {error}")))?;
-                content.extend_from_slice(&decoded);
-            }
-        }
-    }
-    Ok(content.into())
 }

@@ -34,6 +34,11 @@ impl Searching {
         Self { rules: Arc::new(shaping::rules(config)) }
     }
 
+    /// Whose exchangers are whose.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules)
+    }
+
     /// One call's search for what fits a filter, after this id; 0 from the beginning.
     ///
     /// # Errors

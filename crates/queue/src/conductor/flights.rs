@@ -56,6 +56,15 @@ impl Flights {
         self.flights.remove(&id)
     }
 
+    /// How many each worker has.
+    pub(super) fn by_worker(&self) -> HashMap<WorkerId, u64> {
+        let mut counts = HashMap::new();
+        for flight in self.flights.values() {
+            *counts.entry(flight.worker).or_default() += 1;
+        }
+        counts
+    }
+
     pub(super) fn len(&self) -> usize {
         self.flights.len()
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mailtier_api::overview::Overview;
 use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
 use mailtier_schedule::{Entry, PoolId, Suspended};
@@ -174,6 +175,8 @@ pub(crate) enum Command {
     Members(u32),
     /// The database was out of reach: everything is to be looked for again.
     Reconcile,
+    /// An operator asks how this replica stands.
+    Overview(oneshot::Sender<Overview>),
     /// Dispatch nothing more; answer when nothing is in flight, with those shards of which workers may have something
     /// that is not known here.
     Drain(oneshot::Sender<Vec<ShardId>>),

@@ -9,6 +9,7 @@ mod cache;
 mod dispatching;
 mod flights;
 mod handle;
+mod overview;
 mod pools;
 mod results;
 mod shards;

@@ -207,6 +207,10 @@ impl ConductorTask {
             Command::AllowanceReturned => self.pools.returning = self.pools.returning.saturating_sub(1),
             Command::Members(count) => self.scheduler.set_replicas(count),
             Command::Reconcile => self.next_reconcile = Instant::now(),
+            Command::Overview(answer) => {
+                // Who has asked may have gone.
+                let _ = answer.send(self.overview());
+            }
             Command::Drain(answer) => {
                 self.workers.announce_drain();
                 self.return_allowances();

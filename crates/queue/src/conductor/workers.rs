@@ -140,6 +140,12 @@ impl Workers {
         self.connected.get(&worker).map_or("", |known| known.name.as_str())
     }
 
+    /// Their names and their credit, over all pools.
+    pub(super) fn views(&self) -> impl Iterator<Item = (WorkerId, &str, u64)> {
+        let credit = |worker: &Worker| worker.credit.iter().flatten().map(|credit| u64::from(*credit)).sum();
+        self.connected.iter().map(move |(id, worker)| (*id, worker.name.as_str(), credit(worker)))
+    }
+
     pub(super) fn is_connected(&self, worker: WorkerId) -> bool {
         self.connected.contains_key(&worker)
     }

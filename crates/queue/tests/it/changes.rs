@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mailtier_api::ApiError;
+use mailtier_api::admin::Shown;
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::filter::Filter;
 use mailtier_config::Config;
@@ -66,7 +67,7 @@ async fn is_accounted_for(database: &TestDatabase) {
 }
 
 async fn kinds(replica: &Replica, message: MessageId) -> Vec<EventKind> {
-    let shown = replica.admin().await.show(message, false).await.unwrap();
+    let shown = replica.admin().await.show(message, Shown::Nothing).await.unwrap();
     shown.events.iter().map(|event| event.kind).collect()
 }
 
@@ -91,7 +92,7 @@ async fn what_is_held_is_attempted_by_nobody_across_restarts_and_takeovers_until
     let mut pair = Pair::over(database, replicas, |_| {}).await;
     pair.are_left_alone().await;
 
-    let shown = pair.replicas[0].admin().await.show(id, false).await.unwrap();
+    let shown = pair.replicas[0].admin().await.show(id, Shown::Nothing).await.unwrap();
     let held = shown.deliveries[3].held.clone().unwrap();
     assert_eq!((held.operator.as_str(), held.reason.as_str()), (SIGNED, "they asked"));
     let event = shown.events.last().unwrap();
@@ -184,7 +185,7 @@ async fn what_an_operator_gives_up_comes_back_with_his_reason_held_or_not() {
     assert_eq!(change(&replica, of(held), DeliveryChange::Hold).await.changed, 2);
     assert_eq!(change(&replica, to("b.example"), DeliveryChange::Bounce).await.changed, 3);
     for id in [held, other] {
-        let shown = replica.admin().await.show(id, false).await.unwrap();
+        let shown = replica.admin().await.show(id, Shown::Nothing).await.unwrap();
         let failed: Vec<_> = shown.events.iter().filter(|event| event.kind == EventKind::RecipientFailed).collect();
         assert_eq!(failed.len(), 1);
         let outcome = failed[0].detail.outcome.as_ref().unwrap();
@@ -240,7 +241,7 @@ async fn a_changed_way_travels_with_every_attempt_until_it_is_changed_back() {
     assert_eq!((&dispatch.hosts, dispatch.attempt), (&hosts, 2));
     pair.workers[place].report(all(&dispatch, 451)).await;
     let mut pair = pair.restarted().await;
-    let shown = pair.replicas[0].admin().await.show(id, false).await.unwrap();
+    let shown = pair.replicas[0].admin().await.show(id, Shown::Nothing).await.unwrap();
     assert_eq!(shown.deliveries[0].hosts, hosts);
     // What is under way goes on as it was; the next goes its own way.
     let (place, third) = pair.dispatch().await;

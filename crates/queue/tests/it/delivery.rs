@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use mailtier_api::admin::Shown;
 use mailtier_types::{
     ByMode, DeliverBy, EnvelopeId, EventKind, Mailbox, MessageId, OriginalRecipient, RecipientRequest, Return,
     ReversePath, Timestamp,
@@ -13,7 +14,7 @@ use crate::worker::{Worker, all, outcome, result};
 
 /// What history tells of a message, without its acceptance.
 async fn story(replica: &Replica, id: MessageId) -> Vec<(EventKind, Vec<String>)> {
-    let events = replica.admin().await.show(id, false).await.unwrap().events;
+    let events = replica.admin().await.show(id, Shown::Nothing).await.unwrap().events;
     let told = events.into_iter().filter(|event| event.kind != EventKind::MessageAccepted);
     told.map(|event| (event.kind, event.recipients.iter().map(ToString::to_string).collect())).collect()
 }

@@ -198,11 +198,22 @@ async fn the_queue_is_seen_and_steered_over_http() {
 
     let shown = root.get(&format!("/v1/messages/{id}")).await.json();
     assert_eq!((shown["deliveries"].as_array().unwrap().len(), &shown["content"]), (2, &Value::Null));
+    assert!(shown["headers"].as_str().unwrap().starts_with("Subject: a test\r\n"));
+    let counted = root.get("/v1/deliveries/count?by=destination&state=deferred").await.json();
+    assert_eq!((counted["groups"].as_array().unwrap().len(), &counted["next"]), (2, &Value::Null));
+    assert_eq!(counted["groups"][0]["recipients"], json!(1));
     let content = root.get(&format!("/v1/messages/{id}/content")).await;
     assert_eq!(content.body.as_bytes(), CONTENT);
     assert!(content.head.contains("content-type: message/rfc822") && content.head.contains("nosniff"));
     let told = root.get("/v1/trace?address=x@b.example").await.json();
-    assert_eq!(told["events"].as_array().unwrap().len(), 2);
+    assert_eq!((told["events"].as_array().unwrap().len(), &told["next_until"]), (2, &Value::Null));
+    let status = root.get("/v1/status").await.json();
+    assert_eq!((&status["shards"], &status["workers"][0]["name"]), (&json!(256), &json!("a test's")));
+    let map = root.get("/v1/shards").await.json();
+    assert_eq!(
+        (&map["replicas"][0]["replica"], &map["shards"][255]["owner"]),
+        (&status["replica"], &status["replica"])
+    );
 
     let all = json!({"changed": 1, "matched": 1, "looked_at": 2, "next": null, "first": []});
     let retried = root.ask("POST", "/v1/deliveries/retry?destination=b.example&operator=alice", None).await;
@@ -288,7 +299,7 @@ async fn what_cannot_be_taken_is_refused_by_name() {
         ("GET", "/v1/deliveries?limit=0", None, 400, "limit: `0`"),
         ("GET", "/v1/deliveries?after=%21", None, 400, "after: "),
         ("GET", "/v1/messages/nonsense", None, 400, "id: `nonsense`"),
-        ("GET", "/v1/trace", None, 400, "message, address: give exactly one"),
+        ("GET", "/v1/trace", None, 400, "message, address, message_id_field: give exactly one"),
         ("GET", "/v1/usrs", None, 404, "did you mean `/v1/users`?"),
         ("PUT", "/v1/users", None, 405, "GET, POST is"),
         ("HEAD", "/v1/users", None, 405, ""),

@@ -3,16 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::ApiError;
-use mailtier_api::admin::{AdminClient, ListReply, ListRequest};
+use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Shown, TraceBy, TraceReply, TraceRequest};
+use mailtier_api::counts::{CountRequest, Group, GroupBy, Groups};
 use mailtier_api::filter::{AddressPattern, DeliveryState, Filter, ReplyCode};
+use mailtier_api::overview::Overview;
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::{Config, ProviderConfig};
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Domain, MessageId, Outcome, RemoteHost, TenantId, Timestamp};
+use mailtier_types::{Domain, EventKind, MessageId, Outcome, RemoteHost, TenantId, Timestamp, WorkerId};
 
 use crate::submitter::{Submitter, submission};
-use crate::system::{Replica, usual};
-use crate::worker::{Worker, outcome, result};
+use crate::system::{Replica, config, until_shared, usual};
+use crate::worker::{Manner, Worker, outcome, result};
 
 /// Exchangers below mx.big.example are big's.
 fn with_provider(config: &mut Config) {
@@ -138,4 +140,162 @@ async fn all_of(admin: &AdminClient, filter: &Filter) -> usize {
     }
     assert!(ids.is_sorted_by(|one, other| one < other));
     ids.len()
+}
+
+/// All parts of a count, added up, and how many calls it took.
+async fn counted(admin: &AdminClient, filter: &Filter, by: GroupBy) -> (Vec<Group>, u32) {
+    let (mut groups, mut after, mut calls) = (Groups::default(), 0, 0);
+    loop {
+        let request = CountRequest { filter: filter.clone(), by, after, at: None };
+        let part = admin.count(request).await.unwrap();
+        assert!(part.next == 0 || part.next > after);
+        assert!(part.groups.len() < 10_000 + 2_000, "{} groups in one answer", part.groups.len());
+        groups.add(part.groups);
+        (after, calls) = (part.next, calls + 1);
+        if after == 0 {
+            let (groups, others) = groups.finish();
+            assert_eq!(others, None);
+            return (groups, calls);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_fits_a_filter_is_counted_in_groups() {
+    let (_database, replica) = usual(with_provider).await;
+    some_mail(&replica).await;
+    let admin = replica.admin().await;
+    let (all, _) = counted(&admin, &Filter::default(), GroupBy::Nothing).await;
+    assert_eq!((all[0].deliveries, all[0].recipients, all[0].by_age[0]), (3, 4, 4));
+    assert!(all[0].octets > 5000);
+    let deferred = Filter { state: Some(DeliveryState::Deferred), ..Filter::default() };
+    let told = |groups: Vec<Group>| -> Vec<(String, u64)> {
+        groups.into_iter().map(|group| (group.key, group.recipients)).collect()
+    };
+    let by_provider = told(counted(&admin, &deferred, GroupBy::Provider).await.0);
+    assert_eq!(by_provider, [(String::new(), 2), ("big".to_owned(), 1)]);
+    let by_reply = told(counted(&admin, &deferred, GroupBy::Reply).await.0);
+    assert_eq!(by_reply, [("421 said the other side".to_owned(), 2), ("451 said the other side".to_owned(), 1)]);
+    let nothing = Filter { tenant: Some(TenantId(99)), ..Filter::default() };
+    assert_eq!(counted(&admin, &nothing, GroupBy::Destination).await, (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn a_long_count_takes_several_calls_and_is_exact() {
+    let (database, replica) = usual(|_| {}).await;
+    many(&database, 110_000).await;
+    let admin = replica.admin().await;
+    let (groups, calls) = counted(&admin, &Filter::default(), GroupBy::Destination).await;
+    assert!(calls > 1 && groups.len() == 10 && groups.iter().all(|group| group.deliveries == 11_000), "{groups:?}");
+    database.sql("DELETE FROM delivery WHERE destination <> 'd3.example'").await.unwrap();
+    database.sql("UPDATE delivery SET sender = id || '@a.example'").await.unwrap();
+    // More groups than one answer may have.
+    let (groups, calls) = counted(&admin, &Filter::default(), GroupBy::Sender).await;
+    assert!(calls > 1 && groups.len() == 11_000, "{} groups in {calls} calls", groups.len());
+}
+
+/// Until the replica says so of itself.
+async fn until_status(admin: &AdminClient, is_so: impl Fn(&Overview) -> bool) -> Overview {
+    let mut rounds = tokio::time::interval(Duration::from_millis(50));
+    let mut overview = Overview::default();
+    for _ in 0..400 {
+        rounds.tick().await;
+        overview = admin.status().await.unwrap().overview;
+        if is_so(&overview) {
+            return overview;
+        }
+    }
+    panic!("never so: {overview:?}");
+}
+
+#[tokio::test]
+async fn a_replica_tells_how_it_stands() {
+    let (_database, replica) = usual(|_| {}).await;
+    let admin = replica.admin().await;
+    let idle = until_status(&admin, |overview| overview.shards == 256 && overview.taking_over == 0).await;
+    assert!(idle.is_dispatching && !idle.is_draining && idle.workers.is_empty() && idle.oldest_ready.is_none());
+    let mut submitter = Submitter::connect(&replica).await;
+    let oldest = submitter.accepted("s@a.example", &["x@b.example"]).await;
+    submitter.accepted("s@a.example", &["x@c.example"]).await;
+    let full = until_status(&admin, |overview| overview.ready == 2).await;
+    assert_eq!((full.oldest_ready, full.in_flight), (Some(oldest.delivery(0)), 0));
+    let worker = Worker::connect_as(WorkerId::random(), &replica, Manner::default()).await;
+    worker.grant(1).await;
+    let busy = until_status(&admin, |overview| overview.in_flight == 1).await;
+    assert_eq!((busy.ready, busy.workers.len()), (1, 1));
+    let known = &busy.workers[0];
+    assert_eq!((known.id, known.name.as_str(), known.credit, known.in_flight), (worker.id, "a test's", 0, 1));
+}
+
+#[tokio::test]
+async fn the_map_tells_who_owns_what() {
+    let (database, replica) = usual(|_| {}).await;
+    let other = Replica::start(config(&database)).await;
+    until_shared(&database).await;
+    let map = replica.admin().await.shard_map().await.unwrap();
+    let mut addresses: Vec<&str> = map.replicas.iter().map(|replica| replica.address.as_str()).collect();
+    addresses.sort_unstable();
+    let mut expected = [replica.address.to_string(), other.address.to_string()];
+    expected.sort_unstable();
+    assert_eq!(addresses, expected);
+    assert!(map.replicas.iter().all(|replica| replica.lease_left > Duration::ZERO));
+    for replica in &map.replicas {
+        let owned = map.shards.iter().filter(|shard| shard.owner.is_some_and(|(owner, _)| owner == replica.id));
+        assert_eq!(owned.count(), 128);
+    }
+    let asked = replica.admin().await.status().await.unwrap();
+    let address = map.replicas.iter().find(|known| known.id == asked.replica).unwrap().address.clone();
+    assert_eq!((address, asked.overview.shards), (replica.address.to_string(), 128));
+}
+
+fn kinds(reply: &TraceReply) -> Vec<EventKind> {
+    reply.events.iter().map(|event| event.kind).collect()
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_its_field_with_its_whole_history() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let field = "<1@a.example>";
+    let mut wanted = submission("s@a.example", &["x@b.example"]);
+    wanted.envelope.options.header_message_id = field.into();
+    let id = wanted.id;
+    submitter.submit(wanted).await.result.unwrap();
+    let dispatch = worker.dispatch().await;
+    worker.report(said_by(&dispatch, "mx.b.example", 451)).await;
+    // The same octets in another place.
+    let mut other = submission("s@a.example", &["x@c.example"]);
+    (other.envelope.options.header_message_id, other.envelope.options.client_helo) =
+        ("<2@a.example>".into(), field.into());
+    submitter.submit(other).await.result.unwrap();
+    let admin = replica.admin().await;
+    let trace = |by: TraceBy, until: Option<Timestamp>| {
+        let admin = admin.clone();
+        async move { admin.trace(TraceRequest { by, limit: 10, since: None, until }).await }
+    };
+    let told = trace(TraceBy::HeaderMessageId(field.into()), None).await.unwrap();
+    assert_eq!(kinds(&told), [EventKind::MessageAccepted, EventKind::AttemptDeferred]);
+    assert!(told.events.iter().all(|event| event.message == id) && told.next_until.is_none());
+    let outcome = told.events[1].detail.outcome.as_ref().unwrap();
+    assert_eq!(outcome.remote.as_ref().unwrap().name, "mx.b.example");
+    let earlier = trace(TraceBy::HeaderMessageId(field.into()), Some(id.made_at())).await.unwrap();
+    assert!(earlier.events.is_empty() && earlier.looked_back_to < id.made_at());
+    let of_address = trace(TraceBy::Address("s@a.example".into()), None).await.unwrap();
+    assert_eq!(of_address.events.len(), 3);
+    for nonsense in ["1@a.example", "<>", "<1@a.example>\n"] {
+        let refused = trace(TraceBy::HeaderMessageId(nonsense.into()), None).await.unwrap_err();
+        assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("header_message_id")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_section_is_shown_without_the_rest() {
+    let (_database, replica) = usual(|_| {}).await;
+    let id = Submitter::connect(&replica).await.accepted("s@a.example", &["x@b.example"]).await;
+    let admin = replica.admin().await;
+    let shown = admin.show(id, Shown::Headers).await.unwrap();
+    assert_eq!(shown.headers.as_ref(), b"Subject: a test\r\nMessage-ID: <1@a.example>\r\n");
+    assert!(shown.content.is_empty());
+    let shown = admin.show(id, Shown::Nothing).await.unwrap();
+    assert!(shown.headers.is_empty() && shown.content.is_empty() && shown.deliveries.len() == 1);
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mailtier_api::accounts::Address;
-use mailtier_api::admin::{AdminClient, ListRequest, TraceBy, TraceRequest};
+use mailtier_api::admin::{AdminClient, ListRequest, Shown, TraceBy, TraceRequest};
 use mailtier_api::audit::AuditRequest;
 use mailtier_api::change::{ChangeOrder, DeliveryChange};
+use mailtier_api::counts::CountRequest;
 use mailtier_api::filter::Filter;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
 use mailtier_api::tokens::{NewToken, TokenOrder};
@@ -48,8 +49,14 @@ async fn call(client: &AdminClient, call: Call) -> Result<(), ApiError> {
     let scope = || Scope::destination("b.example").unwrap();
     match call {
         Call::ListDeliveries => client.list(ListRequest { limit, ..ListRequest::default() }).await.map(|_| ()),
-        Call::ShowMessage => client.show(id(), false).await.map(|_| ()),
-        Call::Trace => client.trace(TraceRequest { by: TraceBy::Message(id()), limit, since: None }).await.map(|_| ()),
+        Call::CountDeliveries => client.count(CountRequest::default()).await.map(|_| ()),
+        Call::ShowShards => client.shard_map().await.map(|_| ()),
+        Call::ShowStatus => client.status().await.map(|_| ()),
+        Call::ShowMessage => client.show(id(), Shown::Headers).await.map(|_| ()),
+        Call::Trace => {
+            let by = TraceBy::Message(id());
+            client.trace(TraceRequest { by, limit, since: None, until: None }).await.map(|_| ())
+        }
         Call::Audit => {
             let (from, until) = (Timestamp::EPOCH, Timestamp::from_secs(1));
             client.audit(AuditRequest { from, until, after: None }).await.map(|_| ())
@@ -113,10 +120,14 @@ async fn a_change_bears_the_name_of_the_token_whoever_is_said_to_make_it() {
     let token = make(&replica, TokenOrder { content: true, ..order("ci-bot", Role::Operator) }).await;
     let client = connect(&replica, &token.secret).await;
     let message = Submitter::connect(&replica).await.accepted("s@a.example", &["x@b.example"]).await;
-    assert_eq!(client.show(message, true).await.unwrap().content.as_ref(), CONTENT, "it was made for contents");
+    assert_eq!(
+        client.show(message, Shown::Content).await.unwrap().content.as_ref(),
+        CONTENT,
+        "it was made for contents"
+    );
     let deletion = changes::order(Filter::of(vec![message]), DeliveryChange::Delete);
     client.change(ChangeOrder { operator: "root".to_owned(), ..deletion }).await.unwrap();
-    let shown = client.show(message, false).await.unwrap();
+    let shown = client.show(message, Shown::Nothing).await.unwrap();
     let removed = shown.events.iter().find(|event| event.kind == EventKind::RecipientRemoved).unwrap();
     assert_eq!(removed.detail.operator.as_deref(), Some("ci-bot (root)"));
     let made = replica.admin().await.list_tokens("", 10).await.unwrap().remove(0);

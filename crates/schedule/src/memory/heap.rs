@@ -63,6 +63,11 @@ impl Heap {
         self.root = meld(slab, ageing, self.root, key);
     }
 
+    /// The first in order, which stays where it is.
+    pub(crate) const fn first(self) -> Key<Slot> {
+        self.root
+    }
+
     /// The first in order.
     pub(crate) fn pop(&mut self, slab: &mut Slab<Slot>, ageing: Ageing) -> Option<Key<Slot>> {
         let first = self.root.some()?;

@@ -30,7 +30,7 @@ use crate::rules::Rules;
 use gates::{Gate, Gatekeeping};
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
-use places::{Destination, Dormant, Places};
+use places::{Destination, Dormant, OfDestination, Places};
 pub(crate) use pools::Through;
 pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
@@ -355,6 +355,26 @@ impl Scheduler {
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// The oldest of the deliveries that are ready and go next in their queues: of all that are ready, where none has
+    /// another's priority. Costs in proportion to the queues.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<DeliveryId> {
+        let queues = self.destination_keys().flat_map(|key| {
+            let first = self.places.destinations[key].queues.first().some();
+            std::iter::successors(first, |&queue| {
+                List::<Queue, OfDestination>::after(&self.places.queues, queue).some()
+            })
+        });
+        let firsts = queues.filter_map(|queue| self.places.queues[queue].heap.first().some());
+        firsts.map(|key| self.entries[key].id).min().and_then(|id| DeliveryId::from_i64(id).ok())
+    }
+
+    /// What operators have suspended, as far as it is known here.
+    #[must_use]
+    pub const fn suspended(&self) -> &Suspended {
+        &self.keeping.suspended
     }
 
     /// A known delivery.

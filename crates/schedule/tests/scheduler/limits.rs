@@ -38,6 +38,25 @@ fn attempts(scheduler: &mut Scheduler, now: Timestamp) -> Vec<i64> {
 }
 
 #[test]
+fn the_oldest_that_is_ready_is_known() {
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(1));
+    assert_eq!(scheduler.oldest_ready(), None);
+    for (destination, number, due) in
+        [("b.example", 7, NOW), ("c.example", 5, NOW), ("c.example", 4, NOW), ("d.example", 1, later(60))]
+    {
+        scheduler.insert(destination, entry(destination, number, due), NOW);
+    }
+    let oldest = |scheduler: &Scheduler| scheduler.oldest_ready().map(DeliveryId::as_i64);
+    assert_eq!(oldest(&scheduler), Some(4), "what is not due is not ready");
+    let suspended = Suspended { destinations: ["c.example".to_owned()].into(), ..Suspended::default() };
+    scheduler.set_suspended(suspended);
+    assert_eq!(oldest(&scheduler), Some(4), "what is suspended is ready all the same");
+    scheduler.set_suspended(Suspended::default());
+    assert_eq!(attempts(&mut scheduler, NOW).len(), 2);
+    assert_eq!(oldest(&scheduler), Some(5), "what is in flight is not ready");
+}
+
+#[test]
 fn a_rate_is_kept_to_and_the_next_time_is_told() {
     let mut rules = Rules::plain(100);
     let slow = DestinationLimits { rate: Some(Rate::new(60, Duration::from_secs(60))), ..rules.destination };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_store::{DeliveryFilter, PageBounds, Retry, SettlePlan, TraceBy};
+use mailtier_store::{DeliveryFilter, PageBounds, Retry, SettlePlan};
 use mailtier_types::{EventKind, TenantId};
 
 use crate::mail::{accept, event, finished, message, now, open};
@@ -100,41 +100,6 @@ async fn deferred_mail_is_made_due() {
     settlement.commit().await.unwrap();
     let stored = session.fetch(&ids).await.unwrap();
     assert_eq!(stored.iter().filter(|delivery| delivery.next_attempt_at == Some(due)).count(), 2);
-}
-
-#[tokio::test]
-async fn history_is_found_by_message_and_by_address() {
-    let (_database, _store, mut session) = open().await;
-    let day = Duration::from_secs(86_400);
-    let mails: Vec<_> = (0..4).map(|_| message(&["one.example"])).collect();
-    accept(&mut session, &mails).await;
-    let at_first = session.trace(&TraceBy::Message(mails[1].id), now().before(day), now(), 100).await.unwrap();
-    assert_eq!(at_first.len(), 1);
-    assert_eq!((at_first[0].kind, at_first[0].at), (EventKind::MessageAccepted, mails[1].id.made_at()));
-    assert_eq!((&at_first[0].detail, at_first[0].delivery), (&mails[1].accepted.detail, None));
-
-    let yesterday = now().before(Duration::from_secs(80_000));
-    let deferral = mailtier_store::NewEvent { at: yesterday, ..event(&mails[1], 0, EventKind::AttemptDeferred) };
-    let delivered = event(&mails[1], 0, EventKind::RecipientDelivered);
-    let over = vec![finished(&mails[1], 0)];
-    let plan = SettlePlan { finished: over, events: vec![deferral, delivered], ..SettlePlan::default() };
-    let mut settlement = session.begin_settle().await.unwrap();
-    settlement.apply(&plan).await.unwrap();
-    settlement.commit().await.unwrap();
-
-    let kinds = |events: &[mailtier_store::StoredEvent]| events.iter().map(|event| event.kind).collect::<Vec<_>>();
-    let story = session.trace(&TraceBy::Message(mails[1].id), now().before(day * 2), now(), 100).await.unwrap();
-    let told = [EventKind::AttemptDeferred, EventKind::MessageAccepted, EventKind::RecipientDelivered];
-    assert_eq!(kinds(&story), told, "in the order of time");
-    let by = TraceBy::Address("b@one.example".to_owned());
-    assert_eq!(session.trace(&by, now().before(day * 2), now(), 100).await.unwrap().len(), 6);
-    assert_eq!(session.trace(&by, now().before(day / 2), now(), 100).await.unwrap().len(), 5, "since then only");
-    let newest = session.trace(&by, now().before(day * 2), now(), 2).await.unwrap();
-    assert_eq!(kinds(&newest)[1], EventKind::RecipientDelivered, "the newest when there are too many");
-    let by_sender = TraceBy::Address("sender@example.com".to_owned());
-    assert_eq!(session.trace(&by_sender, now().before(day), now(), 100).await.unwrap().len(), 6);
-    let nobody = TraceBy::Address("nobody@one.example".to_owned());
-    assert!(session.trace(&nobody, now().before(day * 30), now(), 100).await.unwrap().is_empty());
 }
 
 #[tokio::test]

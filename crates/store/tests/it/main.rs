@@ -6,6 +6,7 @@ mod accept;
 mod admin;
 mod body;
 mod held;
+mod history;
 mod mail;
 mod maintenance;
 mod ownership;

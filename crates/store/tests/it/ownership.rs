@@ -45,9 +45,29 @@ async fn a_shard_has_one_owner_until_it_is_released_or_its_lease_runs_out() {
     assert!(session.renew(a, LEASE).await.unwrap().is_empty());
     let map = session.shard_map().await.unwrap();
     assert_eq!(map.len(), usize::from(ALL));
-    assert!(map.iter().all(|shard| shard.owner == Some(b) && shard.address == "b:1"));
+    assert!(map.iter().all(|shard| shard.owner == Some(b) && shard.address == "b:1" && !shard.is_clean));
+    assert!(map.iter().all(|shard| shard.lease_left.is_some_and(|left| !left.is_zero() && left <= LEASE)));
     database.sql("UPDATE shard SET lease_until = now() - interval '1 second'").await.unwrap();
-    assert!(session.shard_map().await.unwrap().iter().all(|shard| shard.owner.is_none() && shard.address.is_empty()));
+    let map = session.shard_map().await.unwrap();
+    assert!(map.iter().all(|shard| shard.owner.is_none() && shard.address.is_empty() && shard.lease_left.is_none()));
+    assert!(map.iter().all(|shard| !shard.is_clean));
+    assert_eq!(session.renew(b, LEASE).await.unwrap().len(), usize::from(ALL));
+    session.release(b, &[ShardId::new(3)], true).await.unwrap();
+    let map = session.shard_map().await.unwrap();
+    let clean: Vec<_> = map.iter().filter(|shard| shard.is_clean).map(|shard| shard.shard).collect();
+    assert_eq!(clean, [ShardId::new(3)]);
+}
+
+#[tokio::test]
+async fn those_that_live_are_members() {
+    let (_database, store, mut session) = open().await;
+    let (a, b) = (ReplicaId::random(), ReplicaId::random());
+    session.heartbeat(a, "a:1", 1.0, LEASE).await.unwrap();
+    store.session().await.unwrap().heartbeat(b, "b:1", 2.0, Duration::from_micros(1)).await.unwrap();
+    let members = session.members().await.unwrap();
+    assert_eq!(members.iter().map(|live| live.member.id).collect::<Vec<_>>(), [a], "the other's time is over");
+    assert_eq!((members[0].member.address.as_str(), members[0].member.weight), ("a:1", 1.0));
+    assert!(!members[0].lease_left.is_zero() && members[0].lease_left <= LEASE);
 }
 
 #[tokio::test]

@@ -147,17 +147,16 @@ fn the_queue_can_be_seen_and_steered() {
     let behaviour = Behaviour { defer_always: &["later.example"], ..Behaviour::default() };
     let (installation, _counterpart) =
         start(behaviour, |plan| plan.set("queue", "retry_first", "\"1h\"").set("queue", "retry_max", "\"1h\""));
+    let content = b"Subject: q\r\nMessage-ID: <q@client.example>\r\n\r\nbody q\r\n";
     for recipient in ["a@later.example", "b@later.example"] {
-        assert_eq!(
-            send(installation.smtp(), "<s@client.example>", &[recipient], b"Subject: q\r\n\r\nbody q\r\n").unwrap(),
-            250
-        );
+        assert_eq!(send(installation.smtp(), "<s@client.example>", &[recipient], content).unwrap(), 250);
     }
     let list = || installation.mailtier(&["queue", "list"]).unwrap();
     wait_until(|| list().matches("come again").count() == 2);
     let listed = list();
     let id = listed.lines().find(|line| line.contains("a@later.example")).unwrap().split_whitespace().next().unwrap();
     assert!(installation.mailtier(&["queue", "show", id, "--content"]).unwrap().contains("body q"));
+    the_queue_is_looked_at(&installation, id);
     installation.mailtier(&["queue", "retry", id]).unwrap();
     let attempts = || installation.mailtier(&["trace", id]).unwrap().matches("come again").count();
     wait_until(|| attempts() >= 2);
@@ -223,6 +222,26 @@ fn what_is_queued_can_be_changed_by_filters_and_each_change_bears_a_name() {
     assert!(refused.contains("exit status: 64") && refused.contains("say which deliveries are meant"), "{refused}");
     installation.mailtier(&["audit"]).unwrap();
     installation.stop().unwrap();
+}
+
+/// Two messages wait, both deferred, with the subject `q` and the same Message-ID.
+fn the_queue_is_looked_at(installation: &Installation, id: &str) {
+    let ask = |words: &str| installation.mailtier(&words.split_whitespace().collect::<Vec<_>>()).unwrap();
+    let told = |words: &str, expected: &[&str]| {
+        let answer = ask(words);
+        assert!(expected.iter().all(|expected| answer.contains(expected)), "{words}: {answer}");
+    };
+    told("queue count --deferred --code 4xx --newer-than 1h", &["2 deliveries, 2 recipients"]);
+    told("queue count --reply nothing-like-that", &["0 deliveries"]);
+    told("queue list --recipient a@later.example", &["to=<a@later.example>", "come again"]);
+    told("queue list --sender @elsewhere.example", &["nothing like that is queued"]);
+    told("queue top --by reply", &["come again", "TOTAL"]);
+    told("queue shape", &["T  5 10 20 40 80 160 320 640 1280 1280+", "later.example  2  2  0"]);
+    told("queue status", &["shards", "in memory: 2 waiting, 0 ready", "worker", "replica"]);
+    told("queue shards --json", &["\"replicas\":[{", "\"clean\":false"]);
+    told(&format!("queue show {id}"), &["Subject: q", "deferred"]);
+    assert!(!ask(&format!("queue show {id} --no-headers")).contains("Subject: q"));
+    told("trace <q@client.example>", &[id, "accepted", "deferred", "come again", "delays=", "next="]);
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

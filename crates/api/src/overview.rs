@@ -1,0 +1,234 @@
+//! The installation as a whole: which replicas there are, who owns which shard, and how the replica that is asked stands.
+
+use std::time::Duration;
+
+use mailtier_types::{DeliveryId, Epoch, ReplicaId, ShardId, Timestamp, WorkerId};
+
+use crate::admin::AdminClient;
+use crate::convert::{delivery_id, replica_id, shard_id, worker_id};
+use crate::error::ApiError;
+use crate::wire;
+
+/// A replica that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaView {
+    /// Which.
+    pub id: ReplicaId,
+    /// Where its peers reach it.
+    pub address: String,
+    /// What is left of its membership, unless it renews it.
+    pub lease_left: Duration,
+}
+
+/// A shard as all see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardView {
+    /// Which.
+    pub shard: ShardId,
+    /// How often it changed its owner.
+    pub epoch: Epoch,
+    /// Its owner, and what is left of the lease; absent while nobody owns it.
+    pub owner: Option<(ReplicaId, Duration)>,
+    /// Nobody owns it, and its next owner needs to ask nobody: it was never owned, or given up with nothing in flight.
+    pub is_clean: bool,
+}
+
+/// Who owns what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShardMap {
+    /// Those that live.
+    pub replicas: Vec<ReplicaView>,
+    /// All of them, in order.
+    pub shards: Vec<ShardView>,
+}
+
+impl ShardMap {
+    /// How many shards a replica owns.
+    #[must_use]
+    pub fn owned_by(&self, id: ReplicaId) -> usize {
+        self.shards.iter().filter(|shard| shard.owner.is_some_and(|(owner, _)| owner == id)).count()
+    }
+}
+
+/// A worker that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Which.
+    pub id: WorkerId,
+    /// As it calls itself.
+    pub name: String,
+    /// How many more deliveries it can take, over all pools.
+    pub credit: u64,
+    /// How many it has from this replica, or told it of.
+    pub in_flight: u64,
+}
+
+/// One replica's memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Shards it owns.
+    pub shards: u32,
+    /// Of these, those of which it does not know yet what workers have.
+    pub taking_over: u32,
+    /// Of these, those of which not everything is in its memory.
+    pub spilled: u32,
+    /// Deliveries that are not due yet.
+    pub waiting: u64,
+    /// Deliveries that are due.
+    pub ready: u64,
+    /// Deliveries handed out, or being given up.
+    pub in_flight: u64,
+    /// The oldest of those that go next in their queues.
+    pub oldest_ready: Option<DeliveryId>,
+    /// It is leaving.
+    pub is_draining: bool,
+    /// It may dispatch: its lease is renewed.
+    pub is_dispatching: bool,
+    /// Connected to it.
+    pub workers: Vec<WorkerView>,
+    /// Destinations, providers and tenants that are suspended as far as it knows.
+    pub suspensions: u32,
+}
+
+/// How the replica that was asked stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Which.
+    pub replica: ReplicaId,
+    /// What it has in memory.
+    pub overview: Overview,
+}
+
+impl AdminClient {
+    /// Who owns what.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn shard_map(&self) -> Result<ShardMap, ApiError> {
+        self.wire().show_shards(wire::ShowShardsRequest {}).await?.into_inner().try_into()
+    }
+
+    /// How the replica stands.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn status(&self) -> Result<Status, ApiError> {
+        self.wire().show_status(wire::ShowStatusRequest {}).await?.into_inner().try_into()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<ShardMap> for wire::ShowShardsReply {
+    fn from(map: ShardMap) -> Self {
+        let replica = |replica: ReplicaView| wire::ReplicaView {
+            replica_id: replica.id.as_bytes().to_vec().into(),
+            address: replica.address,
+            lease_left_us: micros(replica.lease_left),
+        };
+        let shard = |shard: ShardView| {
+            let (owner, lease_left) = shard.owner.unzip();
+            wire::ShardView {
+                shard: u32::from(shard.shard.number()),
+                epoch: shard.epoch.0,
+                owner: owner.map(|owner| owner.as_bytes().to_vec().into()).unwrap_or_default(),
+                lease_left_us: lease_left.map_or(0, micros),
+                is_clean: shard.is_clean,
+            }
+        };
+        Self {
+            replicas: map.replicas.into_iter().map(replica).collect(),
+            shards: map.shards.into_iter().map(shard).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::ShowShardsReply> for ShardMap {
+    type Error = ApiError;
+
+    fn try_from(reply: wire::ShowShardsReply) -> Result<Self, ApiError> {
+        let replica = |view: wire::ReplicaView| {
+            Ok(ReplicaView {
+                id: replica_id(&view.replica_id)?,
+                address: view.address,
+                lease_left: Duration::from_micros(view.lease_left_us),
+            })
+        };
+        let shard = |view: wire::ShardView| {
+            let owner =
+                Some(&view.owner).filter(|owner| !owner.is_empty()).map(|owner| replica_id(owner)).transpose()?;
+            Ok(ShardView {
+                shard: shard_id(view.shard)?,
+                epoch: Epoch(view.epoch),
+                owner: owner.map(|owner| (owner, Duration::from_micros(view.lease_left_us))),
+                is_clean: view.is_clean,
+            })
+        };
+        Ok(Self {
+            replicas: reply.replicas.into_iter().map(replica).collect::<Result<_, ApiError>>()?,
+            shards: reply.shards.into_iter().map(shard).collect::<Result<_, ApiError>>()?,
+        })
+    }
+}
+
+impl From<Status> for wire::ShowStatusReply {
+    fn from(status: Status) -> Self {
+        let Overview { shards, taking_over, spilled, waiting, ready, in_flight, .. } = status.overview;
+        let worker = |worker: WorkerView| wire::WorkerView {
+            worker_id: worker.id.as_bytes().to_vec().into(),
+            name: worker.name,
+            credit: worker.credit,
+            in_flight: worker.in_flight,
+        };
+        Self {
+            replica_id: status.replica.as_bytes().to_vec().into(),
+            shards,
+            taking_over,
+            spilled,
+            waiting,
+            ready,
+            in_flight,
+            oldest_ready: status.overview.oldest_ready.map_or(0, DeliveryId::as_i64),
+            is_draining: status.overview.is_draining,
+            is_dispatching: status.overview.is_dispatching,
+            workers: status.overview.workers.into_iter().map(worker).collect(),
+            suspensions: status.overview.suspensions,
+        }
+    }
+}
+
+impl TryFrom<wire::ShowStatusReply> for Status {
+    type Error = ApiError;
+
+    fn try_from(reply: wire::ShowStatusReply) -> Result<Self, ApiError> {
+        let worker = |view: wire::WorkerView| {
+            let id = worker_id(&view.worker_id)?;
+            Ok(WorkerView { id, name: view.name, credit: view.credit, in_flight: view.in_flight })
+        };
+        let oldest_ready = Some(reply.oldest_ready).filter(|id| *id != 0).map(delivery_id).transpose()?;
+        let overview = Overview {
+            shards: reply.shards,
+            taking_over: reply.taking_over,
+            spilled: reply.spilled,
+            waiting: reply.waiting,
+            ready: reply.ready,
+            in_flight: reply.in_flight,
+            oldest_ready,
+            is_draining: reply.is_draining,
+            is_dispatching: reply.is_dispatching,
+            workers: reply.workers.into_iter().map(worker).collect::<Result<_, ApiError>>()?,
+            suspensions: reply.suspensions,
+        };
+        Ok(Self { replica: replica_id(&reply.replica_id)?, overview })
+    }
+}
+
+impl Overview {
+    /// When the oldest of those that go next in their queues was accepted.
+    #[must_use]
+    pub fn oldest_ready_at(&self) -> Option<Timestamp> {
+        self.oldest_ready.map(DeliveryId::made_at)
+    }
+}

@@ -1,0 +1,41 @@
+//! How this replica stands, for operators who ask. Answered between two rounds by the task that alone knows, so that no
+//! lock is shared with it. Not responsible for what is in the database.
+
+use mailtier_api::overview::{Overview, WorkerView};
+
+use super::task::ConductorTask;
+
+impl ConductorTask {
+    /// What is in memory, and who is connected. Costs in proportion to the queues and to what is in flight.
+    pub(super) fn overview(&self) -> Overview {
+        let counts = self.scheduler.counts();
+        let suspended = self.scheduler.suspended();
+        let named = suspended.destinations.len() + suspended.providers.len() + suspended.tenants.len();
+        let suspensions = named + suspended.pools.len() + usize::from(suspended.everything);
+        let in_flight = self.flights.by_worker();
+        let of_worker = |worker| in_flight.get(&worker).copied().unwrap_or_default();
+        let mut workers: Vec<WorkerView> = self
+            .workers
+            .views()
+            .map(|(id, name, credit)| WorkerView { id, name: name.to_owned(), credit, in_flight: of_worker(id) })
+            .collect();
+        workers.sort_unstable_by(|one, other| one.name.cmp(&other.name).then_with(|| one.id.cmp(&other.id)));
+        Overview {
+            shards: count(self.shards.len()),
+            taking_over: count(self.shards.unknown().len()),
+            spilled: count(self.scheduler.spilled_shards().count()),
+            waiting: counts.waiting as u64,
+            ready: counts.ready as u64,
+            in_flight: counts.in_flight as u64,
+            oldest_ready: self.scheduler.oldest_ready(),
+            is_draining: self.draining.is_some() || self.has_drained,
+            is_dispatching: self.fence.is_open(),
+            workers,
+            suspensions: count(suspensions),
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
