@@ -161,11 +161,10 @@ fn what_was_handed_out_and_did_not_go_is_not_lost_for_the_day() {
     // One whose worker was lost may have gone.
     assert!(world.scheduler.release(gone[1].1, noon()));
     assert_eq!(world.counts(noon()), [0; 4]);
-    let gone = world.go(midnight());
-    assert_eq!(gone.len(), 3);
+    assert_eq!(world.counts(midnight()), [0, 3, 0, 0]);
     // What went out yesterday gives nothing to today.
-    world.scheduler.release_unused(gone[0].1, midnight().after(Duration::from_secs(86_400)));
-    assert_eq!(world.scheduler.pools().nth(1).unwrap().allowance_left, Some(0));
+    assert!(world.scheduler.release_unused(gone[0].1, midnight()));
+    assert_eq!(world.counts(midnight()), [0; 4]);
 }
 
 #[test]
@@ -259,6 +258,27 @@ fn mail_changes_its_pool_when_its_destinations_provider_becomes_known() {
     world.scheduler.finish(gone[0].1);
     assert_eq!(world.counts(noon()), [0, 1, 0, 0]);
     assert_eq!(world.scheduler.pools().map(|pool| pool.ready).collect::<Vec<_>>(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn mail_that_a_pool_holds_leaves_it_when_its_destination_is_found_to_be_anothers() {
+    let mut rules = rules(|_, _| {});
+    let [a, b] = ["a", "b"].map(|name| rules.pools.find(name).unwrap());
+    let big = PoolRule { pool: a, provider: Some("big".to_owned()), ..PoolRule::default() };
+    rules.pools.set_rules(vec![big, PoolRule { pool: b, ..PoolRule::default() }]);
+    let exchangers = vec!["mx.big.example".to_owned()];
+    rules.providers = vec![Provider { name: "big".to_owned(), exchangers, limits: GroupLimits::default() }];
+    let mut world = World::new(rules);
+    world.scheduler.set_pool_credit(b, 1, true);
+    world.insert(0, "x.example", 3, noon());
+    let gone = world.go(noon());
+    assert_eq!(gone.len(), 1);
+    let mut met = |world: &mut World, exchanger| {
+        world.scheduler.learn(gone[0].1, mailtier_schedule::Feedback::Good, Some(exchanger), 0.5, noon());
+        world.counts(noon())
+    };
+    assert_eq!(met(&mut world, "mx.small.example"), [0; 4], "the pool's workers can take no more");
+    assert_eq!(met(&mut world, "mx.big.example"), [0, 2, 0, 0]);
 }
 
 #[derive(Clone, Debug)]
