@@ -273,7 +273,7 @@ fn mail_that_a_pool_holds_leaves_it_when_its_destination_is_found_to_be_anothers
     world.insert(0, "x.example", 3, noon());
     let gone = world.go(noon());
     assert_eq!(gone.len(), 1);
-    let mut met = |world: &mut World, exchanger| {
+    let met = |world: &mut World, exchanger| {
         world.scheduler.learn(gone[0].1, mailtier_schedule::Feedback::Good, Some(exchanger), 0.5, noon());
         world.counts(noon())
     };
