@@ -85,7 +85,7 @@ async fn create(options: CreateOptions) -> anyhow::Result<ExitCode> {
         println!("{}", json::line(&json::MadeToken::from(&new)));
     } else {
         println!("{}", new.secret.expose());
-        eprintln!("{} made; keep it: it is not told again", line(&new.view, now()));
+        eprintln!("{}; keep it: it is not told again", made(&new.view, now()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -130,16 +130,30 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-fn line(view: &TokenView, now: Timestamp) -> String {
+/// What it is for.
+fn purpose(view: &TokenView) -> String {
     let content = if view.content { " with contents" } else { "" };
-    let until = match view.expires_at {
+    format!("{}{content}", view.role.word())
+}
+
+/// For how long it is.
+fn until(view: &TokenView, now: Timestamp) -> String {
+    match view.expires_at {
         Some(at) if at <= now => "expired".to_owned(),
         Some(at) => format!("good for another {}", show::span(at.since(now))),
         None => "good until it is revoked".to_owned(),
-    };
+    }
+}
+
+/// What is said of a token just made.
+fn made(view: &TokenView, now: Timestamp) -> String {
+    format!("{} made: {}, {}", view.name, purpose(view), until(view, now))
+}
+
+fn line(view: &TokenView, now: Timestamp) -> String {
     let used = view.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", show::time(at)));
-    let (name, role, maker, made) = (&view.name, view.role.word(), &view.operator, show::time(view.created_at));
-    format!("{name}  {role}{content}  made by {maker} at {made}  {until}  {used}")
+    let (name, maker, created) = (&view.name, &view.operator, show::time(view.created_at));
+    format!("{name}  {}  made by {maker} at {created}  {}  {used}", purpose(view), until(view, now))
 }
 
 #[cfg(test)]
@@ -197,6 +211,8 @@ mod tests {
         let expected = "ci-bot  viewer with contents  made by root (alice) at 2027-01-15T08:00:00.000Z  \
                         good for another 1h59m  never used";
         assert_eq!(told, expected);
+        let told = super::made(&view, made.after(Duration::from_secs(60)));
+        assert_eq!(told, "ci-bot made: viewer with contents, good for another 1h59m");
         assert!(line(&view, made.after(Duration::from_secs(7200))).contains("  expired  "));
     }
 }
