@@ -176,9 +176,10 @@ mod tests {
     async fn asked(address: SocketAddr, text: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.unwrap();
-        reply
+        let mut reply = Vec::new();
+        // Who is refused in the middle of what he says may find the connection reset behind the reply.
+        let _ = stream.read_to_end(&mut reply).await;
+        String::from_utf8(reply).unwrap()
     }
 
     #[tokio::test]
@@ -206,7 +207,8 @@ mod tests {
             assert!(reply.starts_with("HTTP/1.1 413") && reply.contains("application/problem+json"), "{reply}");
             assert!(reply.contains(&MAX_BODY_BYTES.to_string()), "it says how large: {reply}");
         }
-        let header = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEADER_BYTES));
+        // Without an end, so that it is not complete when the limit is reached, however it arrives.
+        let header = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}", "x".repeat(MAX_HEADER_BYTES));
         assert!(asked(address, &header).await.starts_with("HTTP/1.1 431"));
         end.cancel();
         served.await.unwrap();
