@@ -98,7 +98,7 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
     for address in addresses {
         match Connection::open(address, &connect).await {
             Ok(connection) => return Ok(connection),
-            Err(failure) => last = Some(format!("no session with {address}: {}", cause_text(&failure.cause))),
+            Err(failure) => last = Some(format!("no session with {address}: {}", failure.cause)),
         }
     }
     let reason = last.unwrap_or_else(|| format!("{} has no address", options.server));
@@ -154,7 +154,7 @@ fn crlf(content: &[u8]) -> Vec<u8> {
 fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<ExitCode> {
     let (mut worst, mut id) = (None, None);
     for (recipient, result) in options.to.iter().zip(&report.recipients) {
-        let said = cause_text(&result.cause);
+        let said = result.cause.to_string();
         let code = match &result.cause {
             Cause::Reply(reply) => reply.code,
             Cause::Trouble(_) => 451,
@@ -183,13 +183,6 @@ fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<Exi
             Err(Failure::error(Failure::TRY_AGAIN, "not accepted for every recipient, for now"))
         }
         Some(_) => Err(Failure::error(Failure::UNAVAILABLE, "not accepted for every recipient")),
-    }
-}
-
-fn cause_text(cause: &Cause) -> String {
-    match cause {
-        Cause::Reply(reply) => reply.to_string(),
-        Cause::Trouble(trouble) => trouble.text.clone(),
     }
 }
 

@@ -73,26 +73,12 @@ fn wants_less(code: u16, status: Option<(u16, u16)>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use mailtier_types::{Timestamp, Trouble};
 
     use super::*;
 
     fn class(stage: Stage, cause: Cause) -> Class {
-        let zero = Duration::ZERO;
-        class_of(&Outcome {
-            stage,
-            cause,
-            remote: None,
-            tls: None,
-            egress: None,
-            waiting: zero,
-            connecting: zero,
-            sending: zero,
-            at: Timestamp::EPOCH,
-            notifies: false,
-        })
+        class_of(&Outcome::new(stage, cause, Timestamp::EPOCH))
     }
 
     #[test]

@@ -80,19 +80,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn outcome(stage: Stage, cause: Cause) -> Outcome {
-        let zero = Duration::ZERO;
-        Outcome {
-            stage,
-            cause,
-            remote: None,
-            tls: None,
-            waiting: zero,
-            connecting: zero,
-            sending: zero,
-            at: NOW,
-            notifies: false,
-            egress: None,
-        }
+        Outcome::new(stage, cause, NOW)
     }
 
     fn replied(stage: Stage, code: u16, enhanced: &str) -> Next {

@@ -179,19 +179,7 @@ mod tests {
     }
 
     fn outcome(stage: Stage, cause: Cause) -> Outcome {
-        let zero = Duration::ZERO;
-        Outcome {
-            stage,
-            cause,
-            remote: None,
-            tls: None,
-            waiting: zero,
-            connecting: zero,
-            sending: zero,
-            at: NOW,
-            notifies: false,
-            egress: None,
-        }
+        Outcome::new(stage, cause, NOW)
     }
 
     #[test]

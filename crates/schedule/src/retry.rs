@@ -55,17 +55,12 @@ mod tests {
         let every = |seconds| RetryPolicy { first: Duration::from_secs(seconds), ..RetryPolicy::default() };
         let mut rules = RetryRules::new(every(1));
         rules.destinations = [(".own.example".to_owned(), every(2))].into();
-        let said = |code: u16, status: &str| Outcome {
-            stage: Stage::Rcpt,
-            cause: Cause::Reply(Reply::received(code, status.parse().ok(), String::new())),
-            remote: None,
-            tls: None,
-            egress: None,
-            waiting: Duration::ZERO,
-            connecting: Duration::ZERO,
-            sending: Duration::ZERO,
-            at: Timestamp::EPOCH,
-            notifies: false,
+        let said = |code: u16, status: &str| {
+            Outcome::new(
+                Stage::Rcpt,
+                Cause::Reply(Reply::received(code, status.parse().ok(), String::new())),
+                Timestamp::EPOCH,
+            )
         };
         let first = |outcome, destination| rules.after(&outcome, destination).first.as_secs();
         assert_eq!(first(said(452, "4.2.2"), "b.example"), 3600);

@@ -142,6 +142,16 @@ pub enum Cause {
     Trouble(Trouble),
 }
 
+/// What was said, with its codes, or what went wrong.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply(reply) => reply.fmt(f),
+            Self::Trouble(trouble) => f.write_str(&trouble.text),
+        }
+    }
+}
+
 /// The host an attempt talked to, or tried to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteHost {
@@ -186,6 +196,23 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was decided, and when; nothing else is known of the attempt, and it took no time.
+    #[must_use]
+    pub const fn new(stage: Stage, cause: Cause, at: Timestamp) -> Self {
+        Self {
+            stage,
+            cause,
+            remote: None,
+            tls: None,
+            waiting: Duration::ZERO,
+            connecting: Duration::ZERO,
+            sending: Duration::ZERO,
+            at,
+            notifies: false,
+            egress: None,
+        }
+    }
+
     /// A positive reply to the end of data: the remote has taken the message.
     #[must_use]
     pub fn is_delivered(&self) -> bool {

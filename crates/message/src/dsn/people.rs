@@ -101,11 +101,8 @@ fn explain(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, charset: 
     out.push_str("\r\n");
     text::paragraph(out, 4, WIDTH, &introduction(outcome, failure.expired));
     out.push_str("\r\n");
-    let quoted = match &outcome.cause {
-        Cause::Reply(reply) => reply.to_string(),
-        Cause::Trouble(trouble) => trouble.text.clone(),
-    };
-    text::paragraph(out, 8, WIDTH, &text::one_line(&quoted, charset, MAX_QUOTED_OCTETS));
+    let quoted = text::one_line(&outcome.cause.to_string(), charset, MAX_QUOTED_OCTETS);
+    text::paragraph(out, 8, WIDTH, &quoted);
 }
 
 /// Who said what follows, and when in the conversation.

@@ -65,12 +65,12 @@ fn status(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, recipient:
     if let Some(remote) = &outcome.remote {
         text::field(out, "Remote-MTA", &format!("dns; {}", text::host(&remote.name)));
     }
-    let (kind, diagnostic) = match &outcome.cause {
-        Cause::Reply(reply) => ("smtp", reply.to_string()),
+    let kind = match &outcome.cause {
+        Cause::Reply(_) => "smtp",
         // RFC 3464 §2.1.1: types that are not registered begin with X-.
-        Cause::Trouble(trouble) => ("X-Mailtier", trouble.text.clone()),
+        Cause::Trouble(_) => "X-Mailtier",
     };
-    let diagnostic = text::one_line(&diagnostic, charset, MAX_DIAGNOSTIC_OCTETS);
+    let diagnostic = text::one_line(&outcome.cause.to_string(), charset, MAX_DIAGNOSTIC_OCTETS);
     text::field(out, "Diagnostic-Code", &format!("{kind}; {diagnostic}"));
     text::field(out, "Last-Attempt-Date", &date::rfc5322(outcome.at));
 }

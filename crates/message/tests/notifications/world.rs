@@ -26,19 +26,7 @@ pub(crate) fn remote(name: &str, address: [u8; 4]) -> Option<RemoteHost> {
 }
 
 pub(crate) fn outcome(stage: Stage, cause: Cause, remote: Option<RemoteHost>, at: Timestamp) -> Option<Outcome> {
-    let zero = Duration::ZERO;
-    Some(Outcome {
-        stage,
-        cause,
-        remote,
-        tls: None,
-        waiting: zero,
-        connecting: zero,
-        sending: zero,
-        at,
-        notifies: false,
-        egress: None,
-    })
+    Some(Outcome { remote, ..Outcome::new(stage, cause, at) })
 }
 
 pub(crate) fn reply(code: u16, enhanced: &str, text: &str) -> Cause {

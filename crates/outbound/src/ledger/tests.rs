@@ -16,18 +16,8 @@ fn delivery(id: i64) -> DeliveryId {
 }
 
 fn result(id: i64, shard: ShardId, attempt: u16) -> WorkResult {
-    let outcome = Outcome {
-        stage: Stage::Final,
-        cause: Cause::Reply(Reply::received(250, None, "taken".to_owned())),
-        remote: None,
-        tls: None,
-        waiting: Duration::ZERO,
-        connecting: Duration::ZERO,
-        sending: Duration::ZERO,
-        at: Timestamp::EPOCH,
-        notifies: false,
-        egress: None,
-    };
+    let outcome =
+        Outcome::new(Stage::Final, Cause::Reply(Reply::received(250, None, "taken".to_owned())), Timestamp::EPOCH);
     let outcomes = vec![(vec![Mailbox::parse("a@example.com").unwrap()], outcome)];
     WorkResult {
         delivery: delivery(id),

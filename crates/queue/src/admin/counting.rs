@@ -127,16 +127,8 @@ mod tests {
 
     fn outcome(cause: Cause) -> Outcome {
         Outcome {
-            stage: Stage::Rcpt,
-            cause,
             remote: Some(RemoteHost { name: "one.mx.big.example".into(), address: None }),
-            tls: None,
-            waiting: Duration::ZERO,
-            connecting: Duration::ZERO,
-            sending: Duration::ZERO,
-            at: NOW,
-            notifies: false,
-            egress: None,
+            ..Outcome::new(Stage::Rcpt, cause, NOW)
         }
     }
 

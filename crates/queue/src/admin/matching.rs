@@ -78,7 +78,7 @@ impl Matcher {
 
     fn fits_last(&self, last: &Outcome) -> bool {
         self.provider.as_ref().is_none_or(|name| provider(&self.rules, last) == Some(name.as_str()))
-            && self.reply_text.as_ref().is_none_or(|text| said(last).to_lowercase().contains(text))
+            && self.reply_text.as_ref().is_none_or(|text| last.cause.to_string().to_lowercase().contains(text))
             && self.reply_code.is_none_or(|code| has_code(last, code))
     }
 }
@@ -99,14 +99,6 @@ pub(super) fn provider<'a>(rules: &'a Rules, outcome: &Outcome) -> Option<&'a st
     rules.provider_of(&outcome.remote.as_ref()?.name)
 }
 
-/// What was said, with its codes, or what went wrong.
-pub(super) fn said(outcome: &Outcome) -> String {
-    match &outcome.cause {
-        Cause::Reply(reply) => reply.to_string(),
-        Cause::Trouble(trouble) => trouble.text.clone(),
-    }
-}
-
 fn has_code(outcome: &Outcome, wanted: ReplyCode) -> bool {
     let code = match &outcome.cause {
         Cause::Reply(reply) => Some(reply.code),
@@ -121,8 +113,6 @@ fn has_code(outcome: &Outcome, wanted: ReplyCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use mailtier_schedule::{GroupLimits, Provider};
     use mailtier_types::{
@@ -155,16 +145,8 @@ mod tests {
 
     fn outcome(cause: Cause, host: Option<&str>) -> Bytes {
         mailtier_api::encode_outcome(&Outcome {
-            stage: Stage::Rcpt,
-            cause,
             remote: host.map(|name| RemoteHost { name: name.to_owned(), address: None }),
-            tls: None,
-            waiting: Duration::ZERO,
-            connecting: Duration::ZERO,
-            sending: Duration::ZERO,
-            at: Timestamp::EPOCH,
-            notifies: false,
-            egress: None,
+            ..Outcome::new(Stage::Rcpt, cause, Timestamp::EPOCH)
         })
     }
 

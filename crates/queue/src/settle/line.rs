@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mailtier_schedule::class_of;
-use mailtier_types::{Cause, EventKind, MessageId, Outcome, Timestamp};
+use mailtier_types::{EventKind, MessageId, Outcome, Timestamp};
 
 /// What a line says.
 #[derive(Debug, Clone)]
@@ -59,10 +59,6 @@ impl Line {
             seconds(outcome.connecting),
             seconds(outcome.sending)
         );
-        let said = match &outcome.cause {
-            Cause::Reply(reply) => reply.to_string(),
-            Cause::Trouble(trouble) => trouble.text.clone(),
-        };
         let tls = outcome.tls.as_deref().unwrap_or("none");
         let egress = outcome.egress.as_ref();
         tracing::info!(
@@ -80,7 +76,7 @@ impl Line {
             status,
             class = (self.kind == EventKind::AttemptDeferred).then(|| class_of(outcome).name()),
             // A stranger's words: never where a line's own are expected.
-            reply = said,
+            reply = outcome.cause.to_string(),
         );
     }
 }

@@ -38,20 +38,8 @@ impl Order {
     /// The outcome that a delivery given up by order has.
     pub(super) fn outcome(&self, now: Timestamp) -> Outcome {
         let text = if self.reason.is_empty() { NO_REASON.to_owned() } else { self.reason.clone() };
-        let zero = std::time::Duration::ZERO;
-        Outcome {
-            // Of no attempt; the kind of trouble says so.
-            stage: Stage::Resolve,
-            cause: Cause::Trouble(Trouble { kind: TroubleKind::Administrative, text }),
-            remote: None,
-            tls: None,
-            waiting: zero,
-            connecting: zero,
-            sending: zero,
-            at: now,
-            notifies: false,
-            egress: None,
-        }
+        // Of no attempt; the kind of trouble says so.
+        Outcome::new(Stage::Resolve, Cause::Trouble(Trouble { kind: TroubleKind::Administrative, text }), now)
     }
 
     /// Who and why, for an event.

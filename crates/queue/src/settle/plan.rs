@@ -496,18 +496,7 @@ mod tests {
 
     fn outcome(stage: Stage, code: u16) -> Outcome {
         let enhanced = Some(EnhancedCode::new(u8::try_from(code / 100).unwrap(), 1, 1));
-        Outcome {
-            stage,
-            cause: Cause::Reply(Reply::received(code, enhanced, "said".to_owned())),
-            remote: None,
-            tls: None,
-            waiting: Duration::ZERO,
-            connecting: Duration::ZERO,
-            sending: Duration::ZERO,
-            at: NOW,
-            notifies: false,
-            egress: None,
-        }
+        Outcome::new(stage, Cause::Reply(Reply::received(code, enhanced, "said".to_owned())), NOW)
     }
 
     fn report(attempt: u16, what: What) -> Report {

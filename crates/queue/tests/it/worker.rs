@@ -173,16 +173,9 @@ pub(crate) fn result(dispatch: &Dispatch, outcomes: Vec<(Vec<Mailbox>, Outcome)>
 }
 
 pub(crate) fn outcome(code: u16) -> Outcome {
-    Outcome {
-        stage: if code < 400 { Stage::Final } else { Stage::Rcpt },
-        cause: Cause::Reply(Reply::received(code, None, "said the other side".into())),
-        remote: None,
-        tls: None,
-        waiting: Duration::ZERO,
-        connecting: Duration::ZERO,
-        sending: Duration::ZERO,
-        at: Timestamp::from_system(SystemTime::now()),
-        notifies: false,
-        egress: None,
-    }
+    Outcome::new(
+        if code < 400 { Stage::Final } else { Stage::Rcpt },
+        Cause::Reply(Reply::received(code, None, "said the other side".into())),
+        Timestamp::from_system(SystemTime::now()),
+    )
 }

@@ -384,18 +384,9 @@ fn outcome(letter: Letter, mood: Option<Mood>, attempts: u16, at: Timestamp) -> 
         _ if letter.permanent => (Stage::Rcpt, reply(550, "Nobody")),
         _ => (Stage::Final, reply(250, "Taken")),
     };
-    let zero = Duration::ZERO;
     Outcome {
-        stage,
-        cause,
         remote: Some(RemoteHost { name: exchanger(letter.destination), address: None }),
-        tls: None,
-        egress: None,
-        waiting: zero,
-        connecting: zero,
-        sending: zero,
-        at,
-        notifies: false,
+        ..Outcome::new(stage, cause, at)
     }
 }
 

@@ -15,20 +15,8 @@ const CONCURRENCY: u32 = 3;
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 fn outcome(cause: Cause, at: Timestamp) -> Outcome {
-    let zero = Duration::ZERO;
     let stage = if matches!(cause, Cause::Reply(_)) { Stage::Final } else { Stage::Connect };
-    Outcome {
-        stage,
-        cause,
-        remote: None,
-        tls: None,
-        waiting: zero,
-        connecting: zero,
-        sending: zero,
-        at,
-        notifies: false,
-        egress: None,
-    }
+    Outcome::new(stage, cause, at)
 }
 
 fn refused(at: Timestamp) -> Outcome {
