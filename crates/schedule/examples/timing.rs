@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use mailtier_schedule::{Entry, Limits, PoolClass, Ready, Rules, Scheduler, Selector};
+use mailtier_schedule::{Entry, Limits, PoolClass, Ready, Rules, Scheduler};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -38,7 +38,6 @@ fn main() {
     fill(&mut scheduler, &names, count, later);
     let attempts = measure("next and defer", count, || defer_all(&mut scheduler, later));
     println!("{attempts:>12} attempts made");
-    measure("retry now, all", count, || _ = scheduler.retry_now(Selector::All, later));
     measure("drop one of 256 shards", count / 256, || _ = scheduler.drop_shard(ShardId::new(0)));
     measure("drop the others", count / 256 * 255, || ShardId::all().for_each(|shard| _ = scheduler.drop_shard(shard)));
 

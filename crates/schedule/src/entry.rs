@@ -78,17 +78,6 @@ pub enum Ready {
     Expired(Entry),
 }
 
-/// Which deliveries an operator means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selector<'a> {
-    /// One.
-    Delivery(DeliveryId),
-    /// All to a destination.
-    Destination(&'a str),
-    /// All.
-    All,
-}
-
 /// How many deliveries are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -22,7 +22,7 @@ pub use allowance::AllowanceWish;
 pub use backoff::RetryPolicy;
 pub use class::class_of;
 pub use classify::{Next, classify};
-pub use entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
+pub use entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
 pub use health::{Feedback, feedback};
 pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};
 pub use rate::Rate;

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
-use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready, Selector};
-use crate::memory::{Ageing, IdIndex, Key, List, Place, Siblings, Slab, Slot, Timed, Wheel};
+use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
+use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
 use gates::{Gate, Gatekeeping};
 pub use gates::{Standing, Suspended};
@@ -254,44 +254,6 @@ impl Scheduler {
         let Some(key) = self.find(id).filter(|&key| self.is_out(key)) else { return false };
         self.make_due(key);
         true
-    }
-
-    /// Makes waiting deliveries ready. Says how many. Costs more by what the selector reaches.
-    pub fn retry_now(&mut self, selector: Selector<'_>, now: Timestamp) -> usize {
-        self.observe(now);
-        match selector {
-            Selector::Delivery(id) => self.find(id).map_or(0, |key| self.retry_one(key)),
-            Selector::Destination(name) => ShardId::all()
-                .filter_map(|shard| self.places.find(name, shard))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(|destination| self.retry_destination(destination))
-                .sum(),
-            Selector::All => self
-                .destination_keys()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(|destination| self.retry_destination(destination))
-                .sum(),
-        }
-    }
-
-    fn retry_destination(&mut self, destination: Key<Destination>) -> usize {
-        let mut next = self.places.destinations[destination].entries.first().some();
-        let mut retried = 0;
-        while let Some(key) = next {
-            retried += self.retry_one(key);
-            next = List::<Slot, Siblings>::after(&self.entries, key).some();
-        }
-        retried
-    }
-
-    fn retry_one(&mut self, key: Key<Slot>) -> usize {
-        if self.entries[key].place != Place::Waiting {
-            return 0;
-        }
-        self.make_due(key);
-        1
     }
 
     fn make_due(&mut self, key: Key<Slot>) {
