@@ -22,59 +22,34 @@ struct Migration {
     oldest_program: i32,
 }
 
-const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        name: "0001_queue",
-        text: include_str!("../../../migrations/0001_queue.sql"),
-        oldest_program: 1,
-    },
-    Migration {
-        version: 2,
-        name: "0002_accounts",
-        text: include_str!("../../../migrations/0002_accounts.sql"),
-        oldest_program: 1,
-    },
-    Migration {
-        version: 3,
-        name: "0003_rules",
-        text: include_str!("../../../migrations/0003_rules.sql"),
-        oldest_program: 2,
-    },
-    Migration {
-        version: 4,
-        name: "0004_rules_of_all_kinds",
-        text: include_str!("../../../migrations/0004_rules_of_all_kinds.sql"),
-        oldest_program: 3,
-    },
-    Migration {
-        version: 5,
-        name: "0005_told",
-        text: include_str!("../../../migrations/0005_told.sql"),
-        oldest_program: 4,
-    },
-    Migration {
-        version: 6,
-        name: "0006_tokens",
-        text: include_str!("../../../migrations/0006_tokens.sql"),
-        oldest_program: 5,
-    },
-    Migration {
-        version: 7,
-        name: "0007_pools",
-        text: include_str!("../../../migrations/0007_pools.sql"),
-        oldest_program: 6,
-    },
-    Migration {
-        version: 8,
-        name: "0008_held",
-        text: include_str!("../../../migrations/0008_held.sql"),
-        oldest_program: 7,
-    },
-];
+/// Each is named by its file, and says the oldest program that runs beside it.
+macro_rules! migrations {
+    ($($version:literal: $name:literal beside $oldest_program:literal,)*) => {
+        &[$(Migration {
+            version: $version,
+            name: $name,
+            text: include_str!(concat!("../../../migrations/", $name, ".sql")),
+            oldest_program: $oldest_program,
+        }),*]
+    };
+}
+
+const MIGRATIONS: &[Migration] = migrations! {
+    1: "0001_queue" beside 1,
+    2: "0002_accounts" beside 1,
+    3: "0003_rules" beside 2,
+    4: "0004_rules_of_all_kinds" beside 3,
+    5: "0005_told" beside 4,
+    6: "0006_tokens" beside 5,
+    7: "0007_pools" beside 6,
+    8: "0008_held" beside 7,
+};
 
 /// The newest migration this program knows.
-const KNOWN: i32 = 8;
+const KNOWN: i32 = match MIGRATIONS {
+    [.., newest] => newest.version,
+    [] => 0,
+};
 
 /// A migration as the database remembers it.
 struct Applied {
