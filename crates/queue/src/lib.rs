@@ -16,6 +16,7 @@
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
 //! | `tokens` | knows whose an operator's token is |
+//! | `stored` | what a stored delivery says in encoded form |
 //!
 //! Way of a delivery: `accept` commits it → `conductor` schedules it → `dispatch` carries it to a worker → the result
 //! goes to `settle` → after its commit the `conductor` forgets or defers it.
@@ -38,6 +39,7 @@ mod peers;
 mod settle;
 mod shaping;
 mod start;
+mod stored;
 mod suspensions;
 mod tokens;
 

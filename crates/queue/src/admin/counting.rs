@@ -11,6 +11,7 @@ use mailtier_store::StoredDelivery;
 use mailtier_types::{Cause, Outcome, Timestamp};
 
 use super::matching;
+use crate::stored::{last_outcome, size_bytes};
 
 /// Groups after which a call ends: the next one goes on, so that what is told is exact however many there are.
 const GROUPS_A_CALL: usize = 10_000;
@@ -46,7 +47,7 @@ impl Tally {
         let group = self.groups.entry(key).or_insert_with_key(|key| Group::new(key.clone()));
         group.deliveries += 1;
         group.recipients += recipients;
-        group.octets = group.octets.saturating_add(matching::size_bytes(row).unwrap_or(0));
+        group.octets = group.octets.saturating_add(size_bytes(row).unwrap_or(0));
         group.oldest = group.oldest.min(accepted_at);
         if let Some(count) = group.by_age.get_mut(age_place(self.at.since(accepted_at))) {
             *count += recipients;
@@ -69,11 +70,11 @@ impl Tally {
             GroupBy::Sender => sender.to_owned(),
             GroupBy::SenderDomain => domain(sender),
             GroupBy::Provider => {
-                let last = matching::last_outcome(row);
+                let last = last_outcome(row);
                 last.as_ref().and_then(|last| matching::provider(&self.rules, last)).unwrap_or_default().to_owned()
             }
             GroupBy::State => state(row).name().to_owned(),
-            GroupBy::Reply => matching::last_outcome(row).as_ref().map(common_reply).unwrap_or_default(),
+            GroupBy::Reply => last_outcome(row).as_ref().map(common_reply).unwrap_or_default(),
             GroupBy::Age => age(age_place(self.at.since(row.message.made_at()))),
             GroupBy::Shard => row.shard.number().to_string(),
         }
@@ -117,11 +118,10 @@ mod tests {
 
     use bytes::Bytes;
     use mailtier_schedule::{GroupLimits, Provider};
-    use mailtier_types::{
-        EnhancedCode, MessageId, Options, RemoteHost, Reply, ShardId, Stage, TenantId, Trouble, TroubleKind,
-    };
+    use mailtier_types::{EnhancedCode, MessageId, RemoteHost, Reply, ShardId, Stage, TenantId, Trouble, TroubleKind};
 
     use super::*;
+    use crate::stored::example;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -135,22 +135,16 @@ mod tests {
     fn row(age: Duration, last: Option<&Outcome>) -> StoredDelivery {
         let message = MessageId::from_i64(MessageId::first_at(NOW.before(age))).unwrap();
         StoredDelivery {
-            held: None,
-            hosts: Vec::new(),
             id: message.delivery(0),
             message,
             shard: ShardId::new(9),
             tenant: TenantId(7),
-            priority: 0,
             expires_at: NOW,
-            destination: "b.example".into(),
             sender: "\"s@x\"@a.example".into(),
             recipients: vec!["x@b.example".into(), "y@b.example".into()],
-            options: mailtier_api::encode_options(&Options { size_bytes: 1000, ..Options::default() }),
             attempts: u16::from(last.is_some()),
-            next_attempt_at: None,
-            told_at: None,
             last_outcome: last.map(mailtier_api::encode_outcome).unwrap_or_default(),
+            ..example()
         }
     }
 

@@ -7,6 +7,8 @@ use mailtier_schedule::Rules;
 use mailtier_store::{DeliveryFilter, StoredDelivery};
 use mailtier_types::{Cause, Outcome};
 
+use crate::stored::{last_outcome, size_bytes};
+
 /// What the database looks for.
 pub(super) fn columns(filter: &Filter) -> DeliveryFilter {
     let (sender, sender_domain) = pattern(filter.sender.as_ref());
@@ -83,17 +85,6 @@ impl Matcher {
     }
 }
 
-/// What the last attempt met, where there was one and it can be read.
-pub(super) fn last_outcome(row: &StoredDelivery) -> Option<Outcome> {
-    let last = Some(&row.last_outcome).filter(|last| !last.is_empty())?;
-    mailtier_api::decode_outcome(last).ok()
-}
-
-/// Of its message.
-pub(super) fn size_bytes(row: &StoredDelivery) -> Option<u64> {
-    Some(mailtier_api::decode_options(&row.options).ok()?.size_bytes)
-}
-
 /// Whose exchanger an attempt was made at.
 pub(super) fn provider<'a>(rules: &'a Rules, outcome: &Outcome) -> Option<&'a str> {
     rules.provider_of(&outcome.remote.as_ref()?.name)
@@ -116,31 +107,14 @@ mod tests {
     use bytes::Bytes;
     use mailtier_schedule::{GroupLimits, Provider};
     use mailtier_types::{
-        DeliveryId, Domain, EnhancedCode, Mailbox, MessageId, Options, RemoteHost, Reply, ShardId, Stage, TenantId,
-        Timestamp, Trouble, TroubleKind,
+        Domain, EnhancedCode, Mailbox, RemoteHost, Reply, Stage, TenantId, Timestamp, Trouble, TroubleKind,
     };
 
     use super::*;
+    use crate::stored::example;
 
     fn row(last_outcome: Bytes) -> StoredDelivery {
-        StoredDelivery {
-            id: DeliveryId::from_i64(7).unwrap(),
-            message: MessageId::from_i64(7).unwrap(),
-            shard: ShardId::new(1),
-            tenant: TenantId(0),
-            priority: 0,
-            expires_at: Timestamp::EPOCH,
-            destination: "b.example".into(),
-            sender: String::new(),
-            recipients: vec!["x@b.example".into()],
-            options: mailtier_api::encode_options(&Options { size_bytes: 1000, ..Options::default() }),
-            attempts: 1,
-            next_attempt_at: None,
-            last_outcome,
-            told_at: None,
-            hosts: Vec::new(),
-            held: None,
-        }
+        StoredDelivery { attempts: 1, last_outcome, ..example() }
     }
 
     fn outcome(cause: Cause, host: Option<&str>) -> Bytes {

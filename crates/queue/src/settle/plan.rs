@@ -20,6 +20,7 @@ use super::orders::{Order, hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
+use crate::stored::last_outcome;
 
 /// What settlement is set to.
 #[derive(Debug, Clone)]
@@ -244,16 +245,13 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
         What::Quarantined { .. } => {}
         What::Expired if !case.is_over_age(now) => {}
         What::Expired => {
-            let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
-            let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
-            verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), outcome, options, now);
+            let last = last_outcome(stored);
+            verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), last, options, now);
         }
         What::Late if case.is_first_after(policy.warning(options), options, now) => {
-            let last = Some(&stored.last_outcome).filter(|last| !last.is_empty());
-            let outcome = last.and_then(|last| mailtier_api::decode_outcome(last).ok());
             verdicts.is_told = true;
             let wanted = |recipient: &Mailbox| options.notify(recipient).delay;
-            add_group(&mut verdicts.delays, &stored.recipients, outcome.as_ref(), wanted);
+            add_group(&mut verdicts.delays, &stored.recipients, last_outcome(stored).as_ref(), wanted);
         }
         What::Late => {}
         What::Outcomes(outcomes) => {
@@ -351,8 +349,7 @@ impl Case<'_> {
         if self.stored.told_at.is_some() {
             return false;
         }
-        let last = Some(&self.stored.last_outcome).filter(|last| !last.is_empty());
-        let last = last.and_then(|last| mailtier_api::decode_outcome(last).ok()).map(|outcome| outcome.at);
+        let last = last_outcome(self.stored).map(|outcome| outcome.at);
         last.unwrap_or(options.received_at) < time && time <= now
     }
 }
@@ -457,12 +454,13 @@ mod tests {
     use mailtier_schedule::RetryPolicy;
     use mailtier_store::Held;
     use mailtier_types::{
-        Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, ShardId,
-        Stage, TenantId,
+        Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, Stage,
+        TenantId,
     };
 
     use super::*;
     use crate::settle::Order;
+    use crate::stored::example;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -475,22 +473,13 @@ mod tests {
     fn stored(sender: &str, recipients: &[&str], attempts: u16) -> StoredDelivery {
         let options = Options { fanout: 1, received_at: NOW, ..Options::default() };
         StoredDelivery {
-            id: DeliveryId::from_i64(1000).unwrap(),
-            message: MessageId::from_i64(1000).unwrap(),
-            shard: ShardId::of("b.example"),
-            tenant: TenantId(0),
-            priority: 0,
             expires_at: NOW.after(Duration::from_secs(3600)),
-            destination: "b.example".to_owned(),
             sender: sender.to_owned(),
             recipients: recipients.iter().map(|text| (*text).to_owned()).collect(),
             options: mailtier_api::encode_options(&options),
             attempts,
             next_attempt_at: (attempts > 0).then_some(NOW),
-            last_outcome: Bytes::new(),
-            told_at: None,
-            hosts: Vec::new(),
-            held: None,
+            ..example()
         }
     }
 
