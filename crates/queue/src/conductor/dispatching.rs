@@ -237,15 +237,15 @@ impl ConductorTask {
         if self.scheduler.in_flight(id) || self.flights.get(id).is_some() {
             return;
         }
-        match row.filter(|row| !row.is_held) {
-            Some(row) if !self.scheduler.correct(id, row.correction(), now) => {
-                let warn_at = self.warning(id.made_at(), None).filter(|_| !row.is_told);
-                self.schedule(&row.destination, &row.sender_domain, Entry { warn_at, ..row.entry }, now);
-            }
-            Some(_) => {}
-            None => {
-                self.scheduler.finish(id);
-            }
+        let Some(row) = row.filter(|row| !row.is_held) else {
+            self.scheduler.finish(id);
+            return;
+        };
+        if !self.scheduler.correct(id, row.correction(), now)
+            && let Some(place) = row.place
+        {
+            let warn_at = self.warning(id.made_at(), None).filter(|_| !place.is_told);
+            self.schedule(&place.destination, &place.sender_domain, Entry { warn_at, ..row.entry }, now);
         }
     }
 

@@ -83,16 +83,23 @@ pub(crate) struct Fetched {
 pub(crate) struct FetchedRow {
     /// For the schedule.
     pub(crate) entry: Entry,
+    /// It is held.
+    pub(crate) is_held: bool,
+    /// Absent where it was wanted for its dispatch: then the schedule knows.
+    pub(crate) place: Option<Place>,
+    /// Absent where it was not wanted for its dispatch.
+    pub(crate) content: Option<Arc<Content>>,
+}
+
+/// Where a delivery belongs in a schedule that does not have it.
+#[derive(Debug)]
+pub(crate) struct Place {
     /// What limits apply to.
     pub(crate) destination: String,
     /// The domain of its sender; empty for the null one.
     pub(crate) sender_domain: String,
     /// Its sender was told that it is late.
     pub(crate) is_told: bool,
-    /// It is held.
-    pub(crate) is_held: bool,
-    /// Absent where it was not wanted for its dispatch.
-    pub(crate) content: Option<Arc<Content>>,
 }
 
 /// The way to one worker; the conductor never waits for it, and credit bounds what is in it.

@@ -17,6 +17,6 @@ mod suspects;
 mod task;
 mod workers;
 
-pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Wanted};
+pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Wanted};
 pub(crate) use pools::domain_of;
 pub(crate) use task::{ConductorTask, Outlets, Settings};

@@ -11,7 +11,7 @@ use mailtier_types::{DeliveryId, MessageId, ReversePath};
 use tokio::sync::mpsc;
 
 use crate::accept::content_of;
-use crate::conductor::{Command, Conductor, Content, Fetched, FetchedRow, Wanted, domain_of};
+use crate::conductor::{Command, Conductor, Content, Fetched, FetchedRow, Place, Wanted, domain_of};
 use crate::database::Connector;
 
 /// Requests taken together.
@@ -79,15 +79,19 @@ async fn fetch(session: &mut Session, wanted: &[Wanted], inline_bytes: u64) -> R
         .collect();
     let rows: HashMap<DeliveryId, &StoredDelivery> = stored.iter().map(|row| (row.id, row)).collect();
     let fetched = |wanted: &Wanted| {
-        let content = contents.get(&wanted.id).filter(|_| wanted.for_dispatch);
-        let row = rows.get(&wanted.id).map(|row| fetched_row(row, content.map(Arc::clone)));
+        let row = rows.get(&wanted.id).map(|row| FetchedRow {
+            entry: entry_of(row),
+            is_held: row.held.is_some(),
+            place: (!wanted.for_dispatch).then(|| place_of(row)),
+            content: contents.get(&wanted.id).filter(|_| wanted.for_dispatch).map(Arc::clone),
+        });
         Fetched { wanted: *wanted, row }
     };
     Ok(wanted.iter().map(fetched).collect())
 }
 
-fn fetched_row(row: &StoredDelivery, content: Option<Arc<Content>>) -> FetchedRow {
-    let entry = Entry {
+fn entry_of(row: &StoredDelivery) -> Entry {
+    Entry {
         id: row.id,
         shard: row.shard,
         tenant: row.tenant,
@@ -98,15 +102,15 @@ fn fetched_row(row: &StoredDelivery, content: Option<Arc<Content>>) -> FetchedRo
         due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
         expires_at: row.expires_at,
         warn_at: None,
-    };
+    }
+}
+
+fn place_of(row: &StoredDelivery) -> Place {
     let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
-    FetchedRow {
-        entry,
+    Place {
         destination: row.destination.clone(),
         sender_domain: domain_of(&sender).to_owned(),
         is_told: row.told_at.is_some(),
-        is_held: row.held.is_some(),
-        content,
     }
 }
 
