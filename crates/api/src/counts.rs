@@ -73,7 +73,7 @@ group_by! {
     SenderDomain = "sender-domain";
     /// Whose exchanger the last attempt was made at; empty where that is nobody's in the configuration, or not known.
     Provider = "provider";
-    /// Waiting or deferred.
+    /// Waiting, deferred or held.
     State = "state";
     /// What the last attempt was told, or what went wrong, without words that differ from one to the next; empty before
     /// the first.

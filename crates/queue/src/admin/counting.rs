@@ -82,7 +82,11 @@ impl Tally {
 }
 
 const fn state(row: &StoredDelivery) -> DeliveryState {
-    if row.attempts == 0 { DeliveryState::Waiting } else { DeliveryState::Deferred }
+    match (&row.held, row.attempts) {
+        (Some(_), _) => DeliveryState::Held,
+        (None, 0) => DeliveryState::Waiting,
+        (None, _) => DeliveryState::Deferred,
+    }
 }
 
 /// An age in words: `under 5m`, `5m to 10m` … `1280m and more`.
@@ -118,6 +122,7 @@ mod tests {
 
     use bytes::Bytes;
     use mailtier_schedule::{GroupLimits, Provider};
+    use mailtier_store::Held;
     use mailtier_types::{EnhancedCode, MessageId, RemoteHost, Reply, ShardId, Stage, TenantId, Trouble, TroubleKind};
 
     use super::*;
@@ -188,6 +193,16 @@ mod tests {
         assert_eq!((all.deliveries, all.recipients, all.octets), (3, 6, 3000));
         assert_eq!(all.oldest, rows[1].message.made_at());
         assert_eq!(all.by_age, [4, 0, 0, 0, 2, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_held_is_neither_waiting_nor_deferred() {
+        let last = outcome(Cause::Reply(Reply::received(451, None, "later".into())));
+        let held = Some(Held { since: NOW, operator: "alice".into(), reason: String::new() });
+        let rows =
+            [None, Some(&last)].map(|last| StoredDelivery { held: held.clone(), ..row(Duration::from_secs(60), last) });
+        let groups = counted(GroupBy::State, &rows);
+        assert_eq!((groups.len(), groups[0].key.as_str(), groups[0].deliveries), (1, "held", 2));
     }
 
     #[test]
