@@ -7,59 +7,24 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mailtier_testkit::bridge::Bridge;
-use mailtier_testkit::fleet::{Fleet, Size, at, migrate};
+use mailtier_testkit::fleet::{Size, at, migrate};
 use mailtier_testkit::installation::{Plan, pause};
-use mailtier_testkit::ledger::{Counterpart, Ledger, Load};
 use mailtier_testkit::postgres::{Pooler, PostgresServer, Stop};
 use nix::unistd::Uid;
 
 use crate::clients::put_aside;
-use crate::loads::{BEHAVIOUR, DOMAINS, conclude_exactly_once, until_flowing};
+use crate::loads::{DOMAINS, Flow, wait_until};
 
-const SESSIONS: usize = 4;
-const FLOW: usize = 40;
-const LIMIT: Duration = Duration::from_secs(120);
 /// Octets of the small disk, and what a file cannot take of it.
 const DISK_OCTETS: u64 = 240 << 20;
 const LEFT_OCTETS: u64 = 512 << 10;
 /// Connections of one replica that is busy: one for each loop of the queue, and a few for questions.
 const FEW_CONNECTIONS: usize = 12;
 
-/// Programs around a database, and mail that flows through them.
-struct Flow {
-    ledger: Ledger,
-    _counterpart: Counterpart,
-    fleet: Fleet,
-    load: Load,
-}
-
-impl Flow {
-    fn start(queues: usize, database: &str) -> Self {
-        let ledger = Ledger::default();
-        let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
-        let plan = Plan::new(counterpart.address()).set("queue", "worker_grace", "\"3s\"").set(
-            "inbound",
-            "submit_timeout",
-            "\"5s\"",
-        );
-        let mut fleet = Fleet::new(&plan, Size { queues, outbounds: 1 }, |_| database.to_owned()).unwrap();
-        fleet.start().unwrap();
-        let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-        let flow = Self { ledger, _counterpart: counterpart, fleet, load };
-        flow.goes_on();
-        flow
-    }
-
-    /// How long that took.
-    fn goes_on(&self) -> Duration {
-        until_flowing(&self.ledger, FLOW).unwrap()
-    }
-
-    fn conclude(self, what: &str, database: &str) {
-        let balance = conclude_exactly_once(&self.ledger, self.load, at(database)).unwrap();
-        println!("{what}: {balance:?}");
-        self.fleet.stop().unwrap();
-    }
+/// Mail that flows through so many replicas in front of this database.
+fn flow(queues: usize, database: &str) -> Flow {
+    let settings = |plan: Plan| plan.set("queue", "worker_grace", "\"3s\"").set("inbound", "submit_timeout", "\"5s\"");
+    Flow::start(DOMAINS, settings, Size { queues, outbounds: 1 }, |_| database.to_owned())
 }
 
 /// How often something is done: a few times, or for a campaign (`make chaos`).
@@ -72,13 +37,13 @@ fn a_database_that_is_restarted_in_order_or_killed_comes_back() {
     let mut server = PostgresServer::start().unwrap();
     let url = server.url("postgres");
     migrate(&url).unwrap();
-    let flow = Flow::start(1, &url);
+    let flow = flow(1, &url);
     for how in [Stop::Fast, Stop::Crash, Stop::Kill] {
         server.stop(how).unwrap();
         server.restart().unwrap();
         println!("{how:?}: mail flows again after {:?}", flow.goes_on());
     }
-    flow.conclude("restarts", &url);
+    flow.conclude("restarts", at(&url));
 }
 
 #[test]
@@ -86,14 +51,14 @@ fn connections_that_are_cut_again_and_again_are_made_anew() {
     let server = PostgresServer::start().unwrap();
     let url = server.url("postgres");
     migrate(&url).unwrap();
-    let flow = Flow::start(2, &url);
+    let flow = flow(2, &url);
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'mailtier-queue'";
     for _ in 0..rounds() {
         let count: usize = server.sql("postgres", cut).unwrap().parse().unwrap();
         assert!(count > 0, "the programs are connected");
         flow.goes_on();
     }
-    flow.conclude("cut connections", &url);
+    flow.conclude("cut connections", at(&url));
 }
 
 /// The way to the database is what changes, as with a virtual address, a service or a pooler; the URL names one host.
@@ -108,7 +73,7 @@ fn a_primary_that_dies_is_succeeded_by_its_quorum_standby() {
     let bridge = Bridge::start(&primary.socket()).unwrap();
     let url = format!("postgres://postgres@{}/postgres", bridge.address());
     migrate(&url).unwrap();
-    let flow = Flow::start(2, &url);
+    let flow = flow(2, &url);
 
     primary.stop(Stop::Kill).unwrap();
     let died_at = Instant::now();
@@ -116,7 +81,7 @@ fn a_primary_that_dies_is_succeeded_by_its_quorum_standby() {
     bridge.lead_to(&standby.socket());
     flow.goes_on();
     println!("failover: mail flows again after {:?}", died_at.elapsed());
-    flow.conclude("failover", &standby.url("postgres"));
+    flow.conclude("failover", at(&standby.url("postgres")));
 }
 
 #[test]
@@ -129,7 +94,7 @@ fn a_full_disk_makes_clients_wait_and_loses_nothing() {
     let mut server = PostgresServer::start_below(&disk.folder, &small).unwrap();
     let url = server.url("postgres");
     migrate(&url).unwrap();
-    let flow = Flow::start(1, &url);
+    let flow = flow(1, &url);
     let before = flow.ledger.balance().put_off;
     disk.fill();
     // What is left of the present segment of WAL would last for a while.
@@ -144,7 +109,7 @@ fn a_full_disk_makes_clients_wait_and_loses_nothing() {
         }
     });
     println!("a full disk: mail flows again after {:?}", flow.goes_on());
-    flow.conclude("a full disk", &url);
+    flow.conclude("a full disk", at(&url));
 }
 
 #[test]
@@ -157,7 +122,7 @@ fn a_pooler_in_transaction_mode_is_worked_through() {
     let direct = server.url("postgres");
     migrate(&direct).unwrap();
     let pooler = Pooler::start(&put_aside("pgbouncer/run"), &server, 5).unwrap();
-    let flow = Flow::start(2, &pooler.url("postgres"));
+    let flow = flow(2, &pooler.url("postgres"));
     for _ in 0..rounds() {
         flow.goes_on();
         let connections = connections(&server);
@@ -169,7 +134,7 @@ fn a_pooler_in_transaction_mode_is_worked_through() {
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'mailtier-queue'";
     server.sql("postgres", cut).unwrap();
     flow.goes_on();
-    flow.conclude("through a pooler", &direct);
+    flow.conclude("through a pooler", at(&direct));
 }
 
 #[test]
@@ -177,7 +142,7 @@ fn a_replica_has_a_handful_of_connections() {
     let server = PostgresServer::start().unwrap();
     let url = server.url("postgres");
     migrate(&url).unwrap();
-    let flow = Flow::start(1, &url);
+    let flow = flow(1, &url);
     let mut most = 0;
     for _ in 0..rounds() {
         flow.goes_on();
@@ -185,7 +150,7 @@ fn a_replica_has_a_handful_of_connections() {
     }
     println!("connections of a busy replica: {most}");
     assert!((1..=FEW_CONNECTIONS).contains(&most), "{most}");
-    flow.conclude("connections", &url);
+    flow.conclude("connections", at(&url));
 }
 
 /// Figures, no promise of a time: how fast mail goes before, while and after a snapshot is held open and dumps run.
@@ -196,7 +161,7 @@ fn a_snapshot_held_open_slows_nothing() {
     let server = PostgresServer::start().unwrap();
     let url = server.url("postgres");
     migrate(&url).unwrap();
-    let flow = Flow::start(1, &url);
+    let flow = flow(1, &url);
     let settle = || {
         let metric = |name: &str| flow.fleet.queues[0].metric(name).unwrap_or_default();
         let (sum, count) = (
@@ -231,7 +196,7 @@ fn a_snapshot_held_open_slows_nothing() {
     });
     let after = measure("after", &|| {});
     assert!(snapshot > before / 4.0 && after > before / 4.0, "{before} {snapshot} {after}");
-    flow.conclude("a snapshot", &url);
+    flow.conclude("a snapshot", at(&url));
 }
 
 fn connections(server: &PostgresServer) -> usize {
@@ -284,13 +249,5 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
-    }
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < LIMIT, "waited in vain until {what}");
-        pause();
     }
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mailtier_config::DatabaseConfig;
-use mailtier_testkit::fleet::audit;
-use mailtier_testkit::installation::pause;
-use mailtier_testkit::ledger::{Balance, Behaviour, Ledger, Load};
+use mailtier_testkit::fleet::{Fleet, Size, audit};
+use mailtier_testkit::installation::{Plan, pause};
+use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
 
 /// Ordinary domains, one that defers each recipient once, one that refuses all.
 pub(crate) const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
@@ -15,6 +15,71 @@ pub(crate) const BEHAVIOUR: Behaviour =
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// The longest for which no mail may flow, whatever is done to the programs and their database.
 const FLOW_LIMIT: Duration = Duration::from_secs(120);
+
+/// The longest wait for anything that should happen.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// Clients at a time.
+const SESSIONS: usize = 4;
+/// Of so many more recipients mail flows.
+pub(crate) const FLOW: usize = 60;
+
+/// Programs around a database, and mail that flows through them.
+pub(crate) struct Flow {
+    pub(crate) ledger: Ledger,
+    pub(crate) fleet: Fleet,
+    _counterpart: Counterpart,
+    load: Load,
+}
+
+impl Flow {
+    /// Starts programs with these settings in front of a database, which each replica reaches by its own URL.
+    pub(crate) fn start(
+        domains: &'static [&'static str],
+        settings: impl FnOnce(Plan) -> Plan,
+        size: Size,
+        database: impl Fn(usize) -> String,
+    ) -> Self {
+        let ledger = Ledger::default();
+        let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
+        let mut fleet = Fleet::new(&settings(Plan::new(counterpart.address())), size, database).unwrap();
+        fleet.start().unwrap();
+        Self::through(fleet, ledger, counterpart, domains)
+    }
+
+    /// Through programs that run already.
+    pub(crate) fn through(
+        fleet: Fleet,
+        ledger: Ledger,
+        counterpart: Counterpart,
+        domains: &'static [&'static str],
+    ) -> Self {
+        let load = Load::start(&ledger, fleet.smtp(), SESSIONS, domains);
+        let flow = Self { ledger, fleet, _counterpart: counterpart, load };
+        flow.goes_on();
+        flow
+    }
+
+    /// How long it took until mail flowed again.
+    pub(crate) fn goes_on(&self) -> Duration {
+        until_flowing(&self.ledger, FLOW).unwrap()
+    }
+
+    /// Ends it: nothing is lost, nothing sent twice.
+    pub(crate) fn conclude(self, what: &str, database: DatabaseConfig) -> Balance {
+        let balance = conclude_exactly_once(&self.ledger, self.load, database).unwrap();
+        println!("{what}: {balance:?}");
+        self.fleet.stop().unwrap();
+        balance
+    }
+}
+
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LIMIT, "waited in vain until {what}");
+        pause();
+    }
+}
 
 /// Until so many more recipients have been promised and so many more reached: mail flows (again). How long that took.
 pub(crate) fn until_flowing(ledger: &Ledger, count: usize) -> anyhow::Result<Duration> {
@@ -43,7 +108,7 @@ pub(crate) fn conclude(ledger: &Ledger, load: Load, database: DatabaseConfig) ->
 }
 
 /// The same, and nothing was sent twice.
-pub(crate) fn conclude_exactly_once(ledger: &Ledger, load: Load, database: DatabaseConfig) -> anyhow::Result<Balance> {
+fn conclude_exactly_once(ledger: &Ledger, load: Load, database: DatabaseConfig) -> anyhow::Result<Balance> {
     let balance = conclude(ledger, load, database)?;
     anyhow::ensure!((balance.duplicates, balance.duplicate_bounces) == (0, 0), "sent twice: {balance:?}");
     Ok(balance)

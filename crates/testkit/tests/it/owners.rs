@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use mailtier_testkit::bridge::Bridge;
 use mailtier_testkit::fleet::{Fleet, Size, at, migrate};
-use mailtier_testkit::installation::{Plan, pause};
-use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, Load};
+use mailtier_testkit::installation::Plan;
+use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger};
 use mailtier_testkit::postgres::{PostgresServer, TestDatabase};
 use nix::sys::signal::Signal;
 
 use crate::clients::put_aside;
-use crate::loads::{conclude_exactly_once, until_flowing};
+use crate::loads::{BEHAVIOUR, FLOW, Flow, LIMIT, until_flowing, wait_until};
 
 /// So many that each of three replicas owns some; one that defers, one that refuses.
 const DOMAINS: &[&str] = &[
@@ -29,12 +29,7 @@ const DOMAINS: &[&str] = &[
     "later.example",
     "never.example",
 ];
-const BEHAVIOUR: Behaviour =
-    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"] };
-const SESSIONS: usize = 4;
-const FLOW: usize = 60;
-/// Until the mail of every domain moves again.
-const LIMIT: Duration = Duration::from_secs(120);
+const TWO_OF_EACH: Size = Size { queues: 2, outbounds: 2 };
 /// In the tests that pause and cut off; others have what is shipped.
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -44,12 +39,6 @@ async fn database() -> TestDatabase {
 
 fn new_database() -> TestDatabase {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(database())
-}
-
-fn counterpart() -> (Ledger, Counterpart) {
-    let ledger = Ledger::default();
-    let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
-    (ledger, counterpart)
 }
 
 fn short_leases(plan: Plan) -> Plan {
@@ -63,132 +52,100 @@ fn rounds() -> usize {
 
 #[test]
 fn replicas_are_restarted_one_after_the_other_and_nobody_notices() {
-    let (ledger, counterpart) = counterpart();
     let database = new_database();
-    let plan = Plan::new(counterpart.address());
-    let mut fleet = Fleet::new(&plan, Size { queues: 3, outbounds: 2 }, |_| database.url()).unwrap();
-    fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    until_flowing(&ledger, FLOW).unwrap();
-    let _ = ledger.take_longest_gap();
+    let mut flow = Flow::start(DOMAINS, |plan| plan, Size { queues: 3, outbounds: 2 }, |_| database.url());
+    let _ = flow.ledger.take_longest_gap();
     for _ in 0..rounds() + 1 {
         for replica in 0..3 {
-            fleet.queues[replica].stop().unwrap();
-            fleet.queues[replica].start().unwrap();
-            fleet.queues[replica].until_ready().unwrap();
-            until_flowing(&ledger, FLOW).unwrap();
+            flow.fleet.queues[replica].stop().unwrap();
+            flow.fleet.queues[replica].start().unwrap();
+            flow.fleet.queues[replica].until_ready().unwrap();
+            flow.goes_on();
         }
     }
-    assert!(ledger.wait_for_every_domain(LIMIT));
-    let gap = ledger.take_longest_gap();
-    let balance = conclude_exactly_once(&ledger, load, database.config()).unwrap();
-    println!("rolling restarts: some domain's mail did not move for {gap:?} at the longest; {balance:?}");
+    assert!(flow.ledger.wait_for_every_domain(LIMIT));
+    let gap = flow.ledger.take_longest_gap();
+    println!("rolling restarts: some domain's mail did not move for {gap:?} at the longest");
+    let balance = flow.conclude("rolling restarts", database.config());
     assert_eq!(balance.put_off, 0, "clients do not notice: {balance:?}");
-    fleet.stop().unwrap();
 }
 
 #[test]
 fn the_mail_of_a_killed_owner_moves_again_within_seconds() {
-    let (ledger, counterpart) = counterpart();
     let database = new_database();
-    let plan = Plan::new(counterpart.address());
-    let mut fleet = Fleet::new(&plan, Size { queues: 3, outbounds: 2 }, |_| database.url()).unwrap();
-    fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    assert!(ledger.wait_for_every_domain(LIMIT));
+    let mut flow = Flow::start(DOMAINS, |plan| plan, Size { queues: 3, outbounds: 2 }, |_| database.url());
+    assert!(flow.ledger.wait_for_every_domain(LIMIT));
     // Shards are spread when the replicas have seen each other.
     let owners = "SELECT count(DISTINCT owner) FROM shard";
-    until_flowing(&ledger, FLOW).unwrap();
+    flow.goes_on();
     wait_until("shards are spread", || sql(&database, owners) == "3");
-    let _ = ledger.take_longest_gap();
+    let _ = flow.ledger.take_longest_gap();
     for replica in 0..3 {
-        fleet.queues[replica].kill();
-        assert!(ledger.wait_for_every_domain(LIMIT), "nobody takes over");
-        println!("a killed owner: some domain's mail did not move for {:?}", ledger.take_longest_gap());
-        fleet.queues[replica].start().unwrap();
-        fleet.queues[replica].until_ready().unwrap();
+        flow.fleet.queues[replica].kill();
+        assert!(flow.ledger.wait_for_every_domain(LIMIT), "nobody takes over");
+        println!("a killed owner: some domain's mail did not move for {:?}", flow.ledger.take_longest_gap());
+        flow.fleet.queues[replica].start().unwrap();
+        flow.fleet.queues[replica].until_ready().unwrap();
         wait_until("shards are spread", || sql(&database, owners) == "3");
     }
-    let balance = conclude_exactly_once(&ledger, load, database.config()).unwrap();
-    println!("killed owners: {balance:?}");
-    fleet.stop().unwrap();
+    flow.conclude("killed owners", database.config());
 }
 
 #[test]
 fn an_owner_that_was_paused_past_its_lease_does_no_harm() {
-    let (ledger, counterpart) = counterpart();
     let database = new_database();
-    let plan = short_leases(Plan::new(counterpart.address()));
-    let mut fleet = Fleet::new(&plan, Size { queues: 2, outbounds: 2 }, |_| database.url()).unwrap();
-    fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
+    let mut flow = Flow::start(DOMAINS, short_leases, TWO_OF_EACH, |_| database.url());
     for _ in 0..rounds() {
         for replica in 0..2 {
-            until_flowing(&ledger, FLOW).unwrap();
+            flow.goes_on();
             wait_until("shards are spread", || sql(&database, "SELECT count(DISTINCT owner) FROM shard") == "2");
-            fleet.queues[replica].signal(Signal::SIGSTOP).unwrap();
-            assert!(ledger.wait_for_every_domain(LIMIT), "nobody takes over");
-            fleet.queues[replica].signal(Signal::SIGCONT).unwrap();
-            until_flowing(&ledger, FLOW).unwrap();
+            flow.fleet.queues[replica].signal(Signal::SIGSTOP).unwrap();
+            assert!(flow.ledger.wait_for_every_domain(LIMIT), "nobody takes over");
+            flow.fleet.queues[replica].signal(Signal::SIGCONT).unwrap();
+            flow.goes_on();
         }
     }
-    let balance = conclude_exactly_once(&ledger, load, database.config()).unwrap();
-    println!("paused owners: {balance:?}");
-    fleet.stop().unwrap();
+    flow.conclude("paused owners", database.config());
 }
 
 #[test]
 fn an_owner_that_is_cut_off_from_the_database_stops_before_another_begins() {
-    let (ledger, counterpart) = counterpart();
     let server = PostgresServer::start().unwrap();
     let bridges = [Bridge::start(&server.socket()).unwrap(), Bridge::start(&server.socket()).unwrap()];
     migrate(&server.url("postgres")).unwrap();
-    let plan = short_leases(Plan::new(counterpart.address()));
     let url = |number: usize| format!("postgres://postgres@{}/postgres", bridges[number].address());
-    let mut fleet = Fleet::new(&plan, Size { queues: 2, outbounds: 2 }, url).unwrap();
-    fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    until_flowing(&ledger, FLOW).unwrap();
+    let flow = Flow::start(DOMAINS, short_leases, TWO_OF_EACH, url);
     let owners = "SELECT count(DISTINCT owner) FROM shard";
     wait_until("shards are spread", || server.sql("postgres", owners).is_ok_and(|count| count == "2"));
 
     bridges[0].hold();
     let held_at = Instant::now();
-    let dispatched = || fleet.queues[0].metric("mailtier_queue_dispatched_total").unwrap();
+    let dispatched = || flow.fleet.queues[0].metric("mailtier_queue_dispatched_total").unwrap();
     let one_owner = "SELECT count(DISTINCT owner) FROM shard WHERE lease_until > now()";
     // Its last renewal was asked for before it was cut off: two thirds of the lease are over before this.
     wait_until("its own clock says so", || held_at.elapsed() > LEASE * 2 / 3 + Duration::from_millis(200));
     let before = dispatched();
     assert!(before > 0.0);
     wait_until("another has taken over", || server.sql("postgres", one_owner).is_ok_and(|count| count == "1"));
-    assert!(ledger.wait_for_every_domain(LIMIT), "nobody takes over");
+    assert!(flow.ledger.wait_for_every_domain(LIMIT), "nobody takes over");
     println!("a partition: taken over after {:?}", held_at.elapsed());
     assert_eq!(dispatched(), before, "who is cut off dispatches nothing");
     bridges[0].release();
-    until_flowing(&ledger, FLOW).unwrap();
-    let balance = conclude_exactly_once(&ledger, load, at(&server.url("postgres"))).unwrap();
-    println!("a partition: {balance:?}");
-    fleet.stop().unwrap();
+    flow.goes_on();
+    flow.conclude("a partition", at(&server.url("postgres")));
 }
 
 #[test]
 fn a_database_that_is_paused_for_longer_than_a_lease_makes_no_two_owners() {
-    let (ledger, counterpart) = counterpart();
     let server = PostgresServer::start().unwrap();
     migrate(&server.url("postgres")).unwrap();
-    let plan = short_leases(Plan::new(counterpart.address()));
-    let mut fleet = Fleet::new(&plan, Size { queues: 2, outbounds: 2 }, |_| server.url("postgres")).unwrap();
-    fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    until_flowing(&ledger, FLOW).unwrap();
+    let flow = Flow::start(DOMAINS, short_leases, TWO_OF_EACH, |_| server.url("postgres"));
     server.signal(Signal::SIGSTOP).unwrap();
     let paused_at = Instant::now();
     wait_until("every lease has run out", || paused_at.elapsed() > LEASE * 2);
     server.signal(Signal::SIGCONT).unwrap();
-    println!("a paused database: mail flows again after {:?}", until_flowing(&ledger, FLOW).unwrap());
-    let balance = conclude_exactly_once(&ledger, load, at(&server.url("postgres"))).unwrap();
-    println!("a paused database: {balance:?}");
-    fleet.stop().unwrap();
+    println!("a paused database: mail flows again after {:?}", flow.goes_on());
+    flow.conclude("a paused database", at(&server.url("postgres")));
 }
 
 /// Half of everything is of the version before; then each is replaced, forwards and back. `make compat` builds it.
@@ -197,28 +154,26 @@ fn a_database_that_is_paused_for_longer_than_a_lease_makes_no_two_owners() {
 fn neighbouring_versions_run_side_by_side() {
     let before = PathBuf::from(std::env::var_os("MAILTIER_BEFORE").expect("MAILTIER_BEFORE names the folder"));
     let now = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-    let (ledger, counterpart) = counterpart();
+    let ledger = Ledger::default();
+    let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
     let database = new_database();
     let plan = Plan::new(counterpart.address());
-    let mut fleet = Fleet::new(&plan, Size { queues: 2, outbounds: 2 }, |_| database.url()).unwrap();
+    let mut fleet = Fleet::new(&plan, TWO_OF_EACH, |_| database.url()).unwrap();
     fleet.queues[0].run_from(&before);
     fleet.outbounds[0].run_from(&before);
     fleet.inbound.run_from(&before);
     fleet.start().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    until_flowing(&ledger, FLOW).unwrap();
+    let mut flow = Flow::through(fleet, ledger, counterpart, DOMAINS);
     for version in [&now, &before, &now] {
-        for process in fleet.all() {
+        for process in flow.fleet.all() {
             process.stop().unwrap();
             process.run_from(version);
             process.start().unwrap();
             process.until_ready().unwrap();
-            until_flowing(&ledger, FLOW).unwrap();
+            until_flowing(&flow.ledger, FLOW).unwrap();
         }
     }
-    let balance = conclude_exactly_once(&ledger, load, database.config()).unwrap();
-    println!("neighbouring versions: {balance:?}");
-    fleet.stop().unwrap();
+    flow.conclude("neighbouring versions", database.config());
 }
 
 /// The clocks that count for ownership are the database's, and each owner's own that no one sets. What wall clocks say
@@ -232,7 +187,7 @@ fn clocks_that_jump_by_an_hour_do_no_harm() {
         Counterpart::start(&ledger, Behaviour { reject: &["ten.example"], ..Behaviour::default() }).unwrap();
     let database = new_database();
     let plan = short_leases(Plan::new(counterpart.address()));
-    let mut fleet = Fleet::new(&plan, Size { queues: 2, outbounds: 2 }, |_| database.url()).unwrap();
+    let mut fleet = Fleet::new(&plan, TWO_OF_EACH, |_| database.url()).unwrap();
     let clocks = [fleet.folder().join("clock-of-queue"), fleet.folder().join("clock-of-outbound")];
     let set = |clock: usize, to: &str| std::fs::write(&clocks[clock], to).unwrap();
     set(0, "+3600");
@@ -251,25 +206,14 @@ fn clocks_that_jump_by_an_hour_do_no_harm() {
     fleet.outbounds[1].start().unwrap();
     fleet.inbound.start().unwrap();
     fleet.until_ready().unwrap();
-    let load = Load::start(&ledger, fleet.smtp(), SESSIONS, domains);
-    until_flowing(&ledger, FLOW).unwrap();
+    let flow = Flow::through(fleet, ledger, counterpart, domains);
     for to in ["-3600", "+7200", "+0"] {
         set(0, to);
         set(1, to);
-        assert!(ledger.wait_for_every_domain(LIMIT), "mail stands still: {to}");
-        until_flowing(&ledger, FLOW).unwrap();
+        assert!(flow.ledger.wait_for_every_domain(LIMIT), "mail stands still: {to}");
+        flow.goes_on();
     }
-    let balance = conclude_exactly_once(&ledger, load, database.config()).unwrap();
-    println!("clocks that jump: {balance:?}");
-    fleet.stop().unwrap();
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < LIMIT, "waited in vain until {what}");
-        pause();
-    }
+    flow.conclude("clocks that jump", database.config());
 }
 
 fn sql(database: &TestDatabase, text: &str) -> String {
