@@ -35,7 +35,7 @@ pub(crate) fn new_message(submission: Submission, lifetimes: Lifetimes) -> (NewM
     let limit = options.deliver_by.filter(|by| by.mode == ByMode::Return).map(|by| by.at);
     let expires_at = released.after(lifetime).min(limit.unwrap_or(released.after(lifetime)));
     let hold_until = options.release_at.filter(|at| *at > id.made_at());
-    let (deliveries, committed) = deliveries(id, &envelope, parts, (released, expires_at), &body);
+    let (deliveries, committed) = deliveries(id, &envelope, parts, (hold_until, expires_at), &body);
     let accepted = NewEvent {
         at: id.made_at(),
         kind: EventKind::MessageAccepted,
@@ -54,7 +54,7 @@ fn deliveries(
     id: MessageId,
     envelope: &Envelope,
     parts: u32,
-    (released, expires_at): (Timestamp, Timestamp),
+    (hold_until, expires_at): (Option<Timestamp>, Timestamp),
     body: &Bytes,
 ) -> (Vec<NewDelivery>, Vec<Committed>) {
     let groups = group(&envelope.recipients);
@@ -107,7 +107,8 @@ fn deliveries(
                 hosts: Vec::new(),
             };
             let committed = Committed {
-                entry: entry_of(&row, released, warn_at),
+                entry: entry_of(&row, hold_until.unwrap_or_else(|| id.made_at()), warn_at),
+                hold_until,
                 destination: destination.to_owned(),
                 sender: envelope.sender.clone(),
                 content: Some(Arc::new(content)),

@@ -22,6 +22,8 @@ use crate::settle::Disposition;
 pub(crate) struct Committed {
     /// For the schedule.
     pub(crate) entry: Entry,
+    /// Its sender wants it kept until then.
+    pub(crate) hold_until: Option<Timestamp>,
     /// What limits apply to.
     pub(crate) destination: String,
     /// The reverse-path.

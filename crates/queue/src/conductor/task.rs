@@ -24,6 +24,7 @@ use crate::allowance::Order;
 use crate::clock;
 use crate::load::{Purpose, Walk};
 use crate::settle::Report;
+use crate::stored::due;
 
 /// Commands taken in between two rounds of dispatching.
 const COMMANDS_PER_ROUND: usize = 256;
@@ -234,7 +235,8 @@ impl ConductorTask {
     fn accepted(&mut self, committed: Vec<Committed>) {
         let now = clock::now();
         let mut others = Vec::new();
-        for Committed { mut entry, destination, sender, content, room: _ } in committed {
+        for Committed { mut entry, hold_until, destination, sender, content, room: _ } in committed {
+            entry.due = due(entry.id, hold_until, now);
             entry.warn_at = self.warning(entry.due, entry.warn_at);
             let is_held = entry.due > now;
             if !self.shards.is_owned(entry.shard) {
@@ -332,7 +334,7 @@ impl ConductorTask {
                 class: PoolClass::default(),
                 priority: row.priority,
                 attempts: row.attempts,
-                due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
+                due: due(row.id, row.next_attempt_at, now),
                 expires_at: row.expires_at,
                 warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };

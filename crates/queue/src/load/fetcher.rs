@@ -11,8 +11,10 @@ use mailtier_types::{DeliveryId, MessageId, ReversePath};
 use tokio::sync::mpsc;
 
 use crate::accept::content_of;
+use crate::clock;
 use crate::conductor::{Command, Conductor, Content, Fetched, FetchedRow, Place, Wanted, domain_of};
 use crate::database::Connector;
+use crate::stored::due;
 
 /// Requests taken together.
 const REQUESTS: usize = 64;
@@ -99,7 +101,7 @@ fn entry_of(row: &StoredDelivery) -> Entry {
         class: PoolClass::default(),
         priority: row.priority,
         attempts: row.attempts,
-        due: row.next_attempt_at.unwrap_or_else(|| row.id.made_at()),
+        due: due(row.id, row.next_attempt_at, clock::now()),
         expires_at: row.expires_at,
         warn_at: None,
     }

@@ -20,7 +20,7 @@ use super::orders::{Order, hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
-use crate::stored::last_outcome;
+use crate::stored::{due, last_outcome};
 
 /// What settlement is set to.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
     let remaining: Vec<String> =
         stored.recipients.iter().filter(|recipient| !verdicts.resolved.contains(recipient)).cloned().collect();
     if verdicts.is_told {
-        let due = stored.next_attempt_at.unwrap_or_else(|| stored.id.made_at());
+        let due = due(stored.id, stored.next_attempt_at, surroundings.now);
         planned.plan.told.push((stored.id, due));
     }
     let after = match &report.what {
