@@ -47,7 +47,8 @@ impl From<Status> for ApiError {
             Code::Unauthenticated => Self::Unauthenticated(text),
             Code::PermissionDenied => Self::Forbidden(text),
             Code::InvalidArgument | Code::OutOfRange => Self::Invalid(text),
-            Code::NotFound => Self::NotFound(text),
+            // A method that the other side does not have is of a later version.
+            Code::NotFound | Code::Unimplemented => Self::NotFound(text),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::Aborted => {
                 Self::Unavailable(if text.is_empty() { status.code().description().to_owned() } else { text })
             }

@@ -30,7 +30,7 @@ use crate::convert::message_id;
 use crate::counts::{CountReply, CountRequest};
 use crate::error::ApiError;
 use crate::overview::{ShardMap, Status as ReplicaStatus};
-use crate::peer::Hint;
+use crate::peer::{Hint, SliceLease, SliceReport};
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
 use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
@@ -79,6 +79,8 @@ pub trait WorkHandler: Send + Sync + 'static {
 pub trait PeerHandler: Send + Sync + 'static {
     /// Takes hints.
     fn hint(&self, hints: Vec<Hint>) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Leases slices of limits; nothing where something newer was heard.
+    fn lease(&self, report: SliceReport) -> impl Future<Output = Option<SliceLease>> + Send;
 }
 
 /// Answers operators, who have been let through. An operator in what is asked is how the change is recorded.
@@ -352,6 +354,11 @@ impl<H: PeerHandler> wire::peer_server::Peer for Adaptor<H> {
         let hints = request.into_inner().hints.into_iter().map(TryInto::try_into).collect::<Result<_, ApiError>>()?;
         self.0.hint(hints).await?;
         Ok(Response::new(wire::HintReply {}))
+    }
+
+    async fn lease(&self, request: Request<wire::LeaseRequest>) -> Result<Response<wire::LeaseReply>, Status> {
+        let report = request.into_inner().try_into()?;
+        Ok(Response::new(self.0.lease(report).await.into()))
     }
 }
 

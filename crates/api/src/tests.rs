@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailtier_types::{
     BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
-    Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId, Reply,
-    Return, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
+    Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId,
+    Reply, Return, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
 
 use crate::error::ApiError;
-use crate::peer::Hint;
+use crate::peer::{Hint, SliceReport, SliceWish};
 use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
 use crate::work::{
@@ -287,6 +287,22 @@ proptest! {
             aborted: vec![id],
         };
         prop_assert_eq!(carried::<_, wire::SubmitFrame>(frame.clone()), Ok(frame));
+    }
+
+    #[test]
+    fn what_a_replica_has_and_needs_is_understood(
+        (view, term, sequence, is_whole) in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
+        group in prop_oneof![
+            any::<i32>().prop_map(|tenant| Group::Tenant(TenantId(tenant))),
+            texts().prop_map(Group::Provider),
+            texts().prop_map(Group::Pool),
+        ],
+        (concurrency, interval_us) in (any::<Option<u32>>(), proptest::option::of(1_i64..)),
+        (holds, in_use, wanted, unused) in (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()),
+    ) {
+        let wishes = vec![SliceWish { group, concurrency, interval_us, holds, in_use, wanted, unused }];
+        let report = SliceReport { replica: ReplicaId::random(), view, term, sequence, is_whole, wishes };
+        prop_assert_eq!(carried::<_, wire::LeaseRequest>(report.clone()), Ok(report));
     }
 
     #[test]

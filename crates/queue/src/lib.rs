@@ -13,6 +13,7 @@
 //! | `settle` | turns results into state, events and notifications, in one transaction each batch |
 //! | `allowance` | takes slices of what warm-ups allow by the day |
 //! | `peers` | tells other replicas of their deliveries |
+//! | `leasing` | limits that all replicas keep to together |
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
 //! | `tokens` | knows whose an operator's token is |
@@ -30,6 +31,7 @@ mod conductor;
 mod database;
 mod dispatch;
 mod ids;
+mod leasing;
 mod load;
 mod maintenance;
 mod ownership;

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
 use crate::ids::Ids;
+use crate::leasing::{Courier, Leasing};
 use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
@@ -183,6 +184,7 @@ impl Parts {
         let (walks, walk_queue) = mpsc::unbounded_channel();
         let (hints, hint_queue) = mpsc::channel(HINTS);
         let (orders, order_queue) = mpsc::unbounded_channel();
+        let (courier, slice_reports) = mpsc::unbounded_channel();
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let shards_free = Arc::new(Notify::new());
@@ -190,7 +192,7 @@ impl Parts {
         let mut loops = JoinSet::new();
 
         let outlets =
-            Outlets { settler: reports, fetcher: wanted, purser: orders, loader: walks, hints: hints.clone() };
+            Outlets { settler: reports, fetcher: wanted, purser: orders, courier, loader: walks, hints: hints.clone() };
         let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
         loops.spawn(task.run(commands));
         let job_queue = Arc::new(Mutex::new(job_queue));
@@ -209,6 +211,11 @@ impl Parts {
         let (store, purser_conductor) = (self.store.clone(), conductor.clone());
         let purser = Purser { orders: order_queue, store, conductor: purser_conductor, meters: Arc::clone(&meters) };
         loops.spawn(purser.run());
+        let leasing = Arc::new(Leasing::new(self.context.config.queue.lease));
+        let (me, shared, conductor_of_slices) = (self.me, Arc::clone(&leasing), conductor.clone());
+        let token = service_token.clone();
+        let courier = Courier { reports: slice_reports, me, leasing: shared, conductor: conductor_of_slices, token };
+        loops.spawn(courier.run());
         loops.spawn(self.sweeper().run());
 
         let end = CancellationToken::new();
@@ -233,12 +240,12 @@ impl Parts {
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
-            .peer(PeerService { conductor: conductor.clone(), shards_free: Arc::clone(&shards_free) })
+            .peer(PeerService { conductor: conductor.clone(), shards_free, leasing: Arc::clone(&leasing) })
             .admin(admin, access);
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
 
         // Keeps shards until the shutdown, then drains; the streams are needed until then.
-        ShardKeeper::new(self.keeper(conductor, fence, ids, (map, peers), rules_changed)).run().await;
+        ShardKeeper::new(self.keeper(conductor, fence, ids, (map, peers, leasing), rules_changed)).run().await;
         end.cancel();
         until_served(serving, api).await;
         loops.shutdown().await;
@@ -256,6 +263,8 @@ impl Parts {
     fn settings(&self) -> Settings {
         let config = &self.context.config.queue;
         Settings {
+            me: self.me,
+            lease: config.lease,
             limits: Limits {
                 max_entries: config.max_entries,
                 max_entries_per_destination: config.max_entries_per_destination,
@@ -353,7 +362,7 @@ impl Parts {
         conductor: Conductor,
         fence: Fence,
         ids: Arc<Ids>,
-        (map, peers): (watch::Sender<crate::peers::ShardMap>, Peers),
+        (map, peers, leasing): (watch::Sender<crate::peers::ShardMap>, Peers, Arc<Leasing>),
         rules_changed: mpsc::Receiver<RulesChanged>,
     ) -> KeeperParts {
         let config = &self.context.config.queue;
@@ -369,6 +378,7 @@ impl Parts {
             ids,
             map,
             peers,
+            leasing,
             rules_changed,
             health: self.context.health.clone(),
             shutdown: self.context.shutdown.clone(),

@@ -26,15 +26,30 @@ impl Rate {
         Self::every(interval_us)
     }
 
-    fn every(interval_us: i64) -> Self {
+    /// One in each interval, in microseconds; less than 1 is taken as 1.
+    #[must_use]
+    pub fn every(interval_us: i64) -> Self {
+        let interval_us = interval_us.max(1);
         let at_once = i64::try_from(BURST.as_micros()).unwrap_or(i64::MAX) / interval_us;
         Self { interval_us, burst: u32::try_from(at_once).unwrap_or(u32::MAX).max(1) }
+    }
+
+    /// Between two of a steady flow, in microseconds.
+    #[must_use]
+    pub const fn interval_us(self) -> i64 {
+        self.interval_us
     }
 
     /// What is left for each where so many share it.
     #[must_use]
     pub fn shared_by(self, sharers: u32) -> Self {
         Self::every(self.interval_us.saturating_mul(i64::from(sharers.max(1))))
+    }
+
+    /// What is left where some of those that share it evenly have theirs.
+    pub(crate) fn without(self, gone: u32, sharers: u32) -> Self {
+        let left = sharers.saturating_sub(gone).max(1);
+        Self::every(self.interval_us.saturating_mul(i64::from(sharers.max(left))) / i64::from(left))
     }
 
     const fn tolerance_us(self) -> i64 {
@@ -59,10 +74,30 @@ impl Meter {
         u32::try_from(room_us / rate.interval_us).unwrap_or(u32::MAX).saturating_add(1).min(rate.burst)
     }
 
+    /// One of which nothing is known but that as much as may pass at once may have passed then.
+    pub(crate) const fn exhausted(rate: Rate, at: Timestamp) -> Self {
+        let next = at.as_micros().saturating_add(rate.tolerance_us()).saturating_add(rate.interval_us);
+        Self { next: Timestamp::from_micros(next) }
+    }
+
     /// One passes.
     pub(crate) fn count(&mut self, rate: Rate, now: Timestamp) {
-        let next = self.next.as_micros().max(now.as_micros()).saturating_add(rate.interval_us);
-        self.next = Timestamp::from_micros(next);
+        self.count_many(rate, 1, now);
+    }
+
+    /// So many pass.
+    pub(crate) fn count_many(&mut self, rate: Rate, count: u32, now: Timestamp) {
+        if count > 0 {
+            let passed = rate.interval_us.saturating_mul(i64::from(count));
+            let next = self.next.as_micros().max(now.as_micros()).saturating_add(passed);
+            self.next = Timestamp::from_micros(next);
+        }
+    }
+
+    /// So many that were counted have not passed.
+    pub(crate) fn give_back(&mut self, rate: Rate, count: u32) {
+        let unused = rate.interval_us.saturating_mul(i64::from(count.min(rate.burst)));
+        self.next = Timestamp::from_micros(self.next.as_micros().saturating_sub(unused));
     }
 
     /// When one more may pass.

@@ -71,6 +71,7 @@ meters! {
         queue_in_flight = QueueInFlight;
         queue_shards = QueueShards;
         queue_workers = QueueWorkers;
+        queue_lessors_silent = QueueLessorsSilent;
         queue_pool_in_flight = QueuePoolInFlight;
         queue_pool_ready = QueuePoolReady;
         queue_pool_allowance_left = QueuePoolAllowanceLeft;

@@ -77,6 +77,7 @@ metrics! {
     QueueInFlight = "mailtier.queue.in_flight", Gauge, "{delivery}", "", "Deliveries handed to workers and not settled";
     QueueShards = "mailtier.queue.shards", Gauge, "{shard}", "", "Shards this replica owns";
     QueueWorkers = "mailtier.queue.workers", Gauge, "{worker}", "", "Connected workers";
+    QueueLessorsSilent = "mailtier.queue.lessors.silent", Gauge, "{replica}", "", "Replicas that lease limits of providers, tenants and pools, and do not answer";
     QueueDispatched = "mailtier.queue.dispatched", Counter, "{delivery}", "pool", "Deliveries handed to workers";
     QueuePoolInFlight = "mailtier.queue.pool.in_flight", Gauge, "{delivery}", "pool", "Deliveries being attempted through an egress pool";
     QueuePoolReady = "mailtier.queue.pool.ready", Gauge, "{delivery}", "pool", "Deliveries that are due and wait, by the egress pool that the rules name for them";

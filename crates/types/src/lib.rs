@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`address`] | mailboxes, domains, reverse-paths (RFC 5321 §4.1.2) |
+//! | [`group`] | what keeps to limits together |
 //! | [`host`] | hosts that mail is routed to |
 //! | [`id`] | typed ids and the source of message ids |
 //! | [`shard`] | what a destination hashes to, and who owned it when |
@@ -25,6 +26,7 @@ pub mod class;
 pub mod day;
 pub mod envelope;
 pub mod event;
+pub mod group;
 pub mod host;
 pub mod id;
 pub mod lifecycle;
@@ -40,6 +42,7 @@ pub use class::{Class, NoClass};
 pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};
 pub use event::{Event, EventDetail, EventKind};
+pub use group::Group;
 pub use host::{NotAHost, Place, RouteHost};
 pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
 pub use lifecycle::{Change, IllegalChange, State};

@@ -20,7 +20,7 @@ use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
 use mailtier_api::overview::{Overview, ReplicaView, ShardMap, ShardView, Status, WorkerView};
-use mailtier_api::peer::{Hint, PeerClient};
+use mailtier_api::peer::{Hint, PeerClient, Slice, SliceLease, SliceReport, SliceWish};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
@@ -77,6 +77,12 @@ impl PeerHandler for Replica {
     async fn hint(&self, hints: Vec<Hint>) -> Result<(), ApiError> {
         *self.hinted.lock() += hints.len();
         Ok(())
+    }
+
+    async fn lease(&self, report: SliceReport) -> Option<SliceLease> {
+        let slice = |wish: &SliceWish| Slice { concurrency: wish.wanted, attempts: wish.unused };
+        let lease = SliceLease { view: report.view, term: 3, slices: report.wishes.iter().map(slice).collect() };
+        (report.sequence > 1).then_some(lease)
     }
 }
 
@@ -298,6 +304,35 @@ fn submission(body: Bytes) -> Submission {
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, what).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_lessor_answers_wish_by_wish_or_not_at_all() {
+    let running = serve().await;
+    let peer = PeerClient::connect(&running.url, Some(&secret("service"))).await.unwrap();
+    let wish = |number: u32| SliceWish {
+        group: Group::Pool("two".into()),
+        concurrency: Some(9),
+        interval_us: None,
+        holds: 0,
+        in_use: 0,
+        wanted: number,
+        unused: number + 1,
+    };
+    let report = |sequence, wishes| SliceReport {
+        replica: ReplicaId::random(),
+        view: u64::MAX,
+        term: 3,
+        sequence,
+        is_whole: true,
+        wishes,
+    };
+    let lease = peer.lease(report(2, vec![wish(1), wish(5)])).await.unwrap().unwrap();
+    let slices = [(1, 2), (5, 6)].map(|(concurrency, attempts)| Slice { concurrency, attempts });
+    assert_eq!(lease, SliceLease { view: u64::MAX, term: 3, slices: slices.to_vec() });
+    assert_eq!(peer.lease(report(1, vec![wish(1)])).await.unwrap(), None);
+    let nothing = SliceWish { interval_us: Some(0), ..wish(1) };
+    assert!(matches!(peer.lease(report(2, vec![nothing])).await, Err(ApiError::Invalid(_))));
 }
 
 #[tokio::test]

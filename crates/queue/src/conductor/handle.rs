@@ -8,9 +8,11 @@ use bytes::Bytes;
 use mailtier_api::overview::Overview;
 use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
-use mailtier_schedule::{Entry, PoolId, Suspended};
+use mailtier_schedule::{Answer, Entry, PoolId, Suspended, View};
 use mailtier_store::{Loaded, TakenShard};
-use mailtier_types::{Day, DeliveryId, Mailbox, MessageId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId};
+use mailtier_types::{
+    Day, DeliveryId, Mailbox, MessageId, ReplicaId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId,
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::allowance::Taken;
@@ -180,8 +182,22 @@ pub(crate) enum Command {
     },
     /// What was given back of a day is back.
     AllowanceReturned,
-    /// So many replicas keep to limits together.
-    Members(u32),
+    /// These replicas live and keep to limits together, as was asked for at a time.
+    Met {
+        /// Who.
+        view: View,
+        /// When.
+        asked_at: Instant,
+    },
+    /// What became of a report to a lessor.
+    Leased {
+        /// Which.
+        lessor: ReplicaId,
+        /// Of the report.
+        sequence: u64,
+        /// What.
+        answer: Answer,
+    },
     /// The database was out of reach: everything is to be looked for again.
     Reconcile,
     /// An operator asks how this replica stands.

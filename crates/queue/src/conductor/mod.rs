@@ -13,6 +13,7 @@ mod overview;
 mod pools;
 mod results;
 mod shards;
+mod slices;
 mod suspects;
 mod task;
 mod workers;

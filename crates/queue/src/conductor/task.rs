@@ -10,7 +10,7 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
-use mailtier_types::{DeliveryId, MessageId, ReversePath, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, ReplicaId, ReversePath, ShardId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
@@ -18,10 +18,12 @@ use super::flights::Flights;
 use super::handle::{Command, Committed, Fence, Hinted, Wanted};
 use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
+use super::slices::SliceDesk;
 use super::suspects::Suspects;
 use super::workers::Workers;
 use crate::allowance::Order;
 use crate::clock;
+use crate::leasing::Addressed;
 use crate::load::{Purpose, Walk};
 use crate::settle::Report;
 use crate::stored::due;
@@ -38,6 +40,10 @@ const REFILL_PAUSE: Duration = Duration::from_secs(1);
 /// What the conductor is set to.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    /// This replica.
+    pub(crate) me: ReplicaId,
+    /// How long its membership lasts unless it is renewed.
+    pub(crate) lease: Duration,
     /// Of the schedule.
     pub(crate) limits: Limits,
     /// The operator's limits.
@@ -73,12 +79,14 @@ pub(crate) struct ConductorTask {
     /// Being read for their dispatch.
     pub(super) fetching: Fetching,
     pub(super) pools: PoolDesk,
+    pub(super) slices: SliceDesk,
     /// Reports the settler has not answered.
     pub(super) settling: usize,
     pub(super) fence: Fence,
     pub(super) settler: mpsc::UnboundedSender<Report>,
     pub(super) fetcher: mpsc::UnboundedSender<Vec<Wanted>>,
     pub(super) purser: mpsc::UnboundedSender<Order>,
+    pub(super) courier: mpsc::UnboundedSender<Addressed>,
     loader: mpsc::UnboundedSender<Walk>,
     hints: mpsc::Sender<Vec<Hint>>,
     pub(super) meters: Arc<Meters>,
@@ -103,6 +111,8 @@ pub(crate) struct Outlets {
     pub(crate) fetcher: mpsc::UnboundedSender<Vec<Wanted>>,
     /// What is wanted of the days of warm-ups.
     pub(crate) purser: mpsc::UnboundedSender<Order>,
+    /// What lessors are told.
+    pub(crate) courier: mpsc::UnboundedSender<Addressed>,
     /// Walks over the table.
     pub(crate) loader: mpsc::UnboundedSender<Walk>,
     /// Deliveries of others.
@@ -122,11 +132,13 @@ impl ConductorTask {
             cache: Cache::new(settings.cache_bytes),
             fetching: Fetching::default(),
             pools: PoolDesk::new(settings.rules.pools.iter().map(|(_, pool)| pool.name.clone()), now),
+            slices: SliceDesk::new(settings.me, settings.lease),
             settling: 0,
             fence,
             settler: outlets.settler,
             fetcher: outlets.fetcher,
             purser: outlets.purser,
+            courier: outlets.courier,
             loader: outlets.loader,
             hints: outlets.hints,
             meters,
@@ -163,6 +175,8 @@ impl ConductorTask {
                 self.next_tick = now + TICK;
                 self.tick(now);
             }
+            // Before anything is dispatched: what was leased may be over.
+            self.report_to_lessors(now);
             self.dispatch_all();
             self.workers.flush();
             self.answer_drain();
@@ -171,10 +185,12 @@ impl ConductorTask {
 
     /// The next tick, or the next delivery's time when that comes first and something can be done about it.
     fn next_wake(&self) -> Instant {
+        let now = Instant::now();
         let can_act = self.may_dispatch() && self.may_give_up();
         let due = can_act.then(|| self.scheduler.next_due()).flatten();
-        let due = due.map(|due| Instant::now() + due.since(clock::now()));
-        due.map_or(self.next_tick, |due| due.min(self.next_tick))
+        let due = due.map(|due| now + due.since(clock::now()));
+        let times = due.into_iter().chain(self.next_report(now));
+        times.fold(self.next_tick, Instant::min)
     }
 
     fn handle(&mut self, command: Command) {
@@ -206,7 +222,8 @@ impl ConductorTask {
             Command::Suspended(suspended) => self.suspend(suspended),
             Command::AllowanceTaken { pool, day, taken } => self.allowance_taken(pool, day, taken),
             Command::AllowanceReturned => self.pools.returning = self.pools.returning.saturating_sub(1),
-            Command::Members(count) => self.scheduler.set_replicas(count),
+            Command::Met { view, asked_at } => self.met(view, asked_at),
+            Command::Leased { lessor, sequence, answer } => self.leased(lessor, sequence, answer),
             Command::Reconcile => self.next_reconcile = Instant::now(),
             Command::Overview(answer) => {
                 // Who has asked may have gone.
@@ -448,6 +465,7 @@ impl ConductorTask {
             self.next_refill = now + REFILL_PAUSE;
         }
         self.look_after_pools(now);
+        self.look_after_lessors();
         self.gauge();
     }
 

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
 use crate::ids::{Ids, NODE_LEASE, NODE_RENEWAL};
+use crate::leasing::Leasing;
 use crate::peers::{ShardMap, announce_free_shards};
 use crate::suspensions::RulesChanged;
 
@@ -61,6 +62,8 @@ pub(crate) struct KeeperParts {
     pub(crate) map: watch::Sender<ShardMap>,
     /// Told of shards that are free, and says so.
     pub(crate) peers: Peers,
+    /// Told who lives.
+    pub(crate) leasing: Arc<Leasing>,
     /// Asks for the operators' rules to be read at once.
     pub(crate) rules_changed: mpsc::Receiver<RulesChanged>,
     /// Told whether the database is there.
@@ -181,8 +184,7 @@ impl ShardKeeper {
         if knew_rules {
             self.read_rules().await?;
         }
-        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        self.meet(&members);
+        let members = self.heartbeat().await?;
         let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
         match change(members.len(), rank, self.held.len()) {
             Change::Take(want) => {
@@ -204,13 +206,23 @@ impl ShardKeeper {
         self.lease_node().await
     }
 
+    /// Who lives, this replica among them.
+    async fn heartbeat(&mut self) -> Result<Vec<Member>, StoreError> {
+        let (me, lease, address) = (self.parts.me, self.parts.lease, self.parts.address.clone());
+        let session = self.connector.session().await?;
+        let asked_at = Instant::now();
+        let members = session.heartbeat(me, &address, WEIGHT, lease).await?;
+        let view = self.parts.leasing.meet(&members, asked_at);
+        self.parts.conductor.send(Command::Met { view, asked_at });
+        self.meet(&members);
+        Ok(members)
+    }
+
     /// Where there are more or fewer than before, the others are to see so, too: shards change hands at once.
     fn meet(&mut self, members: &[Member]) {
         let others = members.iter().filter(|member| member.id != self.parts.me);
         self.neighbours = others.map(|member| member.address.clone()).collect();
         if std::mem::replace(&mut self.members, members.len()) != members.len() {
-            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            self.parts.conductor.send(Command::Members(count));
             tokio::spawn(self.announce());
         }
     }
@@ -336,9 +348,7 @@ impl ShardKeeper {
             }
         }
         reach(Point::ShardsReleased);
-        let (address, lease) = (self.parts.address.clone(), self.parts.lease);
-        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        self.meet(&members);
+        self.heartbeat().await?;
         self.connector.session().await?.leave(me).await?;
         reach(Point::Left);
         Ok(())

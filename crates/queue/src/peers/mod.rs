@@ -1,12 +1,13 @@
 //! Other replicas: hints to the owners of what was committed here, and hints from others; the word that there are shards
-//! to take. All of these may be lost; nothing waits for them.
+//! to take. All of these may be lost; nothing waits for them. Not responsible for limits that are leased (`leasing`), but
+//! for being asked for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_api::ApiError;
-use mailtier_api::peer::{Hint, PeerClient};
+use mailtier_api::peer::{Hint, PeerClient, SliceLease, SliceReport};
 use mailtier_api::server::PeerHandler;
 use mailtier_config::Secret;
 use mailtier_telemetry::Meters;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::conductor::{Command, Conductor};
+use crate::leasing::Leasing;
 
 /// For connecting to an owner, and for one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,13 +123,15 @@ pub(crate) async fn announce_free_shards(addresses: Vec<String>, token: Option<S
     while calls.join_next().await.is_some() {}
 }
 
-/// Takes hints of others.
+/// Takes hints of others, and leases them limits.
 #[derive(Debug)]
 pub(crate) struct PeerService {
     /// Told of them.
     pub(crate) conductor: Conductor,
     /// Told that there are shards to take.
     pub(crate) shards_free: Arc<Notify>,
+    /// Leases.
+    pub(crate) leasing: Arc<Leasing>,
 }
 
 impl PeerHandler for PeerService {
@@ -138,5 +142,9 @@ impl PeerHandler for PeerService {
             self.conductor.send(Command::Hinted(hints));
         }
         Ok(())
+    }
+
+    async fn lease(&self, report: SliceReport) -> Option<SliceLease> {
+        self.leasing.lease(report)
     }
 }

@@ -6,6 +6,7 @@ use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, TenantLimitConfig};
 use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, TenantId, Trouble, TroubleKind};
 
+use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
 use crate::system::usual;
 use crate::worker::{Worker, all, outcome, result};
@@ -251,4 +252,33 @@ async fn each_class_of_failure_has_its_own_schedule() {
         }
     }
     worker.is_left_alone().await;
+}
+
+/// The limits of a tenant hold over all replicas, whichever has the mail; and none is left unused.
+#[tokio::test]
+async fn replicas_keep_to_a_limit_together() {
+    const MAIL: usize = 30;
+    let mut pair = Pair::start(|config| {
+        config.queue.tenants = vec![TenantLimitConfig { id: 7, concurrency: Some(3), ..Default::default() }];
+    })
+    .await;
+    let mut submitter = pair.submitter().await;
+    for number in 0..MAIL {
+        let mut of_tenant = submission("s@a.example", &[&format!("x@{number}.example")]);
+        of_tenant.envelope.tenant = TenantId(7);
+        assert_eq!(submitter.submit(of_tenant).await.result, Ok(()));
+    }
+    let (mut open, mut by_replica) = (Vec::new(), [0; 2]);
+    for _ in 0..3 {
+        open.push(pair.dispatch().await);
+    }
+    pair.are_left_alone().await;
+    for _ in 3..MAIL {
+        let (place, dispatch) = open.remove(0);
+        pair.workers[place].report(all(&dispatch, 250)).await;
+        open.push(pair.dispatch().await);
+        by_replica[place] += 1;
+    }
+    assert!(by_replica.iter().all(|count| *count > 3), "both have mail: {by_replica:?}");
+    pair.are_left_alone().await;
 }

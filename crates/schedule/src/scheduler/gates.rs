@@ -8,13 +8,13 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use mailtier_types::{DeliveryId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, Group, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
 use crate::memory::{Key, List, Slab, Slot};
-use crate::rate::Meter;
-use crate::rules::{GroupLimits, Rules};
+use crate::rules::Rules;
 use crate::scheduler::Scheduler;
+use crate::scheduler::gate::Gate;
 use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
 use crate::scheduler::pools::Pooling;
 use crate::scheduler::providers::KNOWN_FOR;
@@ -35,47 +35,6 @@ pub struct Suspended {
     pub everything: bool,
 }
 
-/// The limits of many queues together.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    pub(crate) limits: GroupLimits,
-    meter: Meter,
-    pub(crate) is_suspended: bool,
-    /// What may pass beside the limits: of an egress pool, what workers can take and its warm-up allows.
-    pub(crate) room: Option<u32>,
-    pub(crate) in_flight: u32,
-    /// Those whose turn came while it was closed.
-    pub(crate) held: List<Queue, Turns>,
-    /// Queues of a tenant; others' are not counted.
-    queues: u32,
-    /// When it is looked at again because it may then let more pass.
-    opens_at: Option<Timestamp>,
-}
-
-impl Gate {
-    /// One that keeps to these.
-    pub(crate) fn with_limits(limits: GroupLimits) -> Self {
-        Self { limits, ..Self::default() }
-    }
-
-    /// One has passed.
-    pub(crate) fn count(&mut self, now: Timestamp) {
-        if let Some(rate) = self.limits.rate {
-            self.meter.count(rate, now);
-        }
-    }
-
-    /// How many may pass now.
-    pub(crate) fn free(&self, now: Timestamp) -> u32 {
-        if self.is_suspended {
-            return 0;
-        }
-        let free = self.limits.concurrency.map_or(u32::MAX, |limit| limit.saturating_sub(self.in_flight));
-        let free = self.room.map_or(free, |room| room.min(free));
-        self.limits.rate.map_or(free, |rate| free.min(self.meter.free(rate, now)))
-    }
-}
-
 /// What is looked at when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
@@ -90,11 +49,13 @@ pub(crate) struct Gatekeeping {
     pub(crate) suspended: Suspended,
     /// How many replicas keep to the limits together.
     pub(crate) replicas: u32,
-    tenants: HashMap<TenantId, Key<Gate>>,
+    pub(crate) tenants: HashMap<TenantId, Key<Gate>>,
     pub(crate) providers: HashMap<String, Key<Gate>>,
     pub(crate) pooling: Pooling,
     remembered: Memory,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
+    /// Gates whose groups are asked about.
+    pub(crate) wishing: Vec<Key<Gate>>,
 }
 
 impl Gatekeeping {
@@ -108,6 +69,7 @@ impl Gatekeeping {
             providers: HashMap::new(),
             remembered: Memory::default(),
             alarms: BinaryHeap::new(),
+            wishing: Vec::new(),
         }
     }
 
@@ -137,10 +99,10 @@ impl Scheduler {
     pub fn set_rules(&mut self, rules: Rules) {
         self.keeping.rules = rules;
         self.keeping.providers.iter().for_each(|(name, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_provider(name).shared_by(self.keeping.replicas);
+            self.gates[gate].limits = self.keeping.rules.of_provider(name);
         });
         self.keeping.tenants.iter().for_each(|(&tenant, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_tenant(tenant).shared_by(self.keeping.replicas);
+            self.gates[gate].limits = self.keeping.rules.of_tenant(tenant);
         });
         self.set_pool_limits();
         for key in self.destination_keys().collect::<Vec<_>>() {
@@ -148,15 +110,6 @@ impl Scheduler {
             destination.limits = self.keeping.rules.of_destination(&destination.name);
         }
         self.reopen_all();
-    }
-
-    /// So many replicas keep to the limits of tenants, providers and pools together; those of destinations are each one
-    /// replica's.
-    pub fn set_replicas(&mut self, replicas: u32) {
-        if replicas.max(1) != self.keeping.replicas {
-            self.keeping.replicas = replicas.max(1);
-            self.set_rules(self.keeping.rules.clone());
-        }
     }
 
     /// Replaces what is suspended. Costs in proportion to the destinations, where something has changed.
@@ -259,19 +212,28 @@ impl Scheduler {
     /// The last delivery of a queue is gone, and with it the queue; perhaps its destination too.
     pub(super) fn farewell(&mut self, key: Key<Queue>) {
         self.set_dormant(key, false);
-        let (gate, tenant) = (self.places.queues[key].gate, self.places.queues[key].tenant);
+        let gate = self.places.queues[key].gate;
         let destination = self.places.queues[key].destination;
-        let left = &mut self.gates[gate];
-        left.queues -= 1;
-        // With a rate it remembers what has passed.
-        if left.queues == 0 && left.limits.rate.is_none() {
-            self.keeping.tenants.remove(&tenant);
-            self.gates.give_back(gate);
-        }
+        self.gates[gate].queues -= 1;
+        self.drop_idle(gate);
         self.places.drop_queue(key);
         if self.places.destinations[destination].count == 0 {
             self.remember(destination);
             self.places.drop_destination(&mut self.shards, destination);
+        }
+    }
+
+    /// A tenant's gate that nothing goes through is dropped, unless it remembers what has passed, or has something that is
+    /// to be given back.
+    pub(super) fn drop_idle(&mut self, key: Key<Gate>) {
+        let gate = &self.gates[key];
+        if let Some(Group::Tenant(tenant)) = gate.group
+            && gate.queues == 0
+            && gate.limits.rate.is_none()
+            && !gate.is_wishing
+        {
+            self.keeping.tenants.remove(&tenant);
+            self.gates.give_back(key);
         }
     }
 
@@ -290,12 +252,13 @@ impl Scheduler {
             MapEntry::Occupied(known) => *known.get(),
             MapEntry::Vacant(place) => {
                 let key = self.gates.take();
+                place.insert(key);
                 self.gates[key] = Gate {
-                    limits: self.keeping.rules.of_tenant(tenant).shared_by(self.keeping.replicas),
                     is_suspended: self.keeping.suspended.tenants.contains(&tenant),
-                    ..Gate::default()
+                    part: self.first_part(),
+                    ..Gate::of(Group::Tenant(tenant), self.keeping.rules.of_tenant(tenant))
                 };
-                *place.insert(key)
+                key
             }
         }
     }
@@ -306,9 +269,9 @@ impl Scheduler {
         }
         let key = self.gates.take();
         self.gates[key] = Gate {
-            limits: self.keeping.rules.of_provider(name).shared_by(self.keeping.replicas),
             is_suspended: self.keeping.suspended.providers.contains(name),
-            ..Gate::default()
+            part: self.first_part(),
+            ..Gate::of(Group::Provider(name.to_owned()), self.keeping.rules.of_provider(name))
         };
         self.keeping.providers.insert(name.to_owned(), key);
         key
@@ -325,6 +288,9 @@ impl Scheduler {
         }
         if let Some(gate) = gate.some() {
             self.gates[gate].in_flight += in_flight;
+            if in_flight > 0 {
+                self.wish_for(gate);
+            }
         }
         if let Some(before) = before.some() {
             self.gates[before].in_flight -= in_flight;
@@ -352,7 +318,7 @@ impl Scheduler {
     /// An attempt is begun, or a question that may become one.
     pub(super) fn pass_gates(&mut self, key: Key<Queue>, entry: Key<Slot>) {
         for key in self.gates_of(key) {
-            self.gates[key].in_flight += 1;
+            self.enter_gate(key);
         }
         self.pass_pool(key, entry);
         match self.is_unknown(self.places.queues[key].destination) {
@@ -389,6 +355,7 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         (queue.turn, queue.holder) = (turn, gate);
         self.gates[gate].held.push_back(&mut self.places.queues, key);
+        self.wish_for(gate);
         self.open_later(gate);
     }
 
@@ -418,7 +385,7 @@ impl Scheduler {
     /// Sets the alarm of a gate that holds something for its rate.
     pub(super) fn open_later(&mut self, key: Key<Gate>) {
         let gate = &mut self.gates[key];
-        let Some(rate) = gate.limits.rate.filter(|_| !gate.is_suspended && !gate.held.is_empty()) else { return };
+        let Some(rate) = gate.rate().filter(|_| !gate.is_suspended && !gate.held.is_empty()) else { return };
         let at = gate.meter.opens_at(rate);
         if at > self.now && gate.opens_at.is_none_or(|known| at < known) {
             gate.opens_at = Some(at);
@@ -476,7 +443,7 @@ impl Scheduler {
         }
     }
 
-    fn all_gates(&self) -> Vec<Key<Gate>> {
+    pub(super) fn all_gates(&self) -> Vec<Key<Gate>> {
         let named = self.keeping.tenants.values().chain(self.keeping.providers.values()).copied();
         named.chain(self.keeping.pooling.gates()).collect()
     }
@@ -497,7 +464,7 @@ impl Scheduler {
         for key in self.all_gates() {
             let gate = &mut self.gates[key];
             gate.opens_at = None;
-            if let Some(rate) = gate.limits.rate {
+            if let Some(rate) = gate.rate() {
                 gate.meter.rewind(rate, now);
             }
         }

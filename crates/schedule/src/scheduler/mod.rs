@@ -8,6 +8,7 @@
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
+mod gate;
 mod gates;
 mod moves;
 mod places;
@@ -15,6 +16,7 @@ mod pools;
 mod providers;
 mod remembered;
 mod shards;
+mod slices;
 mod spill;
 mod turns;
 
@@ -27,13 +29,15 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
-use gates::{Gate, Gatekeeping};
+use gate::Gate;
+use gates::Gatekeeping;
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
 use places::{Destination, Dormant, OfDestination, Places};
 pub(crate) use pools::Through;
 pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
+pub(crate) use slices::Part;
 use turns::Ring;
 
 /// By which a delivery's waiting makes up for one step of priority, where nothing else is said.

@@ -184,7 +184,7 @@ impl Scheduler {
         destination.in_flight += 1;
         destination.busy += 1;
         for gate in self.gates_of(queue) {
-            self.gates[gate].in_flight += 1;
+            self.enter_gate(gate);
         }
         self.join_pool(queue, entry);
         self.counts.in_flight += 1;

@@ -11,7 +11,7 @@ use crate::memory::{Heap, Key, Linked, Links, List, Siblings, Slab, Slot, mix};
 use crate::pools::PoolId;
 use crate::rate::Meter;
 use crate::rules::DestinationLimits;
-use crate::scheduler::gates::Gate;
+use crate::scheduler::gate::Gate;
 use crate::scheduler::pools::PoolClass;
 use crate::scheduler::shards::{OfShard, Shards};
 

@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 
-use mailtier_types::{Day, DeliveryId, TenantId, Timestamp};
+use mailtier_types::{Day, DeliveryId, Group, TenantId, Timestamp};
 
 use crate::allowance::{Allowance, AllowanceWish};
 use crate::memory::{Key, List, Slab, Slot};
 use crate::pools::{PoolId, WarmUp};
 use crate::rules::Rules;
 use crate::scheduler::Scheduler;
-use crate::scheduler::gates::Gate;
+use crate::scheduler::gate::Gate;
 use crate::scheduler::places::{Destination, OfDestination, Queue, Turn};
 
 /// Which rules of pools there are for a mail. Mail of one tenant to one destination has a queue for each.
@@ -110,7 +110,7 @@ impl Pooling {
     pub(crate) fn new(rules: &Rules, gates: &mut Slab<Gate>) -> Self {
         let states = rules.pools.iter().map(|(_, pool)| {
             let gate = gates.take();
-            gates[gate] = Gate::with_limits(pool.limits);
+            gates[gate] = Gate::of(Group::Pool(pool.name.clone()), pool.limits);
             State {
                 gate,
                 overflow: pool.overflow,
@@ -316,7 +316,7 @@ impl Scheduler {
         state.credit = state.credit.map(|credit| credit.saturating_sub(1));
         let (key, is_over) = (state.gate, state.allowance.is_over());
         self.measure_room(pool);
-        self.gates[key].in_flight += 1;
+        self.enter_gate(key);
         if is_over && !was_over {
             self.reconsider_pools();
         }
@@ -326,7 +326,7 @@ impl Scheduler {
     pub(super) fn join_pool(&mut self, queue: Key<Queue>, entry: Key<Slot>) {
         let (pool, pooling) = (self.places.queues[queue].pool, &self.keeping.pooling);
         self.entries[entry].set_through(Through::new(pool, pooling.day));
-        self.gates[pooling.gate(pool)].in_flight += 1;
+        self.enter_gate(pooling.gate(pool));
     }
 
     /// It is not in flight any more.
@@ -466,10 +466,10 @@ impl Scheduler {
         }
     }
 
-    /// The limits of all pools, after a change of the replicas' number.
+    /// The limits of all pools.
     pub(super) fn set_pool_limits(&mut self) {
         for (state, (_, pool)) in self.keeping.pooling.states.iter().zip(self.keeping.rules.pools.iter()) {
-            self.gates[state.gate].limits = pool.limits.shared_by(self.keeping.replicas);
+            self.gates[state.gate].limits = pool.limits;
         }
     }
 

@@ -8,7 +8,7 @@ use mailtier_types::Timestamp;
 use crate::health::Health;
 use crate::memory::Key;
 use crate::rate::Meter;
-use crate::scheduler::gates::Gate;
+use crate::scheduler::gate::Gate;
 
 /// Destinations of one generation.
 const GENERATION: usize = 65_536;

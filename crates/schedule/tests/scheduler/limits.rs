@@ -261,7 +261,6 @@ enum Operation {
     Wait { ms: i64 },
     WaitUntilDue,
     Suspend { destination: Option<usize>, provider: Option<&'static str>, tenant: Option<i32> },
-    Replicas { count: u32 },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -279,7 +278,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => Just(Operation::WaitUntilDue),
         1 => (prop::option::of(0..DESTINATIONS), prop::option::of(prop::sample::select(vec!["even", "odd"])), prop::option::of(0..TENANTS))
             .prop_map(|(destination, provider, tenant)| Operation::Suspend { destination, provider, tenant }),
-        1 => (1..4_u32).prop_map(|count| Operation::Replicas { count }),
     ]
 }
 
@@ -291,8 +289,8 @@ struct Meant {
 }
 
 impl Meant {
-    fn new(per_minute: u32, sharers: u32) -> Self {
-        let interval_us = 60_000_000 / i64::from(per_minute) * i64::from(sharers);
+    fn new(per_minute: u32) -> Self {
+        let interval_us = 60_000_000 / i64::from(per_minute);
         Self { interval_us, burst: (1_000_000 / interval_us).max(1) }
     }
 
@@ -318,7 +316,6 @@ struct World {
     /// providers.
     rates: [u32; 3],
     at_a_time: [u32; 2],
-    replicas: u32,
     suspended: Suspended,
     deliveries: BTreeMap<i64, (usize, i32, Entry, State)>,
     /// Destinations whose provider was told, if ever, and until when that is believed.
@@ -354,7 +351,6 @@ impl World {
             now: NOW,
             rates,
             at_a_time,
-            replicas: 1,
             suspended: Suspended::default(),
             deliveries: BTreeMap::new(),
             known: HashMap::new(),
@@ -393,22 +389,21 @@ impl World {
             true => 1,
             false => standing.concurrency,
         };
-        let share = |limit: u32| (limit / self.replicas).max(1);
         let is_full = self.in_flight(|d, _| d == destination) >= concurrency
-            || (tenant == 1 && self.in_flight(|_, t| t == 1) >= share(self.at_a_time[0]))
-            || (known.is_some() && self.in_flight(|d, _| self.known_provider(d) == known) >= share(self.at_a_time[1]));
+            || (tenant == 1 && self.in_flight(|_, t| t == 1) >= self.at_a_time[0])
+            || (known.is_some() && self.in_flight(|d, _| self.known_provider(d) == known) >= self.at_a_time[1]);
         if is_suspended || is_full {
             return None;
         }
         let mut opens_at = is_dead.map_or(i64::MIN, Timestamp::as_micros);
         if destination == 0 {
-            opens_at = opens_at.max(Meant::new(self.rates[0], 1).opens_at(&self.passed_destination));
+            opens_at = opens_at.max(Meant::new(self.rates[0]).opens_at(&self.passed_destination));
         }
         if tenant == 0 {
-            opens_at = opens_at.max(Meant::new(self.rates[1], self.replicas).opens_at(&self.passed_tenant));
+            opens_at = opens_at.max(Meant::new(self.rates[1]).opens_at(&self.passed_tenant));
         }
         if known == Some("even") {
-            opens_at = opens_at.max(Meant::new(self.rates[2], self.replicas).opens_at(&self.passed_provider));
+            opens_at = opens_at.max(Meant::new(self.rates[2]).opens_at(&self.passed_provider));
         }
         Some(opens_at)
     }
@@ -492,13 +487,6 @@ impl World {
                     ..Suspended::default()
                 };
                 self.scheduler.set_suspended(self.suspended.clone());
-            }
-            Operation::Replicas { count } => {
-                // What has passed was counted for another share; only a fresh beginning can be compared.
-                if self.passed_tenant.is_empty() && self.passed_provider.is_empty() {
-                    self.replicas = *count;
-                    self.scheduler.set_replicas(*count);
-                }
             }
         }
     }

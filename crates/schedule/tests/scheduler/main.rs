@@ -7,6 +7,8 @@ mod floods;
 #[cfg(test)]
 mod late;
 #[cfg(test)]
+mod leasing;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod model;

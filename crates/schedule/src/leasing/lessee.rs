@@ -1,0 +1,224 @@
+//! Who holds: asks the lessors for what this replica's queues need, keeps to what it was leased, and gives it up when it
+//! was not renewed. Not responsible for leasing (`lessor`).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mailtier_types::{Group, ReplicaId};
+
+use super::{Lease, Report, Slice, View};
+use crate::scheduler::{Part, Scheduler};
+
+/// Between two reports, while there is something to say.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// A lessor that has not answered for so many leases is not waited for any longer: an equal part of the limits is this
+/// replica's then.
+const PATIENCE: u32 = 3;
+
+/// What came of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// In the order of its wishes.
+    Leased(Lease),
+    /// Nothing, or nothing in time.
+    Lost,
+    /// The other does not lease: it is of an earlier version.
+    Unknown,
+}
+
+/// One replica's side.
+#[derive(Debug)]
+pub struct Lessee {
+    me: ReplicaId,
+    lease: Duration,
+    view: View,
+    contacts: BTreeMap<ReplicaId, Contact>,
+    /// Of the last report.
+    sequence: u64,
+    asked_at: Option<Instant>,
+    /// When it was last asked who lives.
+    met_at: Option<Instant>,
+}
+
+/// How it stands with one lessor.
+#[derive(Debug)]
+struct Contact {
+    /// A report that was not answered yet.
+    asked: Option<Asked>,
+    /// When that report was made that was answered last.
+    answered_at: Instant,
+    /// Its term; 0: not known since these are the replicas.
+    term: u64,
+    /// It has not heard everything in its term.
+    is_owed: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Answers,
+    /// What it leased is over.
+    Silent,
+    /// It is not waited for.
+    GivenUp,
+}
+
+#[derive(Debug)]
+struct Asked {
+    sequence: u64,
+    at: Instant,
+    view: u64,
+    term: u64,
+    /// Groups, and what was said to be held of each.
+    groups: Vec<(Group, u32)>,
+}
+
+impl Lessee {
+    /// One that knows nobody else: all limits are this replica's.
+    #[must_use]
+    pub fn new(me: ReplicaId, lease: Duration) -> Self {
+        Self {
+            me,
+            lease,
+            view: View::of(vec![me]),
+            contacts: BTreeMap::new(),
+            sequence: 0,
+            asked_at: None,
+            met_at: None,
+        }
+    }
+
+    /// These replicas live, as was asked for at a time, and is known now; to be called as often as that is asked for.
+    pub fn meet(&mut self, view: View, scheduler: &mut Scheduler, asked_at: Instant, now: Instant) {
+        let met_at = self.met_at.replace(asked_at);
+        // The others may have seen this replica gone, and may have what was leased to it.
+        let was_away = met_at.is_some_and(|met_at| now.duration_since(met_at) >= self.lease);
+        if !was_away && view == self.view {
+            return;
+        }
+        self.view = view;
+        scheduler.set_replicas(u32::try_from(self.view.members().len()).unwrap_or(u32::MAX));
+        if was_away {
+            for group in scheduler.wishing_groups() {
+                scheduler.take_part(&group, Part::Slice(Slice::default()));
+            }
+        }
+        self.contacts.retain(|lessor, _| self.view.members().contains(lessor));
+        for lessor in self.view.members() {
+            let contact = self.contacts.entry(*lessor).or_insert_with(|| Contact {
+                asked: None,
+                answered_at: now,
+                term: 0,
+                is_owed: true,
+                state: State::Answers,
+            });
+            (contact.term, contact.is_owed) = (0, true);
+        }
+    }
+
+    /// When there may be something to report; absent where there is nothing.
+    #[must_use]
+    pub fn next_report(&self, scheduler: &Scheduler, now: Instant) -> Option<Instant> {
+        let has_something = scheduler.has_wishes() || self.contacts.values().any(|contact| contact.is_owed);
+        let at = || self.asked_at.map_or(now, |at| at + ASK_EVERY);
+        (self.is_one_of_many() && has_something).then(at)
+    }
+
+    /// What is to be reported now, and to whom. Also gives up what was not renewed in time.
+    pub fn reports(&mut self, scheduler: &mut Scheduler, now: Instant) -> Vec<(ReplicaId, Report)> {
+        if !self.is_one_of_many() || self.asked_at.is_some_and(|at| now.duration_since(at) < ASK_EVERY) {
+            return Vec::new();
+        }
+        self.asked_at = Some(now);
+        let mut by_lessor: BTreeMap<ReplicaId, Vec<Group>> = BTreeMap::new();
+        for group in scheduler.wishing_groups() {
+            if let Some(lessor) = self.view.lessor_of(&group) {
+                by_lessor.entry(lessor).or_default().push(group);
+            }
+        }
+        self.give_up(&by_lessor, scheduler, now);
+        let mut reports = Vec::new();
+        for (&lessor, contact) in &mut self.contacts {
+            let groups = by_lessor.remove(&lessor).unwrap_or_default();
+            // A lessor keeps something for those that it does not hear of.
+            let is_due = now.saturating_duration_since(contact.answered_at) >= self.lease / 2;
+            if contact.asked.is_some() || groups.is_empty() && !contact.is_owed && !is_due {
+                continue;
+            }
+            let wishes: Vec<_> =
+                groups.iter().take(Report::MAX_WISHES).filter_map(|group| scheduler.wish(group)).collect();
+            let asked = wishes.iter().map(|wish| (wish.group.clone(), wish.holds.max(wish.in_use))).collect();
+            self.sequence += 1;
+            let (sequence, view, is_whole) = (self.sequence, self.view.number(), groups.len() <= Report::MAX_WISHES);
+            let term = contact.term;
+            contact.asked = Some(Asked { sequence, at: now, view, term, groups: asked });
+            reports.push((lessor, Report { replica: self.me, view, term, sequence, is_whole, wishes }));
+        }
+        reports
+    }
+
+    /// A report was answered, or will not be.
+    pub fn answered(&mut self, lessor: ReplicaId, sequence: u64, answer: Answer, scheduler: &mut Scheduler) {
+        let Some(contact) = self.contacts.get_mut(&lessor) else { return };
+        let Some(asked) = contact.asked.take_if(|asked| asked.sequence == sequence) else { return };
+        match answer {
+            Answer::Leased(lease) => {
+                contact.answered_at = contact.answered_at.max(asked.at);
+                contact.state = State::Answers;
+                // What was leased to one of other replicas, another lessor does not know of.
+                if asked.view != self.view.number() {
+                    return;
+                }
+                contact.is_owed = (lease.view, lease.term) != (asked.view, asked.term);
+                contact.term = lease.term;
+                for ((group, said), slice) in asked.groups.iter().zip(lease.slices) {
+                    scheduler.take_part(group, Part::Slice(slice));
+                    scheduler.is_known_to_hold(group, (*said).max(slice.concurrency));
+                }
+            }
+            Answer::Lost => {}
+            Answer::Unknown => {
+                contact.is_owed = false;
+                let groups: Vec<Group> = asked.groups.into_iter().map(|(group, _)| group).collect();
+                self.part_evenly(lessor, &groups, scheduler);
+            }
+        }
+    }
+
+    /// Lessors that do not answer: what they leased is over.
+    pub fn silent(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.contacts.iter().filter(|(_, contact)| contact.state != State::Answers).map(|(lessor, _)| *lessor)
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.view.members().len() > 1
+    }
+
+    /// A slice is over some time before its lessor leases it to others.
+    fn give_up(&mut self, by_lessor: &BTreeMap<ReplicaId, Vec<Group>>, scheduler: &mut Scheduler, now: Instant) {
+        let lost: Vec<(ReplicaId, Duration)> = self
+            .contacts
+            .iter()
+            .map(|(lessor, contact)| (*lessor, now.saturating_duration_since(contact.answered_at)))
+            .filter(|(_, silent)| *silent >= self.lease * 3 / 4)
+            .collect();
+        for (lessor, silent) in lost {
+            let groups = by_lessor.get(&lessor).map_or(&[][..], Vec::as_slice);
+            if silent >= self.lease * PATIENCE {
+                self.part_evenly(lessor, groups, scheduler);
+            } else if let Some(contact) =
+                self.contacts.get_mut(&lessor).filter(|contact| contact.state == State::Answers)
+            {
+                contact.state = State::Silent;
+                groups.iter().for_each(|group| scheduler.take_part(group, Part::Slice(Slice::default())));
+            }
+        }
+    }
+
+    fn part_evenly(&mut self, lessor: ReplicaId, groups: &[Group], scheduler: &mut Scheduler) {
+        let Some(contact) = self.contacts.get_mut(&lessor) else { return };
+        contact.state = State::GivenUp;
+        let replicas = u32::try_from(self.view.members().len()).unwrap_or(u32::MAX);
+        groups.iter().for_each(|group| scheduler.take_part(group, Part::Share(replicas)));
+    }
+}

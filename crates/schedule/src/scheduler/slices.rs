@@ -1,0 +1,183 @@
+//! The gates of one replica among several: which part of a group's limits is its own, and what it needs of them. Not
+//! responsible for asking (`leasing`).
+
+use mailtier_types::Group;
+
+use crate::leasing::{Slice, SliceWish};
+use crate::memory::{Key, List};
+use crate::rate::Meter;
+use crate::rules::GroupLimits;
+use crate::scheduler::Scheduler;
+use crate::scheduler::gate::Gate;
+use crate::scheduler::places::{Queue, Turns};
+
+/// Queues that a gate holds of which it is looked how much they have.
+const QUEUES_ASKED: usize = 64;
+/// Of what is under way, a part of this is asked for in advance.
+const AHEAD: u32 = 4;
+
+/// Which part of a group's limits is this replica's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it: nobody else keeps to them.
+    #[default]
+    Whole,
+    /// One of so many equal ones.
+    Share(u32),
+    /// What was leased.
+    Slice(Slice),
+}
+
+impl Part {
+    /// What a part leaves of limits, but for attempts that were leased.
+    pub(crate) fn of(self, limits: GroupLimits) -> GroupLimits {
+        match self {
+            Self::Whole => limits,
+            Self::Share(replicas) => limits.shared_by(replicas),
+            Self::Slice(slice) => {
+                GroupLimits { concurrency: limits.concurrency.map(|_| slice.concurrency), rate: None }
+            }
+        }
+    }
+
+    pub(crate) fn slice(&mut self) -> Option<&mut Slice> {
+        match self {
+            Self::Slice(slice) => Some(slice),
+            Self::Whole | Self::Share(_) => None,
+        }
+    }
+}
+
+impl Scheduler {
+    /// So many replicas keep to the limits of tenants, providers and pools together; those of destinations are each one
+    /// replica's. With others, this one has nothing more of a group than is under way until it is leased some.
+    pub(crate) fn set_replicas(&mut self, replicas: u32) {
+        let (before, now) = (std::mem::replace(&mut self.keeping.replicas, replicas.max(1)), replicas.max(1));
+        if (before > 1) == (now > 1) {
+            return;
+        }
+        for key in self.all_gates() {
+            let gate = &mut self.gates[key];
+            gate.part =
+                if now > 1 { Part::Slice(Slice { concurrency: gate.in_flight, attempts: 0 }) } else { Part::Whole };
+            if let Some(rate) = gate.limits.rate.filter(|_| now == 1) {
+                // What the others have begun is not known.
+                gate.meter = Meter::exhausted(rate, self.now);
+            }
+            if gate.in_flight > 0 || !gate.held.is_empty() {
+                self.wish_for(key);
+            }
+            self.open(key);
+        }
+        if now == 1 {
+            for key in std::mem::take(&mut self.keeping.wishing) {
+                self.gates[key].is_wishing = false;
+                self.drop_idle(key);
+            }
+        }
+    }
+
+    /// The part of a gate that is new.
+    pub(super) fn first_part(&self) -> Part {
+        if self.keeping.replicas > 1 { Part::Slice(Slice::default()) } else { Part::Whole }
+    }
+
+    /// A gate holds something, or something is under way through it: its group is asked about.
+    pub(super) fn wish_for(&mut self, key: Key<Gate>) {
+        let gate = &mut self.gates[key];
+        if self.keeping.replicas > 1 && !gate.is_wishing && gate.is_limited() {
+            gate.is_wishing = true;
+            self.keeping.wishing.push(key);
+        }
+    }
+
+    /// Something is under way through a gate.
+    pub(super) fn enter_gate(&mut self, key: Key<Gate>) {
+        self.gates[key].in_flight += 1;
+        self.wish_for(key);
+    }
+
+    pub(crate) fn has_wishes(&self) -> bool {
+        !self.keeping.wishing.is_empty()
+    }
+
+    /// The groups that this replica has something of, or needs something of. Costs in proportion to their number.
+    pub(crate) fn wishing_groups(&mut self) -> Vec<Group> {
+        let mut groups = Vec::with_capacity(self.keeping.wishing.len());
+        for key in std::mem::take(&mut self.keeping.wishing) {
+            let gate = &mut self.gates[key];
+            if gate.is_idle() {
+                gate.is_wishing = false;
+                self.drop_idle(key);
+            } else {
+                groups.extend(gate.group.clone());
+                self.keeping.wishing.push(key);
+            }
+        }
+        groups
+    }
+
+    /// What is to be said of a group now. Attempts that were leased and not begun are given back with it.
+    pub(crate) fn wish(&mut self, group: &Group) -> Option<SliceWish> {
+        let key = self.gate_of(group)?;
+        let wanted = self.wanted(key);
+        let gate = &mut self.gates[key];
+        let slice = gate.part.slice().map(|slice| std::mem::replace(slice, Slice { attempts: 0, ..*slice }));
+        let Slice { concurrency, attempts: unused } = slice.unwrap_or_default();
+        let holds = gate.limits.concurrency.map_or(0, |_| concurrency);
+        gate.is_accounted = true;
+        Some(SliceWish { group: group.clone(), limits: gate.limits, holds, in_use: gate.in_flight, wanted, unused })
+    }
+
+    /// A part of a group's limits is this replica's from now on; attempts are in addition to those it has.
+    pub(crate) fn take_part(&mut self, group: &Group, part: Part) {
+        let Some(key) = self.gate_of(group) else { return };
+        let gate = &mut self.gates[key];
+        if self.keeping.replicas <= 1 {
+            return;
+        }
+        let more = gate.part.slice().map_or(0, |slice| slice.attempts);
+        if let (Part::Share(_), Part::Slice(_), Some(rate)) = (part, gate.part, gate.limits.rate) {
+            gate.meter = Meter::exhausted(rate, self.now);
+        }
+        gate.part = part;
+        if let Some(slice) = gate.part.slice().filter(|slice| **slice != Slice::default()) {
+            slice.attempts = slice.attempts.saturating_add(more);
+        }
+        self.open(key);
+    }
+
+    /// A lessor knows so much to be held by this replica.
+    pub(crate) fn is_known_to_hold(&mut self, group: &Group, concurrency: u32) {
+        if let Some(key) = self.gate_of(group) {
+            self.gates[key].is_accounted = concurrency > 0;
+        }
+    }
+
+    /// What could be begun if the limits of a gate let it.
+    fn wanted(&self, key: Key<Gate>) -> u32 {
+        let gate = &self.gates[key];
+        if gate.is_suspended || gate.room == Some(0) {
+            return 0;
+        }
+        let mut wanted = if gate.in_flight > 0 { gate.in_flight / AHEAD + 1 } else { 0 };
+        let mut next = gate.held.first().some();
+        for _ in 0..QUEUES_ASKED {
+            let Some(queue) = next else { break };
+            wanted = wanted.saturating_add(self.places.queues[queue].ready);
+            next = List::<Queue, Turns>::after(&self.places.queues, queue).some();
+        }
+        wanted
+    }
+
+    fn gate_of(&self, group: &Group) -> Option<Key<Gate>> {
+        match group {
+            Group::Tenant(tenant) => self.keeping.tenants.get(tenant).copied(),
+            Group::Provider(name) => self.keeping.providers.get(name).copied(),
+            Group::Pool(name) => {
+                let (id, _) = self.keeping.rules.pools.iter().find(|(_, pool)| pool.name == *name)?;
+                self.keeping.pooling.gate(id).some()
+            }
+        }
+    }
+}
