@@ -183,6 +183,9 @@ pub(crate) fn print_delivery(view: &DeliveryView, suspended: &Beside) {
     if !view.hosts.is_empty() {
         println!("               goes to {}", show::way(&view.hosts));
     }
+    for what in &view.unreadable {
+        println!("               cannot be read: {what}");
+    }
     if let Some(scope) = suspended.of(view) {
         println!("               waits: {scope} is suspended");
     }

@@ -242,6 +242,7 @@ mod tests {
             size_bytes: 1,
             held: None,
             hosts: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 
