@@ -19,7 +19,7 @@ use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
-use mailtier_api::overview::{Overview, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -501,6 +501,16 @@ fn status() -> Status {
         is_dispatching: true,
         workers: vec![WorkerView { id, name: "one".into(), credit: 8, in_flight: 9 }],
         suspensions: 10,
+        pools: vec![
+            PoolView { name: "default".into(), ready: 11, in_flight: 12, ..PoolView::default() },
+            PoolView {
+                name: "new".into(),
+                allowance_left: Some(0),
+                is_suspended: true,
+                is_unserved: true,
+                ..PoolView::default()
+            },
+        ],
     };
     Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview }
 }

@@ -7,6 +7,7 @@ use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Shown, TraceBy, T
 use mailtier_api::counts::{CountRequest, Group, GroupBy, Groups};
 use mailtier_api::filter::{AddressPattern, DeliveryState, Filter, ReplyCode};
 use mailtier_api::overview::Overview;
+use mailtier_config::{PoolConfig, PoolRuleConfig};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Domain, EventKind, MessageId, TenantId, Timestamp, WorkerId};
 
@@ -211,6 +212,33 @@ async fn a_replica_tells_how_it_stands() {
     assert_eq!((busy.ready, busy.workers.len()), (1, 1));
     let known = &busy.workers[0];
     assert_eq!((known.id, known.name.as_str(), known.credit, known.in_flight), (worker.id, "a test's", 0, 1));
+}
+
+#[tokio::test]
+async fn a_replica_tells_which_pools_mail_waits_for() {
+    let (_database, replica) = usual(|config| {
+        config.queue.pools = vec![PoolConfig { name: "special".into(), ..PoolConfig::default() }];
+        let rule = PoolRuleConfig { pool: "special".into(), tenant: Some(7), ..PoolRuleConfig::default() };
+        config.queue.pool_rules = vec![rule];
+    })
+    .await;
+    let (admin, mut submitter) = (replica.admin().await, Submitter::connect(&replica).await);
+    let mut other = Worker::serving(&replica, &["default"]).await;
+    let mut special = submission("s@a.example", &["x@b.example"]);
+    special.envelope.tenant = TenantId(7);
+    submitter.submit(special).await.result.unwrap();
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    assert_eq!(other.dispatch().await.tenant, TenantId(0));
+    let told = |overview: &Overview| -> Vec<(String, u64, u64, bool)> {
+        let pools = overview.pools.iter();
+        pools.map(|pool| (pool.name.clone(), pool.ready, pool.in_flight, pool.is_unserved)).collect()
+    };
+    let (default, special) = ("default".to_owned(), "special".to_owned());
+    let waits = [(default.clone(), 0, 1, false), (special.clone(), 1, 0, true)];
+    until_status(&admin, |overview| told(overview) == waits).await;
+    let _serving = Worker::serving(&replica, &["special"]).await;
+    let goes = [(default, 0, 1, false), (special, 0, 1, false)];
+    until_status(&admin, |overview| told(overview) == goes).await;
 }
 
 #[tokio::test]
