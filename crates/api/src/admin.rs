@@ -53,6 +53,9 @@ pub struct DeliveryView {
     pub held: Option<HeldView>,
     /// Where an operator sends its next attempts; none: its own way.
     pub hosts: Vec<RouteHost>,
+    /// What of it is stored and cannot be read, and why: it is missing above, and only an order that names its message
+    /// changes it.
+    pub unreadable: Vec<String>,
 }
 
 /// That a delivery is neither attempted nor given up for its age, until it is released.
@@ -326,6 +329,7 @@ impl From<&DeliveryView> for wire::DeliveryView {
                 reason: held.reason.clone(),
             }),
             hosts: view.hosts.iter().map(ToString::to_string).collect(),
+            unreadable: view.unreadable.clone(),
         }
     }
 }
@@ -355,6 +359,7 @@ impl TryFrom<wire::DeliveryView> for DeliveryView {
                 reason: held.reason,
             }),
             hosts: route_hosts(&view.hosts)?,
+            unreadable: view.unreadable,
         })
     }
 }

@@ -63,6 +63,23 @@ pub struct WorkerView {
     pub in_flight: u64,
 }
 
+/// An egress pool, as a replica sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Deliveries in memory that are due and belong to it.
+    pub ready: u64,
+    /// Deliveries that workers attempt through it.
+    pub in_flight: u64,
+    /// What is left of today's warm-up, as far as the replica knows; absent where it is warm.
+    pub allowance_left: Option<u64>,
+    /// Somebody has suspended it.
+    pub is_suspended: bool,
+    /// No worker that is connected serves it: what belongs to it waits.
+    pub is_unserved: bool,
+}
+
 /// One replica's memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overview {
@@ -88,6 +105,8 @@ pub struct Overview {
     pub workers: Vec<WorkerView>,
     /// Destinations, providers and tenants that are suspended as far as it knows.
     pub suspensions: u32,
+    /// Egress pools, in the order of the configuration.
+    pub pools: Vec<PoolView>,
 }
 
 /// How the replica that was asked stands.
@@ -195,7 +214,22 @@ impl From<Status> for wire::ShowStatusReply {
             is_dispatching: status.overview.is_dispatching,
             workers: status.overview.workers.into_iter().map(worker).collect(),
             suspensions: status.overview.suspensions,
+            pools: status.overview.pools.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<PoolView> for wire::PoolView {
+    fn from(view: PoolView) -> Self {
+        let PoolView { name, ready, in_flight, allowance_left, is_suspended, is_unserved } = view;
+        Self { name, ready, in_flight, allowance_left, is_suspended, is_unserved }
+    }
+}
+
+impl From<wire::PoolView> for PoolView {
+    fn from(view: wire::PoolView) -> Self {
+        let wire::PoolView { name, ready, in_flight, allowance_left, is_suspended, is_unserved } = view;
+        Self { name, ready, in_flight, allowance_left, is_suspended, is_unserved }
     }
 }
 
@@ -220,6 +254,7 @@ impl TryFrom<wire::ShowStatusReply> for Status {
             is_dispatching: reply.is_dispatching,
             workers: reply.workers.into_iter().map(worker).collect::<Result<_, ApiError>>()?,
             suspensions: reply.suspensions,
+            pools: reply.pools.into_iter().map(Into::into).collect(),
         };
         Ok(Self { replica: replica_id(&reply.replica_id)?, overview })
     }

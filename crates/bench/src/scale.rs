@@ -76,13 +76,7 @@ impl Bench<'_> {
     /// One message that nobody takes: its rows are copied.
     fn template(&self, system: &Mailtier) -> anyhow::Result<()> {
         self.send(system.port(), 1)?;
-        let started = Instant::now();
-        while self.sql("SELECT count(*) FROM retry")? != "1" {
-            if started.elapsed() > PATIENCE {
-                bail!("the template was not deferred");
-            }
-            std::thread::sleep(LOOK);
-        }
+        wait("the template to be deferred", || Ok(self.sql("SELECT count(*) FROM retry")? == "1"))?;
         self.sql(
             "CREATE TABLE template AS SELECT d.*, b.data, r.last_outcome FROM delivery d
              JOIN body b ON b.message_id = d.message_id JOIN retry r ON r.delivery_id = d.id;
@@ -108,21 +102,18 @@ impl Bench<'_> {
     /// The queue holds so many for one destination, all due: it has just come back.
     fn drain(&self, system: Mailtier, count: u32, drained: u32) -> anyhow::Result<Mailtier> {
         self.fill(count, "'back.sink.example'", "-60", true)?;
-        let stopped_at = Instant::now();
         let mut sink = start_sink(self.tools, Some(drained))?;
         drop(system);
         let started = Instant::now();
         let system = self.start()?;
         let before = dispatched().unwrap_or_default();
-        wait("the first delivery", || Ok(dispatched().unwrap_or_default() > before.max(0.0)))?;
+        wait("the first delivery", || Ok(dispatched().unwrap_or_default() > before))?;
         let first = started.elapsed();
-        while sink.try_wait()?.is_none() {
-            if stopped_at.elapsed() > PATIENCE {
-                processes::stop(&mut sink, Signal::SIGTERM);
-                bail!("the sink has not had {drained} messages after {PATIENCE:?}");
-            }
-            std::thread::sleep(LOOK);
+        let is_drained = wait("the sink to have its messages", || Ok(sink.try_wait()?.is_some()));
+        if is_drained.is_err() {
+            processes::stop(&mut sink, Signal::SIGTERM);
         }
+        is_drained?;
         let rate = f64::from(drained) / (started.elapsed() - first).as_secs_f64();
         println!(
             "\n{count} to one destination that comes back: first delivery {:.1} s after the start,",

@@ -13,9 +13,9 @@ use mailtier_types::{MessageId, Timestamp};
 
 use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
+use crate::delivery;
 use crate::filter::FilterOptions;
 use crate::progress::Progress;
-use crate::queue::print_delivery;
 use crate::show;
 use crate::suspensions::Beside;
 
@@ -151,7 +151,9 @@ async fn tell(client: &AdminClient, options: &ChangeOptions, change: &DeliveryCh
     }
     if options.dry_run {
         let suspended = Beside::ask(client).await;
-        total.first.iter().for_each(|view| print_delivery(view, &suspended));
+        let now = Timestamp::from_system(SystemTime::now());
+        let lines = total.first.iter().flat_map(|view| delivery::lines(view, &suspended, now));
+        lines.for_each(|line| println!("{line}"));
         let more = changed.saturating_sub(total.first.len() as u64);
         if more > 0 {
             println!("… and {more} more");

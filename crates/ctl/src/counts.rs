@@ -142,7 +142,8 @@ fn name(key: &str) -> &str {
     if key.is_empty() { "-" } else { key }
 }
 
-fn size(octets: u64) -> String {
+/// Octets for people.
+pub(crate) fn size(octets: u64) -> String {
     bytesize::ByteSize::b(octets).display().iec().to_string()
 }
 

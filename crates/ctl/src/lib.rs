@@ -12,6 +12,7 @@ mod cli;
 mod config_check;
 mod connect;
 mod counts;
+mod delivery;
 mod filter;
 mod overview;
 mod progress;

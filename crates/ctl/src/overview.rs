@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use mailtier_api::json;
-use mailtier_api::overview::{ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_types::Timestamp;
 
 use crate::cli::AdminOptions;
@@ -134,7 +134,25 @@ fn status_lines(status: &Status, now: Timestamp) -> Vec<String> {
     if overview.workers.is_empty() {
         lines.push("  no worker is connected".to_owned());
     }
+    // Where no pool is configured, what is said above says it all.
+    if overview.pools.len() > 1 {
+        lines.extend(overview.pools.iter().map(pool_line));
+    }
     lines
+}
+
+fn pool_line(pool: &PoolView) -> String {
+    let mut line = format!("  pool {}  {} ready, {} in flight", pool.name, pool.ready, pool.in_flight);
+    if let Some(left) = pool.allowance_left {
+        line.push_str(&format!(", {left} left of today's warm-up"));
+    }
+    if pool.is_suspended {
+        line.push_str("; suspended");
+    }
+    if pool.is_unserved {
+        line.push_str("; no connected worker serves it: its mail waits");
+    }
+    line
 }
 
 #[cfg(test)]
@@ -192,6 +210,11 @@ mod tests {
             oldest_ready: Some(oldest),
             is_dispatching: true,
             workers: vec![worker],
+            pools: vec![
+                PoolView { name: "default".into(), ready: 1, in_flight: 2, ..PoolView::default() },
+                PoolView { name: "bulk".into(), ready: 2, is_unserved: true, ..PoolView::default() },
+                PoolView { name: "new".into(), allowance_left: Some(40), is_suspended: true, ..PoolView::default() },
+            ],
             ..Overview::default()
         };
         let status = Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview };
@@ -199,10 +222,14 @@ mod tests {
             "asked 01010101-0101-0101-0101-010101010101: 128 shards",
             "  in memory: 5 waiting, 3 ready, the oldest 1m5s old, 2 in flight",
             "  worker 03030303-0303-0303-0303-030303030303 out-1  2 in flight, credit for 7",
+            "  pool default  1 ready, 2 in flight",
+            "  pool bulk  2 ready, 0 in flight; no connected worker serves it: its mail waits",
+            "  pool new  0 ready, 0 in flight, 40 left of today's warm-up; suspended",
         ];
         assert_eq!(status_lines(&status, now), expected);
         let object = serde_json::to_value(json::Status::from(&status)).unwrap();
         assert_eq!(object["oldest_ready"].as_str(), Some("2027-01-15T07:58:55.000Z"));
+        assert_eq!((&object["pools"][1]["pool"], &object["pools"][1]["served"]), (&"bulk".into(), &false.into()));
         let alone = Status { overview: Overview { taking_over: 3, spilled: 2, ..Overview::default() }, ..status };
         let told = status_lines(&alone, now).join("\n");
         for line in

@@ -1,5 +1,5 @@
-//! `mailtier queue`: list and show. Not responsible for how answers look in detail: `show.rs` is; nor for changes
-//! (`change.rs`) and what is suspended (`suspensions.rs`).
+//! `mailtier queue`: list and show. Not responsible for how answers look in detail: `delivery.rs` and `show.rs` are;
+//! nor for changes (`change.rs`) and what is suspended (`suspensions.rs`).
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ use crate::filter::FilterOptions;
 use crate::overview::{ShardsOptions, StatusOptions};
 use crate::progress::Progress;
 use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
-use crate::{counts, overview, restored, show, suspensions};
+use crate::{counts, delivery, overview, restored, show, suspensions};
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -116,20 +116,21 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let filter = options.which.filter(Timestamp::from_system(SystemTime::now()));
     let suspended = Beside::ask(&client).await;
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    let (mut after, mut shown, mut progress) = (0, 0, Progress::default());
+    let (mut after, mut shown, mut octets, mut progress) = (0, 0, 0_u64, Progress::default());
     while shown < limit {
         let rows = u32::try_from(limit - shown).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
         let request = ListRequest { after, limit: rows, filter: filter.clone() };
         let page = client.list(request).await.map_err(|error| failure(&options.admin.server(), error))?;
         progress.clear();
-        for view in &page.deliveries {
-            if options.admin.json {
+        if options.admin.json {
+            for view in &page.deliveries {
                 println!("{}", json::line(&json::Delivery::new(view, suspended.all())));
-            } else {
-                print_delivery(view, &suspended);
             }
+        } else {
+            print_page(&page.deliveries, shown == 0, &suspended);
         }
         shown += page.deliveries.len();
+        octets = page.deliveries.iter().fold(octets, |sum, view| sum.saturating_add(view.size_bytes));
         after = page.next;
         if after == 0 {
             break;
@@ -142,8 +143,9 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     }
     if shown == 0 {
         println!("{}", if filter.is_empty() { "the queue is empty" } else { "nothing like that is queued" });
-    } else if after != 0 {
-        println!("… and more may follow: --limit shows it");
+    } else {
+        let more = if after == 0 { "" } else { "; more may follow: --limit shows it" };
+        println!("{}{more}", delivery::sum(shown, octets));
     }
     if shown > 0 {
         suspended.providers_and_pools().for_each(|line| println!("{line}"));
@@ -151,41 +153,12 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn recipients(view: &DeliveryView) -> String {
-    view.recipients.iter().map(|recipient| format!("<{recipient}>")).collect::<Vec<_>>().join(",")
-}
-
-/// A delivery in lines for people.
-pub(crate) fn print_delivery(view: &DeliveryView, suspended: &Beside) {
+fn print_page(deliveries: &[DeliveryView], is_first: bool, suspended: &Beside) {
     let now = Timestamp::from_system(SystemTime::now());
-    println!(
-        "{}  {:>7}  {:>8}  from={} to={}",
-        view.message,
-        show::span(now.since(view.accepted_at)),
-        view.size_bytes,
-        view.sender,
-        recipients(view)
-    );
-    if let Some(outcome) = &view.last_outcome {
-        let next = view.next_attempt_at.map_or_else(
-            || "now".to_owned(),
-            |at| match at.since(now) {
-                wait if wait.is_zero() => "now".to_owned(),
-                wait => format!("in {}", show::span(wait)),
-            },
-        );
-        println!("               attempt {} {}; next {next}", view.attempts, show::outcome_text(outcome));
+    if is_first && !deliveries.is_empty() {
+        println!("{}", delivery::head());
     }
-    if let Some(held) = &view.held {
-        let why = if held.reason.is_empty() { String::new() } else { format!(": {}", held.reason) };
-        println!("               held for {} by {}{why}", show::span(now.since(held.since)), held.operator);
-    }
-    if !view.hosts.is_empty() {
-        println!("               goes to {}", show::way(&view.hosts));
-    }
-    if let Some(scope) = suspended.of(view) {
-        println!("               waits: {scope} is suspended");
-    }
+    deliveries.iter().flat_map(|view| delivery::lines(view, suspended, now)).for_each(|line| println!("{line}"));
 }
 
 async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
@@ -210,8 +183,10 @@ async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn print_message(reply: &ShowReply, suspended: &Beside) {
+    let now = Timestamp::from_system(SystemTime::now());
     for view in &reply.deliveries {
-        print_delivery(view, suspended);
+        let facts = delivery::facts(view, now);
+        delivery::lines(view, suspended, now).into_iter().chain([facts]).for_each(|line| println!("{line}"));
     }
     for event in &reply.events {
         println!("{}", show::event_line(event));

@@ -219,31 +219,8 @@ fn summary(queued: usize, again: usize, has_logs: bool, paused_at: Timestamp) ->
 
 #[cfg(test)]
 mod tests {
-    use mailtier_types::{DeliveryId, ReversePath, ShardId, TenantId};
-
     use super::*;
-
-    fn queued(recipients: &[&str]) -> DeliveryView {
-        let message: MessageId = "0003g9230vqvs".parse().unwrap();
-        DeliveryView {
-            delivery: DeliveryId::from_i64(message.as_i64()).unwrap(),
-            message,
-            shard: ShardId::new(1),
-            tenant: TenantId(0),
-            priority: 0,
-            destination: "b.example".into(),
-            sender: ReversePath::parse("s@a.example").unwrap(),
-            recipients: recipients.iter().map(|text| Mailbox::parse(text).unwrap()).collect(),
-            accepted_at: message.made_at(),
-            expires_at: message.made_at(),
-            attempts: 0,
-            next_attempt_at: None,
-            last_outcome: None,
-            size_bytes: 1,
-            held: None,
-            hosts: Vec::new(),
-        }
-    }
+    use crate::delivery::tests::queued;
 
     fn evidence(view: &DeliveryView, lines: &[&str]) -> Evidence {
         let mut evidence = Evidence::about(std::slice::from_ref(view));

@@ -19,6 +19,14 @@ pub(crate) fn span(duration: Duration) -> String {
 
 /// One event as a line.
 pub(crate) fn event_line(event: &Event) -> String {
+    let mut line = readable_part(event);
+    for what in &event.unreadable {
+        line.push_str(&format!(" cannot-be-read=({what})"));
+    }
+    line
+}
+
+fn readable_part(event: &Event) -> String {
     let mut line = format!("{}  {}  {:<9}", time(event.at), event.message, event.kind.name());
     let recipients: Vec<String> = event.recipients.iter().map(|recipient| format!("<{recipient}>")).collect();
     if event.kind == EventKind::MessageAccepted {

@@ -129,7 +129,7 @@ pub(crate) fn line(suspension: &Suspension, now: Timestamp) -> String {
 
 /// What is suspended, to be shown beside deliveries.
 #[derive(Debug, Default)]
-pub(crate) struct Beside(Vec<Suspension>);
+pub(crate) struct Beside(pub(crate) Vec<Suspension>);
 
 impl Beside {
     /// A queue that cannot tell, because it is older, has nothing suspended.

@@ -1,5 +1,5 @@
--- Ends deliveries that no operator has touched. Who deletes the row settles it: events of the others are not stored, and
--- neither their retries nor their bodies are touched.
+-- Ends deliveries without flags: beside the others something is written. Who deletes the row settles it: events of the
+-- others are not stored, and neither their retries nor their bodies are touched.
 -- $1 all ids; $2 messages with one delivery only, whose body goes with it; $3 and $4 messages with several deliveries
 -- and their number, whose body goes when none of the others is left (their ids follow the message's own). Two settlements
 -- at the same instant each see the other's delivery and both leave the body to the sweeper.

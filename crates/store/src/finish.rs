@@ -13,9 +13,9 @@ use crate::wire::Columns as _;
 impl Session {
     /// Ends deliveries all of whose dispatched recipients were delivered, in one statement: the delivery and its retry
     /// row go, its events are kept, and the body goes with the last delivery of its message. Returns those that were
-    /// still there and that no operator has held or rerouted. Of the others nothing is changed and no event stored:
-    /// someone has settled them before, or they are to be settled the other way. After [`StoreError::Unknown`] the same
-    /// is given again: what was committed then is missing from what is returned.
+    /// still there and without flags: not held, not rerouted, no warning written of them. Of the others nothing is changed
+    /// and no event stored: someone has settled them before, or they are to be settled the other way. After
+    /// [`StoreError::Unknown`] the same is given again: what was committed then is missing from what is returned.
     ///
     /// # Errors
     /// Nothing is changed, or, with [`StoreError::Unknown`], that is not known.

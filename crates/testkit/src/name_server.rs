@@ -109,15 +109,6 @@ impl NameServer {
         self.add(name, RData::TXT(TXT::new(vec![text.to_owned()])))
     }
 
-    /// Makes a name known without giving it anything: every question about it is answered with no data.
-    ///
-    /// # Errors
-    /// The name is none.
-    pub fn add_nothing(&self, name: &str) -> anyhow::Result<()> {
-        self.zone().records.entry(absolute(name)?).or_default();
-        Ok(())
-    }
-
     /// Makes every question about a name fail, until it is told otherwise.
     ///
     /// # Errors

@@ -102,6 +102,8 @@ pub struct Event {
     pub recipients: Vec<Mailbox>,
     /// What depends on the kind.
     pub detail: EventDetail,
+    /// What of it is stored and cannot be read, and why: it is missing above.
+    pub unreadable: Vec<String>,
 }
 
 /// The part of an event that depends on its kind.

@@ -51,6 +51,7 @@ impl From<&Event> for wire::Event {
             sender: event.sender.as_str().to_owned(),
             recipients: strings(&event.recipients),
             detail: Some((&event.detail).into()),
+            unreadable: event.unreadable.clone(),
         }
     }
 }
@@ -70,6 +71,7 @@ impl TryFrom<wire::Event> for Event {
             sender: sender(&event.sender)?,
             recipients: mailboxes(&event.recipients)?,
             detail: event.detail.unwrap_or_default().try_into()?,
+            unreadable: event.unreadable,
         })
     }
 }

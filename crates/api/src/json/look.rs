@@ -5,7 +5,7 @@ use mailtier_types::{DeliveryId, ReplicaId};
 use super::shape::shape;
 use super::{At, millis};
 use crate::counts::{self, CountReply};
-use crate::overview::{self, ReplicaView, ShardMap, ShardView, WorkerView};
+use crate::overview::{self, PoolView, ReplicaView, ShardMap, ShardView, WorkerView};
 
 shape! {
     answer
@@ -114,6 +114,25 @@ shape! {
         suspensions: u64,
         /// Connected to it.
         workers: Vec<Worker>,
+        /// The egress pools of its configuration, `default` first.
+        pools: Vec<Pool>,
+    }
+
+    answer
+    /// An egress pool, as the replica that was asked sees it.
+    Pool {
+        /// Its name.
+        pool: String,
+        /// Deliveries in memory that are due and belong to it.
+        ready: u64,
+        /// Deliveries that workers attempt through it.
+        in_flight: u64,
+        /// What is left of today's warm-up, as far as this replica knows; null where it is warm.
+        allowance_left: Option<u64>,
+        /// It is suspended.
+        suspended: bool,
+        /// A worker that is connected serves it; where none does, what belongs to it waits.
+        served: bool,
     }
 }
 
@@ -196,6 +215,20 @@ impl From<&overview::Status> for Status {
             oldest_ready: overview.oldest_ready_at().map(At),
             suspensions: overview.suspensions.into(),
             workers: overview.workers.iter().map(Into::into).collect(),
+            pools: overview.pools.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&PoolView> for Pool {
+    fn from(view: &PoolView) -> Self {
+        Self {
+            pool: view.name.clone(),
+            ready: view.ready,
+            in_flight: view.in_flight,
+            allowance_left: view.allowance_left,
+            suspended: view.is_suspended,
+            served: !view.is_unserved,
         }
     }
 }

@@ -49,6 +49,10 @@ shape! {
         held: Option<Held>,
         /// Where an operator sends its next attempts, in order; empty: its own way.
         hosts: Vec<String>,
+        /// What of it is stored and cannot be read, and why: it is missing above, and only a change that names its
+        /// message changes it.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<String>,
     }
 
     answer
@@ -140,6 +144,9 @@ shape! {
         /// The field Message-ID.
         #[serde(skip_serializing_if = "Option::is_none")]
         message_id_field: Option<String>,
+        /// What of it is stored and cannot be read, and why: it is missing above.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<String>,
     }
 
     answer
@@ -283,6 +290,7 @@ impl Delivery {
                 reason: held.reason.clone(),
             }),
             hosts: view.hosts.iter().map(ToString::to_string).collect(),
+            unreadable: view.unreadable.clone(),
         }
     }
 }
@@ -337,6 +345,7 @@ impl From<&mailtier_types::Event> for Event {
             tls: fact(|options| &options.tls),
             user: fact(|options| &options.user),
             message_id_field: options.map(|options| options.header_message_id.clone()),
+            unreadable: event.unreadable.clone(),
         }
     }
 }

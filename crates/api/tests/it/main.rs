@@ -19,7 +19,7 @@ use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
-use mailtier_api::overview::{Overview, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_api::peer::{Hint, PeerClient, Slice, SliceLease, SliceReport, SliceWish};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -30,8 +30,8 @@ use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Caller, Incoming, Role};
 use mailtier_config::Secret;
 use mailtier_types::{
-    Envelope, Epoch, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, TenantId, Timestamp,
-    WorkerId,
+    Envelope, Epoch, Group, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, TenantId,
+    Timestamp, WorkerId,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -536,6 +536,16 @@ fn status() -> Status {
         is_dispatching: true,
         workers: vec![WorkerView { id, name: "one".into(), credit: 8, in_flight: 9 }],
         suspensions: 10,
+        pools: vec![
+            PoolView { name: "default".into(), ready: 11, in_flight: 12, ..PoolView::default() },
+            PoolView {
+                name: "new".into(),
+                allowance_left: Some(0),
+                is_suspended: true,
+                is_unserved: true,
+                ..PoolView::default()
+            },
+        ],
     };
     Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview }
 }

@@ -154,12 +154,12 @@ pub(crate) fn accepted_detail(options: &Options, about: Option<MessageId>) -> By
     mailtier_api::encode_detail(&detail)
 }
 
-/// What a dispatch needs of a stored delivery.
+/// What a dispatch needs of a stored delivery with these options.
 pub(crate) fn content_of(
     stored: &mailtier_store::StoredDelivery,
+    options: Options,
     body: Option<Vec<Bytes>>,
 ) -> Result<Content, mailtier_api::ApiError> {
-    let options = mailtier_api::decode_options(&stored.options)?;
     let invalid = |error: mailtier_types::AddressError| mailtier_api::ApiError::Invalid(error.to_string());
     let recipients = stored.recipients.iter().map(|text| Mailbox::parse(text)).collect::<Result<_, _>>();
     let not_a_host = |error: NotAHost| mailtier_api::ApiError::Invalid(error.to_string());
@@ -169,9 +169,9 @@ pub(crate) fn content_of(
         sender: ReversePath::parse(&stored.sender).map_err(invalid)?,
         recipients: recipients.map_err(invalid)?,
         options: stored.options.clone(),
-        traceparent: options.traceparent.clone(),
-        received_at: options.received_at,
         reports_success: reports_success(&options),
+        traceparent: options.traceparent,
+        received_at: options.received_at,
         body,
         hosts: stored.hosts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(not_a_host)?,
     })

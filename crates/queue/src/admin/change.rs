@@ -18,7 +18,8 @@ use crate::settle::{Order, would_change};
 const CHANGED_AT_ONCE: u32 = 500;
 
 impl AdminService {
-    /// One call's part of a change.
+    /// One call's part of a change. What cannot be read may not be what a filter means: it is left alone unless its
+    /// message is named.
     pub(super) async fn change_it(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
         self.work(move |this, mut session| async move {
             let answer = this.change_part(&mut session, &order).await;
@@ -46,10 +47,14 @@ impl AdminService {
             reason: order.reason.clone(),
         });
         let (mut answer, mut done_to) = (ChangeAnswer::default(), order.after);
-        while let Some(page) = search.page(session, CHANGED_AT_ONCE).await? {
+        while let Some(mut page) = search.page(session, CHANGED_AT_ONCE).await? {
+            let end = page.last().map_or(done_to, |last| last.id.as_i64());
+            if order.filter.messages.is_empty() {
+                page.retain(|row| views::delivery(row).unreadable.is_empty());
+            }
             if order.dry_run {
-                answer.changed += try_on(&page, order, &mut answer.first)?;
-            } else {
+                answer.changed += try_on(&page, order, &mut answer.first);
+            } else if !page.is_empty() {
                 let ids: Vec<DeliveryId> = page.iter().map(|row| row.id).collect();
                 match self.changer.change(session, &ids, &settled).await {
                     Ok(changed) => answer.changed += changed,
@@ -62,7 +67,7 @@ impl AdminService {
                 }
             }
             answer.matched += page.len() as u64;
-            done_to = page.last().map_or(done_to, |last| last.id.as_i64());
+            done_to = end;
         }
         Ok(ChangeAnswer { looked_at: search.looked_at(), next: search.next(), ..answer })
     }
@@ -94,14 +99,14 @@ impl AdminService {
 }
 
 /// How many of a page would be changed; the first are added to those that are shown.
-fn try_on(page: &[StoredDelivery], order: &ChangeOrder, first: &mut Vec<DeliveryView>) -> Result<u64, ApiError> {
+fn try_on(page: &[StoredDelivery], order: &ChangeOrder, first: &mut Vec<DeliveryView>) -> u64 {
     let now = clock::now();
     let mut changed = 0;
     for row in page.iter().filter(|row| would_change(row, &order.change, now)) {
         changed += 1;
         if first.len() < usize::try_from(order.show).unwrap_or(usize::MAX) {
-            first.push(views::delivery(row)?);
+            first.push(views::delivery(row));
         }
     }
-    Ok(changed)
+    changed
 }

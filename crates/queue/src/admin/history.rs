@@ -38,7 +38,7 @@ pub(super) async fn trace(session: &mut Session, request: TraceRequest) -> Resul
         TraceBy::Address(address) => {
             let page = session.search_history(Sought::Address(&address), stretch).await;
             let page = page.map_err(|error| trouble(&error))?;
-            let events = page.events.iter().rev().map(views::event).collect::<Result<_, _>>()?;
+            let events = page.events.iter().rev().map(views::event).collect();
             Ok(reply(events, page.looked_back_to, stretch.since))
         }
         TraceBy::HeaderMessageId(value) => of_field(session, &value, stretch).await,
@@ -57,7 +57,7 @@ async fn of_field(session: &mut Session, value: &str, stretch: HistoryStretch) -
             break;
         }
         // The same octets may stand in another of the message's facts.
-        let detail = views::event(accepted)?.detail;
+        let detail = views::event(accepted).detail;
         if detail.options.is_some_and(|options| options.header_message_id == value) {
             events.extend(of_message(session, accepted.message, Timestamp::EPOCH, stretch.limit).await?);
         }
@@ -73,7 +73,7 @@ async fn of_message(
     limit: u32,
 ) -> Result<Vec<Event>, ApiError> {
     let events = session.trace(id, since, limit).await.map_err(|error| trouble(&error))?;
-    events.iter().map(views::event).collect()
+    Ok(events.iter().map(views::event).collect())
 }
 
 fn reply(events: Vec<Event>, looked_back_to: Timestamp, since: Timestamp) -> TraceReply {

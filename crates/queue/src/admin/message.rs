@@ -18,20 +18,16 @@ const SHOWN_HEADER_BYTES: usize = 256 << 10;
 pub(super) async fn show(session: &mut Session, id: MessageId, shown: Shown) -> Result<ShowReply, ApiError> {
     let stored = session.show(id).await.map_err(|error| trouble(&error))?;
     let events = session.trace(id, Timestamp::EPOCH, MAX_ROWS).await.map_err(|error| trouble(&error))?;
-    let events: Vec<Event> = events.iter().map(views::event).collect::<Result<_, _>>()?;
+    let events: Vec<Event> = events.iter().map(views::event).collect();
     if stored.is_empty() && events.is_empty() {
         return Err(ApiError::NotFound(format!("no message {id} is queued, and none in the history")));
     }
-    let of_row = stored.first().map(|row| mailtier_api::decode_options(&row.options)).transpose()?;
+    let of_row = stored.iter().find_map(|row| mailtier_api::decode_options(&row.options).ok());
     let accepted = events.iter().find(|event| event.kind == EventKind::MessageAccepted);
     let options = of_row.or_else(|| accepted.and_then(|event| event.detail.options.clone()));
     let encoding = options.as_ref().map_or(BodyEncoding::Identity, |options| options.encoding);
-    let mut reply = ShowReply {
-        deliveries: stored.iter().map(views::delivery).collect::<Result<_, _>>()?,
-        events,
-        options,
-        ..ShowReply::default()
-    };
+    let mut reply =
+        ShowReply { deliveries: stored.iter().map(views::delivery).collect(), events, options, ..ShowReply::default() };
     match shown {
         Shown::Nothing => {}
         Shown::Headers => {

@@ -83,9 +83,7 @@ impl AdminHandler for AdminService {
             let wanted = |found: usize| request.limit.saturating_sub(u32::try_from(found).unwrap_or(u32::MAX));
             while wanted(deliveries.len()) > 0 {
                 let Some(page) = search.page(&mut session, wanted(deliveries.len())).await? else { break };
-                for row in &page {
-                    deliveries.push(views::delivery(row)?);
-                }
+                deliveries.extend(page.iter().map(views::delivery));
             }
             Ok(ListReply { deliveries, next: search.next(), looked_at: search.looked_at() })
         })

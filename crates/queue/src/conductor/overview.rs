@@ -1,7 +1,8 @@
 //! How this replica stands, for operators who ask. Answered between two rounds by the task that alone knows, so that no
 //! lock is shared with it. Not responsible for what is in the database.
 
-use mailtier_api::overview::{Overview, WorkerView};
+use mailtier_api::overview::{Overview, PoolView, WorkerView};
+use mailtier_schedule::PoolStanding;
 
 use super::task::ConductorTask;
 
@@ -20,6 +21,14 @@ impl ConductorTask {
             .map(|(id, name, credit)| WorkerView { id, name: name.to_owned(), credit, in_flight: of_worker(id) })
             .collect();
         workers.sort_unstable_by(|one, other| one.name.cmp(&other.name).then_with(|| one.id.cmp(&other.id)));
+        let pool = |pool: PoolStanding<'_>| PoolView {
+            name: pool.name.to_owned(),
+            ready: pool.ready as u64,
+            in_flight: u64::from(pool.in_flight),
+            allowance_left: pool.allowance_left,
+            is_suspended: pool.is_suspended,
+            is_unserved: pool.is_unserved,
+        };
         Overview {
             shards: count(self.shards.len()),
             taking_over: count(self.shards.unknown().len()),
@@ -32,6 +41,7 @@ impl ConductorTask {
             is_dispatching: self.fence.is_open(),
             workers,
             suspensions: count(suspensions),
+            pools: self.scheduler.pools().map(pool).collect(),
         }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mailtier_api::ApiError;
 use mailtier_schedule::{Entry, PoolClass};
 use mailtier_store::{Session, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{DeliveryId, MessageId, ReversePath};
+use mailtier_types::{DeliveryId, MessageId, Options, ReversePath};
 use tokio::sync::mpsc;
 
 use crate::accept::content_of;
@@ -67,18 +68,17 @@ async fn fetch(session: &mut Session, wanted: &[Wanted], inline_bytes: u64) -> R
     let dispatched: HashSet<DeliveryId> =
         wanted.iter().filter(|wanted| wanted.for_dispatch).map(|wanted| wanted.id).collect();
     let is_sent = |row: &&StoredDelivery| row.held.is_none() && dispatched.contains(&row.id);
-    let sent: Vec<&StoredDelivery> = stored.iter().filter(is_sent).collect();
-    let bodies = inline_bodies(session, &sent, inline_bytes).await?;
-    let contents: HashMap<DeliveryId, Arc<Content>> = sent
+    let sent: Vec<(&StoredDelivery, Options)> = stored
         .iter()
-        .filter_map(|row| match content_of(row, bodies.get(&row.message).cloned()) {
-            Ok(content) => Some((row.id, Arc::new(content))),
-            Err(error) => {
-                tracing::error!(delivery = %row.id, %error, "a stored delivery cannot be read; it is left alone");
-                None
-            }
-        })
+        .filter(is_sent)
+        .filter_map(|row| Some((row, readable(row, mailtier_api::decode_options(&row.options))?)))
         .collect();
+    let bodies = inline_bodies(session, &sent, inline_bytes).await?;
+    let with_content = |(row, options): (&StoredDelivery, Options)| {
+        let content = content_of(row, options, bodies.get(&row.message).cloned());
+        Some((row.id, Arc::new(readable(row, content)?)))
+    };
+    let contents: HashMap<DeliveryId, Arc<Content>> = sent.into_iter().filter_map(with_content).collect();
     let rows: HashMap<DeliveryId, &StoredDelivery> = stored.iter().map(|row| (row.id, row)).collect();
     let fetched = |wanted: &Wanted| {
         let row = rows.get(&wanted.id).map(|row| FetchedRow {
@@ -90,6 +90,14 @@ async fn fetch(session: &mut Session, wanted: &[Wanted], inline_bytes: u64) -> R
         Fetched { wanted: *wanted, row }
     };
     Ok(wanted.iter().map(fetched).collect())
+}
+
+/// What was read of a delivery; one that cannot be read is left alone.
+fn readable<T>(row: &StoredDelivery, read: Result<T, ApiError>) -> Option<T> {
+    read.inspect_err(|error| {
+        tracing::error!(delivery = %row.id, %error, "a stored delivery cannot be read; it is left alone");
+    })
+    .ok()
 }
 
 fn entry_of(row: &StoredDelivery) -> Entry {
@@ -119,12 +127,12 @@ fn place_of(row: &StoredDelivery) -> Place {
 /// The bodies that travel along. What would be too much together is left to be fetched by the workers.
 async fn inline_bodies(
     session: &mut Session,
-    stored: &[&StoredDelivery],
+    sent: &[(&StoredDelivery, Options)],
     inline_bytes: u64,
 ) -> Result<HashMap<MessageId, Vec<Bytes>>, StoreError> {
     let (mut messages, mut left) = (Vec::new(), BODY_BYTES);
-    for row in stored {
-        let size = mailtier_api::decode_options(&row.options).map_or(u64::MAX, |options| options.size_bytes);
+    for (row, options) in sent {
+        let size = options.size_bytes;
         if size <= inline_bytes && size <= left && !messages.contains(&row.message) {
             left -= size;
             messages.push(row.message);

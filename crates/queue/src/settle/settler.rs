@@ -93,7 +93,7 @@ impl Settler {
             let (now, later): (Vec<Report>, Vec<Report>) =
                 left.into_iter().partition(|report| seen.insert(report.delivery));
             let (fast, slow): (Vec<Report>, Vec<Report>) = now.into_iter().partition(is_plain_delivery);
-            // What the fast way leaves alone is gone, or an operator has touched it.
+            // What the fast way leaves alone is gone, or something is written beside it.
             let untouched = self.until_durable(fast, Way::Fast).await;
             self.until_durable(slow, Way::Slow).await;
             self.until_durable(untouched, Way::Slow).await;
@@ -188,7 +188,7 @@ fn is_plain_delivery(report: &Report) -> bool {
         && outcomes.iter().flat_map(|(recipients, _)| recipients).eq(&content.recipients)
 }
 
-/// One statement, which leaves alone what is gone and what an operator has touched.
+/// One statement, which leaves alone what is gone and what has something written beside it.
 async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Planned, StoreError> {
     let now = clock::now();
     let mut finished = Vec::with_capacity(reports.len());

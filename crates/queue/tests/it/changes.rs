@@ -12,7 +12,7 @@ use mailtier_types::{Domain, EventKind, MessageId, Timestamp};
 
 use crate::pair::Pair;
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, until_shared, usual};
+use crate::system::{Replica, config, two, until_shared, usual};
 use crate::worker::{Worker, all};
 
 const ALICE: &str = "alice";
@@ -79,8 +79,7 @@ fn recipients() -> Vec<String> {
 #[tokio::test]
 async fn what_is_held_is_attempted_by_nobody_across_restarts_and_takeovers_until_it_is_released() {
     let database = TestDatabase::migrated().await.unwrap();
-    let replicas = [Replica::start(config(&database)).await, Replica::start(config(&database)).await];
-    until_shared(&database).await;
+    let replicas = two(&database, |_| {}).await;
     let recipients = recipients();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
     // Before the first attempt, while owners have the content in memory; asked of one replica, whoever owns them.

@@ -3,22 +3,16 @@
 use std::time::Duration;
 
 use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, TenantLimitConfig};
-use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, TenantId, Trouble, TroubleKind};
+use mailtier_config::{DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
+use mailtier_types::{Cause, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
 
 use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
-use crate::system::usual;
-use crate::worker::{Worker, all, outcome, result};
-
-/// Delivered by this exchanger.
-fn delivered_by(dispatch: &Dispatch, exchanger: &str) -> mailtier_api::work::WorkResult {
-    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
-    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(250) })])
-}
+use crate::system::{usual, with_provider};
+use crate::worker::{Worker, all, outcome, result, said_by};
 
 /// Nobody answered.
-fn unreachable(dispatch: &Dispatch) -> mailtier_api::work::WorkResult {
+fn unreachable(dispatch: &Dispatch) -> WorkResult {
     let trouble = Trouble { kind: TroubleKind::Connect, text: "refused".into() };
     let outcome = Outcome { stage: Stage::Connect, cause: Cause::Trouble(trouble), ..outcome(250) };
     result(dispatch, vec![(dispatch.recipients.clone(), outcome)])
@@ -56,20 +50,12 @@ async fn a_destination_gets_so_many_at_a_time_and_more_as_it_takes_them() {
 
 #[tokio::test]
 async fn a_provider_is_known_by_its_exchangers_and_has_one_limit_for_all_its_domains() {
-    let (_database, replica) = usual(|config| {
-        config.queue.providers = vec![ProviderConfig {
-            name: "big".into(),
-            exchangers: vec!["mx.big.example".into()],
-            concurrency: Some(1),
-            ..ProviderConfig::default()
-        }];
-    })
-    .await;
+    let (_database, replica) = usual(|config| with_provider(config, Some(1))).await;
     let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
     for domain in ["one.example", "two.example"] {
         submitter.accepted("s@a.example", &[&format!("x@{domain}")]).await;
         let dispatch = worker.dispatch().await;
-        worker.report(delivered_by(&dispatch, "in.mx.big.example")).await;
+        worker.report(said_by(&dispatch, "in.mx.big.example", 250)).await;
     }
     for domain in ["one.example", "two.example", "three.example"] {
         submitter.accepted("s@a.example", &[&format!("x@{domain}")]).await;
@@ -81,7 +67,7 @@ async fn a_provider_is_known_by_its_exchangers_and_has_one_limit_for_all_its_dom
         _ => (first, second),
     };
     assert_eq!(other.destination, "three.example", "nobody knows whose it is");
-    worker.report(delivered_by(&of_big, "in.mx.big.example")).await;
+    worker.report(said_by(&of_big, "in.mx.big.example", 250)).await;
     let next = worker.dispatch().await.destination;
     assert!(next != of_big.destination && next.ends_with(".example"), "{next}");
 }
@@ -157,15 +143,7 @@ async fn a_rate_holds_and_what_is_beyond_it_waits_by_itself() {
 
 #[tokio::test]
 async fn fresh_domains_of_a_provider_are_found_to_be_its_before_anything_is_attempted() {
-    let (_database, replica) = usual(|config| {
-        config.queue.providers = vec![ProviderConfig {
-            name: "big".into(),
-            exchangers: vec!["mx.big.example".into()],
-            concurrency: Some(1),
-            ..ProviderConfig::default()
-        }];
-    })
-    .await;
+    let (_database, replica) = usual(|config| with_provider(config, Some(1))).await;
     let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
     for number in 1..=4 {
         for _ in 0..2 {
@@ -188,7 +166,7 @@ async fn fresh_domains_of_a_provider_are_found_to_be_its_before_anything_is_atte
         if left % 4 == 3 {
             worker.is_left_alone().await;
         }
-        worker.report(delivered_by(&dispatch, "in.mx.big.example")).await;
+        worker.report(said_by(&dispatch, "in.mx.big.example", 250)).await;
     }
     worker.is_left_alone().await;
 }

@@ -7,26 +7,13 @@ use mailtier_api::admin::{AdminClient, ListReply, ListRequest, Shown, TraceBy, T
 use mailtier_api::counts::{CountRequest, Group, GroupBy, Groups};
 use mailtier_api::filter::{AddressPattern, DeliveryState, Filter, ReplyCode};
 use mailtier_api::overview::Overview;
-use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::{Config, ProviderConfig};
+use mailtier_config::{PoolConfig, PoolRuleConfig};
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Domain, EventKind, MessageId, Outcome, RemoteHost, TenantId, Timestamp, WorkerId};
+use mailtier_types::{Domain, EventKind, MessageId, TenantId, Timestamp, WorkerId};
 
 use crate::submitter::{Submitter, submission};
-use crate::system::{Replica, config, until_shared, usual};
-use crate::worker::{Manner, Worker, outcome, result};
-
-/// Exchangers below mx.big.example are big's.
-fn with_provider(config: &mut Config) {
-    config.queue.providers =
-        vec![ProviderConfig { name: "big".into(), exchangers: vec!["mx.big.example".into()], ..Default::default() }];
-}
-
-/// What this exchanger says.
-fn said_by(dispatch: &Dispatch, exchanger: &str, code: u16) -> WorkResult {
-    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
-    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(code) })])
-}
+use crate::system::{Replica, another, until_shared, usual, with_provider};
+use crate::worker::{Manner, Worker, said_by};
 
 async fn list(admin: &AdminClient, filter: &Filter, after: i64, limit: u32) -> ListReply {
     admin.list(ListRequest { after, limit, filter: filter.clone() }).await.unwrap()
@@ -59,7 +46,7 @@ async fn some_mail(replica: &Replica) -> Vec<MessageId> {
 
 #[tokio::test]
 async fn a_filter_means_what_fits_all_of_it() {
-    let (_database, replica) = usual(with_provider).await;
+    let (_database, replica) = usual(|config| with_provider(config, None)).await;
     let ids = some_mail(&replica).await;
     let admin = replica.admin().await;
     let (all, none): (&[&str], &[&str]) = (&["big.example", "small.example", "new.example"], &[]);
@@ -162,7 +149,7 @@ async fn counted(admin: &AdminClient, filter: &Filter, by: GroupBy) -> (Vec<Grou
 
 #[tokio::test]
 async fn what_fits_a_filter_is_counted_in_groups() {
-    let (_database, replica) = usual(with_provider).await;
+    let (_database, replica) = usual(|config| with_provider(config, None)).await;
     some_mail(&replica).await;
     let admin = replica.admin().await;
     let (all, _) = counted(&admin, &Filter::default(), GroupBy::Nothing).await;
@@ -228,9 +215,36 @@ async fn a_replica_tells_how_it_stands() {
 }
 
 #[tokio::test]
+async fn a_replica_tells_which_pools_mail_waits_for() {
+    let (_database, replica) = usual(|config| {
+        config.queue.pools = vec![PoolConfig { name: "special".into(), ..PoolConfig::default() }];
+        let rule = PoolRuleConfig { pool: "special".into(), tenant: Some(7), ..PoolRuleConfig::default() };
+        config.queue.pool_rules = vec![rule];
+    })
+    .await;
+    let (admin, mut submitter) = (replica.admin().await, Submitter::connect(&replica).await);
+    let mut other = Worker::serving(&replica, &["default"]).await;
+    let mut special = submission("s@a.example", &["x@b.example"]);
+    special.envelope.tenant = TenantId(7);
+    submitter.submit(special).await.result.unwrap();
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    assert_eq!(other.dispatch().await.tenant, TenantId(0));
+    let told = |overview: &Overview| -> Vec<(String, u64, u64, bool)> {
+        let pools = overview.pools.iter();
+        pools.map(|pool| (pool.name.clone(), pool.ready, pool.in_flight, pool.is_unserved)).collect()
+    };
+    let (default, special) = ("default".to_owned(), "special".to_owned());
+    let waits = [(default.clone(), 0, 1, false), (special.clone(), 1, 0, true)];
+    until_status(&admin, |overview| told(overview) == waits).await;
+    let _serving = Worker::serving(&replica, &["special"]).await;
+    let goes = [(default, 0, 1, false), (special, 0, 1, false)];
+    until_status(&admin, |overview| told(overview) == goes).await;
+}
+
+#[tokio::test]
 async fn the_map_tells_who_owns_what() {
     let (database, replica) = usual(|_| {}).await;
-    let other = Replica::start(config(&database)).await;
+    let other = another(&database, |_| {}).await;
     until_shared(&database).await;
     let map = replica.admin().await.shard_map().await.unwrap();
     let mut addresses: Vec<&str> = map.replicas.iter().map(|replica| replica.address.as_str()).collect();

@@ -12,6 +12,7 @@ mod accept;
 mod accounts;
 mod admin;
 mod changes;
+mod damaged;
 mod delivery;
 mod http;
 mod late;

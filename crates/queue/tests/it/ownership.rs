@@ -2,19 +2,55 @@
 
 use std::time::Duration;
 
-use mailtier_api::work::{Holding, WorkResult, WorkerFrame};
+use mailtier_api::work::{Dispatch, Holding, WorkResult, WorkerFrame};
+use mailtier_config::Config;
+use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Epoch, WorkerId};
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, until_one_owns_all, until_owned, until_shared, usual};
+use crate::system::{Replica, another, until_one_owns_all, until_owned, until_shared, usual};
 use crate::worker::{Manner, Worker, all, in_flight, result};
+
+/// A replica that has accepted one message, and the worker that has it in its hands.
+struct Handed {
+    database: TestDatabase,
+    replica: Replica,
+    submitter: Submitter,
+    worker: Worker,
+    dispatch: Dispatch,
+}
+
+/// To a worker that answers whatever it is asked.
+async fn handed(change: impl FnOnce(&mut Config)) -> Handed {
+    handed_to(Manner::default(), change).await
+}
+
+async fn handed_to(manner: Manner, change: impl FnOnce(&mut Config)) -> Handed {
+    let (database, replica) = usual(change).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let mut worker = Worker::connect_as(WorkerId::random(), &replica, manner).await;
+    worker.grant(100).await;
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    Handed { database, replica, submitter, worker, dispatch }
+}
+
+/// It does not answer.
+const MUTE: Manner = Manner { holds: Vec::new(), is_mute: true };
+
+/// Workers that may be somewhere are waited for.
+fn patiently(config: &mut Config) {
+    config.queue.worker_grace = Duration::from_secs(3600);
+}
+
+fn soon(config: &mut Config) {
+    config.queue.retry_first = Duration::from_millis(100);
+}
 
 #[tokio::test]
 async fn what_a_lost_worker_had_is_given_to_another_and_its_late_result_is_still_a_fact() {
-    let (database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut first) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let (id, dispatch) = (first.id, first.dispatch().await);
+    let Handed { database, replica, worker: first, dispatch, .. } = handed(|_| {}).await;
+    let id = first.id;
     first.vanish();
     let mut second = Worker::connect(&replica).await;
     let again = second.dispatch().await;
@@ -28,10 +64,8 @@ async fn what_a_lost_worker_had_is_given_to_another_and_its_late_result_is_still
 
 #[tokio::test]
 async fn a_worker_that_comes_back_with_its_deliveries_keeps_them() {
-    let (_database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let (id, dispatch) = (worker.id, worker.dispatch().await);
+    let Handed { database: _database, replica, worker, dispatch, .. } = handed(|_| {}).await;
+    let id = worker.id;
     worker.vanish();
     let manner = Manner { holds: vec![in_flight(&dispatch)], ..Manner::default() };
     let mut worker = Worker::connect_as(id, &replica, manner).await;
@@ -42,10 +76,8 @@ async fn a_worker_that_comes_back_with_its_deliveries_keeps_them() {
 
 #[tokio::test]
 async fn a_worker_that_comes_back_without_its_deliveries_gets_them_again() {
-    let (_database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let (id, dispatch) = (worker.id, worker.dispatch().await);
+    let Handed { database: _database, replica, worker, dispatch, .. } = handed(|_| {}).await;
+    let id = worker.id;
     worker.vanish();
     let mut worker = Worker::connect_as(id, &replica, Manner::default()).await;
     worker.grant(100).await;
@@ -55,13 +87,7 @@ async fn a_worker_that_comes_back_without_its_deliveries_gets_them_again() {
 /// The answer to a question says nothing of what was sent after it was asked.
 #[tokio::test]
 async fn a_slow_answer_loses_nothing() {
-    let (_database, replica) = usual(|_| {}).await;
-    let mut submitter = Submitter::connect(&replica).await;
-    let manner = Manner { is_mute: true, ..Manner::default() };
-    let mut worker = Worker::connect_as(WorkerId::random(), &replica, manner).await;
-    worker.grant(100).await;
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let dispatch = worker.dispatch().await;
+    let Handed { database: _database, replica: _replica, mut worker, dispatch, .. } = handed_to(MUTE, |_| {}).await;
     let holding = Holding { shards: vec![(dispatch.shard, dispatch.epoch)], in_flight: Vec::new() };
     worker.say(WorkerFrame { holding: Some(holding), ..WorkerFrame::default() }).await;
     worker.is_left_alone().await;
@@ -70,16 +96,13 @@ async fn a_slow_answer_loses_nothing() {
 
 #[tokio::test]
 async fn the_heir_of_a_killed_replica_attempts_what_nobody_has() {
-    let (database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let held = worker.dispatch().await;
+    let Handed { database, replica, mut submitter, worker, dispatch: held } = handed(|_| {}).await;
     let id = worker.id;
     worker.vanish();
     // Nobody takes these before the replica is killed.
     let waiting = submitter.accepted("s@a.example", &["y@b.example"]).await;
     replica.kill();
-    let heir = Replica::start(config(&database)).await;
+    let heir = another(&database, |_| {}).await;
     let manner = Manner { holds: vec![in_flight(&held)], ..Manner::default() };
     let mut worker = Worker::connect_as(id, &heir, manner).await;
     worker.grant(100).await;
@@ -94,18 +117,12 @@ async fn the_heir_of_a_killed_replica_attempts_what_nobody_has() {
 /// Nobody has been asked yet: that nothing is known to be in flight does not make it clean.
 #[tokio::test]
 async fn an_heir_that_leaves_before_it_has_asked_does_not_call_its_shards_clean() {
-    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
-    let (database, replica) = usual(hour).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let held = worker.dispatch().await;
+    let Handed { database, replica, dispatch: held, .. } = handed(patiently).await;
     replica.kill();
-    let mut config = config(&database);
-    hour(&mut config);
-    let heir = Replica::start(config.clone()).await;
+    let heir = another(&database, patiently).await;
     until_owned(&database, held.epoch.0 + 1).await;
     heir.stop().await;
-    let next = Replica::start(config).await;
+    let next = another(&database, patiently).await;
     until_owned(&database, held.epoch.0 + 2).await;
     let mut other = Worker::connect(&next).await;
     other.is_left_alone().await;
@@ -114,18 +131,12 @@ async fn an_heir_that_leaves_before_it_has_asked_does_not_call_its_shards_clean(
 /// One that has not heard that its attempt is settled, while another has the next in its hands.
 #[tokio::test]
 async fn an_heir_believes_the_worker_with_the_later_attempt() {
-    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
-    let (database, replica) = usual(soon).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let first = worker.dispatch().await;
+    let Handed { database, replica, mut worker, dispatch: first, .. } = handed(soon).await;
     worker.report(all(&first, 451)).await;
     let second = worker.dispatch().await;
     let id = worker.id;
     replica.kill();
-    let mut config = config(&database);
-    soon(&mut config);
-    let heir = Replica::start(config).await;
+    let heir = another(&database, soon).await;
     let holding = |dispatch| Manner { holds: vec![in_flight(dispatch)], ..Manner::default() };
     let mut before = Worker::connect_as(id, &heir, holding(&first)).await;
     let mut after = Worker::connect_as(WorkerId::random(), &heir, holding(&second)).await;
@@ -140,11 +151,7 @@ async fn an_heir_believes_the_worker_with_the_later_attempt() {
 
 #[tokio::test]
 async fn an_attempt_that_is_reported_again_does_not_end_the_next() {
-    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
-    let (_database, replica) = usual(soon).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let first = worker.dispatch().await;
+    let Handed { database: _database, replica: _replica, mut worker, dispatch: first, .. } = handed(soon).await;
     worker.report(all(&first, 451)).await;
     let second = worker.dispatch().await;
     assert_eq!(second.attempt, 2);
@@ -156,11 +163,7 @@ async fn an_attempt_that_is_reported_again_does_not_end_the_next() {
 /// The worker has the result of the first attempt still; the second was lost with the connection.
 #[tokio::test]
 async fn an_attempt_that_never_arrived_is_sent_again() {
-    let soon = |config: &mut mailtier_config::Config| config.queue.retry_first = Duration::from_millis(100);
-    let (_database, replica) = usual(soon).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let first = worker.dispatch().await;
+    let Handed { database: _database, replica, mut worker, dispatch: first, .. } = handed(soon).await;
     worker.report(all(&first, 451)).await;
     assert_eq!(worker.dispatch().await.attempt, 2);
     let id = worker.id;
@@ -176,10 +179,7 @@ async fn an_attempt_that_never_arrived_is_sent_again() {
 /// The shard went away and came back, and only then is the refusal of the first ownership's dispatch heard.
 #[tokio::test]
 async fn a_refusal_of_an_earlier_epoch_does_not_give_a_delivery_to_another() {
-    let (_database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let dispatch = worker.dispatch().await;
+    let Handed { database: _database, replica: _replica, mut worker, dispatch, .. } = handed(|_| {}).await;
     let refusal = WorkResult { epoch: Epoch(dispatch.epoch.0 - 1), ..result(&dispatch, Vec::new()) };
     worker.send(refusal).await;
     worker.is_left_alone().await;
@@ -189,13 +189,7 @@ async fn a_refusal_of_an_earlier_epoch_does_not_give_a_delivery_to_another() {
 /// What a worker says of an earlier ownership would stay in the books for ever, and no drain would end in order.
 #[tokio::test]
 async fn an_answer_that_comes_too_late_says_nothing() {
-    let (database, replica) = usual(|_| {}).await;
-    let mut submitter = Submitter::connect(&replica).await;
-    let manner = Manner { is_mute: true, ..Manner::default() };
-    let mut worker = Worker::connect_as(WorkerId::random(), &replica, manner).await;
-    worker.grant(100).await;
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let dispatch = worker.dispatch().await;
+    let Handed { database, replica, mut submitter, mut worker, dispatch } = handed_to(MUTE, |_| {}).await;
     worker.report(all(&dispatch, 250)).await;
     let shards = vec![(dispatch.shard, Epoch(dispatch.epoch.0 - 1))];
     let holding = Holding { shards, in_flight: vec![in_flight(&dispatch)] };
@@ -212,14 +206,11 @@ async fn an_answer_that_comes_too_late_says_nothing() {
 /// A clean end leaves nothing to be asked for: the heir need not wait for workers that may be somewhere.
 #[tokio::test]
 async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
-    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
-    let (database, replica) = usual(hour).await;
+    let (database, replica) = usual(patiently).await;
     let mut submitter = Submitter::connect(&replica).await;
     submitter.accepted("s@a.example", &["x@b.example"]).await;
     replica.stop().await;
-    let mut config = config(&database);
-    hour(&mut config);
-    let heir = Replica::start(config).await;
+    let heir = another(&database, patiently).await;
     let mut worker = Worker::connect(&heir).await;
     worker.dispatch().await;
 }
@@ -227,14 +218,12 @@ async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
 /// With renewals so rare that nothing is found by them.
 #[tokio::test]
 async fn shards_change_hands_at_once_when_a_replica_comes_or_goes() {
-    let seldom = |config: &mut mailtier_config::Config| {
+    let seldom = |config: &mut Config| {
         config.queue.lease = Duration::from_secs(3600);
         config.queue.renew_every = Duration::from_secs(1200);
     };
     let (database, first) = usual(seldom).await;
-    let mut config = config(&database);
-    seldom(&mut config);
-    let _second = Replica::start(config).await;
+    let _second = another(&database, seldom).await;
     until_shared(&database).await;
     first.stop().await;
     until_one_owns_all(&database).await;
@@ -242,10 +231,7 @@ async fn shards_change_hands_at_once_when_a_replica_comes_or_goes() {
 
 #[tokio::test]
 async fn a_replica_that_leaves_settles_what_is_in_flight() {
-    let (database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
-    submitter.accepted("s@a.example", &["x@b.example"]).await;
-    let dispatch = worker.dispatch().await;
+    let Handed { database, replica, mut worker, dispatch, .. } = handed(|_| {}).await;
     let (_, ()) = tokio::join!(worker.report(all(&dispatch, 250)), replica.stop());
     assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "0");
     assert_eq!(database.sql("SELECT count(*) FROM shard WHERE owner IS NOT NULL").await.unwrap(), "0");
@@ -253,11 +239,9 @@ async fn a_replica_that_leaves_settles_what_is_in_flight() {
 
 #[tokio::test]
 async fn owners_are_told_of_what_others_accept() {
-    let never = |config: &mut mailtier_config::Config| config.queue.catch_up_every = Duration::from_secs(3600);
+    let never = |config: &mut Config| config.queue.catch_up_every = Duration::from_secs(3600);
     let (database, replica) = usual(never).await;
-    let mut other = config(&database);
-    never(&mut other);
-    let other = Replica::start(other).await;
+    let other = another(&database, never).await;
     let (mut here, mut there) = (Worker::connect(&replica).await, Worker::connect(&other).await);
     let mut submitter = Submitter::connect(&replica).await;
     until_shared(&database).await;

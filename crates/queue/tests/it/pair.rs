@@ -3,17 +3,10 @@
 use mailtier_api::work::Dispatch;
 use mailtier_config::Config;
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Outcome, RemoteHost};
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, config, until_rules_are_read, until_shared};
-use crate::worker::{Worker, outcome, result};
-
-/// What this exchanger says.
-fn said_by(dispatch: &Dispatch, exchanger: &str, code: u16) -> mailtier_api::work::WorkResult {
-    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
-    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(code) })])
-}
+use crate::system::{Replica, two, until_rules_are_read};
+use crate::worker::{Worker, said_by};
 
 /// Two replicas that share the shards, each with a worker.
 pub(crate) struct Pair {
@@ -26,8 +19,8 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) async fn start(change: fn(&mut Config)) -> Self {
         let database = TestDatabase::migrated().await.unwrap();
-        let (replicas, workers) = Self::parts(&database, change).await;
-        Self { database, replicas, workers, change }
+        let replicas = two(&database, change).await;
+        Self::over(database, replicas, change).await
     }
 
     /// Over two that run already.
@@ -36,26 +29,14 @@ impl Pair {
         Self { database, replicas, workers, change }
     }
 
-    async fn parts(database: &TestDatabase, change: fn(&mut Config)) -> ([Replica; 2], [Worker; 2]) {
-        let settings = || {
-            let mut settings = config(database);
-            change(&mut settings);
-            settings
-        };
-        let replicas = [Replica::start(settings()).await, Replica::start(settings()).await];
-        until_shared(database).await;
-        let workers = [Worker::connect(&replicas[0]).await, Worker::connect(&replicas[1]).await];
-        (replicas, workers)
-    }
-
     /// Both end, and two others begin.
     pub(crate) async fn restarted(self) -> Self {
         let Self { database, replicas: [first, second], workers, change } = self;
         first.stop().await;
         second.stop().await;
         drop(workers);
-        let (replicas, workers) = Self::parts(&database, change).await;
-        Self { database, replicas, workers, change }
+        let replicas = two(&database, change).await;
+        Self::over(database, replicas, change).await
     }
 
     pub(crate) async fn submitter(&self) -> Submitter {

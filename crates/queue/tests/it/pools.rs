@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
-use mailtier_api::work::Dispatch;
 use mailtier_config::{Config, DayConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Day, TenantId, Timestamp};
 
 use crate::submitter::{Submitter, submission};
-use crate::system::{Replica, config, until_rules_are_read, until_shared, usual};
+use crate::system::{two, until_rules_are_read, usual};
 use crate::worker::{Worker, all};
 
 /// Of so many destinations each replica owns some.
@@ -40,17 +39,6 @@ async fn submit(submitter: &mut Submitter, tenant: i32, sender: &str, number: us
     let mut one = submission(sender, &[&format!("x@d{}.example", number % DOMAINS)]);
     one.envelope.tenant = TenantId(tenant);
     assert_eq!(submitter.submit(one).await.result, Ok(()));
-}
-
-async fn two(database: &TestDatabase, change: impl Fn(&mut Config)) -> [Replica; 2] {
-    let settings = || {
-        let mut settings = config(database);
-        change(&mut settings);
-        settings
-    };
-    let replicas = [Replica::start(settings()).await, Replica::start(settings()).await];
-    until_shared(database).await;
-    replicas
 }
 
 /// What arrives until nothing more does, by pool; each is delivered.
@@ -206,23 +194,21 @@ async fn a_pool_has_its_limit_over_all_destinations_and_replicas() {
     let database = TestDatabase::migrated().await.unwrap();
     let replicas = two(&database, change).await;
     let mut submitter = Submitter::connect(&replicas[0]).await;
-    for number in 0..4 * DOMAINS {
+    for number in 0..DOMAINS {
         submit(&mut submitter, 7, "s@a.example", number).await;
     }
-    let mut workers = Vec::new();
-    for replica in &replicas {
-        workers.push(Worker::serving(replica, &["default", "new"]).await);
-    }
-    let mut waiting: Vec<(usize, Dispatch)> = Vec::new();
+    let mut first = Worker::serving(&replicas[0], &["default", "new"]).await;
+    let mut second = Worker::serving(&replicas[1], &["default", "new"]).await;
     let mut all_told = 0;
-    while all_told < 4 * DOMAINS {
-        for (place, worker) in workers.iter_mut().enumerate() {
-            waiting.extend(worker.until_quiet().await.into_iter().map(|dispatch| (place, dispatch)));
-        }
-        assert!((1..=4).contains(&waiting.len()), "{} at a time", waiting.len());
-        all_told += waiting.len();
-        for (place, dispatch) in waiting.drain(..) {
-            workers[place].report(all(&dispatch, 250)).await;
+    while all_told < DOMAINS {
+        let (at_first, at_second) = tokio::join!(first.until_quiet(), second.until_quiet());
+        let at_a_time = at_first.len() + at_second.len();
+        assert!((1..=4).contains(&at_a_time), "{at_a_time} at a time");
+        all_told += at_a_time;
+        for (worker, dispatches) in [(&mut first, at_first), (&mut second, at_second)] {
+            for dispatch in dispatches {
+                worker.report(all(&dispatch, 250)).await;
+            }
         }
     }
 }

@@ -6,13 +6,12 @@ use mailtier_api::ApiError;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::Filter;
 use mailtier_api::suspensions::{ResumeOrder, STARTED_PAUSED, Scope, SuspendOrder, Suspension};
-use mailtier_config::{Config, ProviderConfig};
 use mailtier_types::TenantId;
 
 use crate::changes::change;
 use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
-use crate::system::{LIMIT, Replica, config, usual};
+use crate::system::{LIMIT, Replica, config, usual, with_provider};
 use crate::worker::{Worker, all};
 
 const ALICE: &str = "alice";
@@ -101,14 +100,9 @@ async fn suspended_tenants_wait_wherever_their_mail_goes() {
     assert_eq!(pair.deliver(DOMAINS).await.len(), DOMAINS);
 }
 
-fn with_provider(config: &mut Config) {
-    let exchangers = vec!["mx.big.example".into()];
-    config.queue.providers = vec![ProviderConfig { name: "big".into(), exchangers, ..ProviderConfig::default() }];
-}
-
 #[tokio::test]
 async fn suspended_providers_hold_all_destinations_known_to_be_theirs() {
-    let mut pair = Pair::start(with_provider).await;
+    let mut pair = Pair::start(|config| with_provider(config, None)).await;
     let unknown = SuspendOrder { scope: Scope::provider("bigg").unwrap(), ..order() };
     let refused = pair.replicas[0].admin().await.suspend(unknown).await.unwrap_err();
     assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("did you mean `big`?")), "{refused}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_api::admin::AdminClient;
-use mailtier_config::{Config, Secret};
+use mailtier_config::{Config, ProviderConfig, Secret};
 use mailtier_service::Context;
 use mailtier_testkit::postgres::TestDatabase;
 use tokio::runtime::{Builder, Runtime};
@@ -111,10 +111,29 @@ impl Drop for Replica {
 /// A database and one replica.
 pub(crate) async fn usual(change: impl FnOnce(&mut Config)) -> (TestDatabase, Replica) {
     let database = TestDatabase::migrated().await.unwrap();
-    let mut config = config(&database);
-    change(&mut config);
-    let replica = Replica::start(config).await;
+    let replica = another(&database, change).await;
     (database, replica)
+}
+
+/// One more replica.
+pub(crate) async fn another(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> Replica {
+    let mut config = config(database);
+    change(&mut config);
+    Replica::start(config).await
+}
+
+/// Two replicas that share the shards.
+pub(crate) async fn two(database: &TestDatabase, change: impl Fn(&mut Config)) -> [Replica; 2] {
+    let replicas = [another(database, &change).await, another(database, &change).await];
+    until_shared(database).await;
+    replicas
+}
+
+/// Exchangers below mx.big.example are big's, and take so many deliveries at a time.
+pub(crate) fn with_provider(config: &mut Config, concurrency: Option<u32>) {
+    let exchangers = vec!["mx.big.example".into()];
+    config.queue.providers =
+        vec![ProviderConfig { name: "big".into(), exchangers, concurrency, ..ProviderConfig::default() }];
 }
 
 /// Until every shard is owned in an epoch.

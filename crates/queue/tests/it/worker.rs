@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use mailtier_api::work::{
     Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, WorkClient, WorkResult, WorkerFrame,
 };
-use mailtier_types::{Cause, Mailbox, Outcome, Reply, Stage, Timestamp, WorkerId};
+use mailtier_types::{Cause, Mailbox, Outcome, RemoteHost, Reply, Stage, Timestamp, WorkerId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -164,6 +164,12 @@ pub(crate) fn in_flight(dispatch: &Dispatch) -> InFlight {
 /// The same for all recipients of a dispatch.
 pub(crate) fn all(dispatch: &Dispatch, code: u16) -> WorkResult {
     result(dispatch, vec![(dispatch.recipients.clone(), outcome(code))])
+}
+
+/// What this exchanger says to all recipients of a dispatch.
+pub(crate) fn said_by(dispatch: &Dispatch, exchanger: &str, code: u16) -> WorkResult {
+    let remote = Some(RemoteHost { name: exchanger.to_owned(), address: None });
+    result(dispatch, vec![(dispatch.recipients.clone(), Outcome { remote, ..outcome(code) })])
 }
 
 /// For some recipients each.

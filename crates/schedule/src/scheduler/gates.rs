@@ -90,8 +90,6 @@ pub struct Standing<'a> {
     pub provider: Option<&'a str>,
     /// Somebody has suspended it, or its provider.
     pub is_suspended: bool,
-    /// An egress pool that some of its mail waits for because no worker serves it.
-    pub unserved_pool: Option<&'a str>,
 }
 
 impl Scheduler {
@@ -183,7 +181,6 @@ impl Scheduler {
             dead_until: destination.health.dead_until(),
             provider: self.provider_name(key),
             is_suspended: destination.is_suspended || provider.is_some_and(|gate| self.gates[gate].is_suspended),
-            unserved_pool: self.unserved_pool(key),
         })
     }
 

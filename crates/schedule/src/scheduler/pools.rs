@@ -349,19 +349,6 @@ impl Scheduler {
         self.gates[self.pool_gate(entry).unwrap_or_else(resting)].is_suspended
     }
 
-    /// The first pool that mail of a destination waits for because no worker serves it.
-    pub(super) fn unserved_pool(&self, destination: Key<Destination>) -> Option<&str> {
-        let mut next = self.places.destinations[destination].queues.first().some();
-        while let Some(queue) = next {
-            let pool = self.keeping.pooling.resolve(self.places.queues[queue].pool);
-            if self.keeping.pooling.states.get(pool.index()).is_some_and(|state| state.is_unserved) {
-                return self.keeping.rules.pools.get(pool).map(|pool| pool.name.as_str());
-            }
-            next = List::<Queue, OfDestination>::after(&self.places.queues, queue).some();
-        }
-        None
-    }
-
     /// The pool of a queue by its class and what is known of its destination's provider.
     pub(super) fn choose_pool(&mut self, key: Key<Queue>) {
         let (class, destination) = (self.places.queues[key].class, self.places.queues[key].destination);

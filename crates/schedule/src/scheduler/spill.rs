@@ -151,11 +151,4 @@ impl Scheduler {
             next = crate::scheduler::shards::after(&self.places.destinations, key);
         }
     }
-
-    /// Marks a shard of which not all was read.
-    pub fn mark_spilled(&mut self, shard: ShardId) {
-        let spill = &mut self.shards[shard].spill;
-        spill.missed = true;
-        spill.want(self.now);
-    }
 }

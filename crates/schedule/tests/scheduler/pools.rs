@@ -179,14 +179,17 @@ fn a_pool_without_workers_or_credit_delays_no_other_mail_not_even_to_the_same_de
         world.insert(tenant, "x.example", 5, noon());
     }
     assert_eq!(world.counts(noon()), [2, 0, 0, 5]);
-    let shard = ShardId::of("x.example");
-    assert_eq!(world.scheduler.standing("x.example", shard).unwrap().unserved_pool, Some("a"));
+    let unserved = |world: &World| -> Vec<(String, usize)> {
+        let pools = world.scheduler.pools().filter(|pool| pool.is_unserved);
+        pools.map(|pool| (pool.name.to_owned(), pool.ready)).collect()
+    };
+    assert_eq!(unserved(&world), [("a".to_owned(), 5)]);
     world.scheduler.set_pool_credit(default, 1, true);
     world.scheduler.set_pool_credit(b, 3, true);
     assert_eq!(world.counts(noon()), [1, 0, 3, 0]);
     world.scheduler.set_pool_credit(a, 4, true);
     assert_eq!(world.counts(noon()), [0, 4, 0, 0]);
-    assert_eq!(world.scheduler.standing("x.example", shard).unwrap().unserved_pool, None);
+    assert_eq!(unserved(&world), []);
     let ready: Vec<usize> = world.scheduler.pools().map(|pool| pool.ready).collect();
     assert_eq!(ready, [2, 1, 2, 0]);
 }

@@ -1,10 +1,11 @@
-//! What operators decide about single deliveries: it is there for everyone, and goes with the delivery.
+//! What is written about a delivery beside it, by operators and by warnings that it is late: it is there for everyone, and
+//! goes with the delivery.
 
 use std::time::Duration;
 
-use mailtier_store::{Extras, Held, Loaded, NewMessage, Reroute, Session, SettlePlan, Store};
+use mailtier_store::{Extras, Finished, Held, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{DeliveryId, EventKind, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, Timestamp};
 
 use crate::mail::{accept, event, finished, message, now, open, wait_for_a_blocked_statement};
 
@@ -23,6 +24,20 @@ fn reroute(mail: &NewMessage, hosts: &[&str]) -> SettlePlan {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
     let reroute = Reroute { deliveries: vec![mail.id.delivery(0)], hosts, due: now() };
     SettlePlan { reroute: Some(reroute), ..SettlePlan::default() }
+}
+
+fn retry(mail: &NewMessage) -> Retry {
+    Retry {
+        delivery: mail.id.delivery(0),
+        attempts: 1,
+        next_attempt_at: Timestamp::from_secs(2_000_000_000),
+        recipients: vec!["a@one.example".to_owned()],
+        last_outcome: bytes::Bytes::new(),
+    }
+}
+
+fn tell(mail: &NewMessage) -> SettlePlan {
+    SettlePlan { told: vec![(mail.id.delivery(0), mail.id.made_at())], at: now(), ..SettlePlan::default() }
 }
 
 async fn loaded(session: &mut Session) -> Vec<Loaded> {
@@ -65,14 +80,7 @@ async fn a_changed_way_lasts_over_attempts_until_it_is_changed_back() {
     let row = session.fetch(&[id]).await.unwrap().remove(0);
     assert_eq!(row.hosts, ["relay.example:2525", "[2001:db8::1]:25"]);
     assert_eq!((row.attempts, &row.recipients), (0, &mail.deliveries[0].recipients));
-    let retry = mailtier_store::Retry {
-        delivery: id,
-        attempts: 1,
-        next_attempt_at: Timestamp::from_secs(2_000_000_000),
-        recipients: vec!["a@one.example".to_owned()],
-        last_outcome: bytes::Bytes::new(),
-    };
-    apply(&mut session, SettlePlan { retries: vec![retry], ..SettlePlan::default() }).await;
+    apply(&mut session, SettlePlan { retries: vec![retry(&mail)], ..SettlePlan::default() }).await;
     let row = session.fetch(&[id]).await.unwrap().remove(0);
     assert_eq!((row.attempts, row.hosts.len(), row.recipients.len()), (1, 2, 1));
     apply(&mut session, reroute(&mail, &[])).await;
@@ -106,8 +114,8 @@ async fn the_fast_way_leaves_alone_what_an_operator_has_touched() {
     assert_eq!(session.audit_held(10).await.unwrap(), []);
 }
 
-/// A delivery of which an order and a settlement are under way at the same instant: the settlement waits for the order,
-/// sees that it was there and leaves the delivery alone.
+/// A delivery of which such a plan and its end are settled at the same instant: the end waits for the plan, sees that it
+/// was there and leaves the delivery alone.
 async fn settled_while(plan: impl Fn(&NewMessage) -> SettlePlan) -> (TestDatabase, Store) {
     let (database, store, mut session) = open().await;
     let mail = message(&["one.example"]);
@@ -135,6 +143,33 @@ async fn nothing_is_left_behind_of_an_order_that_crosses_a_delivery() {
     assert_eq!(database.sql(COUNTS).await.unwrap(), "1|0|1|1|1");
     let (database, _store) = settled_while(|mail| reroute(mail, &["relay.example"])).await;
     assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|2");
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_of_a_warning_that_crosses_a_delivery() {
+    let (database, store) = settled_while(tell).await;
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|4");
+    // As such a settlement goes on.
+    let mut session = store.session().await.unwrap();
+    let row = loaded(&mut session).await.remove(0);
+    assert!(row.told_at.is_some() && row.attempts == 0, "{row:?}");
+    let (delivery, message) = (row.id, MessageId::from_i64(row.id.as_i64()).unwrap());
+    let finished = vec![Finished { delivery, message, fanout: 1 }];
+    apply(&mut session, SettlePlan { finished, ..SettlePlan::default() }).await;
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "0|0|0|0|");
+}
+
+#[tokio::test]
+async fn a_warning_of_what_was_attempted_leaves_the_delivery_as_it_is() {
+    let (database, _store, mut session) = open().await;
+    let mail = message(&["one.example"]);
+    accept(&mut session, std::slice::from_ref(&mail)).await;
+    let retry = retry(&mail);
+    apply(&mut session, SettlePlan { retries: vec![retry.clone()], ..tell(&mail) }).await;
+    let row = loaded(&mut session).await.remove(0);
+    assert!(row.told_at.is_some(), "{row:?}");
+    assert_eq!((row.attempts, row.next_attempt_at), (1, Some(retry.next_attempt_at)));
+    assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|0");
 }
 
 #[tokio::test]

@@ -2,11 +2,9 @@
 //! responsible for the load and the account of the chaos tests, which have a counterpart of their own (`ledger`).
 
 mod authority;
-mod certificate;
 mod script;
 mod sink;
 
 pub use authority::{Authority, Issued};
-pub use certificate::Certificate;
 pub use script::{Conversation, ScriptedPeer};
 pub use sink::{Received, Sink};

@@ -1,4 +1,4 @@
-//! A server that takes mail with our own engine and remembers it whole. What it answers can be decided by the test.
+//! A server that takes whatever it is sent with our own engine, and remembers it whole.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,14 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mailtier_smtp::{BodyType, Connection, MailParameters, Question, ServerConfig, ServerSession, TlsInfo, Verdict};
-use mailtier_tls::ServerTls;
 use mailtier_transport::server::{Accepted, Handler, serve};
 use mailtier_types::{Mailbox, ReversePath};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use super::certificate::Certificate;
 
 /// A message that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +19,6 @@ pub struct Received {
     pub peer: SocketAddr,
     /// What it said in EHLO or HELO.
     pub hello: String,
-    /// Version and cipher, with TLS.
-    pub tls: Option<TlsInfo>,
     /// The reverse-path.
     pub sender: ReversePath,
     /// BODY=8BITMIME was said.
@@ -35,9 +30,6 @@ pub struct Received {
     /// The content, without what SMTP added to it.
     pub content: Vec<u8>,
 }
-
-/// Decides what is answered.
-type Policy = dyn Fn(&Question) -> Verdict + Send + Sync;
 
 /// A running sink; it stops when it is dropped.
 #[derive(Debug)]
@@ -53,24 +45,11 @@ impl Sink {
     /// # Errors
     /// No port is free.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(None, |_| Verdict::Accept).await
-    }
-
-    /// Offers STARTTLS where it is given a certificate, and answers as `policy` decides.
-    ///
-    /// # Errors
-    /// No port is free, or the certificate cannot be used.
-    pub async fn start_with(
-        certificate: Option<&Certificate>,
-        policy: impl Fn(&Question) -> Verdict + Send + Sync + 'static,
-    ) -> anyhow::Result<Self> {
-        let tls = certificate.map(Certificate::server).transpose()?;
-        let config = ServerConfig { starttls: tls.is_some(), ..ServerConfig::new("sink.example") };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (told, received) = watch::channel(Vec::new());
         let stop = CancellationToken::new();
-        let shared = Shared { config: Arc::new(config), tls, policy: Arc::new(policy), told, stop: stop.clone() };
+        let shared = Shared { config: Arc::new(ServerConfig::new("sink.example")), told, stop: stop.clone() };
         tokio::spawn(listen(listener, shared));
         Ok(Self { address, received, _stop: stop.drop_guard() })
     }
@@ -99,8 +78,6 @@ impl Sink {
 #[derive(Clone)]
 struct Shared {
     config: Arc<ServerConfig>,
-    tls: Option<Arc<ServerTls>>,
-    policy: Arc<Policy>,
     told: watch::Sender<Vec<Received>>,
     stop: CancellationToken,
 }
@@ -119,17 +96,10 @@ async fn listen(listener: TcpListener, shared: Shared) {
 
 async fn session(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     let session = ServerSession::new(Arc::clone(&shared.config), Connection::default(), Instant::now());
-    let (tls, stop) = (shared.tls.clone(), shared.stop.clone());
-    let mut taker = Taker {
-        shared,
-        peer,
-        hello: String::new(),
-        tls: None,
-        mail: None,
-        recipients: Vec::new(),
-        content: Vec::new(),
-    };
-    serve(Accepted::plain(stream), session, tls.as_deref(), &mut taker, stop).await;
+    let stop = shared.stop.clone();
+    let mut taker =
+        Taker { shared, peer, hello: String::new(), mail: None, recipients: Vec::new(), content: Vec::new() };
+    serve(Accepted::plain(stream), session, None, &mut taker, stop).await;
 }
 
 /// One session.
@@ -137,7 +107,6 @@ struct Taker {
     shared: Shared,
     peer: SocketAddr,
     hello: String,
-    tls: Option<TlsInfo>,
     mail: Option<MailParameters>,
     recipients: Vec<Mailbox>,
     content: Vec<u8>,
@@ -162,7 +131,6 @@ impl Taker {
         let received = Received {
             peer: self.peer,
             hello: self.hello.clone(),
-            tls: self.tls.clone(),
             sender: mail.sender,
             eight_bit: mail.body == BodyType::EightBit,
             smtputf8: mail.smtputf8,
@@ -175,11 +143,8 @@ impl Taker {
 
 impl Handler for Taker {
     async fn ask(&mut self, question: Question) -> Verdict {
-        let verdict = (self.shared.policy)(&question);
-        if matches!(verdict, Verdict::Accept | Verdict::AcceptWith(_)) {
-            self.note(question);
-        }
-        verdict
+        self.note(question);
+        Verdict::Accept
     }
 
     async fn body(&mut self, chunk: Bytes) {
@@ -192,16 +157,12 @@ impl Handler for Taker {
         self.content.clear();
     }
 
-    fn tls(&mut self, info: &TlsInfo) {
-        self.tls = Some(info.clone());
-        self.hello.clear();
-        self.reset();
-    }
+    /// Never offered.
+    fn tls(&mut self, _info: &TlsInfo) {}
 }
 
 #[cfg(test)]
 mod tests {
-    use mailtier_types::reply;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -232,17 +193,5 @@ mod tests {
         assert_eq!((received.eight_bit, received.recipients[0].as_str()), (true, "b@example.net"));
         assert_eq!(received.content, b"Subject: x\r\n\r\n.dot\r\n");
         assert_eq!(sink.received().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn it_answers_as_it_was_told() {
-        let refuse = |question: &Question| match question {
-            Question::Rcpt(_) => Verdict::Reject(reply::RELAY_DENIED),
-            _ => Verdict::Accept,
-        };
-        let sink = Sink::start_with(None, refuse).await.unwrap();
-        let answers = send(&sink, "EHLO x.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nQUIT\r\n").await;
-        assert!(answers.contains("550 5.7.1"), "{answers}");
-        assert!(sink.received().is_empty());
     }
 }
