@@ -182,6 +182,7 @@ impl ConductorTask {
                 self.hold(worker, *held, inquiry);
             }
         }
+        self.end_takeovers(Instant::now());
     }
 
     fn hold(&mut self, worker: WorkerId, held: InFlight, inquiry: u64) {

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use mailtier_config::Secret;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_service::Health;
-use mailtier_store::{Member, RuleAction, Store, StoreError, TakenShard};
+use mailtier_store::{Member, RuleAction, ShardOwner, Store, StoreError, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Epoch, ReplicaId, ShardId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::rules::RuleBook;
-use super::shares::{Change, change};
+use super::shares::{Change, change, joins};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
@@ -26,6 +26,10 @@ use crate::suspensions::RulesChanged;
 
 /// Every replica's weight, until they differ.
 const WEIGHT: f32 = 1.0;
+/// How often one that is no member looks at least: members do not know of it, and do not tell it when they leave.
+const NEWCOMER_LOOKS_EVERY: Duration = Duration::from_millis(500);
+/// After the lease of a shard has run out, so that the database agrees that it has.
+const LEASE_MARGIN: Duration = Duration::from_millis(10);
 
 /// How replicas tell each other of shards that are free.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub(crate) struct KeeperParts {
     pub(crate) renew_every: Duration,
     /// How long a drain may take.
     pub(crate) drain_timeout: Duration,
+    /// How long a worker may be gone.
+    pub(crate) worker_grace: Duration,
     /// The database.
     pub(crate) store: Store,
     /// Told of changes.
@@ -78,9 +84,15 @@ pub(crate) struct ShardKeeper {
     connector: Connector,
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
+    /// The conductor knows the workers that live by then.
+    workers_known_from: Instant,
+    /// Shards are shared with this replica, too.
+    is_member: bool,
     members: usize,
     /// Where the others are reached.
     neighbours: Vec<String>,
+    /// When the first lease of another runs out unless it is renewed.
+    next_lapse: Option<Instant>,
     rules: RuleBook,
     /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
     was_cut_off: bool,
@@ -90,6 +102,9 @@ impl ShardKeeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
         Self {
+            workers_known_from: Instant::now() + parts.worker_grace,
+            is_member: false,
+            next_lapse: None,
             parts,
             connector,
             held: HashMap::new(),
@@ -122,9 +137,17 @@ impl ShardKeeper {
                     continue;
                 }
             }
-            self.rest(began + self.parts.renew_every).await;
+            self.rest(self.next_round(began)).await;
         }
         self.leave().await;
+    }
+
+    /// When to look again after a round that began then. Who is gone has left its shards to the others at the moment when
+    /// its lease runs out, not at their next renewal.
+    fn next_round(&self, began: Instant) -> Instant {
+        let renewal = began + self.parts.renew_every;
+        let newcomer = (!self.is_member).then(|| self.workers_known_from.min(began + NEWCOMER_LOOKS_EVERY));
+        [newcomer, self.next_lapse].into_iter().flatten().fold(renewal, Instant::min)
     }
 
     /// Until the next round. An operator who has changed the rules is not kept waiting for that, nor is the mail of shards
@@ -172,6 +195,8 @@ impl ShardKeeper {
         if !knew_rules {
             self.read_rules().await?;
         }
+        // Before the shards are renewed: so whoever is gone is no member any more when its shards can be taken.
+        let members = self.members().await?;
         let asked_at = Instant::now();
         let renewed = self.connector.session().await?.renew(me, lease).await?;
         reach(Point::LeaseRenewed);
@@ -181,9 +206,8 @@ impl ShardKeeper {
         if knew_rules {
             self.read_rules().await?;
         }
-        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        self.meet(&members);
-        let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
+        self.meet(members.iter());
+        let rank = members.iter().position(|member| member.id == me);
         match change(members.len(), rank, self.held.len()) {
             Change::Take(want) => {
                 let taken = self.connector.session().await?.take_shards(me, &address, want, lease).await?;
@@ -192,24 +216,49 @@ impl ShardKeeper {
             Change::Release(count) => self.release(usize::from(count)).await?,
             Change::Keep => {}
         }
-        let map = self.connector.session().await?.shard_map().await?;
-        let others = |owner: &mailtier_store::ShardOwner| owner.owner.is_some_and(|owner| owner != me);
-        self.parts.map.send_modify(|addresses| {
-            for owner in map {
-                if let Some(slot) = addresses.get_mut(owner.shard.index()) {
-                    *slot = if others(&owner) { owner.address } else { String::new() };
-                }
-            }
-        });
+        self.read_map().await?;
         self.lease_node().await
     }
 
+    /// Says that this replica lives, once it is a member; returns all members.
+    async fn members(&mut self) -> Result<Vec<Member>, StoreError> {
+        let (me, lease) = (self.parts.me, self.parts.lease);
+        let session = self.connector.session().await?;
+        if !self.is_member {
+            let others: Vec<Member> = session.members().await?.into_iter().map(|live| live.member).collect();
+            self.is_member = joins(Instant::now() >= self.workers_known_from, others.len());
+            if !self.is_member {
+                return Ok(others);
+            }
+            tracing::info!(others = others.len(), "takes its share of the shards from now on");
+        }
+        session.heartbeat(me, &self.parts.address, WEIGHT, lease).await
+    }
+
+    /// Reads who owns what.
+    async fn read_map(&mut self) -> Result<(), StoreError> {
+        let map = self.connector.session().await?.shard_map().await?;
+        let now = Instant::now();
+        let is_other = |owner: &ShardOwner| owner.owner.is_some_and(|owner| owner != self.parts.me);
+        let leases = map.iter().filter(|owner| is_other(owner)).filter_map(|owner| owner.lease_left);
+        self.next_lapse = leases.min().map(|left| now + left + LEASE_MARGIN);
+        self.parts.map.send_modify(|addresses| {
+            for owner in map {
+                if let Some(slot) = addresses.get_mut(owner.shard.index()) {
+                    *slot = if is_other(&owner) { owner.address } else { String::new() };
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Where there are more or fewer than before, the others are to see so, too: shards change hands at once.
-    fn meet(&mut self, members: &[Member]) {
-        let others = members.iter().filter(|member| member.id != self.parts.me);
+    fn meet<'a>(&mut self, members: impl ExactSizeIterator<Item = &'a Member>) {
+        let count = members.len().max(1);
+        let others = members.filter(|member| member.id != self.parts.me);
         self.neighbours = others.map(|member| member.address.clone()).collect();
-        if std::mem::replace(&mut self.members, members.len()) != members.len() {
-            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut self.members, count) != count {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
             self.parts.conductor.send(Command::Members(count));
             tokio::spawn(self.announce());
         }
@@ -336,9 +385,8 @@ impl ShardKeeper {
             }
         }
         reach(Point::ShardsReleased);
-        let (address, lease) = (self.parts.address.clone(), self.parts.lease);
-        let members = self.connector.session().await?.heartbeat(me, &address, WEIGHT, lease).await?;
-        self.meet(&members);
+        let members = self.connector.session().await?.members().await?;
+        self.meet(members.iter().map(|live| &live.member));
         self.connector.session().await?.leave(me).await?;
         reach(Point::Left);
         Ok(())
