@@ -18,4 +18,5 @@ mod floods;
 mod loads;
 mod mail;
 mod owners;
+mod shaping;
 mod telemetry;
