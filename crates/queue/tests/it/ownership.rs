@@ -209,6 +209,20 @@ async fn an_answer_that_comes_too_late_says_nothing() {
     assert_eq!(database.sql(unclean).await.unwrap(), "0");
 }
 
+/// Without their answers the next owner would have to ask again, and perhaps to wait for workers that it does not know.
+#[tokio::test]
+async fn a_replica_that_leaves_hears_first_what_the_workers_that_it_asked_have() {
+    let (database, first) = usual(|_| {}).await;
+    let second = Replica::start(config(&database)).await;
+    let manner = Manner { is_mute: true, ..Manner::default() };
+    let _worker = Worker::connect_as(WorkerId::random(), &second, manner).await;
+    until_shared(&database).await;
+    first.kill();
+    second.stop().await;
+    let clean = "SELECT count(*) FROM shard WHERE lease_until = '-infinity'";
+    assert_eq!(database.sql(clean).await.unwrap(), "128");
+}
+
 /// A clean end leaves nothing to be asked for: the heir need not wait for workers that may be somewhere.
 #[tokio::test]
 async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
