@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::rules::RuleBook;
-use super::shares::{Change, change, joins};
+use super::shares::{Change, change, is_member};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
@@ -208,7 +208,7 @@ impl ShardKeeper {
         }
         self.meet(members.iter());
         let rank = members.iter().position(|member| member.id == me);
-        match change(members.len(), rank, self.held.len()) {
+        match change(members.len(), rank, self.held.len(), self.knows_workers()) {
             Change::Take(want) => {
                 let taken = self.connector.session().await?.take_shards(me, &address, want, lease).await?;
                 self.gain(taken);
@@ -222,17 +222,28 @@ impl ShardKeeper {
 
     /// Says that this replica lives, once it is a member; returns all members.
     async fn members(&mut self) -> Result<Vec<Member>, StoreError> {
-        let (me, lease) = (self.parts.me, self.parts.lease);
+        let (me, lease, knows_workers) = (self.parts.me, self.parts.lease, self.knows_workers());
         let session = self.connector.session().await?;
-        if !self.is_member {
-            let others: Vec<Member> = session.members().await?.into_iter().map(|live| live.member).collect();
-            self.is_member = joins(Instant::now() >= self.workers_known_from, others.len());
+        if !self.is_member || !knows_workers {
+            let live = session.members().await?.into_iter().map(|live| live.member);
+            let others: Vec<Member> = live.filter(|member| member.id != me).collect();
+            let was_member =
+                std::mem::replace(&mut self.is_member, is_member(knows_workers, others.len(), self.held.len()));
+            match (was_member, self.is_member) {
+                (true, false) => session.leave(me).await?,
+                (false, true) => tracing::info!(others = others.len(), "takes its share of the shards from now on"),
+                _ => {}
+            }
             if !self.is_member {
                 return Ok(others);
             }
-            tracing::info!(others = others.len(), "takes its share of the shards from now on");
         }
         session.heartbeat(me, &self.parts.address, WEIGHT, lease).await
+    }
+
+    /// Every worker that lives is connected by now, as far as this process has been up for long enough.
+    fn knows_workers(&self) -> bool {
+        Instant::now() >= self.workers_known_from
     }
 
     /// Reads who owns what.

@@ -15,26 +15,27 @@ pub(super) enum Change {
     Keep,
 }
 
-/// Whether a replica joins the members, which share the shards. One that has just started does not know yet which workers
-/// live: what it took, unless it was given up clean, would wait until it does. Members that live go on at once, so it
-/// leaves everything to them until then.
-pub(super) const fn joins(knows_workers: bool, members: usize) -> bool {
-    knows_workers || members == 0
+/// Whether a replica is one of the members, which share the shards. One that has just started does not know yet which
+/// workers live: what it took, unless it was given up clean, would wait until it does. Other members go on at once, so it
+/// leaves everything to them until then. Of several that find no member at the same moment those stay that took something.
+pub(super) const fn is_member(knows_workers: bool, others: usize, mine: usize) -> bool {
+    knows_workers || others == 0 || mine > 0
 }
 
 /// Each of `members` replicas holds an equal share; the odd ones are those of the first ranks, which is the same for all
 /// that see the same members. The shares add up to all shards, so who is above its own gives up exactly what another is
-/// below. Who is no member, and so has no rank, changes nothing.
-pub(super) fn change(members: usize, rank: Option<usize>, mine: usize) -> Change {
+/// below. Who is no member, and so has no rank, changes nothing; who does not know the workers gives nothing up, for
+/// another that is a member meanwhile has started as late.
+pub(super) fn change(members: usize, rank: Option<usize>, mine: usize, knows_workers: bool) -> Change {
     let Some(rank) = rank else { return Change::Keep };
     let total = usize::from(SHARD_COUNT);
     let members = members.clamp(1, total);
     let share = total / members + usize::from(rank < total % members);
     let count = |number: usize| u16::try_from(number).unwrap_or(SHARD_COUNT);
     match mine.cmp(&share) {
-        Ordering::Greater => Change::Release(count(mine - share)),
+        Ordering::Greater if knows_workers => Change::Release(count(mine - share)),
         Ordering::Less => Change::Take(count(share - mine)),
-        Ordering::Equal => Change::Keep,
+        Ordering::Greater | Ordering::Equal => Change::Keep,
     }
 }
 
@@ -66,10 +67,11 @@ mod tests {
     fn round(replicas: &mut [Replica], me: usize) -> usize {
         let members = |replicas: &[Replica]| replicas.iter().filter(|replica| replica.is_member).count();
         let mine = replicas[me];
-        replicas[me].is_member |= joins(mine.knows_workers, members(replicas));
+        let others = members(replicas) - usize::from(mine.is_member);
+        replicas[me].is_member = is_member(mine.knows_workers, others, mine.held);
         let rank = replicas[me].is_member.then(|| members(&replicas[..me]));
         let free = usize::from(SHARD_COUNT) - held(replicas).iter().sum::<usize>();
-        match change(members(replicas), rank, mine.held) {
+        match change(members(replicas), rank, mine.held, mine.knows_workers) {
             Change::Take(want) => {
                 let taken = usize::from(want).min(free);
                 replicas[me].held += taken;
@@ -147,15 +149,29 @@ mod tests {
         assert_eq!(settle(&mut all), 256);
         assert_eq!(held(&all), [256, 0, 0], "who was first keeps them until the other knows the workers");
         all[2].knows_workers = true;
+        assert_eq!(settle(&mut all), 0, "who is first gives nothing up before it knows them, too");
+        all[0].knows_workers = true;
         assert_eq!(settle(&mut all), 128);
         assert_eq!(held(&all), [128, 0, 128]);
+    }
+
+    #[test]
+    fn newcomers_that_find_no_member_at_the_same_moment_take_nothing_from_each_other() {
+        let racing = Replica { is_member: true, ..NEWCOMER };
+        let mut all = vec![Replica { held: 256, ..racing }, racing, racing];
+        for (knowing, shares) in [([false; 3], [256, 0, 0]), ([true, false, false], [256, 0, 0])] {
+            (0..3).for_each(|one| all[one].knows_workers = knowing[one]);
+            assert_eq!((settle(&mut all), held(&all)), (0, shares.to_vec()));
+        }
+        all.iter_mut().for_each(|one| one.knows_workers = true);
+        settle(&mut all);
+        assert_eq!(held(&all), [86, 85, 85]);
     }
 
     /// One of the version before joins at once, and does not tell newcomers from nobody: it does not see them.
     #[test]
     fn a_replica_of_the_version_before_gives_nothing_up_for_a_newcomer() {
-        let before = Replica { is_member: true, held: 0, ..NEWCOMER };
-        let mut all = vec![Replica { held: 256, ..MEMBER }, before, NEWCOMER];
+        let mut all = vec![Replica { held: 256, ..MEMBER }, MEMBER, NEWCOMER];
         settle(&mut all);
         assert_eq!(held(&all), [128, 128, 0]);
     }

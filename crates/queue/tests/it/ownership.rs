@@ -268,7 +268,7 @@ async fn a_newcomer_leaves_shards_to_those_that_know_the_workers() {
 #[tokio::test]
 async fn a_newcomer_is_seen_by_nobody_before_it_takes_its_share() {
     let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
-    let (database, _first) = usual(hour).await;
+    let (database, _first) = usual(|_| {}).await;
     let mut config = config(&database);
     hour(&mut config);
     let second = Replica::start(config.clone()).await;
