@@ -72,33 +72,56 @@ fn usage(error: ApiError) -> anyhow::Error {
 /// Changes deliveries.
 pub(crate) async fn run(options: ChangeOptions, change: DeliveryChange) -> anyhow::Result<ExitCode> {
     let filters = filters(&options)?;
-    let (client, server) = (connect(&options.admin).await?, options.admin.server());
+    let client = connect(&options.admin).await?;
+    let manner = Manner { change, all: options.all, reason: options.reason, dry_run: options.dry_run };
+    let total = carry_out(&client, &options.admin, filters, &manner).await?;
+    // Messages that were named and are not there are no success.
+    let is_missing = total.matched == 0 && !options.ids.is_empty();
+    Ok(if is_missing { ExitCode::from(Failure::BAD_DATA) } else { ExitCode::SUCCESS })
+}
+
+/// What is done to deliveries that are meant, and how.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    pub(crate) change: DeliveryChange,
+    /// All are meant, where a filter says nothing.
+    pub(crate) all: bool,
+    pub(crate) reason: String,
+    /// Nothing is changed.
+    pub(crate) dry_run: bool,
+}
+
+/// Changes what fits one filter after the other, and says what was changed.
+pub(crate) async fn carry_out(
+    client: &AdminClient,
+    admin: &AdminOptions,
+    filters: Vec<Filter>,
+    manner: &Manner,
+) -> anyhow::Result<ChangeAnswer> {
     let mut changing = Changing { total: ChangeAnswer::default(), progress: Progress::default() };
     for filter in filters {
         let order = ChangeOrder {
             filter,
-            all: options.all,
-            change: change.clone(),
+            all: manner.all,
+            change: manner.change.clone(),
             operator: operator(),
-            reason: options.reason.clone(),
+            reason: manner.reason.clone(),
             after: 0,
-            dry_run: options.dry_run,
-            show: if options.dry_run { SHOWN } else { 0 },
+            dry_run: manner.dry_run,
+            show: if manner.dry_run { SHOWN } else { 0 },
         };
-        if let Err(error) = changing.carry_out(&client, order).await {
+        if let Err(error) = changing.carry_out(client, order).await {
             changing.progress.clear();
             let done = changing.total.changed;
-            if done > 0 && !options.dry_run {
-                eprintln!("mailtier: {}; what is left can be changed by saying it again", told(&change, done));
+            if done > 0 && !manner.dry_run {
+                eprintln!("mailtier: {}; what is left can be changed by saying it again", told(&manner.change, done));
             }
-            return Err(failure(&server, error));
+            return Err(failure(&admin.server(), error));
         }
     }
     changing.progress.clear();
-    tell(&client, &options, &change, &changing.total).await;
-    // Messages that were named and are not there are no success.
-    let is_missing = changing.total.matched == 0 && !options.ids.is_empty();
-    Ok(if is_missing { ExitCode::from(Failure::BAD_DATA) } else { ExitCode::SUCCESS })
+    tell(client, admin, manner, &changing.total).await;
+    Ok(changing.total)
 }
 
 /// What is meant: one filter, but for more messages than one can name.
@@ -142,14 +165,14 @@ impl Changing {
     }
 }
 
-async fn tell(client: &AdminClient, options: &ChangeOptions, change: &DeliveryChange, total: &ChangeAnswer) {
-    let (changed, matched) = (total.changed, total.matched);
-    if options.admin.json {
+async fn tell(client: &AdminClient, admin: &AdminOptions, manner: &Manner, total: &ChangeAnswer) {
+    let (change, changed, matched) = (&manner.change, total.changed, total.matched);
+    if admin.json {
         let suspended = Beside::ask(client).await;
         println!("{}", json::line(&json::ChangedDeliveries::new(total, suspended.all())));
         return;
     }
-    if options.dry_run {
+    if manner.dry_run {
         let suspended = Beside::ask(client).await;
         let now = Timestamp::from_system(SystemTime::now());
         let lines = total.first.iter().flat_map(|view| delivery::lines(view, &suspended, now));

@@ -1,19 +1,21 @@
 //! `mailtier queue restored`: after a database was restored from a backup and the queue started paused, what would be sent
-//! again. The database knows nothing of what happened after the backup was made; the logs of that time do, where they
-//! are kept. Not responsible for pausing (`queue.start_paused`) nor for resuming.
+//! again, and the removal of what would not have to be. The database knows nothing of what happened after the backup was
+//! made; the logs of that time do, where they are kept. Not responsible for pausing (`queue.start_paused`) nor for resuming.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mailtier_api::admin::{AdminClient, DeliveryView, ListRequest};
-use mailtier_api::filter::Filter;
+use mailtier_api::change::DeliveryChange;
+use mailtier_api::filter::{Filter, MAX_MESSAGES};
 use mailtier_api::suspensions::{STARTED_PAUSED, Scope};
-use mailtier_types::{Mailbox, MessageId, Timestamp};
+use mailtier_types::{Domain, Mailbox, MessageId, Timestamp};
 use serde_json::{Value, json};
 
+use crate::change::{Manner, carry_out};
 use crate::cli::{AdminOptions, Failure};
 use crate::connect::{connect, failure};
 use crate::progress::Progress;
@@ -23,6 +25,8 @@ use crate::show;
 const PAGE_ROWS: u32 = 1000;
 /// What a log line says of recipients that are over.
 const OVER: [&str; 4] = ["delivered", "failed", "expired", "removed"];
+/// What the history says of what is removed, unless the operator says something else.
+const REASON: &str = "over before the database was restored, says the log";
 
 /// What can be said on the command line.
 #[derive(Debug, clap::Args)]
@@ -32,6 +36,15 @@ pub(crate) struct Options {
     /// A log of mailtier-queue from after the backup was made, JSON or text; may be said several times
     #[arg(long = "log", value_name = "FILE")]
     logs: Vec<PathBuf>,
+    /// Removes what is over for all its recipients, says the log, without telling anyone; the history names you
+    #[arg(long, requires = "logs")]
+    delete: bool,
+    /// Why, for whoever looks later
+    #[arg(long, requires = "delete")]
+    reason: Option<String>,
+    /// Removes nothing, and says what would be removed
+    #[arg(long, requires = "delete")]
+    dry_run: bool,
 }
 
 /// Prints what was queued before the restore: what a log says is over, and what would be sent again.
@@ -42,6 +55,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut evidence = Evidence::about(&queued);
     for path in &options.logs {
         evidence.read(path)?;
+    }
+    if options.delete {
+        return delete(&client, options, &queued, &evidence).await;
     }
     let mut again = 0;
     for view in &queued {
@@ -57,6 +73,52 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         println!("{}", summary(queued.len(), again, !options.logs.is_empty(), paused_at));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what is over, and says what that leaves.
+async fn delete(
+    client: &AdminClient,
+    options: Options,
+    queued: &[DeliveryView],
+    evidence: &Evidence,
+) -> anyhow::Result<ExitCode> {
+    let reason = options.reason.unwrap_or_else(|| REASON.to_owned());
+    let manner = Manner { change: DeliveryChange::Delete, all: false, reason, dry_run: options.dry_run };
+    carry_out(client, &options.admin, over_for_all(queued, evidence)?, &manner).await?;
+    if !options.admin.json {
+        println!("{}", left(queued, evidence));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those deliveries of which every recipient is over. Another delivery of the same message may not be.
+fn over_for_all(queued: &[DeliveryView], evidence: &Evidence) -> anyhow::Result<Vec<Filter>> {
+    let mut messages: BTreeMap<&str, Vec<MessageId>> = BTreeMap::new();
+    for view in queued.iter().filter(|view| evidence.over(view) == view.recipients.len()) {
+        messages.entry(&view.destination).or_default().push(view.message);
+    }
+    let mut filters = Vec::new();
+    for (destination, messages) in messages {
+        let unknown = |error| Failure::error(Failure::BAD_DATA, format!("destination {destination}: {error}"));
+        let filter = Filter { destination: Some(Domain::parse(destination).map_err(unknown)?), ..Filter::default() };
+        let parts = messages.chunks(MAX_MESSAGES);
+        filters.extend(parts.map(|part| Filter { messages: part.to_vec(), ..filter.clone() }));
+    }
+    Ok(filters)
+}
+
+/// What is there beside that.
+fn left(queued: &[DeliveryView], evidence: &Evidence) -> String {
+    let others =
+        queued.iter().map(|view| (evidence.over(view), view.recipients.len())).filter(|(over, all)| over < all);
+    let (again, partly) = others.fold((0, 0), |(again, partly), (over, _)| (again + 1, partly + usize::from(over > 0)));
+    let to_all = match partly {
+        0 => String::new(),
+        partly => {
+            format!("; {partly} of them also to recipients that are over, for a delivery is removed for all or none")
+        }
+    };
+    format!("{again} would be sent again{to_all}; let them go with `mailtier queue resume --all`")
 }
 
 /// When the queue started paused: what was accepted before was in the backup.
@@ -210,7 +272,7 @@ fn as_json(view: &DeliveryView, evidence: &Evidence) -> Value {
 
 fn summary(queued: usize, again: usize, has_logs: bool, paused_at: Timestamp) -> String {
     let told = if has_logs { "by the logs" } else { "without a log nothing is known of them: --log names some" };
-    let rest = "let them go with `mailtier queue resume --all`";
+    let rest = "--delete takes out the others, `mailtier queue resume --all` lets all go";
     format!(
         "{queued} deliveries were queued before {}, {again} would be sent again ({told}); {rest}",
         show::time(paused_at)
@@ -251,6 +313,37 @@ mod tests {
         assert_eq!(evidence(&view, &[other]).over(&view), 0);
         let said = of_text(forged).unwrap();
         assert_eq!((said.to.as_str(), said.status.as_str()), ("y@b.example", "deferred"));
+    }
+
+    #[test]
+    fn only_what_is_over_for_all_is_removed_and_only_that_delivery_of_its_message() {
+        let over = queued(&["x@b.example", "y@b.example"]);
+        let elsewhere = DeliveryView { destination: "c.example".into(), ..queued(&["z@c.example"]) };
+        let lines = r#"{"message":"0003g9230vqvs","to":"x@b.example,y@b.example","status":"delivered"}"#;
+        let all = [over.clone(), elsewhere.clone()];
+        let evidence = evidence(&over, &[lines]);
+        let filters = over_for_all(&all, &evidence).unwrap();
+        let wanted =
+            Filter { destination: Some(Domain::parse("b.example").unwrap()), ..Filter::of(vec![over.message]) };
+        assert_eq!(filters, [wanted]);
+        assert!(left(&all, &evidence).starts_with("1 would be sent again; let"), "{}", left(&all, &evidence));
+
+        let partly = [DeliveryView { recipients: [over.recipients, elsewhere.recipients].concat(), ..over }];
+        assert!(over_for_all(&partly, &evidence).unwrap().is_empty());
+        assert!(left(&partly, &evidence).starts_with("1 would be sent again; 1 of them also to recipients"));
+    }
+
+    #[test]
+    fn more_messages_than_one_filter_names_are_removed_in_parts() {
+        let message = |number| MessageId::from_i64(number).unwrap();
+        let views: Vec<_> =
+            (1..=2500).map(|number| DeliveryView { message: message(number), ..queued(&["x@b.example"]) }).collect();
+        let mut evidence = Evidence::about(&views);
+        views.iter().for_each(|view| {
+            evidence.note(&format!(r#"{{"message":"{}","to":"x@b.example","status":"removed"}}"#, view.message));
+        });
+        let filters = over_for_all(&views, &evidence).unwrap();
+        assert_eq!(filters.iter().map(|filter| filter.messages.len()).collect::<Vec<_>>(), [1000, 1000, 500]);
     }
 
     #[test]

@@ -372,6 +372,7 @@ impl Parts {
             lease: config.lease,
             renew_every: config.renew_every,
             drain_timeout: config.drain_timeout,
+            worker_grace: config.worker_grace,
             store: self.store.clone(),
             conductor,
             fence,

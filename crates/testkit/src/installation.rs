@@ -32,8 +32,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// What an installation is like.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where all mail is delivered.
+    /// Where all mail is delivered, but for that of `by_dns`.
     pub route: SocketAddr,
+    /// Domains whose mail goes where DNS says.
+    pub by_dns: &'static [&'static str],
     /// Settings beyond the harness's own: section → key → TOML value.
     pub settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
     /// Whether a second queue replica runs.
@@ -44,7 +46,7 @@ impl Plan {
     /// Everything delivered to `route`, one replica, fast retries.
     #[must_use]
     pub fn new(route: SocketAddr) -> Self {
-        let plan = Self { route, settings: BTreeMap::new(), second_queue: false };
+        let plan = Self { route, by_dns: &[], settings: BTreeMap::new(), second_queue: false };
         plan.set("queue", "retry_first", "\"300ms\"").set("queue", "retry_max", "\"1s\"")
     }
 
@@ -53,6 +55,21 @@ impl Plan {
     pub fn set(mut self, section: &'static str, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.entry(section).or_default().insert(key, value.into());
         self
+    }
+
+    /// With domains whose mail goes where DNS says.
+    #[must_use]
+    pub const fn by_dns(mut self, domains: &'static [&'static str]) -> Self {
+        self.by_dns = domains;
+        self
+    }
+
+    /// The routes, as TOML.
+    pub(crate) fn routes(&self) -> String {
+        let way =
+            |domain: &str, hosts: &str| format!("[[outbound.routes]]\ndomain = \"{domain}\"\nhosts = [{hosts}]\n");
+        let by_dns: String = self.by_dns.iter().map(|domain| way(domain, "")).collect();
+        way("*", &format!("\"{}\"", self.route)) + &by_dns
     }
 
     /// With a second queue replica.
@@ -131,15 +148,7 @@ impl Installation {
     /// # Errors
     /// It fails; what it said is in the error.
     pub fn mailtier(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(program("mailtier")?)
-            .args(arguments)
-            .env("MAILTIER_ADMIN_SERVER", format!("http://{}", self.queue))
-            .env("MAILTIER_ADMIN_SECRET_FILE", self.path("secrets/admin"))
-            .output()?;
-        if !output.status.success() {
-            bail!("mailtier {arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        operate(self.queue, &self.path("secrets/admin"), arguments)
     }
 
     /// Kills a supervised program (`postgres`, `mailtier-queue` …) without warning; it is started again by `up`.
@@ -286,6 +295,19 @@ fn other_threads_children(parent: u32) -> Vec<String> {
         .collect()
 }
 
+/// Runs `mailtier` as an operator of a queue and returns what it printed.
+pub(crate) fn operate(queue: SocketAddr, secret: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program("mailtier")?)
+        .args(arguments)
+        .env("MAILTIER_ADMIN_SERVER", format!("http://{queue}"))
+        .env("MAILTIER_ADMIN_SECRET_FILE", secret)
+        .output()?;
+    if !output.status.success() {
+        bail!("mailtier {arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// One of our programs, beside the test's own folder.
 pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
@@ -341,6 +363,6 @@ fn configuration(plan: &Plan, smtp: SocketAddr, queue: SocketAddr, second: Socke
         }
         text.push('\n');
     }
-    text.push_str(&format!("[[outbound.routes]]\ndomain = \"*\"\nhosts = [\"{}\"]\n", plan.route));
+    text.push_str(&plan.routes());
     Ok(text)
 }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -120,6 +120,12 @@ impl Ledger {
     pub fn missing(&self) -> Vec<String> {
         let book = self.book();
         book.promised.iter().filter(|one| !book.is_settled(one)).take(10).cloned().collect()
+    }
+
+    /// Domains that any mail has arrived for.
+    #[must_use]
+    pub fn reached_domains(&self) -> usize {
+        self.book().last_arrivals.len()
     }
 
     /// The longest time for which some domain's mail did not arrive, since this was last asked.
@@ -348,6 +354,8 @@ pub struct Behaviour {
     pub defer_always: &'static [&'static str],
     /// Domains whose recipients get 550.
     pub reject: &'static [&'static str],
+    /// How long it takes to take the content of a message.
+    pub takes: Duration,
 }
 
 /// A message that belongs to no load, as it arrived.
@@ -367,6 +375,25 @@ pub struct Counterpart {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     letters: Arc<Mutex<Vec<Letter>>>,
+    at_once: Arc<AtOnce>,
+}
+
+/// Contents that are being taken.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl AtOnce {
+    fn begin(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Shared {
@@ -375,6 +402,7 @@ struct Shared {
     /// Recipients that were deferred once.
     deferred: Mutex<HashSet<String>>,
     letters: Arc<Mutex<Vec<Letter>>>,
+    at_once: Arc<AtOnce>,
     stop: Arc<AtomicBool>,
 }
 
@@ -384,14 +412,23 @@ impl Counterpart {
     /// # Errors
     /// There is none.
     pub fn start(ledger: &Ledger, behaviour: Behaviour) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), ledger, behaviour)
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// It is not free.
+    pub fn start_at(address: SocketAddr, ledger: &Ledger, behaviour: Behaviour) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let (address, stop) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
-        let letters = Arc::new(Mutex::default());
+        let (letters, at_once) = (Arc::new(Mutex::default()), Arc::new(AtOnce::default()));
         let shared = Arc::new(Shared {
             ledger: ledger.clone(),
             behaviour,
             deferred: Mutex::default(),
             letters: Arc::clone(&letters),
+            at_once: Arc::clone(&at_once),
             stop: Arc::clone(&stop),
         });
         std::thread::spawn(move || {
@@ -405,7 +442,13 @@ impl Counterpart {
                 });
             }
         });
-        Ok(Self { address, stop, letters })
+        Ok(Self { address, stop, letters, at_once })
+    }
+
+    /// The most messages whose content was being taken at one moment.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.at_once.most.load(Ordering::SeqCst)
     }
 
     /// What arrived and belongs to no load.
@@ -476,7 +519,10 @@ impl Shared {
                 "DATA" if letter.recipients.is_empty() => "554 5.5.1 no recipients\r\n",
                 "DATA" => {
                     writer.write_all(b"354 go on\r\n")?;
-                    self.content(&mut reader, &mut letter)?;
+                    self.at_once.begin();
+                    let taken = self.content(&mut reader, &mut letter);
+                    self.at_once.end();
+                    taken?;
                     "250 2.0.0 taken\r\n"
                 }
                 "QUIT" => return writer.write_all(b"221 2.0.0 bye\r\n"),
@@ -502,7 +548,7 @@ impl Shared {
         "250 2.1.5 ok\r\n"
     }
 
-    /// Reads to the end of data and enters the message before its 250 is written.
+    /// Reads to the end of data, takes its time, and enters the message before its 250 is written.
     fn content(&self, reader: &mut BufReader<TcpStream>, letter: &mut Letter) -> io::Result<()> {
         let (mut line, mut is_load, mut returned) = (Vec::new(), false, Vec::new());
         loop {
@@ -518,6 +564,10 @@ impl Shared {
                 returned.push(String::from_utf8_lossy(value).trim().to_owned());
             }
             letter.content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+        }
+        let ends = Instant::now() + self.behaviour.takes;
+        while Instant::now() < ends {
+            pause();
         }
         if !is_load {
             self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter.clone());

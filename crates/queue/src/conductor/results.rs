@@ -182,6 +182,7 @@ impl ConductorTask {
                 self.hold(worker, *held, inquiry);
             }
         }
+        self.end_takeovers(Instant::now());
     }
 
     fn hold(&mut self, worker: WorkerId, held: InFlight, inquiry: u64) {
@@ -222,9 +223,12 @@ impl ConductorTask {
         );
     }
 
-    /// Answers the drain once nothing is in anyone's hands, as far as is known: with the shards of which it is not.
+    /// Answers the drain once nothing is in anyone's hands, as far as is known: with the shards of which it is not. What
+    /// known workers were asked they answer soon, and the next owner need not ask again; nobody waits for unknown ones.
     pub(super) fn answer_drain(&mut self) {
+        let is_asking = self.shards.is_taking_over() && Instant::now() >= self.workers_known_from;
         if self.flights.len() == 0
+            && !is_asking
             && self.settling == 0
             && self.pools.returning == 0
             && let Some(answer) = self.draining.take()

@@ -68,6 +68,10 @@ impl Shards {
         self.owned.iter().filter(|(_, owned)| owned.takeover.is_some()).map(|(shard, _)| *shard).collect()
     }
 
+    pub(super) const fn is_taking_over(&self) -> bool {
+        self.taking_over > 0
+    }
+
     pub(super) fn is_owned(&self, shard: ShardId) -> bool {
         self.owned.contains_key(&shard)
     }

@@ -445,12 +445,7 @@ impl ConductorTask {
         for id in self.flights.lost(now) {
             self.lost_with_worker(id, wall);
         }
-        let taken_over = self.shards.taken_over(now);
-        if !taken_over.is_empty() {
-            tracing::info!(shards = taken_over.len(), "takeover complete");
-            reach(Point::TakenOver);
-            self.walk(Purpose::Takeover, taken_over, 0);
-        }
+        self.end_takeovers(now);
         if now >= self.next_catch_up && !self.walking.contains(&Purpose::CatchUp) {
             self.next_catch_up = now + self.settings.catch_up_every;
             let reach = self.settings.catch_up_every + CATCH_UP_REACH;
@@ -467,6 +462,16 @@ impl ConductorTask {
         self.look_after_pools(now);
         self.look_after_lessors();
         self.gauge();
+    }
+
+    /// Those shards of which everything is known are read.
+    pub(super) fn end_takeovers(&mut self, now: Instant) {
+        let taken_over = self.shards.taken_over(now);
+        if !taken_over.is_empty() {
+            tracing::info!(shards = taken_over.len(), "takeover complete");
+            reach(Point::TakenOver);
+            self.walk(Purpose::Takeover, taken_over, 0);
+        }
     }
 
     /// Reads again what had no room, once there is some.

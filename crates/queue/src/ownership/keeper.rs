@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use mailtier_config::Secret;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_service::Health;
-use mailtier_store::{Member, RuleAction, Store, StoreError, TakenShard};
+use mailtier_store::{Member, RuleAction, ShardOwner, Store, StoreError, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Epoch, ReplicaId, ShardId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::rules::RuleBook;
-use super::shares::{Change, change};
+use super::shares::{Change, change, is_member};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Fence};
 use crate::database::{Chain, Connector};
@@ -27,6 +27,10 @@ use crate::suspensions::RulesChanged;
 
 /// Every replica's weight, until they differ.
 const WEIGHT: f32 = 1.0;
+/// How often one that is no member looks at least: members do not know of it, and do not tell it when they leave.
+const NEWCOMER_LOOKS_EVERY: Duration = Duration::from_millis(500);
+/// After the lease of a shard has run out, so that the database agrees that it has.
+const LEASE_MARGIN: Duration = Duration::from_millis(10);
 
 /// How replicas tell each other of shards that are free.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(crate) struct KeeperParts {
     pub(crate) renew_every: Duration,
     /// How long a drain may take.
     pub(crate) drain_timeout: Duration,
+    /// How long a worker may be gone.
+    pub(crate) worker_grace: Duration,
     /// The database.
     pub(crate) store: Store,
     /// Told of changes.
@@ -81,9 +87,15 @@ pub(crate) struct ShardKeeper {
     connector: Connector,
     held: HashMap<ShardId, Epoch>,
     node_leased_at: Option<Instant>,
+    /// The conductor knows the workers that live by then.
+    workers_known_from: Instant,
+    /// Shards are shared with this replica, too.
+    is_member: bool,
     members: usize,
     /// Where the others are reached.
     neighbours: Vec<String>,
+    /// When the first lease of another runs out unless it is renewed.
+    next_lapse: Option<Instant>,
     rules: RuleBook,
     /// The database was out of reach: what was committed meanwhile may be older than what is usually looked for.
     was_cut_off: bool,
@@ -93,6 +105,9 @@ impl ShardKeeper {
     pub(crate) fn new(parts: KeeperParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "ownership");
         Self {
+            workers_known_from: Instant::now() + parts.worker_grace,
+            is_member: false,
+            next_lapse: None,
             parts,
             connector,
             held: HashMap::new(),
@@ -125,9 +140,17 @@ impl ShardKeeper {
                     continue;
                 }
             }
-            self.rest(began + self.parts.renew_every).await;
+            self.rest(self.next_round(began)).await;
         }
         self.leave().await;
+    }
+
+    /// When to look again after a round that began then. Who is gone has left its shards to the others at the moment when
+    /// its lease runs out, not at their next renewal.
+    fn next_round(&self, began: Instant) -> Instant {
+        let renewal = began + self.parts.renew_every;
+        let newcomer = (!self.is_member).then(|| self.workers_known_from.min(began + NEWCOMER_LOOKS_EVERY));
+        [newcomer, self.next_lapse].into_iter().flatten().fold(renewal, Instant::min)
     }
 
     /// Until the next round. An operator who has changed the rules is not kept waiting for that, nor is the mail of shards
@@ -175,6 +198,8 @@ impl ShardKeeper {
         if !knew_rules {
             self.read_rules().await?;
         }
+        // Before the shards are renewed: so whoever is gone is no member any more when its shards can be taken.
+        let members = self.members().await?;
         let asked_at = Instant::now();
         let renewed = self.connector.session().await?.renew(me, lease).await?;
         reach(Point::LeaseRenewed);
@@ -184,9 +209,9 @@ impl ShardKeeper {
         if knew_rules {
             self.read_rules().await?;
         }
-        let members = self.heartbeat().await?;
-        let rank = members.iter().position(|member| member.id == me).unwrap_or_default();
-        match change(members.len(), rank, self.held.len()) {
+        self.meet(members.iter());
+        let rank = members.iter().position(|member| member.id == me);
+        match change(members.len(), rank, self.held.len(), self.knows_workers()) {
             Change::Take(want) => {
                 let taken = self.connector.session().await?.take_shards(me, &address, want, lease).await?;
                 self.gain(taken);
@@ -194,35 +219,68 @@ impl ShardKeeper {
             Change::Release(count) => self.release(usize::from(count)).await?,
             Change::Keep => {}
         }
-        let map = self.connector.session().await?.shard_map().await?;
-        let others = |owner: &mailtier_store::ShardOwner| owner.owner.is_some_and(|owner| owner != me);
-        self.parts.map.send_modify(|addresses| {
-            for owner in map {
-                if let Some(slot) = addresses.get_mut(owner.shard.index()) {
-                    *slot = if others(&owner) { owner.address } else { String::new() };
-                }
-            }
-        });
+        self.read_map().await?;
         self.lease_node().await
     }
 
-    /// Who lives, this replica among them.
-    async fn heartbeat(&mut self) -> Result<Vec<Member>, StoreError> {
-        let (me, lease, address) = (self.parts.me, self.parts.lease, self.parts.address.clone());
-        let session = self.connector.session().await?;
+    /// Says that this replica lives, once it is a member; returns all members. Whoever keeps to limits with them hears of
+    /// them, too.
+    async fn members(&mut self) -> Result<Vec<Member>, StoreError> {
         let asked_at = Instant::now();
-        let members = session.heartbeat(me, &address, WEIGHT, lease).await?;
+        let members = self.ask_for_members().await?;
         let view = self.parts.leasing.meet(&members, asked_at);
         self.parts.conductor.send(Command::Met { view, asked_at });
-        self.meet(&members);
         Ok(members)
     }
 
+    async fn ask_for_members(&mut self) -> Result<Vec<Member>, StoreError> {
+        let (me, lease, knows_workers) = (self.parts.me, self.parts.lease, self.knows_workers());
+        let session = self.connector.session().await?;
+        if !self.is_member || !knows_workers {
+            let live = session.members().await?.into_iter().map(|live| live.member);
+            let others: Vec<Member> = live.filter(|member| member.id != me).collect();
+            let was_member =
+                std::mem::replace(&mut self.is_member, is_member(knows_workers, others.len(), self.held.len()));
+            match (was_member, self.is_member) {
+                (true, false) => session.leave(me).await?,
+                (false, true) => tracing::info!(others = others.len(), "takes its share of the shards from now on"),
+                _ => {}
+            }
+            if !self.is_member {
+                return Ok(others);
+            }
+        }
+        session.heartbeat(me, &self.parts.address, WEIGHT, lease).await
+    }
+
+    /// Every worker that lives is connected by now, as far as this process has been up for long enough.
+    fn knows_workers(&self) -> bool {
+        Instant::now() >= self.workers_known_from
+    }
+
+    /// Reads who owns what.
+    async fn read_map(&mut self) -> Result<(), StoreError> {
+        let map = self.connector.session().await?.shard_map().await?;
+        let now = Instant::now();
+        let is_other = |owner: &ShardOwner| owner.owner.is_some_and(|owner| owner != self.parts.me);
+        let leases = map.iter().filter(|owner| is_other(owner)).filter_map(|owner| owner.lease_left);
+        self.next_lapse = leases.min().map(|left| now + left + LEASE_MARGIN);
+        self.parts.map.send_modify(|addresses| {
+            for owner in map {
+                if let Some(slot) = addresses.get_mut(owner.shard.index()) {
+                    *slot = if is_other(&owner) { owner.address } else { String::new() };
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Where there are more or fewer than before, the others are to see so, too: shards change hands at once.
-    fn meet(&mut self, members: &[Member]) {
-        let others = members.iter().filter(|member| member.id != self.parts.me);
+    fn meet<'a>(&mut self, members: impl ExactSizeIterator<Item = &'a Member>) {
+        let count = members.len().max(1);
+        let others = members.filter(|member| member.id != self.parts.me);
         self.neighbours = others.map(|member| member.address.clone()).collect();
-        if std::mem::replace(&mut self.members, members.len()) != members.len() {
+        if std::mem::replace(&mut self.members, count) != count {
             tokio::spawn(self.announce());
         }
     }
@@ -348,7 +406,8 @@ impl ShardKeeper {
             }
         }
         reach(Point::ShardsReleased);
-        self.heartbeat().await?;
+        let members = self.connector.session().await?.members().await?;
+        self.meet(members.iter().map(|live| &live.member));
         self.connector.session().await?.leave(me).await?;
         reach(Point::Left);
         Ok(())

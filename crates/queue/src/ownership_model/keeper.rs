@@ -28,7 +28,9 @@ impl Protocol {
         Some(())
     }
 
-    /// `take_shards.sql`, of a shard whose lease has run out. One that the keeper holds already it does not want.
+    /// `take_shards.sql`, of a shard whose lease has run out. One that the keeper holds already it does not want. A replica
+    /// that does not know the workers yet leaves it to others while these are members, which nobody is for longer than its
+    /// shards are its own: that it takes it here at any time is what happens when they are slow.
     pub(super) fn take_shard(&self, s: &mut State, r: u8) -> Option<()> {
         let replica = &mut s.replicas[usize::from(r)];
         let is_idle = replica.is_up && !replica.is_draining && replica.asked.is_none() && replica.held.is_none();

@@ -27,7 +27,8 @@
 //! answer to its question. Each time the delivery may be repeated once.
 //!
 //! **Not modelled.** Several deliveries or shards, recipients of one delivery that end differently, credit, expiry,
-//! operators, hints and the cache of contents; a worker that drains; the wait until an attempt is due, so that the next
+//! operators, hints and the cache of contents; who is a member and how shares are made even (`ownership/shares.rs`): a
+//! replica takes a free shard or leaves it, as it likes; a worker that drains; the wait until an attempt is due, so that the next
 //! one is always due at once; the moment between reading a row for its dispatch and the dispatch; results that arrive
 //! over a connection which the worker has already replaced; a statement that the database carries out after its replica
 //! has given up waiting; clocks that run at different speeds; a database that forgets what it has committed. A fair

@@ -8,7 +8,7 @@ use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Epoch, WorkerId};
 
 use crate::submitter::Submitter;
-use crate::system::{Replica, another, until_one_owns_all, until_owned, until_shared, usual};
+use crate::system::{Replica, another, config, until_one_owns_all, until_owned, until_renewed, until_shared, usual};
 use crate::worker::{Manner, Worker, all, in_flight, result};
 
 /// A replica that has accepted one message, and the worker that has it in its hands.
@@ -203,6 +203,20 @@ async fn an_answer_that_comes_too_late_says_nothing() {
     assert_eq!(database.sql(unclean).await.unwrap(), "0");
 }
 
+/// Without their answers the next owner would have to ask again, and perhaps to wait for workers that it does not know.
+#[tokio::test]
+async fn a_replica_that_leaves_hears_first_what_the_workers_that_it_asked_have() {
+    let (database, first) = usual(|_| {}).await;
+    let second = Replica::start(config(&database)).await;
+    let manner = Manner { is_mute: true, ..Manner::default() };
+    let _worker = Worker::connect_as(WorkerId::random(), &second, manner).await;
+    until_shared(&database).await;
+    first.kill();
+    second.stop().await;
+    let clean = "SELECT count(*) FROM shard WHERE lease_until = '-infinity'";
+    assert_eq!(database.sql(clean).await.unwrap(), "128");
+}
+
 /// A clean end leaves nothing to be asked for: the heir need not wait for workers that may be somewhere.
 #[tokio::test]
 async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
@@ -213,6 +227,49 @@ async fn the_heir_of_a_replica_that_left_in_order_goes_on_at_once() {
     let heir = another(&database, patiently).await;
     let mut worker = Worker::connect(&heir).await;
     worker.dispatch().await;
+}
+
+/// What was not given up clean it could not dispatch from before it knows which workers live.
+#[tokio::test]
+async fn a_newcomer_leaves_shards_to_those_that_know_the_workers() {
+    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
+    let (database, first) = usual(hour).await;
+    let mut config = config(&database);
+    hour(&mut config);
+    let second = Replica::start(config).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&second).await, Worker::connect(&first).await);
+    for _ in 0..5 {
+        until_renewed(&database).await;
+        submitter.accepted("s@a.example", &["x@b.example"]).await;
+        let dispatch = worker.dispatch().await;
+        assert_eq!(dispatch.epoch, Epoch(1));
+        worker.report(all(&dispatch, 250)).await;
+    }
+    assert_eq!(database.sql("SELECT count(DISTINCT owner) FROM shard WHERE epoch = 1").await.unwrap(), "1");
+    // Left in order, everything is clean; and it is taken, for nobody else is there.
+    first.stop().await;
+    let mut worker = Worker::connect(&second).await;
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    let dispatch = worker.dispatch().await;
+    assert_eq!(dispatch.epoch, Epoch(2));
+    worker.report(all(&dispatch, 250)).await;
+}
+
+/// Members of the version before count everyone they see, and give up his share.
+#[tokio::test]
+async fn a_newcomer_is_seen_by_nobody_before_it_takes_its_share() {
+    let hour = |config: &mut mailtier_config::Config| config.queue.worker_grace = Duration::from_secs(3600);
+    let (database, _first) = usual(|_| {}).await;
+    let mut config = config(&database);
+    hour(&mut config);
+    let second = Replica::start(config.clone()).await;
+    until_renewed(&database).await;
+    assert_eq!(database.sql("SELECT count(*) FROM member").await.unwrap(), "1");
+    second.stop().await;
+    config.queue.worker_grace = Duration::from_secs(1);
+    let _second = Replica::start(config).await;
+    until_shared(&database).await;
+    assert_eq!(database.sql("SELECT count(*) FROM member").await.unwrap(), "2");
 }
 
 /// With renewals so rare that nothing is found by them.

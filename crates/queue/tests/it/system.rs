@@ -149,6 +149,20 @@ pub(crate) async fn until_owned(database: &TestDatabase, epoch: i64) {
     panic!("never owned");
 }
 
+/// Until every shard has been renewed once more, and then once more: a whole round of its owner is over.
+pub(crate) async fn until_renewed(database: &TestDatabase) {
+    for _ in 0..2 {
+        let before = database.sql("SELECT max(lease_until) FROM shard").await.unwrap();
+        let renewed = format!("SELECT min(lease_until) > '{before}' FROM shard");
+        let mut rounds = tokio::time::interval(Duration::from_millis(20));
+        let started = std::time::Instant::now();
+        while database.sql(&renewed).await.unwrap() != "t" {
+            assert!(started.elapsed() < LIMIT, "not renewed");
+            rounds.tick().await;
+        }
+    }
+}
+
 /// Until one replica owns every shard.
 pub(crate) async fn until_one_owns_all(database: &TestDatabase) {
     let owners = "SELECT count(*) || ' of ' || count(DISTINCT owner) FROM shard WHERE owner IS NOT NULL";

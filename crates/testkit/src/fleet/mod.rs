@@ -18,8 +18,10 @@ use mailtier_types::Timestamp;
 
 pub use process::Process;
 
-use crate::installation::{Plan, free_port, program, tail};
+use crate::installation::{Plan, free_port, operate, program, tail};
 
+/// The file of the operators' secret.
+const ADMIN: &str = "admin";
 /// Findings of one audit.
 const AUDITED_AT_MOST: u32 = 20;
 
@@ -43,6 +45,8 @@ pub struct Fleet {
     /// Reception.
     pub inbound: Process,
     smtp: SocketAddr,
+    /// The first replica.
+    queue: Option<SocketAddr>,
 }
 
 impl Fleet {
@@ -55,6 +59,7 @@ impl Fleet {
         let ports: Vec<SocketAddr> = (0..size.queues).map(|_| free_port()).collect::<Result<_, _>>()?;
         let smtp = free_port()?;
         fs::write(folder.path().join("mailtier.toml"), configuration(plan, &ports))?;
+        fs::write(folder.path().join(ADMIN), "operators only")?;
         let member = |kind: &str, number: Option<usize>, more: &[(&str, String)]| {
             let name = number.map_or_else(|| kind.to_owned(), |number| format!("{kind}-{number}"));
             let health = free_port()?;
@@ -67,14 +72,19 @@ impl Fleet {
             anyhow::Ok(Process::new(name, program(&format!("mailtier-{kind}"))?, environment, health, folder.path()))
         };
         let queue = |(number, port): (usize, &SocketAddr)| {
-            let own = [("MAILTIER__QUEUE__LISTEN", port.to_string()), ("MAILTIER__DATABASE__URL", database(number))];
+            let secret = folder.path().join(ADMIN).to_string_lossy().into_owned();
+            let own = [
+                ("MAILTIER__QUEUE__LISTEN", port.to_string()),
+                ("MAILTIER__DATABASE__URL", database(number)),
+                ("MAILTIER__CLUSTER__ADMIN_SECRET_FILE", secret),
+            ];
             member("queue", Some(number), &own)
         };
         let queues = ports.iter().enumerate().map(queue).collect::<Result<_, _>>()?;
         let outbounds = (0..size.outbounds).map(|number| member("outbound", Some(number), &[]));
         let outbounds = outbounds.collect::<Result<_, _>>()?;
         let inbound = member("inbound", None, &[("MAILTIER__INBOUND__LISTEN", smtp.to_string())])?;
-        Ok(Self { folder, queues, outbounds, inbound, smtp })
+        Ok(Self { folder, queues, outbounds, inbound, smtp, queue: ports.first().copied() })
     }
 
     /// Starts everything and waits until all are ready.
@@ -100,6 +110,14 @@ impl Fleet {
     #[must_use]
     pub const fn smtp(&self) -> SocketAddr {
         self.smtp
+    }
+
+    /// Runs `mailtier` as an operator of the first replica and returns what it printed.
+    ///
+    /// # Errors
+    /// It fails; what it said is in the error.
+    pub fn mailtier(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        operate(self.queue.context("there is no replica")?, &self.folder.path().join(ADMIN), arguments)
     }
 
     /// Where its files are.
@@ -190,6 +208,6 @@ fn configuration(plan: &Plan, queues: &[SocketAddr]) -> String {
             text.push_str(&format!("{key} = {value}\n"));
         }
     }
-    text.push_str(&format!("[[outbound.routes]]\ndomain = \"*\"\nhosts = [\"{}\"]\n", plan.route));
+    text.push_str(&plan.routes());
     text
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -155,6 +155,49 @@ impl PostgresServer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run pg_dump")
     }
 
+    /// A backup of a database, as SQL.
+    ///
+    /// # Errors
+    /// It cannot be made; what was said is in the error.
+    pub fn back_up(&self, database: &str) -> anyhow::Result<Vec<u8>> {
+        let mut command = self.programs.command(self.programs.path("pg_dump"));
+        command.args(["-U", "postgres", "-d", database, "-h"]).arg(self.folder.path());
+        let output = command.output().context("cannot run pg_dump")?;
+        if !output.status.success() {
+            bail!("pg_dump: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        Ok(output.stdout)
+    }
+
+    /// Makes a new database of a backup.
+    ///
+    /// # Errors
+    /// It cannot be made; what was said is in the error.
+    pub fn restore(&self, database: &str, backup: &[u8]) -> anyhow::Result<()> {
+        self.sql("postgres", &format!("CREATE DATABASE {database} TEMPLATE template0"))?;
+        let mut child = self
+            .psql(database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run psql")?;
+        // Where it ends early, its status and what it said tell.
+        let _ = child.stdin.take().context("psql has no input")?.write_all(backup);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        Ok(())
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = self.programs.command(self.programs.path("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"]);
+        command.arg(self.folder.path());
+        command
+    }
+
     /// Its Unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -230,14 +273,7 @@ impl PostgresServer {
     /// # Errors
     /// The server refused it; what it said is in the error.
     pub fn sql(&self, database: &str, text: &str) -> anyhow::Result<String> {
-        let output = self
-            .programs
-            .command(self.programs.path("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"])
-            .arg(self.folder.path())
-            .args(["-c", text])
-            .output()
-            .context("cannot run psql")?;
+        let output = self.psql(database).args(["-c", text]).output().context("cannot run psql")?;
         if !output.status.success() {
             bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim_end());
         }

@@ -9,7 +9,7 @@ use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
 /// Domains of the load: ordinary ones, one that defers each message once, one that refuses all.
 const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
 const BEHAVIOUR: Behaviour =
-    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"] };
+    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"], takes: Duration::ZERO };
 const SESSIONS: usize = 8;
 /// After the load has ended, everything must be settled within this.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
 /// Ordinary domains, one that defers each recipient once, one that refuses all.
 pub(crate) const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
 pub(crate) const BEHAVIOUR: Behaviour =
-    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"] };
+    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"], takes: Duration::ZERO };
 /// After the load has ended, everything must be settled within this.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// The longest for which no mail may flow, whatever is done to the programs and their database.

@@ -18,4 +18,6 @@ mod floods;
 mod loads;
 mod mail;
 mod owners;
+mod restored;
+mod shaping;
 mod telemetry;
