@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::{AdminService, Searching, Suspending};
-use crate::allowance::Purser;
+use crate::allowance::{Order, Purser};
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
 use crate::ids::Ids;
-use crate::leasing::{Courier, Leasing};
+use crate::leasing::{Addressed, Courier, Leasing};
 use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
@@ -208,14 +208,9 @@ impl Parts {
         let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
         let peers = Peers { token: token.clone(), shards_free: Arc::clone(&shards_free) };
         loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
-        let (store, purser_conductor) = (self.store.clone(), conductor.clone());
-        let purser = Purser { orders: order_queue, store, conductor: purser_conductor, meters: Arc::clone(&meters) };
-        loops.spawn(purser.run());
+        loops.spawn(self.purser(order_queue, &conductor).run());
         let leasing = Arc::new(Leasing::new(self.context.config.queue.lease));
-        let (me, shared, conductor_of_slices) = (self.me, Arc::clone(&leasing), conductor.clone());
-        let token = service_token.clone();
-        let courier = Courier { reports: slice_reports, me, leasing: shared, conductor: conductor_of_slices, token };
-        loops.spawn(courier.run());
+        loops.spawn(self.courier(slice_reports, &leasing, &conductor, service_token.clone()).run());
         loops.spawn(self.sweeper().run());
 
         let end = CancellationToken::new();
@@ -345,6 +340,21 @@ impl Parts {
             inline_bytes: self.context.config.queue.inline_body.as_u64(),
             meters: Arc::clone(&self.context.meters),
         }
+    }
+
+    fn purser(&self, orders: mpsc::UnboundedReceiver<Order>, conductor: &Conductor) -> Purser {
+        let meters = Arc::clone(&self.context.meters);
+        Purser { orders, store: self.store.clone(), conductor: conductor.clone(), meters }
+    }
+
+    fn courier(
+        &self,
+        reports: mpsc::UnboundedReceiver<Addressed>,
+        leasing: &Arc<Leasing>,
+        conductor: &Conductor,
+        token: Option<Secret>,
+    ) -> Courier {
+        Courier { reports, me: self.me, leasing: Arc::clone(leasing), conductor: conductor.clone(), token }
     }
 
     fn sweeper(&self) -> Sweeper {
