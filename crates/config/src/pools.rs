@@ -13,8 +13,7 @@ pub const DEFAULT_POOL: &str = "default";
 
 section! {
     /// Limits of an egress pool: the source addresses, and the name in EHLO, that some mail leaves with. They hold for all
-    /// queue replicas together: each keeps to an equal share of `concurrency` and `rate`; what a warm-up allows is shared
-    /// out exactly. The pool `default` is always there, and may be named here to be given limits. docs/pools.md shows how.
+    /// queue replicas together, which lease slices of `concurrency` and `rate`; what a warm-up allows is shared out exactly. The pool `default` is always there, and may be named here to be given limits. docs/pools.md shows how.
     PoolConfig {
         /// Its name: letters, digits, `-`, `_` and `.`. Required.
         name: String = String::new(), "text";

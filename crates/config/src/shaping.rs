@@ -63,8 +63,8 @@ section! {
 }
 
 section! {
-    /// Limits of all destinations whose mail goes to the same provider. They hold for all queue replicas together: each
-    /// keeps to an equal share. Whose a destination is, a worker finds out by DNS before the first delivery to it is
+    /// Limits of all destinations whose mail goes to the same provider. They hold for all queue replicas together, which
+    /// lease slices of them. Whose a destination is, a worker finds out by DNS before the first delivery to it is
     /// attempted, and again when nothing was attempted for six hours.
     ProviderConfig {
         /// Its name in logs, metrics and commands. Required.
@@ -79,8 +79,8 @@ section! {
 }
 
 section! {
-    /// Limits of the mail of one tenant, wherever it goes. They hold for all queue replicas together: each keeps to an equal
-    /// share. What is beyond them waits by itself.
+    /// Limits of the mail of one tenant, wherever it goes. They hold for all queue replicas together, which lease slices
+    /// of them. What is beyond them waits by itself.
     TenantLimitConfig {
         /// Its number, as users and networks of `[inbound]` have it. Required.
         id: i32 = 0, "number";
