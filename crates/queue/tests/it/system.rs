@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// The longest wait for anything that should happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// For how long nothing is to happen where nothing should: longer than workers are waited for.
-pub(crate) const QUIET: Duration = Duration::from_millis(3000);
+pub(crate) const QUIET: Duration = Duration::from_millis(1600);
 /// What operators show.
 const ADMIN: &str = "operators only";
 
@@ -39,7 +39,7 @@ pub(crate) fn config(database: &TestDatabase) -> Config {
     queue.hostname = Some("mx.example.org".into());
     queue.lease = Duration::from_secs(4);
     queue.renew_every = Duration::from_millis(100);
-    queue.worker_grace = Duration::from_secs(2);
+    queue.worker_grace = Duration::from_secs(1);
     queue.catch_up_every = Duration::from_millis(300);
     queue.drain_timeout = Duration::from_secs(5);
     queue.retry_jitter = 0.0;
