@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -42,6 +42,9 @@ pub(crate) struct Depth {
     /// Destinations among which they are spread.
     #[arg(long, default_value_t = 100_000)]
     destinations: u32,
+    /// Runs of fresh mail while a snapshot of the database is held open.
+    #[arg(long, default_value_t = 6)]
+    snapshot_runs: u32,
     /// Deliveries whose draining is measured.
     #[arg(long, default_value_t = 100_000)]
     drained: u32,
@@ -55,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments, folder: &Path, tools: &Unpacked) -> any
     bench.template(&system)?;
     let (accepted, delivered) = bench.fresh(&system)?;
     println!("an empty queue: fresh mail accepted {accepted:.0}/s, delivered {delivered:.0}/s");
+    bench.beside_a_snapshot(&system, depth.snapshot_runs)?;
     let system = bench.deep(system, depth.deep, depth.destinations)?;
     let system = bench.drain(system, depth.deep, depth.drained)?;
     let system = bench.deep(system, depth.deepest, depth.destinations)?;
@@ -82,6 +86,26 @@ impl Bench<'_> {
              JOIN body b ON b.message_id = d.message_id JOIN retry r ON r.delivery_id = d.id;
              DELETE FROM delivery; DELETE FROM retry; DELETE FROM body",
         )?;
+        Ok(())
+    }
+
+    /// Somebody holds a snapshot open, as `pg_dump` does: no dead row can be removed meanwhile.
+    fn beside_a_snapshot(&self, system: &Mailtier, runs: u32) -> anyhow::Result<()> {
+        let mut holder = self.psql()?;
+        holder.args(["--command", "BEGIN ISOLATION LEVEL REPEATABLE READ"]);
+        holder.args(["--command", "SELECT count(*) FROM delivery", "--command", "SELECT pg_sleep(3600)"]);
+        let mut holder = holder.stdout(Stdio::null()).spawn().context("cannot start psql")?;
+        let held = wait("the snapshot to be held", || {
+            let sleeping =
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
+            Ok(self.sql(sleeping)? == "1")
+        });
+        let rates = held.and_then(|()| (0..runs).map(|_| self.fresh(system)).collect::<anyhow::Result<Vec<_>>>());
+        processes::stop(&mut holder, Signal::SIGTERM);
+        println!("\nbeside a snapshot that is held open, run after run of {FRESH}:");
+        for (accepted, delivered) in rates? {
+            println!("fresh mail accepted {accepted:.0}/s, delivered {delivered:.0}/s");
+        }
         Ok(())
     }
 
@@ -189,17 +213,19 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn psql(&self) -> anyhow::Result<Command> {
+        let password = fs::read_to_string(self.folder.join("secrets").join("database"))?;
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host"])
+            .arg(self.folder.join("run"))
+            .args(["--username=mailtier", "--dbname=postgres"])
+            .env("PGPASSWORD", password.trim());
+        Ok(psql)
+    }
+
     /// Runs SQL on the private database, and returns what it says.
     fn sql(&self, text: &str) -> anyhow::Result<String> {
-        let password = fs::read_to_string(self.folder.join("secrets").join("database"))?;
-        let output = Command::new("psql")
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
-            .arg("--host")
-            .arg(self.folder.join("run"))
-            .args(["--username=mailtier", "--dbname=postgres", "--command", text])
-            .env("PGPASSWORD", password.trim())
-            .output()
-            .context("cannot start psql")?;
+        let output = self.psql()?.args(["--command", text]).output().context("cannot start psql")?;
         if !output.status.success() {
             bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
