@@ -95,12 +95,11 @@ impl Bench<'_> {
         holder.args(["--command", "BEGIN ISOLATION LEVEL REPEATABLE READ"]);
         holder.args(["--command", "SELECT count(*) FROM delivery", "--command", "SELECT pg_sleep(3600)"]);
         let mut holder = holder.stdout(Stdio::null()).spawn().context("cannot start psql")?;
-        let held = wait("the snapshot to be held", || {
-            let sleeping =
-                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
-            Ok(self.sql(sleeping)? == "1")
-        });
+        let sleeping = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
+        let held = wait("the snapshot to be held", || Ok(self.sql(&format!("SELECT count(*) {sleeping}"))? == "1"));
         let rates = held.and_then(|()| (0..runs).map(|_| self.fresh(system)).collect::<anyhow::Result<Vec<_>>>());
+        // Its server process would not notice that it is gone.
+        self.sql(&format!("SELECT pg_terminate_backend(pid) {sleeping}"))?;
         processes::stop(&mut holder, Signal::SIGTERM);
         println!("\nbeside a snapshot that is held open, run after run of {FRESH}:");
         for (accepted, delivered) in rates? {
