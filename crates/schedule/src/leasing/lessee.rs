@@ -188,6 +188,7 @@ impl Lessee {
             Answer::Unknown => {
                 contact.is_owed = false;
                 let groups: Vec<Group> = asked.groups.into_iter().map(|(group, _)| group).collect();
+                groups.iter().for_each(|group| scheduler.is_known_to_hold(group, 0));
                 self.part_evenly(lessor, &groups, scheduler);
             }
         }

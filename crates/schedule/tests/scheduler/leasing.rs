@@ -464,3 +464,28 @@ fn of_more_groups_than_a_report_names_each_has_its_turn() {
     }
     assert_eq!(named.len(), tenants as usize);
 }
+
+/// As long as it lives, everything that ever had a limit would be asked about.
+#[test]
+fn one_of_an_earlier_version_is_not_asked_about_what_is_over() {
+    let mut world = World::new(GroupLimits { concurrency: Some(8), rate: None }, 1);
+    world.submit(0, 1);
+    let mut replica = world.replicas.remove(0);
+    // Whoever of them leases the group, it is leased by one of an earlier version.
+    let others: Vec<ReplicaId> = (8..10_u128).map(|id| ReplicaId::from_slice(&id.to_be_bytes()).unwrap()).collect();
+    replica.lessee.meet(View::of(others), &mut replica.scheduler, world.base, world.base);
+    let mut has_begun = false;
+    let mut named = Vec::new();
+    for round in 1..=5 {
+        if let Some(entry) = replica.scheduler.next_attempt(wall(Duration::ZERO)) {
+            has_begun = replica.scheduler.finish(entry.id);
+        }
+        let reports = replica.lessee.reports(&mut replica.scheduler, world.base + STEP * 10 * round);
+        named.push(reports.iter().map(|(_, report)| report.wishes.len()).sum::<usize>());
+        for (lessor, report) in reports {
+            replica.lessee.answered(lessor, report.sequence, Answer::Unknown, &mut replica.scheduler);
+        }
+    }
+    assert!(has_begun, "an equal part is its own");
+    assert_eq!((named.first(), named.last()), (Some(&1), Some(&0)), "{named:?}");
+}
