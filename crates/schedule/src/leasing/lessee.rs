@@ -52,6 +52,8 @@ struct Contact {
     /// It has not heard everything in its term.
     is_owed: bool,
     state: State,
+    /// Of more groups than a report has room for, those before this one had their turn.
+    next: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,7 @@ impl Lessee {
                 term: 0,
                 is_owed: true,
                 state: State::Answers,
+                next: 0,
             });
             (contact.term, contact.is_owed) = (0, true);
         }
@@ -139,11 +142,16 @@ impl Lessee {
         self.give_up(&by_lessor, scheduler, now);
         let mut reports = Vec::new();
         for (&lessor, contact) in &mut self.contacts {
-            let groups = by_lessor.remove(&lessor).unwrap_or_default();
+            let mut groups = by_lessor.remove(&lessor).unwrap_or_default();
             // A lessor keeps something for those that it does not hear of.
             let is_due = now.saturating_duration_since(contact.answered_at) >= self.lease / 2;
             if contact.asked.is_some() || groups.is_empty() && !contact.is_owed && !is_due {
                 continue;
+            }
+            if groups.len() > Report::MAX_WISHES {
+                let from = contact.next % groups.len();
+                groups.rotate_left(from);
+                contact.next = from + Report::MAX_WISHES;
             }
             let wishes: Vec<_> =
                 groups.iter().take(Report::MAX_WISHES).filter_map(|group| scheduler.wish(group)).collect();
@@ -180,6 +188,7 @@ impl Lessee {
             Answer::Unknown => {
                 contact.is_owed = false;
                 let groups: Vec<Group> = asked.groups.into_iter().map(|(group, _)| group).collect();
+                groups.iter().for_each(|group| scheduler.is_known_to_hold(group, 0));
                 self.part_evenly(lessor, &groups, scheduler);
             }
         }

@@ -103,11 +103,13 @@ impl Scheduler {
 
     /// The groups that this replica has something of, or needs something of. Costs in proportion to their number.
     pub(crate) fn wishing_groups(&mut self) -> Vec<Group> {
+        let first_part = self.first_part();
         let mut groups = Vec::with_capacity(self.keeping.wishing.len());
         for key in std::mem::take(&mut self.keeping.wishing) {
             let gate = &mut self.gates[key];
             if gate.is_idle() {
-                gate.is_wishing = false;
+                // An equal share is nobody's once its lessor is back: what comes next asks first.
+                (gate.is_wishing, gate.part) = (false, first_part);
                 self.drop_idle(key);
             } else {
                 groups.extend(gate.group.clone());

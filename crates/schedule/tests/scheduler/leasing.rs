@@ -428,3 +428,64 @@ fn a_lessor_that_is_never_reached_is_not_waited_for() {
     let under_way: Vec<usize> = world.replicas.iter().map(|replica| replica.under_way.len()).collect();
     assert_eq!((silent, under_way), (vec![1, 1], vec![4, 4]));
 }
+
+#[test]
+fn of_more_groups_than_a_report_names_each_has_its_turn() {
+    let mut world = World::new(GroupLimits::default(), 1);
+    let limits = GroupLimits { concurrency: Some(1), rate: None };
+    let tenants = i32::try_from(Report::MAX_WISHES).unwrap() * 3;
+    let mut rules = Rules::plain(1000);
+    rules.tenants.extend((0..tenants).map(|tenant| (TenantId(tenant), limits)));
+    let mut replica = world.replicas.remove(0);
+    replica.scheduler.set_rules(rules);
+    let other = ReplicaId::from_slice(&9_u128.to_be_bytes()).unwrap();
+    replica.lessee.meet(View::of(vec![replica.id, other]), &mut replica.scheduler, world.base, world.base);
+    for tenant in 0..tenants {
+        let entry = Entry {
+            id: DeliveryId::from_i64(i64::from(tenant) + 1).unwrap(),
+            shard: ShardId::of("d.example"),
+            tenant: TenantId(tenant),
+            class: PoolClass::default(),
+            priority: 0,
+            attempts: 0,
+            due: wall(Duration::ZERO),
+            expires_at: wall(Duration::from_secs(86_400)),
+            warn_at: None,
+        };
+        replica.scheduler.insert("d.example", entry, wall(Duration::ZERO));
+    }
+    assert!(replica.scheduler.next_attempt(wall(Duration::ZERO)).is_none(), "nothing is leased yet");
+    let mut named = std::collections::HashSet::new();
+    for round in 1..=2 {
+        for (lessor, report) in replica.lessee.reports(&mut replica.scheduler, world.base + STEP * 10 * round) {
+            named.extend(report.wishes.iter().map(|wish| wish.group.clone()));
+            replica.lessee.answered(lessor, report.sequence, Answer::Lost, &mut replica.scheduler);
+        }
+    }
+    assert_eq!(named.len(), tenants as usize);
+}
+
+/// As long as it lives, everything that ever had a limit would be asked about.
+#[test]
+fn one_of_an_earlier_version_is_not_asked_about_what_is_over() {
+    let mut world = World::new(GroupLimits { concurrency: Some(8), rate: None }, 1);
+    world.submit(0, 1);
+    let mut replica = world.replicas.remove(0);
+    // Whoever of them leases the group, it is leased by one of an earlier version.
+    let others: Vec<ReplicaId> = (8..10_u128).map(|id| ReplicaId::from_slice(&id.to_be_bytes()).unwrap()).collect();
+    replica.lessee.meet(View::of(others), &mut replica.scheduler, world.base, world.base);
+    let mut has_begun = false;
+    let mut named = Vec::new();
+    for round in 1..=5 {
+        if let Some(entry) = replica.scheduler.next_attempt(wall(Duration::ZERO)) {
+            has_begun = replica.scheduler.finish(entry.id);
+        }
+        let reports = replica.lessee.reports(&mut replica.scheduler, world.base + STEP * 10 * round);
+        named.push(reports.iter().map(|(_, report)| report.wishes.len()).sum::<usize>());
+        for (lessor, report) in reports {
+            replica.lessee.answered(lessor, report.sequence, Answer::Unknown, &mut replica.scheduler);
+        }
+    }
+    assert!(has_begun, "an equal part is its own");
+    assert_eq!((named.first(), named.last()), (Some(&1), Some(&0)), "{named:?}");
+}
