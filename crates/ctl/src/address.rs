@@ -7,6 +7,7 @@ use mailtier_api::json;
 
 use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
+use crate::output::say;
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -57,7 +58,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (client, server) = (connect(&options.admin).await?, options.admin.server());
             let address = Address { pattern: options.pattern.clone(), targets: options.targets };
             client.put_address(address, &operator()).await.map_err(|error| failure(&server, error))?;
-            println!("{} added", options.pattern);
+            say!("{} added", options.pattern);
             Ok(ExitCode::SUCCESS)
         }
         Command::List(options) => list(&options.admin).await,
@@ -73,11 +74,11 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
         for address in &page {
             let Address { pattern, targets } = address;
             if admin.json {
-                println!("{}", json::line(&json::Address::from(address)));
+                say!("{}", json::line(&json::Address::from(address)));
             } else if targets.is_empty() {
-                println!("{pattern}");
+                say!("{pattern}");
             } else {
-                println!("{pattern}: {}", targets.join(", "));
+                say!("{pattern}: {}", targets.join(", "));
             }
         }
         match page.last() {
@@ -92,7 +93,7 @@ async fn delete(options: DeleteOptions) -> anyhow::Result<ExitCode> {
     let mut missing = Vec::new();
     for pattern in &options.patterns {
         if client.delete_address(pattern, &operator()).await.map_err(|error| failure(&server, error))? {
-            println!("{pattern} removed");
+            say!("{pattern} removed");
         } else {
             missing.push(pattern.as_str());
         }

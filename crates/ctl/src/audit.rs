@@ -11,6 +11,7 @@ use mailtier_types::Timestamp;
 
 use crate::cli::{AdminOptions, Failure, duration};
 use crate::connect::{connect, failure};
+use crate::output::say;
 
 /// What can be said on the command line.
 #[derive(Debug, clap::Args)]
@@ -33,16 +34,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let reply = client.audit(request).await.map_err(|error| failure(&server, error))?;
         for finding in &reply.findings {
             if options.admin.json {
-                println!("{}", json::line(&json::Finding::from(finding)));
+                say!("{}", json::line(&json::Finding::from(finding)));
             } else {
-                println!("{}", line(finding));
+                say!("{}", line(finding));
             }
         }
         for delivery in &reply.held_and_over {
             if options.admin.json {
-                println!("{}", json::line(&BTreeMap::from([("held_and_over", delivery.to_string())])));
+                say!("{}", json::line(&BTreeMap::from([("held_and_over", delivery.to_string())])));
             } else {
-                println!("{delivery}  is over, and still held");
+                say!("{delivery}  is over, and still held");
             }
         }
         held_and_over += reply.held_and_over.len();
@@ -59,7 +60,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         return Err(Failure::error(Failure::BAD_DATA, text));
     }
     if !options.admin.json {
-        println!("{messages} messages, {recipients} recipients: each is in exactly one state");
+        say!("{messages} messages, {recipients} recipients: each is in exactly one state");
     }
     Ok(ExitCode::SUCCESS)
 }

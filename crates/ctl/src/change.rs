@@ -15,6 +15,7 @@ use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
 use crate::delivery;
 use crate::filter::FilterOptions;
+use crate::output::say;
 use crate::progress::Progress;
 use crate::show;
 use crate::suspensions::Beside;
@@ -169,27 +170,22 @@ async fn tell(client: &AdminClient, admin: &AdminOptions, manner: &Manner, total
     let (change, changed, matched) = (&manner.change, total.changed, total.matched);
     if admin.json {
         let suspended = Beside::ask(client).await;
-        println!("{}", json::line(&json::ChangedDeliveries::new(total, suspended.all())));
+        say!("{}", json::line(&json::ChangedDeliveries::new(total, suspended.all())));
         return;
     }
     if manner.dry_run {
         let suspended = Beside::ask(client).await;
         let now = Timestamp::from_system(SystemTime::now());
         let lines = total.first.iter().flat_map(|view| delivery::lines(view, &suspended, now));
-        lines.for_each(|line| println!("{line}"));
+        lines.for_each(|line| say!("{line}"));
         let more = changed.saturating_sub(total.first.len() as u64);
         if more > 0 {
-            println!("… and {more} more");
+            say!("… and {more} more");
         }
-        println!("{} if it were no trial{}", told(change, changed), others(change, matched - changed));
+        say!("{} if it were no trial{}", told(change, changed), others(change, matched - changed));
         return;
     }
-    println!(
-        "{}{}{}",
-        told(change, changed),
-        others(change, matched - changed),
-        caution(client, change, changed).await
-    );
+    say!("{}{}{}", told(change, changed), others(change, matched - changed), caution(client, change, changed).await);
 }
 
 /// What has happened to so many.

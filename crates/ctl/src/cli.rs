@@ -164,6 +164,8 @@ pub(crate) struct Failure {
 impl Failure {
     /// sysexits.h: a service is unavailable.
     pub(crate) const UNAVAILABLE: u8 = 69;
+    /// What it prints cannot be written.
+    pub(crate) const CANNOT_WRITE: u8 = 74;
     /// sysexits.h: try again later.
     pub(crate) const TRY_AGAIN: u8 = 75;
     /// sysexits.h: no permission.

@@ -9,6 +9,7 @@ use mailtier_route::{RouteRule, RouteTable};
 use mailtier_tls::ServerTls;
 
 use crate::cli::Failure;
+use crate::output::say;
 
 /// Prints the verdict.
 pub(crate) fn run(path: Option<&Path>) -> ExitCode {
@@ -19,7 +20,7 @@ pub(crate) fn run(path: Option<&Path>) -> ExitCode {
                 for note in notes(&config) {
                     eprintln!("{name}: note: {note}");
                 }
-                println!("{name}: valid");
+                say!("{name}: valid");
                 ExitCode::SUCCESS
             }
             Some(problem) => {

@@ -11,6 +11,7 @@ use mailtier_types::Timestamp;
 use crate::cli::AdminOptions;
 use crate::connect::{connect, failure};
 use crate::filter::FilterOptions;
+use crate::output::say;
 use crate::progress::Progress;
 use crate::show;
 
@@ -88,11 +89,11 @@ pub(crate) async fn count(options: CountOptions) -> anyhow::Result<ExitCode> {
     let counted = counted(&options.admin, &options.which, GroupBy::Nothing).await?;
     let Counted { total, now, .. } = &counted;
     if options.admin.json {
-        println!("{}", json::line(&json::Group { key: None, ..json::Group::from(total) }));
+        say!("{}", json::line(&json::Group { key: None, ..json::Group::from(total) }));
     } else if total.deliveries == 0 {
-        println!("0 deliveries");
+        say!("0 deliveries");
     } else {
-        println!(
+        say!(
             "{} deliveries, {} recipients, {}; the oldest is {} old",
             total.deliveries,
             total.recipients,
@@ -109,7 +110,7 @@ pub(crate) async fn top(options: TopOptions) -> anyhow::Result<ExitCode> {
     if options.admin.json {
         print_json(&counted, options.limit);
     } else {
-        table(&counted, options.by, options.limit).iter().for_each(|line| println!("{line}"));
+        table(&counted, options.by, options.limit).iter().for_each(|line| say!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +121,7 @@ pub(crate) async fn shape(options: ShapeOptions) -> anyhow::Result<ExitCode> {
     if options.admin.json {
         print_json(&counted, options.limit);
     } else {
-        shape_table(&counted, options.limit).iter().for_each(|line| println!("{line}"));
+        shape_table(&counted, options.limit).iter().for_each(|line| say!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,7 +134,7 @@ fn shown(counted: &Counted, limit: u32) -> impl Iterator<Item = &Group> {
 fn print_json(counted: &Counted, limit: u32) {
     let others = counted.others.iter().map(|others| Group { key: "(others)".to_owned(), ..others.clone() });
     for group in shown(counted, limit).cloned().chain(others).chain([counted.total.clone()]) {
-        println!("{}", json::line(&json::Group::from(&group)));
+        say!("{}", json::line(&json::Group::from(&group)));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::builder::NonEmptyStringValueParser;
 use mailtier_api::ApiError;
 use mailtier_api::filter::{AddressPattern, DeliveryState, Filter, ReplyCode};
 use mailtier_types::{Domain, MessageId, TenantId, Timestamp};
@@ -30,7 +31,7 @@ pub(crate) struct FilterOptions {
     #[arg(long, value_name = "DOMAIN", value_parser = |text: &str| Domain::parse(text))]
     destination: Option<Domain>,
     /// Last attempted at an exchanger of this provider of the configuration
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     provider: Option<String>,
     /// Never attempted (waiting), with a failed attempt behind it (deferred), or held
     #[arg(long, value_parser = state)]
@@ -48,7 +49,7 @@ pub(crate) struct FilterOptions {
     #[arg(long, value_name = "NUMBER")]
     min_attempts: Option<u16>,
     /// What the last attempt was told, or what went wrong, contains this text, in any case
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reply: Option<String>,
     /// What the last attempt was told has this code: 4xx, 421, or an enhanced code such as 4.7.1
     #[arg(long, value_name = "CODE")]
@@ -72,7 +73,7 @@ impl FilterOptions {
             accepted_before: self.older_than.map(|age| now.before(age)),
             accepted_since: self.newer_than.map(|age| now.before(age)),
             min_attempts: self.min_attempts.filter(|attempts| *attempts > 0),
-            reply_text: self.reply.clone().filter(|text| !text.is_empty()),
+            reply_text: self.reply.clone(),
             reply_code: self.code,
             larger_than: self.larger_than.map(|size| size.as_u64()),
         }
@@ -132,6 +133,8 @@ mod tests {
             (["--tenant", "seven"], "is no number"),
             (["--message", "0"], "not an id"),
             (["--larger-than", "big"], "larger-than"),
+            (["--reply", ""], "a value is required"),
+            (["--provider", ""], "a value is required"),
         ] {
             let error = parse(&words).unwrap_err();
             assert!(error.contains(told), "{words:?}: {error}");

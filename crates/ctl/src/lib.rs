@@ -14,6 +14,7 @@ mod connect;
 mod counts;
 mod delivery;
 mod filter;
+mod output;
 mod overview;
 mod progress;
 mod queue;

@@ -9,6 +9,7 @@ use mailtier_types::Timestamp;
 
 use crate::cli::AdminOptions;
 use crate::connect::{connect, failure};
+use crate::output::say;
 use crate::show;
 use crate::suspensions;
 
@@ -34,9 +35,9 @@ pub(crate) async fn shards(options: ShardsOptions) -> anyhow::Result<ExitCode> {
     let client = connect(&options.admin).await?;
     let map = client.shard_map().await.map_err(|error| failure(&options.admin.server(), error))?;
     if options.admin.json {
-        println!("{}", json::line(&json::Shards::from(&map)));
+        say!("{}", json::line(&json::Shards::from(&map)));
     } else {
-        map_lines(&map, options.all).iter().for_each(|line| println!("{line}"));
+        map_lines(&map, options.all).iter().for_each(|line| say!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -46,19 +47,19 @@ pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
     let (client, server) = (connect(&options.admin).await?, options.admin.server());
     let status = client.status().await.map_err(|error| failure(&server, error))?;
     if options.admin.json {
-        println!("{}", json::line(&json::Status::from(&status)));
+        say!("{}", json::line(&json::Status::from(&status)));
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::from_system(SystemTime::now());
-    status_lines(&status, now).iter().for_each(|line| println!("{line}"));
+    status_lines(&status, now).iter().for_each(|line| say!("{line}"));
     // The rest is the database's to tell; that it cannot is part of how things stand.
     match client.shard_map().await {
-        Ok(map) => map_lines(&map, false).iter().for_each(|line| println!("{line}")),
-        Err(error) => println!("replicas: {error}"),
+        Ok(map) => map_lines(&map, false).iter().for_each(|line| say!("{line}")),
+        Err(error) => say!("replicas: {error}"),
     }
     match client.list_suspensions().await {
-        Ok(suspensions) => suspensions.iter().for_each(|suspension| println!("{}", suspensions::line(suspension, now))),
-        Err(error) => println!("suspensions: {error}"),
+        Ok(suspensions) => suspensions.iter().for_each(|suspension| say!("{}", suspensions::line(suspension, now))),
+        Err(error) => say!("suspensions: {error}"),
     }
     Ok(ExitCode::SUCCESS)
 }

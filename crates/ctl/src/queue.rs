@@ -1,6 +1,7 @@
 //! `mailtier queue`: list and show. Not responsible for how answers look in detail: `delivery.rs` and `show.rs` are;
 //! nor for changes (`change.rs`) and what is suspended (`suspensions.rs`).
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use crate::cli::{AdminOptions, Failure};
 use crate::connect::{connect, failure};
 use crate::counts::{CountOptions, ShapeOptions, TopOptions};
 use crate::filter::FilterOptions;
+use crate::output::{self, say};
 use crate::overview::{ShardsOptions, StatusOptions};
 use crate::progress::Progress;
 use crate::suspensions::{Beside, ResumeOptions, SuspendOptions};
@@ -124,7 +126,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         progress.clear();
         if options.admin.json {
             for view in &page.deliveries {
-                println!("{}", json::line(&json::Delivery::new(view, suspended.all())));
+                say!("{}", json::line(&json::Delivery::new(view, suspended.all())));
             }
         } else {
             print_page(&page.deliveries, shown == 0, &suspended);
@@ -142,13 +144,13 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if shown == 0 {
-        println!("{}", if filter.is_empty() { "the queue is empty" } else { "nothing like that is queued" });
+        say!("{}", if filter.is_empty() { "the queue is empty" } else { "nothing like that is queued" });
     } else {
         let more = if after == 0 { "" } else { "; more may follow: --limit shows it" };
-        println!("{}{more}", delivery::sum(shown, octets));
+        say!("{}{more}", delivery::sum(shown, octets));
     }
     if shown > 0 {
-        suspended.providers_and_pools().for_each(|line| println!("{line}"));
+        suspended.providers_and_pools().for_each(|line| say!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -156,9 +158,9 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
 fn print_page(deliveries: &[DeliveryView], is_first: bool, suspended: &Beside) {
     let now = Timestamp::from_system(SystemTime::now());
     if is_first && !deliveries.is_empty() {
-        println!("{}", delivery::head());
+        say!("{}", delivery::head());
     }
-    deliveries.iter().flat_map(|view| delivery::lines(view, suspended, now)).for_each(|line| println!("{line}"));
+    deliveries.iter().flat_map(|view| delivery::lines(view, suspended, now)).for_each(|line| say!("{line}"));
 }
 
 async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
@@ -175,7 +177,7 @@ async fn show_message(options: ShowOptions) -> anyhow::Result<ExitCode> {
     }
     let suspended = Beside::ask(&client).await;
     if options.admin.json {
-        println!("{}", json::line(&json::Message::new(&reply, suspended.all())));
+        say!("{}", json::line(&json::Message::new(&reply, suspended.all())));
     } else {
         print_message(&reply, &suspended);
     }
@@ -186,14 +188,17 @@ fn print_message(reply: &ShowReply, suspended: &Beside) {
     let now = Timestamp::from_system(SystemTime::now());
     for view in &reply.deliveries {
         let facts = delivery::facts(view, now);
-        delivery::lines(view, suspended, now).into_iter().chain([facts]).for_each(|line| println!("{line}"));
+        delivery::lines(view, suspended, now).into_iter().chain([facts]).for_each(|line| say!("{line}"));
     }
     for event in &reply.events {
-        println!("{}", show::event_line(event));
+        say!("{}", show::event_line(event));
     }
-    for octets in [&reply.headers, &reply.content] {
-        if !octets.is_empty() {
-            println!("\n{}", String::from_utf8_lossy(octets));
+    for octets in [&reply.headers, &reply.content].into_iter().filter(|octets| !octets.is_empty()) {
+        say!("");
+        if io::stdout().is_terminal() {
+            say!("{}", String::from_utf8_lossy(octets));
+        } else {
+            output::octets(octets);
         }
     }
 }

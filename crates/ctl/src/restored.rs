@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::change::{Manner, carry_out};
 use crate::cli::{AdminOptions, Failure};
 use crate::connect::{connect, failure};
+use crate::output::say;
 use crate::progress::Progress;
 use crate::show;
 
@@ -64,13 +65,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let over = evidence.over(view);
         again += usize::from(over < view.recipients.len());
         if options.admin.json {
-            println!("{}", as_json(view, &evidence));
+            say!("{}", as_json(view, &evidence));
         } else {
-            println!("{}", line(view, over));
+            say!("{}", line(view, over));
         }
     }
     if !options.admin.json {
-        println!("{}", summary(queued.len(), again, !options.logs.is_empty(), paused_at));
+        say!("{}", summary(queued.len(), again, !options.logs.is_empty(), paused_at));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,7 +87,7 @@ async fn delete(
     let manner = Manner { change: DeliveryChange::Delete, all: false, reason, dry_run: options.dry_run };
     carry_out(client, &options.admin, over_for_all(queued, evidence)?, &manner).await?;
     if !options.admin.json {
-        println!("{}", left(queued, evidence));
+        say!("{}", left(queued, evidence));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
 use mailtier_types::{Cause, Domain, Mailbox, MessageId, ReplicaId, ReversePath, Timestamp};
 
 use crate::cli::Failure;
+use crate::output::say;
 
 /// For the connection alone; the conversation has the timeouts of RFC 5321 §4.5.3.2.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -164,7 +165,7 @@ fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<Exi
                 // One of ours ends the reply; what another server says may end in anything.
                 id = said.rsplit(' ').next().and_then(|word| word.parse::<MessageId>().ok());
             } else {
-                println!("<{recipient}>: {said}");
+                say!("<{recipient}>: {said}");
             }
         } else {
             worst = worst.max(Some(code));
@@ -172,7 +173,7 @@ fn conclude(options: &Options, report: &TransactionReport) -> anyhow::Result<Exi
         }
     }
     if let Some(id) = id {
-        println!("{id}");
+        say!("{id}");
     }
     match worst {
         None if options.print_id && id.is_none() => {

@@ -11,6 +11,7 @@ use mailtier_types::Timestamp;
 
 use crate::cli::{AdminOptions, Failure, duration, operator};
 use crate::connect::{connect, failure};
+use crate::output::say;
 use crate::show;
 
 /// What is meant: one of them.
@@ -82,7 +83,7 @@ pub(crate) async fn suspend(options: SuspendOptions) -> anyhow::Result<ExitCode>
     client.suspend(order).await.map_err(|error| failure(&server, error))?;
     let until =
         lasting.map_or_else(|| "until it is resumed".to_owned(), |lasting| format!("for {}", show::span(lasting)));
-    println!("{scope} suspended {until}; what is under way is finished");
+    say!("{scope} suspended {until}; what is under way is finished");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,7 +93,7 @@ pub(crate) async fn resume(options: ResumeOptions) -> anyhow::Result<ExitCode> {
     let scope = options.scope.scope()?;
     let order = ResumeOrder { scope: scope.clone(), operator: operator() };
     if client.resume(order).await.map_err(|error| failure(&server, error))? {
-        println!("{scope} resumed");
+        say!("{scope} resumed");
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::error(Failure::BAD_DATA, format!("{scope} is not suspended")))
@@ -105,13 +106,13 @@ pub(crate) async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     let now = Timestamp::from_system(SystemTime::now());
     for suspension in &suspensions {
         if options.admin.json {
-            println!("{}", json::line(&json::Suspension::from(suspension)));
+            say!("{}", json::line(&json::Suspension::from(suspension)));
         } else {
-            println!("{}", line(suspension, now));
+            say!("{}", line(suspension, now));
         }
     }
     if suspensions.is_empty() && !options.admin.json {
-        println!("nothing is suspended");
+        say!("nothing is suspended");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use mailtier_types::Timestamp;
 
 use crate::cli::{AdminOptions, Failure, duration, operator};
 use crate::connect::{connect, failure};
+use crate::output::say;
 use crate::show;
 
 /// Rows asked for at a time.
@@ -82,9 +83,9 @@ async fn create(options: CreateOptions) -> anyhow::Result<ExitCode> {
     let order = TokenOrder { name, role, content, lasting, operator: operator() };
     let new = client.create_token(order).await.map_err(|error| failure(&server, error))?;
     if admin.json {
-        println!("{}", json::line(&json::MadeToken::from(&new)));
+        say!("{}", json::line(&json::MadeToken::from(&new)));
     } else {
-        println!("{}", new.secret.expose());
+        say!("{}", new.secret.expose());
         eprintln!("{}; keep it: it is not told again", made(&new.view, now()));
     }
     Ok(ExitCode::SUCCESS)
@@ -96,7 +97,7 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
     loop {
         let page = client.list_tokens(&after, PAGE_ROWS).await.map_err(|error| failure(&server, error))?;
         for view in &page {
-            println!("{}", if admin.json { json::line(&json::Token::from(view)) } else { line(view, now()) });
+            say!("{}", if admin.json { json::line(&json::Token::from(view)) } else { line(view, now()) });
             is_empty = false;
         }
         match page.last() {
@@ -105,7 +106,7 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
         }
     }
     if is_empty && !admin.json {
-        println!("there are no tokens but that of the configuration");
+        say!("there are no tokens but that of the configuration");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,7 +116,7 @@ async fn revoke(options: RevokeOptions) -> anyhow::Result<ExitCode> {
     let mut missing = Vec::new();
     for name in &options.names {
         if client.revoke_token(name, &operator()).await.map_err(|error| failure(&server, error))? {
-            println!("{name} revoked");
+            say!("{name} revoked");
         } else {
             missing.push(name.as_str());
         }

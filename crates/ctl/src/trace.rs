@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::{AdminOptions, Failure, duration};
 use crate::connect::{connect, failure};
+use crate::output::say;
 use crate::progress::Progress;
 use crate::{queue, show};
 
@@ -119,9 +120,9 @@ fn is_enough(by: &TraceBy, events: &[Event], limit: usize, is_bounded: bool) -> 
 fn print(options: &Options, by: &TraceBy, found: &Found) {
     for event in &found.events {
         if options.admin.json {
-            println!("{}", json::line(&json::Event::from(event)));
+            say!("{}", json::line(&json::Event::from(event)));
         } else {
-            println!("{}", show::event_line(event));
+            say!("{}", show::event_line(event));
         }
     }
     let back_to = show::time(found.looked_back_to);

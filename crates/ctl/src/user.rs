@@ -11,6 +11,7 @@ use mailtier_types::TenantId;
 
 use crate::cli::{AdminOptions, Failure, operator};
 use crate::connect::{connect, failure};
+use crate::output::say;
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 500;
@@ -148,7 +149,7 @@ async fn put(admin: &AdminOptions, change: UserChange) -> anyhow::Result<ExitCod
     let (server, name) = (admin.server(), change.name.clone());
     let done = if change.exists { "changed" } else { "added" };
     connect(admin).await?.put_user(change).await.map_err(|error| failure(&server, error))?;
-    println!("{name} {done}");
+    say!("{name} {done}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -169,10 +170,10 @@ async fn list(admin: &AdminOptions) -> anyhow::Result<ExitCode> {
 
 fn print(user: &UserView, as_json: bool) {
     if as_json {
-        println!("{}", json::line(&json::User::from(user)));
+        say!("{}", json::line(&json::User::from(user)));
     } else {
         let state = if user.enabled { "" } else { " disabled" };
-        println!("{} tenant={} senders={}{state}", user.name, user.tenant.0, user.senders.join(","));
+        say!("{} tenant={} senders={}{state}", user.name, user.tenant.0, user.senders.join(","));
     }
 }
 
@@ -181,7 +182,7 @@ async fn delete(options: DeleteOptions) -> anyhow::Result<ExitCode> {
     let mut missing = Vec::new();
     for name in &options.names {
         if client.delete_user(name, &operator()).await.map_err(|error| failure(&server, error))? {
-            println!("{name} removed");
+            say!("{name} removed");
         } else {
             missing.push(name.as_str());
         }

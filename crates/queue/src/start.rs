@@ -209,7 +209,7 @@ impl Parts {
         let peers = Peers { token: token.clone(), shards_free: Arc::clone(&shards_free) };
         loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
         loops.spawn(self.purser(order_queue, &conductor).run());
-        let leasing = Arc::new(Leasing::new(self.context.config.queue.lease));
+        let leasing = Arc::new(Leasing::new(self.me, self.context.config.queue.lease));
         loops.spawn(self.courier(slice_reports, &leasing, &conductor, service_token.clone()).run());
         loops.spawn(self.sweeper().run());
 

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::fmt;
 
+use mailtier_types::text::is_printable;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
@@ -84,12 +85,6 @@ const MESSAGE: &str = "message";
 /// Whether a value cannot be taken for anything else where it stands without quotes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|one| !matches!(one, ' ' | '=' | '"' | '\'' | '\\') && is_printable(one))
-}
-
-/// Neither a control nor what a terminal does not show by itself, as marks of direction: Rust's table of them is that of
-/// `escape_debug`, which escapes quotes and backslashes besides.
-fn is_printable(one: char) -> bool {
-    matches!(one, '"' | '\'' | '\\') || one.escape_debug().len() == 1
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! | [`outcome`] | what an attempt meant for a recipient |
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
+//! | [`text`] | what may be shown of strangers' texts |
 //! | [`timestamp`] | wall-clock instants |
 //! | [`day`] | days in UTC |
 
@@ -35,6 +36,7 @@ pub mod reply;
 pub mod request;
 pub mod sasl;
 pub mod shard;
+pub mod text;
 pub mod timestamp;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};

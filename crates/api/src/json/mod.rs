@@ -6,9 +6,11 @@ mod manage;
 mod queue;
 pub(crate) mod shape;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use mailtier_types::Timestamp;
+use mailtier_types::text::is_printable;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -59,12 +61,34 @@ fn millis(duration: Duration) -> u64 {
 #[must_use]
 pub fn line(object: &impl Serialize) -> String {
     // Nothing here has keys that are no texts, so nothing can fail.
-    serde_json::to_string(object).unwrap_or_default()
+    let text = serde_json::to_string(object).unwrap_or_default();
+    if text.chars().all(is_printable) {
+        return text;
+    }
+    // The same text to whoever reads it as JSON, and nothing to a terminal: outside of texts there are no such characters.
+    text.chars().fold(String::with_capacity(text.len() + 16), |mut line, one| {
+        if is_printable(one) {
+            line.push(one);
+        } else {
+            for unit in one.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+        line
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped_and_reads_the_same() {
+        let text = "450 \u{202e}evil \u{e0001}\u{1b} 日本";
+        let line = line(&[text]);
+        assert_eq!(line, r#"["450 \u202eevil \udb40\udc01\u001b 日本"]"#);
+        assert_eq!(serde_json::from_str::<[String; 1]>(&line).unwrap(), [text]);
+    }
 
     #[test]
     fn times_sort_as_texts() {

@@ -112,6 +112,10 @@ impl Ask {
             if values.iter().any(|(before, _)| *before == parameter.name) {
                 return Err(Problem::bad(parameter.name, "is given twice"));
             }
+            // Whoever leaves a value empty, as a script does whose variable is not set, does not mean everything.
+            if value.is_empty() && parameter.name != "after" {
+                return Err(Problem::bad(parameter.name, "is empty: leave it out, or say what is meant"));
+            }
             judge(parameter, &value)?;
             values.push((parameter.name, value));
         }

@@ -98,6 +98,9 @@ mod tests {
             ("reply_code=6xx", "reply_code: `6xx`"),
             ("accepted_since=2027-01-15T08:00:00Z&accepted_before=2027-01-15T08:00:00Z", "nothing is between"),
             ("deferred=true", "deferred: is no parameter"),
+            ("sender=&destination=b.example", "sender: is empty"),
+            ("reply_text", "reply_text: is empty"),
+            ("tenant=", "tenant: is empty"),
         ] {
             let refused = said(query).unwrap_err();
             assert!(refused.contains(told), "{query}: {refused}");

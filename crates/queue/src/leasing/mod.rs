@@ -34,8 +34,8 @@ pub(crate) struct Leasing {
 
 impl Leasing {
     /// A replica that is no member yet. Its membership lasts for a lease unless it is renewed.
-    pub(crate) fn new(lease: Duration) -> Self {
-        Self { lessor: Mutex::new(Lessor::new(lease, Instant::now())), addresses: Mutex::default() }
+    pub(crate) fn new(me: ReplicaId, lease: Duration) -> Self {
+        Self { lessor: Mutex::new(Lessor::new(me, lease, Instant::now())), addresses: Mutex::default() }
     }
 
     /// These live, as was asked for at a time; to be told with every renewal.

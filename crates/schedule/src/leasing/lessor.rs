@@ -18,12 +18,15 @@ const MAX_GROUPS: usize = 100_000;
 /// Leases the limits of the groups that are its own.
 #[derive(Debug)]
 pub struct Lessor {
+    me: ReplicaId,
     /// How long membership lasts unless it is renewed.
     lease: Duration,
     view: View,
     term: u64,
     /// When the view became this one.
     since: Instant,
+    /// Since when all that anybody holds is known.
+    settled_at: Option<Instant>,
     /// When this replica last saw who lives.
     met_at: Instant,
     origin: Instant,
@@ -41,10 +44,11 @@ struct Heard {
 }
 
 /// The account of one group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ledger {
     holders: Vec<Holder>,
-    meter: Meter,
+    /// Absent before the first attempt is leased.
+    meter: Option<Meter>,
 }
 
 #[derive(Debug)]
@@ -61,12 +65,14 @@ struct Holder {
 impl Lessor {
     /// One that knows nobody, and leases nothing before it does.
     #[must_use]
-    pub fn new(lease: Duration, now: Instant) -> Self {
+    pub fn new(me: ReplicaId, lease: Duration, now: Instant) -> Self {
         Self {
+            me,
             lease,
             view: View::default(),
             term: 0,
             since: now,
+            settled_at: None,
             met_at: now,
             origin: now,
             heard: HashMap::new(),
@@ -86,17 +92,19 @@ impl Lessor {
         if was_away || view != self.view {
             self.view = view;
             self.term += 1;
-            self.since = asked_at;
+            (self.since, self.settled_at) = (asked_at, None);
             // These may have been the members before, and may have held something else then.
             self.heard.values_mut().for_each(|heard| heard.is_whole = false);
         }
-        let view = &self.view;
+        let (me, view) = (self.me, &self.view);
         self.heard.retain(|replica, _| view.members().contains(replica));
         let at = self.elapsed(asked_at);
-        self.ledgers.retain(|_, ledger| {
+        self.ledgers.retain(|group, ledger| {
             // Who is no member any more dispatches nothing. Who is one has what it has even if nothing is heard of it.
             ledger.holders.retain(|holder| view.members().contains(&holder.replica) && !holder.is_idle());
-            !ledger.holders.is_empty() || !ledger.meter.is_at_rest(at)
+            let has_passed = ledger.meter.is_some_and(|meter| !meter.is_at_rest(at));
+            // Who leases it meanwhile knows better.
+            (!ledger.holders.is_empty() || has_passed) && view.lessor_of(group) == Some(me)
         });
     }
 
@@ -122,10 +130,12 @@ impl Lessor {
         }
         let heard = Heard { sequence: report.sequence, is_whole, at: now };
         self.heard.insert(report.replica, heard);
-        let may_grow = is_agreed && self.is_settled(now);
+        self.settled_at = self.is_settled(now).then(|| self.settled_at.unwrap_or(now));
+        let settled_at = self.settled_at.filter(|_| is_agreed).map(|at| self.elapsed(at));
         let turn = now.duration_since(self.origin).as_secs() / TURN.as_secs();
         let terms = Terms {
-            may_grow,
+            is_agreed,
+            settled_at,
             now: self.elapsed(now),
             turn: usize::try_from(turn).unwrap_or_default(),
             members: u32::try_from(self.view.members().len()).unwrap_or(u32::MAX),
@@ -163,12 +173,10 @@ impl Lessor {
         if self.ledgers.len() >= MAX_GROUPS && !self.ledgers.contains_key(&wish.group) {
             return Slice::default();
         }
-        let since = self.elapsed(self.since);
-        let ledger = self.ledgers.entry(wish.group.clone()).or_insert_with(|| Ledger {
-            holders: Vec::new(),
-            // What was begun before is not known here.
-            meter: wish.limits.rate.map(|rate| Meter::exhausted(rate, since)).unwrap_or_default(),
-        });
+        if !terms.is_agreed && !self.ledgers.contains_key(&wish.group) {
+            return Slice { concurrency: wish.holds, attempts: 0 };
+        }
+        let ledger = self.ledgers.entry(wish.group.clone()).or_default();
         ledger.note(replica, wish);
         Slice {
             concurrency: wish.limits.concurrency.map_or(0, |limit| ledger.concurrency(replica, wish, limit, terms)),
@@ -179,7 +187,9 @@ impl Lessor {
 
 /// What holds for all wishes of a report.
 struct Terms {
-    may_grow: bool,
+    is_agreed: bool,
+    /// Present where more may be leased: all that was leased until then is known.
+    settled_at: Option<Timestamp>,
     now: Timestamp,
     /// Whose turn it is to have what cannot be divided.
     turn: usize,
@@ -225,7 +235,7 @@ impl Ledger {
         let reserved = terms.silent.iter().fold(0, |sum: u32, one| sum.saturating_add(share.max(held_by(*one))));
         let limit = limit.saturating_sub(reserved);
         let due = self.part(replica, limit, terms, |holder| holder.demand.min(limit));
-        if due <= wish.holds || !terms.may_grow {
+        if due <= wish.holds || terms.settled_at.is_none() {
             return due.min(wish.holds);
         }
         let others = self.heard(terms).filter(|holder| holder.replica != replica);
@@ -238,13 +248,16 @@ impl Ledger {
     }
 
     fn attempts(&mut self, replica: ReplicaId, wish: &SliceWish, rate: Rate, terms: &Terms) -> u32 {
-        self.meter.give_back(rate, wish.unused);
-        if !terms.may_grow {
-            return 0;
+        if let Some(meter) = &mut self.meter {
+            meter.give_back(rate, wish.unused);
         }
+        let Some(settled_at) = terms.settled_at else { return 0 };
+        // What was begun until then is not known here.
+        let mut meter = self.meter.unwrap_or_else(|| Meter::exhausted(rate, settled_at));
         let rate = rate.without(u32::try_from(terms.silent.len()).unwrap_or(u32::MAX), terms.members);
-        let granted = self.part(replica, self.meter.free(rate, terms.now), terms, |holder| holder.wanted);
-        self.meter.count_many(rate, granted, terms.now);
+        let granted = self.part(replica, meter.free(rate, terms.now), terms, |holder| holder.wanted);
+        meter.count_many(rate, granted, terms.now);
+        self.meter = Some(meter);
         granted
     }
 }

@@ -124,9 +124,8 @@ impl Scheduler {
         let key = self.gate_of(group)?;
         let wanted = self.wanted(key);
         let gate = &mut self.gates[key];
-        let slice = gate.part.slice().map(|slice| std::mem::replace(slice, Slice { attempts: 0, ..*slice }));
-        let Slice { concurrency, attempts: unused } = slice.unwrap_or_default();
-        let holds = gate.limits.concurrency.map_or(0, |_| concurrency);
+        let holds = gate.part.of(gate.limits).concurrency.unwrap_or_default();
+        let unused = gate.part.slice().map_or(0, |slice| std::mem::take(&mut slice.attempts));
         gate.is_accounted = true;
         Some(SliceWish { group: group.clone(), limits: gate.limits, holds, in_use: gate.in_flight, wanted, unused })
     }

@@ -108,7 +108,7 @@ impl World {
             id,
             scheduler: Scheduler::new(limits, rules),
             lessee: Lessee::new(id, LEASE),
-            lessor: Lessor::new(LEASE, self.base + self.now),
+            lessor: Lessor::new(id, LEASE, self.base + self.now),
             under_way: Vec::new(),
             uncounted: 0,
             renewed_at: None,
