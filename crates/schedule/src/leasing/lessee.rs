@@ -115,7 +115,8 @@ impl Lessee {
                 state: State::Answers,
                 next: 0,
             });
-            (contact.term, contact.is_owed) = (0, true);
+            // An answer that is under way was given to one of other replicas, or to one that was none of them meanwhile.
+            (contact.asked, contact.term, contact.is_owed) = (None, 0, true);
         }
     }
 
@@ -173,10 +174,6 @@ impl Lessee {
             Answer::Leased(lease) => {
                 contact.answered_at = contact.answered_at.max(asked.at);
                 contact.state = State::Answers;
-                // What was leased to one of other replicas, another lessor does not know of.
-                if asked.view != self.view.number() {
-                    return;
-                }
                 contact.is_owed = (lease.view, lease.term) != (asked.view, asked.term);
                 contact.term = lease.term;
                 for ((group, said), slice) in asked.groups.iter().zip(lease.slices) {
