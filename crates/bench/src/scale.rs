@@ -94,7 +94,7 @@ impl Bench<'_> {
         let mut holder = self.psql()?;
         holder.args(["--command", "BEGIN ISOLATION LEVEL REPEATABLE READ"]);
         holder.args(["--command", "SELECT count(*) FROM delivery", "--command", "SELECT pg_sleep(3600)"]);
-        let mut holder = holder.stdout(Stdio::null()).spawn().context("cannot start psql")?;
+        let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start psql")?;
         let sleeping = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
         let held = wait("the snapshot to be held", || Ok(self.sql(&format!("SELECT count(*) {sleeping}"))? == "1"));
         let rates = held.and_then(|()| (0..runs).map(|_| self.fresh(system)).collect::<anyhow::Result<Vec<_>>>());
@@ -149,8 +149,8 @@ impl Bench<'_> {
     /// Replaces what is queued by copies of the template; `destination` and `due_in` (seconds) are expressions of `i`.
     fn fill(&self, count: u32, destination: &str, due_in: &str, with_bodies: bool) -> anyhow::Result<()> {
         let started = Instant::now();
-        // One a millisecond before the template, each as if it were a message of its own.
-        let id = "t.id - (i::bigint << 22)";
+        // One in 50 ms before the template, each as if it were a message of its own.
+        let id = "t.id - ((50 * i::bigint) << 22)";
         let series = format!("FROM template t, generate_series(1, {count}) AS i");
         let bodies = format!("INSERT INTO body SELECT {id}, 0, t.data {series};");
         self.sql(&format!(

@@ -62,6 +62,7 @@ impl ConductorTask {
                 (content, tenant) = (flight.content.clone(), flight.tenant);
                 let is_rerouted = flight.is_rerouted;
                 self.learn(&result, is_rerouted, now);
+                self.scheduler.end_attempt(result.delivery, now);
             }
             reach(Point::ResultHeard);
             self.report(Report {

@@ -23,8 +23,8 @@ pub(crate) enum Place {
     Expired,
     /// Handed out for an attempt: counts for its destination's concurrency.
     InFlight,
-    /// Handed out to be given up.
-    GivenUp,
+    /// Handed out, and not attempted, or not any more: it is given up, or what its attempt means is being stored.
+    Settling,
 }
 
 /// Marks the list a slot is in for its time: a bucket of a wheel, or the list of the expired.

@@ -252,6 +252,16 @@ impl Scheduler {
         true
     }
 
+    /// The attempt of a delivery that is handed out is over, and what it means is being stored: others may have its place
+    /// under the limits. It stays handed out.
+    pub fn end_attempt(&mut self, id: DeliveryId, now: Timestamp) {
+        self.observe(now);
+        let Some(key) = self.find(id).filter(|&key| self.entries[key].place == Place::InFlight) else { return };
+        self.leave_flight(key);
+        self.entries[key].place = Place::Settling;
+        self.counts.in_flight += 1;
+    }
+
     /// The delivery was not attempted after all, and is ready again. Says whether it was in flight.
     pub fn release(&mut self, id: DeliveryId, now: Timestamp) -> bool {
         self.observe(now);
@@ -381,7 +391,7 @@ impl Scheduler {
     }
 
     fn is_out(&self, key: Key<Slot>) -> bool {
-        matches!(self.entries[key].place, Place::InFlight | Place::GivenUp)
+        matches!(self.entries[key].place, Place::InFlight | Place::Settling)
     }
 
     fn at(&self, key: Key<Slot>) -> Option<Entry> {

@@ -194,7 +194,7 @@ impl Scheduler {
     /// The first of those to be given up, handed out.
     pub(super) fn give_up_next(&mut self) -> Option<Key<Slot>> {
         let key = self.expired.pop_front(&mut self.entries)?;
-        self.entries[key].place = Place::GivenUp;
+        self.entries[key].place = Place::Settling;
         self.counts.ready -= 1;
         self.counts.in_flight += 1;
         Some(key)
@@ -217,13 +217,13 @@ impl Scheduler {
                 self.counts.ready -= 1;
             }
             Place::InFlight => self.leave_flight(key),
-            Place::GivenUp => self.counts.in_flight -= 1,
+            Place::Settling => self.counts.in_flight -= 1,
         }
         self.entries[key].place = Place::Nowhere;
         self.desaturate();
     }
 
-    fn leave_flight(&mut self, entry: Key<Slot>) {
+    pub(super) fn leave_flight(&mut self, entry: Key<Slot>) {
         let queue = self.entries[entry].queue;
         let destination = self.places.queues[queue].destination;
         let left = &mut self.places.destinations[destination];

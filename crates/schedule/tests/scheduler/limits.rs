@@ -252,6 +252,30 @@ fn exchanger(destination: usize) -> String {
     format!("mx1.{}.mx.", provider(destination).unwrap_or("nobody"))
 }
 
+/// What an attempt means takes a while to be stored; the next one need not wait for that.
+#[test]
+fn an_attempt_that_is_over_makes_room_before_it_is_stored() {
+    let mut rules = Rules::plain(2);
+    rules.tenants.insert(TenantId(0), GroupLimits { concurrency: Some(2), rate: None });
+    let mut scheduler = Scheduler::new(Limits { max_entries: 100, max_entries_per_destination: 100 }, rules);
+    for number in 1..=5 {
+        assert_eq!(scheduler.insert("one.example", entry("one.example", number, NOW), NOW), Insert::Scheduled);
+    }
+    let (first, second) = (scheduler.next_attempt(NOW).unwrap().id, scheduler.next_attempt(NOW).unwrap().id);
+    assert_eq!(scheduler.next_attempt(NOW), None);
+    scheduler.end_attempt(first, NOW);
+    scheduler.end_attempt(first, NOW);
+    let third = scheduler.next_attempt(NOW).unwrap().id;
+    assert_eq!(scheduler.next_attempt(NOW), None, "its place is taken once");
+    assert!(scheduler.in_flight(first) && scheduler.counts().in_flight == 3);
+
+    scheduler.defer(first, 1, later(60));
+    assert!(scheduler.finish(second) && scheduler.finish(third));
+    scheduler.end_attempt(third, NOW);
+    assert_eq!((scheduler.counts().in_flight, scheduler.counts().waiting, scheduler.len()), (0, 1, 3));
+    assert!(scheduler.next_attempt(NOW).is_some() && scheduler.next_attempt(NOW).is_some());
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert { destination: usize, tenant: i32, in_ms: i64 },
