@@ -1,11 +1,13 @@
 //! What is asked, taken apart and judged by the table: which operation, which parameters, which body. Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
 use mailtier_config::expected;
 use mailtier_types::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::codegen::http::{HeaderMap, StatusCode, Uri, header};
@@ -164,12 +166,41 @@ impl Ask {
     pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let text = if self.body.is_empty() { b"{}" } else { self.body.as_ref() };
         let bad = |error: serde_json::Error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}"));
-        let value: serde_json::Value = serde_json::from_slice(text).map_err(bad)?;
-        let mut names = value.as_object().into_iter().flat_map(serde_json::Map::keys);
-        if let Some(name) = names.find(|name| !self.fields.contains(&name.as_str())) {
+        let Fields(fields) = serde_json::from_slice(text).map_err(bad)?;
+        if let Some(name) = fields.keys().find(|name| !self.fields.contains(&name.as_str())) {
             return Err(Problem::bad(name, format!("is no field of the body: {}", expected(name, self.fields))));
         }
-        serde_json::from_value(value).map_err(bad)
+        serde_json::from_value(serde_json::Value::Object(fields)).map_err(bad)
+    }
+}
+
+/// An object of which every field is given once: of two values nobody knows which is meant.
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldByField)
+    }
+}
+
+struct FieldByField;
+
+impl<'de> Visitor<'de> for FieldByField {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = serde_json::Map::new();
+        while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+            if fields.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("`{name}` is given twice")));
+            }
+            fields.insert(name, value);
+        }
+        Ok(Fields(fields))
     }
 }
 
@@ -270,7 +301,8 @@ mod tests {
         assert!(of_body("{\"mesages\": []}").unwrap_err().contains("did you mean `messages`?"));
         assert!(of_body("{\"all\": 1}").unwrap_err().contains("expected a boolean"));
         assert!(of_body("all").unwrap_err().starts_with("the body: "));
-        assert!(of_body("[]").unwrap_err().starts_with("the body: "));
+        assert!(of_body("[]").unwrap_err().contains("expected an object"));
+        assert!(of_body("{\"dry_run\": true, \"dry_run\": false}").unwrap_err().contains("`dry_run` is given twice"));
         assert!(of_body("").is_ok());
     }
 }
