@@ -1,7 +1,8 @@
-//! Between queue replicas: what one committed and another owns, and limits that they keep to together. See `proto/mailtier/v1/submit.proto`.
+//! Between queue replicas: what one committed and another owns, and limits that they keep to together. See
+//! `proto/mailtier/v1/submit.proto`.
 
 use mailtier_config::Secret;
-use mailtier_types::{DeliveryId, Group, ReplicaId, ReversePath, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, Group, ReversePath, Slice, SliceLease, SliceReport, SliceWish, TenantId, Timestamp};
 
 use crate::channel::{Authenticated, connect};
 use crate::convert::{delivery_id, priority, replica_id, sender};
@@ -25,67 +26,6 @@ pub struct Hint {
     pub sender: Option<ReversePath>,
     /// It is held, or over: nothing need be done by who does not have it in memory.
     pub withdrawn: bool,
-}
-
-/// What a replica tells the lessor of limits that all keep to together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SliceReport {
-    /// Who.
-    pub replica: ReplicaId,
-    /// Stands for the replicas that it sees.
-    pub view: u64,
-    /// The lessor's term, as it last said since the replica sees these; 0: not yet.
-    pub term: u64,
-    /// Larger than in everything it told this lessor before.
-    pub sequence: u64,
-    /// It names every group of this lessor's of which it has something.
-    pub is_whole: bool,
-    /// What it has and needs.
-    pub wishes: Vec<SliceWish>,
-}
-
-impl SliceReport {
-    /// The most wishes of one report.
-    pub const MAX_WISHES: usize = 10_000;
-}
-
-/// What a replica has of a group's limits, and needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SliceWish {
-    /// Which group.
-    pub group: Group,
-    /// Its limit of attempts at a time.
-    pub concurrency: Option<u32>,
-    /// Its limit of attempts in a time: microseconds between two of a steady flow.
-    pub interval_us: Option<i64>,
-    /// Attempts at a time to which the replica keeps.
-    pub holds: u32,
-    /// Attempts under way.
-    pub in_use: u32,
-    /// Attempts that it could begin besides.
-    pub wanted: u32,
-    /// Attempts leased before that it gives back.
-    pub unused: u32,
-}
-
-/// What a lessor answers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SliceLease {
-    /// Stands for the replicas that it sees.
-    pub view: u64,
-    /// Counts the lessor's views.
-    pub term: u64,
-    /// In the order of the wishes.
-    pub slices: Vec<Slice>,
-}
-
-/// What may be had of a group's limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Slice {
-    /// Attempts at a time.
-    pub concurrency: u32,
-    /// Attempts that may be begun.
-    pub attempts: u32,
 }
 
 /// A connection to another replica.

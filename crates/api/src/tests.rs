@@ -7,13 +7,14 @@ use bytes::Bytes;
 use mailtier_types::{
     BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
     Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId,
-    Reply, Return, ReversePath, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind, WorkerId,
+    Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Trouble, TroubleKind,
+    WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
 
 use crate::error::ApiError;
-use crate::peer::{Hint, SliceReport, SliceWish};
+use crate::peer::Hint;
 use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
 use crate::work::{

@@ -25,7 +25,7 @@ pub use class::class_of;
 pub use classify::{Next, classify};
 pub use entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
 pub use health::{Feedback, feedback};
-pub use leasing::{Answer, Lease, Lessee, Lessor, Report, Slice, SliceWish, View};
+pub use leasing::{Answer, Lessee, Lessor, View};
 pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};
 pub use rate::Rate;
 pub use retry::RetryRules;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use mailtier_types::TenantId;
+use mailtier_types::{SliceWish, TenantId};
 
 use crate::backoff::RetryPolicy;
 use crate::pools::Pools;
@@ -39,6 +39,12 @@ impl GroupLimits {
             concurrency: self.concurrency.map(|limit| (limit / replicas).max(1)),
             rate: self.rate.map(|rate| rate.shared_by(replicas)),
         }
+    }
+}
+
+impl From<&SliceWish> for GroupLimits {
+    fn from(wish: &SliceWish) -> Self {
+        Self { concurrency: wish.concurrency, rate: wish.interval_us.map(Rate::every) }
     }
 }
 

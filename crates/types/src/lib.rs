@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`address`] | mailboxes, domains, reverse-paths (RFC 5321 §4.1.2) |
-//! | [`group`] | what keeps to limits together |
+//! | [`group`] | what keeps to limits together, and slices of these |
 //! | [`host`] | hosts that mail is routed to |
 //! | [`id`] | typed ids and the source of message ids |
 //! | [`shard`] | what a destination hashes to, and who owned it when |
@@ -44,7 +44,7 @@ pub use class::{Class, NoClass};
 pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};
 pub use event::{Event, EventDetail, EventKind};
-pub use group::Group;
+pub use group::{Group, Slice, SliceLease, SliceReport, SliceWish};
 pub use host::{NotAHost, Place, RouteHost};
 pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
 pub use lifecycle::{Change, IllegalChange, State};

@@ -20,7 +20,7 @@ use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
 use mailtier_api::overview::{Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
-use mailtier_api::peer::{Hint, PeerClient, Slice, SliceLease, SliceReport, SliceWish};
+use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
@@ -30,8 +30,8 @@ use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
 use mailtier_api::{ApiError, Caller, Incoming, Role};
 use mailtier_config::Secret;
 use mailtier_types::{
-    Envelope, Epoch, Group, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, TenantId,
-    Timestamp, WorkerId,
+    Envelope, Epoch, Group, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, Slice,
+    SliceLease, SliceReport, SliceWish, TenantId, Timestamp, WorkerId,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;

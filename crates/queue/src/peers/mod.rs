@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_api::ApiError;
-use mailtier_api::peer::{Hint, PeerClient, SliceLease, SliceReport};
+use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::PeerHandler;
 use mailtier_config::Secret;
 use mailtier_telemetry::Meters;
-use mailtier_types::{SHARD_COUNT, ShardId};
+use mailtier_types::{SHARD_COUNT, ShardId, SliceLease, SliceReport};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -145,6 +145,6 @@ impl PeerHandler for PeerService {
     }
 
     async fn lease(&self, report: SliceReport) -> Option<SliceLease> {
-        self.leasing.lease(report)
+        self.leasing.lease(&report)
     }
 }

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mailtier_types::{Group, ReplicaId};
+use mailtier_types::{Group, ReplicaId, Slice, SliceLease, SliceReport};
 
-use super::{Lease, Report, Slice, View};
+use super::View;
 use crate::scheduler::{Part, Scheduler};
 
 /// Between two reports, while there is something to say.
@@ -19,7 +19,7 @@ const PATIENCE: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// In the order of its wishes.
-    Leased(Lease),
+    Leased(SliceLease),
     /// Nothing, or nothing in time.
     Lost,
     /// The other does not lease: it is of an earlier version.
@@ -69,8 +69,6 @@ enum State {
 struct Asked {
     sequence: u64,
     at: Instant,
-    view: u64,
-    term: u64,
     /// Groups, and what was said to be held of each.
     groups: Vec<(Group, u32)>,
 }
@@ -129,7 +127,7 @@ impl Lessee {
     }
 
     /// What is to be reported now, and to whom. Also gives up what was not renewed in time.
-    pub fn reports(&mut self, scheduler: &mut Scheduler, now: Instant) -> Vec<(ReplicaId, Report)> {
+    pub fn reports(&mut self, scheduler: &mut Scheduler, now: Instant) -> Vec<(ReplicaId, SliceReport)> {
         if !self.is_one_of_many() || self.asked_at.is_some_and(|at| now.duration_since(at) < ASK_EVERY) {
             return Vec::new();
         }
@@ -149,19 +147,20 @@ impl Lessee {
             if contact.asked.is_some() || groups.is_empty() && !contact.is_owed && !is_due {
                 continue;
             }
-            if groups.len() > Report::MAX_WISHES {
+            if groups.len() > SliceReport::MAX_WISHES {
                 let from = contact.next % groups.len();
                 groups.rotate_left(from);
-                contact.next = from + Report::MAX_WISHES;
+                contact.next = from + SliceReport::MAX_WISHES;
             }
             let wishes: Vec<_> =
-                groups.iter().take(Report::MAX_WISHES).filter_map(|group| scheduler.wish(group)).collect();
+                groups.iter().take(SliceReport::MAX_WISHES).filter_map(|group| scheduler.wish(group)).collect();
             let asked = wishes.iter().map(|wish| (wish.group.clone(), wish.holds.max(wish.in_use))).collect();
             self.sequence += 1;
-            let (sequence, view, is_whole) = (self.sequence, self.view.number(), groups.len() <= Report::MAX_WISHES);
+            let (sequence, view, is_whole) =
+                (self.sequence, self.view.number(), groups.len() <= SliceReport::MAX_WISHES);
             let term = contact.term;
-            contact.asked = Some(Asked { sequence, at: now, view, term, groups: asked });
-            reports.push((lessor, Report { replica: self.me, view, term, sequence, is_whole, wishes }));
+            contact.asked = Some(Asked { sequence, at: now, groups: asked });
+            reports.push((lessor, SliceReport { replica: self.me, view, term, sequence, is_whole, wishes }));
         }
         reports
     }
@@ -174,7 +173,7 @@ impl Lessee {
             Answer::Leased(lease) => {
                 contact.answered_at = contact.answered_at.max(asked.at);
                 contact.state = State::Answers;
-                contact.is_owed = (lease.view, lease.term) != (asked.view, asked.term);
+                contact.is_owed = (lease.view, lease.term) != (self.view.number(), contact.term);
                 contact.term = lease.term;
                 for ((group, said), slice) in asked.groups.iter().zip(lease.slices) {
                     scheduler.take_part(group, Part::Slice(slice));

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use mailtier_types::{Group, ReplicaId, Timestamp};
+use mailtier_types::{Group, ReplicaId, Slice, SliceLease, SliceReport, SliceWish, Timestamp};
 
+use super::View;
 use super::share::share;
-use super::{Lease, Report, Slice, SliceWish, View};
 use crate::rate::{Meter, Rate};
+use crate::rules::GroupLimits;
 
 /// What cannot be divided is another's after this.
 const TURN: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ impl Lessor {
 
     /// What a replica may have from now on of what it has reported, in the order of its wishes. Nothing where it has said
     /// something newer since.
-    pub fn lease(&mut self, report: &Report, now: Instant) -> Option<Lease> {
+    pub fn lease(&mut self, report: &SliceReport, now: Instant) -> Option<SliceLease> {
         let known = self.heard.get(&report.replica);
         if known.is_some_and(|heard| heard.sequence >= report.sequence) {
             return None;
@@ -118,7 +119,7 @@ impl Lessor {
         let is_member = self.view.members().contains(&report.replica);
         if self.has_lapsed(now) || !is_member {
             let slices = vec![Slice::default(); report.wishes.len()];
-            return Some(Lease { view: self.view.number(), term: self.term, slices });
+            return Some(SliceLease { view: self.view.number(), term: self.term, slices });
         }
         // Both see the same, and neither has seen anything else since they last agreed on that.
         let is_agreed = report.view == self.view.number() && report.term == self.term;
@@ -142,7 +143,7 @@ impl Lessor {
             silent: self.silent(now),
         };
         let slices = report.wishes.iter().map(|wish| self.grant(report.replica, wish, &terms)).collect();
-        Some(Lease { view: self.view.number(), term: self.term, slices })
+        Some(SliceLease { view: self.view.number(), term: self.term, slices })
     }
 
     /// Whether everything that anybody holds is in the ledgers: all have said what they hold since they are these, or
@@ -178,9 +179,10 @@ impl Lessor {
         }
         let ledger = self.ledgers.entry(wish.group.clone()).or_default();
         ledger.note(replica, wish);
+        let limits = GroupLimits::from(wish);
         Slice {
-            concurrency: wish.limits.concurrency.map_or(0, |limit| ledger.concurrency(replica, wish, limit, terms)),
-            attempts: wish.limits.rate.map_or(0, |rate| ledger.attempts(replica, wish, rate, terms)),
+            concurrency: limits.concurrency.map_or(0, |limit| ledger.concurrency(replica, wish, limit, terms)),
+            attempts: limits.rate.map_or(0, |rate| ledger.attempts(replica, wish, rate, terms)),
         }
     }
 }
@@ -230,7 +232,7 @@ impl Ledger {
 
     /// Less at once, though what is under way goes on; more as far as others have said that they keep less.
     fn concurrency(&mut self, replica: ReplicaId, wish: &SliceWish, limit: u32, terms: &Terms) -> u32 {
-        let share = wish.limits.shared_by(terms.members).concurrency.unwrap_or_default();
+        let share = GroupLimits::from(wish).shared_by(terms.members).concurrency.unwrap_or_default();
         let held_by = |silent| self.holders.iter().find(|one| one.replica == silent).map_or(0, |one| one.concurrency);
         let reserved = terms.silent.iter().fold(0, |sum: u32, one| sum.saturating_add(share.max(held_by(*one))));
         let limit = limit.saturating_sub(reserved);

@@ -18,8 +18,6 @@ use mailtier_types::{Group, ReplicaId};
 pub use lessee::{Answer, Lessee};
 pub use lessor::Lessor;
 
-use crate::rules::GroupLimits;
-
 /// Octets that no other group has.
 fn octets(group: &Group) -> Vec<u8> {
     let (kind, name) = match group {
@@ -28,65 +26,6 @@ fn octets(group: &Group) -> Vec<u8> {
         Group::Pool(name) => (b'e', name.as_bytes().to_vec()),
     };
     std::iter::once(kind).chain(name).collect()
-}
-
-/// A part of a group's limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slice {
-    /// Attempts at a time; of no meaning where the group has no such limit.
-    pub concurrency: u32,
-    /// Attempts that may be begun; of no meaning where the group has no rate.
-    pub attempts: u32,
-}
-
-/// What a replica has of a group, and what it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SliceWish {
-    /// Of which group.
-    pub group: Group,
-    /// The group's, as the replica knows them.
-    pub limits: GroupLimits,
-    /// Attempts at a time to which it keeps from now on, until it is leased more.
-    pub holds: u32,
-    /// Attempts under way, which may be more.
-    pub in_use: u32,
-    /// Attempts that it could begin besides.
-    pub wanted: u32,
-    /// Of attempts leased before, those it has not begun and gives back.
-    pub unused: u32,
-}
-
-/// What a replica tells a lessor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Who.
-    pub replica: ReplicaId,
-    /// The replicas it sees: [`View::number`].
-    pub view: u64,
-    /// The lessor's term, as it last said since the replica sees these; 0: not yet.
-    pub term: u64,
-    /// Larger than in everything it told this lessor before.
-    pub sequence: u64,
-    /// It names every group of this lessor's of which the replica holds something.
-    pub is_whole: bool,
-    /// What it has, and needs.
-    pub wishes: Vec<SliceWish>,
-}
-
-impl Report {
-    /// The most wishes of one report.
-    pub const MAX_WISHES: usize = 10_000;
-}
-
-/// What a lessor answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// The replicas it sees.
-    pub view: u64,
-    /// Counts the lessor's views. What was said in an earlier term is not known in this one.
-    pub term: u64,
-    /// What may be had from now on, in the order of the wishes.
-    pub slices: Vec<Slice>,
 }
 
 /// The replicas that one of them sees.

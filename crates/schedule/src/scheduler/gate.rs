@@ -1,8 +1,7 @@
 //! One gate: what many queues keep to together, and how many may pass. Not responsible for what it holds back (`gates`).
 
-use mailtier_types::{Group, Timestamp};
+use mailtier_types::{Group, Slice, Timestamp};
 
-use crate::leasing::Slice;
 use crate::memory::List;
 use crate::rate::{Meter, Rate};
 use crate::rules::GroupLimits;

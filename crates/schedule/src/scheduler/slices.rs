@@ -1,11 +1,10 @@
 //! The gates of one replica among several: which part of a group's limits is its own, and what it needs of them. Not
 //! responsible for asking (`leasing`).
 
-use mailtier_types::Group;
+use mailtier_types::{Group, Slice, SliceWish};
 
-use crate::leasing::{Slice, SliceWish};
 use crate::memory::{Key, List};
-use crate::rate::Meter;
+use crate::rate::{Meter, Rate};
 use crate::rules::GroupLimits;
 use crate::scheduler::Scheduler;
 use crate::scheduler::gate::Gate;
@@ -127,7 +126,9 @@ impl Scheduler {
         let holds = gate.part.of(gate.limits).concurrency.unwrap_or_default();
         let unused = gate.part.slice().map_or(0, |slice| std::mem::take(&mut slice.attempts));
         gate.is_accounted = true;
-        Some(SliceWish { group: group.clone(), limits: gate.limits, holds, in_use: gate.in_flight, wanted, unused })
+        let GroupLimits { concurrency, rate } = gate.limits;
+        let (group, interval_us, in_use) = (group.clone(), rate.map(Rate::interval_us), gate.in_flight);
+        Some(SliceWish { group, concurrency, interval_us, holds, in_use, wanted, unused })
     }
 
     /// A part of a group's limits is this replica's from now on; attempts are in addition to those it has.

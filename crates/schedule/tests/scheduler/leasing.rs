@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mailtier_schedule::{
-    Answer, Entry, GroupLimits, Insert, Lessee, Lessor, Limits, PoolClass, Rate, Report, Rules, Scheduler, View,
+    Answer, Entry, GroupLimits, Insert, Lessee, Lessor, Limits, PoolClass, Rate, Rules, Scheduler, View,
 };
-use mailtier_types::{DeliveryId, ReplicaId, ShardId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, ReplicaId, ShardId, SliceReport, TenantId, Timestamp};
 use proptest::prelude::*;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ struct Replica {
 }
 
 enum Carried {
-    Report(Report),
+    Report(SliceReport),
     Answer(u64, Answer),
 }
 
@@ -433,7 +433,7 @@ fn a_lessor_that_is_never_reached_is_not_waited_for() {
 fn of_more_groups_than_a_report_names_each_has_its_turn() {
     let mut world = World::new(GroupLimits::default(), 1);
     let limits = GroupLimits { concurrency: Some(1), rate: None };
-    let tenants = i32::try_from(Report::MAX_WISHES).unwrap() * 3;
+    let tenants = i32::try_from(SliceReport::MAX_WISHES).unwrap() * 3;
     let mut rules = Rules::plain(1000);
     rules.tenants.extend((0..tenants).map(|tenant| (TenantId(tenant), limits)));
     let mut replica = world.replicas.remove(0);

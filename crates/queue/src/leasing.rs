@@ -1,18 +1,16 @@
 //! Limits that all replicas keep to together: this replica as the lessor of some, and the way to the other lessors. Not
 //! responsible for what is leased to whom (`mailtier_schedule::Lessor`), nor for what is asked for (the conductor).
 
-mod translate;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::ApiError;
-use mailtier_api::peer::{PeerClient, SliceLease, SliceReport};
+use mailtier_api::peer::PeerClient;
 use mailtier_config::Secret;
-use mailtier_schedule::{Answer, Lessor, Report, View};
+use mailtier_schedule::{Answer, Lessor, View};
 use mailtier_store::Member;
-use mailtier_types::ReplicaId;
+use mailtier_types::{ReplicaId, SliceLease, SliceReport};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,7 +21,7 @@ use crate::conductor::{Command, Conductor};
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A report, and for whom.
-pub(crate) type Addressed = (ReplicaId, Report);
+pub(crate) type Addressed = (ReplicaId, SliceReport);
 
 /// The lessor that this replica is, and where the others are.
 #[derive(Debug)]
@@ -47,9 +45,8 @@ impl Leasing {
     }
 
     /// What the one who reports may have. Nothing where something newer was heard of it.
-    pub(crate) fn lease(&self, report: SliceReport) -> Option<SliceLease> {
-        let lease = self.lessor.lock().lease(&translate::report(report), Instant::now());
-        lease.map(translate::to_wire)
+    pub(crate) fn lease(&self, report: &SliceReport) -> Option<SliceLease> {
+        self.lessor.lock().lease(report, Instant::now())
     }
 }
 
@@ -71,13 +68,12 @@ pub(crate) struct Courier {
 impl Courier {
     /// Runs until nobody has anything to report any more.
     pub(crate) async fn run(mut self) {
-        let mut ways: HashMap<ReplicaId, mpsc::UnboundedSender<Report>> = HashMap::new();
+        let mut ways: HashMap<ReplicaId, mpsc::UnboundedSender<SliceReport>> = HashMap::new();
         let mut calling = JoinSet::new();
         while let Some((lessor, report)) = self.reports.recv().await {
             if lessor == self.me {
                 let sequence = report.sequence;
-                let answer = self.leasing.lessor.lock().lease(&report, Instant::now());
-                let answer = answer.map_or(Answer::Lost, Answer::Leased);
+                let answer = self.leasing.lease(&report).map_or(Answer::Lost, Answer::Leased);
                 self.conductor.send(Command::Leased { lessor, sequence, answer });
                 continue;
             }
@@ -103,7 +99,7 @@ impl Courier {
 async fn carry(
     lessor: ReplicaId,
     address: String,
-    mut reports: mpsc::UnboundedReceiver<Report>,
+    mut reports: mpsc::UnboundedReceiver<SliceReport>,
     token: Option<Secret>,
     conductor: Conductor,
 ) {
@@ -115,13 +111,13 @@ async fn carry(
                 Some(client) => client,
                 None => PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?,
             };
-            client.lease(translate::to_wire_report(report)).await.map(|lease| (client, lease))
+            client.lease(report).await.map(|lease| (client, lease))
         };
         let late = || ApiError::Unavailable("no answer in time".to_owned());
         let answer = match tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(late())) {
             Ok((client, lease)) => {
                 connected = Some(client);
-                lease.map_or(Answer::Lost, |lease| Answer::Leased(translate::lease(lease)))
+                lease.map_or(Answer::Lost, Answer::Leased)
             }
             Err(ApiError::NotFound(_)) => Answer::Unknown,
             Err(error) => {
