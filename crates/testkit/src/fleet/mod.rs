@@ -13,8 +13,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use mailtier_config::{DatabaseConfig, Secret};
-use mailtier_store::{Store, Unaccounted};
-use mailtier_types::Timestamp;
+use mailtier_store::{DeliveryFilter, PageBounds, Store, Unaccounted};
+use mailtier_types::{DeliveryId, Timestamp};
 
 pub use process::Process;
 
@@ -182,7 +182,21 @@ pub fn audit(database: DatabaseConfig) -> anyhow::Result<Vec<Unaccounted>> {
     })
 }
 
-/// What [`audit`] needs of a URL.
+/// A delivery that is still queued in a database, if there is any.
+///
+/// # Errors
+/// The database does not answer.
+pub fn queued(database: DatabaseConfig) -> anyhow::Result<Option<DeliveryId>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::connect(&database).await?;
+        let first = PageBounds { after: 0, before: i64::MAX, rows: 1, limit: 1 };
+        let page = store.session().await?.list(&DeliveryFilter::default(), first).await?;
+        Ok(page.deliveries.first().map(|delivery| delivery.id))
+    })
+}
+
+/// What [`audit`] and [`queued`] need of a URL.
 #[must_use]
 pub fn at(database: &str) -> DatabaseConfig {
     DatabaseConfig { url: Some(Secret::new(database.to_owned())), ..DatabaseConfig::default() }

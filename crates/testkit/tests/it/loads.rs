@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mailtier_config::DatabaseConfig;
-use mailtier_testkit::fleet::{Fleet, Size, audit};
+use mailtier_testkit::fleet::{Fleet, Size, audit, queued};
 use mailtier_testkit::installation::{Plan, pause};
 use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
 
@@ -95,16 +95,27 @@ pub(crate) fn until_flowing(ledger: &Ledger, count: usize) -> anyhow::Result<Dur
 }
 
 /// Ends the load, waits until everything is settled: nothing is lost, nothing refused for good, each recipient is in one
-/// state. What was repeated is for the caller to judge.
+/// state, and nothing is queued that could arrive once more. What was repeated is for the caller to judge.
 pub(crate) fn conclude(ledger: &Ledger, load: Load, database: DatabaseConfig) -> anyhow::Result<Balance> {
     load.stop();
     let balance = ledger.settle(SETTLE_LIMIT);
     anyhow::ensure!(balance.missing == 0, "promised and lost: {:?}\n{balance:?}", ledger.missing());
+    let balance = until_empty(ledger, &database)?;
     anyhow::ensure!(balance.bounced > 0, "mail to never.example is returned: {balance:?}");
     anyhow::ensure!(balance.refused == 0, "whatever is broken, clients may try again: {balance:?}");
     let findings = audit(database)?;
     anyhow::ensure!(findings.is_empty(), "in no state, or in two: {findings:?}");
     Ok(balance)
+}
+
+/// Waits until nothing is queued any more: what died with an attempt in its hands is attempted again only then.
+fn until_empty(ledger: &Ledger, database: &DatabaseConfig) -> anyhow::Result<Balance> {
+    let started = Instant::now();
+    while let Some(delivery) = queued(database.clone())? {
+        anyhow::ensure!(started.elapsed() < SETTLE_LIMIT, "{delivery} stays queued: {:?}", ledger.balance());
+        pause();
+    }
+    Ok(ledger.balance())
 }
 
 /// The same, and nothing was sent twice.
