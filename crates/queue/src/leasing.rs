@@ -44,6 +44,11 @@ impl Leasing {
         view
     }
 
+    /// A replica does not know of leases.
+    fn note_foreign(&self, replica: ReplicaId) {
+        self.lessor.lock().note_foreign(replica);
+    }
+
     /// What the one who reports may have. Nothing where something newer was heard of it.
     pub(crate) fn lease(&self, report: &SliceReport) -> Option<SliceLease> {
         self.lessor.lock().lease(report, Instant::now())
@@ -86,7 +91,7 @@ impl Courier {
             let way = ways.entry(lessor).or_insert_with(|| {
                 let (way, reports) = mpsc::unbounded_channel();
                 let (conductor, token) = (self.conductor.clone(), self.token.clone());
-                calling.spawn(carry(lessor, address, reports, token, conductor));
+                calling.spawn(carry(lessor, address, reports, token, conductor, Arc::clone(&self.leasing)));
                 way
             });
             let _ = way.send(report);
@@ -102,6 +107,7 @@ async fn carry(
     mut reports: mpsc::UnboundedReceiver<SliceReport>,
     token: Option<Secret>,
     conductor: Conductor,
+    leasing: Arc<Leasing>,
 ) {
     let mut connected: Option<PeerClient> = None;
     while let Some(report) = reports.recv().await {
@@ -119,7 +125,10 @@ async fn carry(
                 connected = Some(client);
                 lease.map_or(Answer::Lost, Answer::Leased)
             }
-            Err(ApiError::NotFound(_)) => Answer::Unknown,
+            Err(ApiError::NotFound(_)) => {
+                leasing.note_foreign(lessor);
+                Answer::Unknown
+            }
             Err(error) => {
                 tracing::debug!(address, %error, "nothing heard of a lessor");
                 Answer::Lost

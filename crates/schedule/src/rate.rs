@@ -105,9 +105,14 @@ impl Meter {
         Timestamp::from_micros(self.next.as_micros().saturating_sub(rate.tolerance_us()))
     }
 
+    /// From when on it has nothing to remember.
+    pub(crate) const fn rests_at(self) -> Timestamp {
+        self.next
+    }
+
     /// Whether it has nothing to remember.
     pub(crate) fn is_at_rest(self, now: Timestamp) -> bool {
-        self.next <= now
+        self.rests_at() <= now
     }
 
     /// The clock was put back: nothing lies further ahead than one burst.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use mailtier_types::{Group, ReplicaId, Slice, SliceLease, SliceReport};
 
 use super::View;
-use crate::scheduler::{Part, Scheduler};
+use crate::memory::Key;
+use crate::scheduler::{Gate, Part, Scheduler};
 
 /// Between two reports, while there is something to say.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -63,6 +64,8 @@ enum State {
     Silent,
     /// It is not waited for.
     GivenUp,
+    /// It is of an earlier version, and leases nothing.
+    Foreign,
 }
 
 #[derive(Debug)]
@@ -99,9 +102,8 @@ impl Lessee {
         self.view = view;
         scheduler.set_replicas(u32::try_from(self.view.members().len()).unwrap_or(u32::MAX));
         if was_away {
-            for group in scheduler.wishing_groups() {
-                scheduler.take_part(&group, Part::Slice(Slice::default()));
-            }
+            let wishing = scheduler.wishing(&self.view);
+            wishing.values().flatten().for_each(|gate| scheduler.take_part(*gate, Part::Slice(Slice::default())));
         }
         self.contacts.retain(|lessor, _| self.view.members().contains(lessor));
         for lessor in self.view.members() {
@@ -114,7 +116,7 @@ impl Lessee {
                 next: 0,
             });
             // An answer that is under way was given to one of other replicas, or to one that was none of them meanwhile.
-            (contact.asked, contact.term, contact.is_owed) = (None, 0, true);
+            (contact.asked, contact.term, contact.is_owed) = (None, 0, contact.state != State::Foreign);
         }
     }
 
@@ -132,32 +134,28 @@ impl Lessee {
             return Vec::new();
         }
         self.asked_at = Some(now);
-        let mut by_lessor: BTreeMap<ReplicaId, Vec<Group>> = BTreeMap::new();
-        for group in scheduler.wishing_groups() {
-            if let Some(lessor) = self.view.lessor_of(&group) {
-                by_lessor.entry(lessor).or_default().push(group);
-            }
-        }
+        let mut by_lessor = scheduler.wishing(&self.view);
         self.give_up(&by_lessor, scheduler, now);
         let mut reports = Vec::new();
         for (&lessor, contact) in &mut self.contacts {
-            let mut groups = by_lessor.remove(&lessor).unwrap_or_default();
+            let mut gates = by_lessor.remove(&lessor).unwrap_or_default();
+            let has_something = contact.state != State::Foreign && (!gates.is_empty() || contact.is_owed);
             // A lessor keeps something for those that it does not hear of.
             let is_due = now.saturating_duration_since(contact.answered_at) >= self.lease / 2;
-            if contact.asked.is_some() || groups.is_empty() && !contact.is_owed && !is_due {
+            if contact.asked.is_some() || !has_something && !is_due {
                 continue;
             }
-            if groups.len() > SliceReport::MAX_WISHES {
-                let from = contact.next % groups.len();
-                groups.rotate_left(from);
+            if gates.len() > SliceReport::MAX_WISHES {
+                let from = contact.next % gates.len();
+                gates.rotate_left(from);
                 contact.next = from + SliceReport::MAX_WISHES;
             }
             let wishes: Vec<_> =
-                groups.iter().take(SliceReport::MAX_WISHES).filter_map(|group| scheduler.wish(group)).collect();
+                gates.iter().take(SliceReport::MAX_WISHES).filter_map(|gate| scheduler.wish(*gate)).collect();
             let asked = wishes.iter().map(|wish| (wish.group.clone(), wish.holds.max(wish.in_use))).collect();
             self.sequence += 1;
             let (sequence, view, is_whole) =
-                (self.sequence, self.view.number(), groups.len() <= SliceReport::MAX_WISHES);
+                (self.sequence, self.view.number(), gates.len() <= SliceReport::MAX_WISHES);
             let term = contact.term;
             contact.asked = Some(Asked { sequence, at: now, groups: asked });
             reports.push((lessor, SliceReport { replica: self.me, view, term, sequence, is_whole, wishes }));
@@ -176,23 +174,23 @@ impl Lessee {
                 contact.is_owed = (lease.view, lease.term) != (self.view.number(), contact.term);
                 contact.term = lease.term;
                 for ((group, said), slice) in asked.groups.iter().zip(lease.slices) {
-                    scheduler.take_part(group, Part::Slice(slice));
-                    scheduler.is_known_to_hold(group, (*said).max(slice.concurrency));
+                    scheduler.take_answer(group, Part::Slice(slice), (*said).max(slice.concurrency) > 0);
                 }
             }
             Answer::Lost => {}
             Answer::Unknown => {
-                contact.is_owed = false;
-                let groups: Vec<Group> = asked.groups.into_iter().map(|(group, _)| group).collect();
-                groups.iter().for_each(|group| scheduler.is_known_to_hold(group, 0));
-                self.part_evenly(lessor, &groups, scheduler);
+                contact.answered_at = contact.answered_at.max(asked.at);
+                (contact.state, contact.is_owed) = (State::Foreign, false);
+                let part = self.equal_part();
+                asked.groups.iter().for_each(|(group, _)| scheduler.take_answer(group, part, false));
             }
         }
     }
 
     /// Lessors that do not answer: what they leased is over.
     pub fn silent(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.contacts.iter().filter(|(_, contact)| contact.state != State::Answers).map(|(lessor, _)| *lessor)
+        let is_silent = |contact: &Contact| matches!(contact.state, State::Silent | State::GivenUp);
+        self.contacts.iter().filter(move |(_, contact)| is_silent(contact)).map(|(lessor, _)| *lessor)
     }
 
     fn is_one_of_many(&self) -> bool {
@@ -200,30 +198,22 @@ impl Lessee {
     }
 
     /// A slice is over some time before its lessor leases it to others.
-    fn give_up(&mut self, by_lessor: &BTreeMap<ReplicaId, Vec<Group>>, scheduler: &mut Scheduler, now: Instant) {
-        let lost: Vec<(ReplicaId, Duration)> = self
-            .contacts
-            .iter()
-            .map(|(lessor, contact)| (*lessor, now.saturating_duration_since(contact.answered_at)))
-            .filter(|(_, silent)| *silent >= self.lease * 3 / 4)
-            .collect();
-        for (lessor, silent) in lost {
-            let groups = by_lessor.get(&lessor).map_or(&[][..], Vec::as_slice);
-            if silent >= self.lease * PATIENCE {
-                self.part_evenly(lessor, groups, scheduler);
-            } else if let Some(contact) =
-                self.contacts.get_mut(&lessor).filter(|contact| contact.state == State::Answers)
-            {
-                contact.state = State::Silent;
-                groups.iter().for_each(|group| scheduler.take_part(group, Part::Slice(Slice::default())));
-            }
+    fn give_up(&mut self, by_lessor: &BTreeMap<ReplicaId, Vec<Key<Gate>>>, scheduler: &mut Scheduler, now: Instant) {
+        let (lease, equal_part) = (self.lease, self.equal_part());
+        for (lessor, contact) in &mut self.contacts {
+            let silent = now.saturating_duration_since(contact.answered_at);
+            let (state, part) = match contact.state {
+                State::Foreign => (State::Foreign, equal_part),
+                _ if silent >= lease * PATIENCE => (State::GivenUp, equal_part),
+                State::Answers if silent >= lease * 3 / 4 => (State::Silent, Part::Slice(Slice::default())),
+                _ => continue,
+            };
+            contact.state = state;
+            by_lessor.get(lessor).into_iter().flatten().for_each(|gate| scheduler.take_part(*gate, part));
         }
     }
 
-    fn part_evenly(&mut self, lessor: ReplicaId, groups: &[Group], scheduler: &mut Scheduler) {
-        let Some(contact) = self.contacts.get_mut(&lessor) else { return };
-        contact.state = State::GivenUp;
-        let replicas = u32::try_from(self.view.members().len()).unwrap_or(u32::MAX);
-        groups.iter().for_each(|group| scheduler.take_part(group, Part::Share(replicas)));
+    fn equal_part(&self) -> Part {
+        Part::Share(u32::try_from(self.view.members().len()).unwrap_or(u32::MAX))
     }
 }

@@ -1,7 +1,7 @@
 //! Who leases: an account of what each replica holds of each group, from what the replicas say themselves. Not responsible
 //! for what a replica does with its slice (`lessee`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use mailtier_types::{Group, ReplicaId, Slice, SliceLease, SliceReport, SliceWish, Timestamp};
@@ -32,6 +32,8 @@ pub struct Lessor {
     met_at: Instant,
     origin: Instant,
     heard: HashMap<ReplicaId, Heard>,
+    /// Members of an earlier version: they report nothing and keep to equal parts.
+    foreign: HashSet<ReplicaId>,
     ledgers: HashMap<Group, Ledger>,
 }
 
@@ -77,6 +79,7 @@ impl Lessor {
             met_at: now,
             origin: now,
             heard: HashMap::new(),
+            foreign: HashSet::new(),
             ledgers: HashMap::new(),
         }
     }
@@ -99,6 +102,7 @@ impl Lessor {
         }
         let (me, view) = (self.me, &self.view);
         self.heard.retain(|replica, _| view.members().contains(replica));
+        self.foreign.retain(|replica| view.members().contains(replica));
         let at = self.elapsed(asked_at);
         self.ledgers.retain(|group, ledger| {
             // Who is no member any more dispatches nothing. Who is one has what it has even if nothing is heard of it.
@@ -107,6 +111,13 @@ impl Lessor {
             // Who leases it meanwhile knows better.
             (!ledger.holders.is_empty() || has_passed) && view.lessor_of(group) == Some(me)
         });
+    }
+
+    /// A replica has answered a report as one of an earlier version does, which will report nothing itself.
+    pub fn note_foreign(&mut self, replica: ReplicaId) {
+        if self.view.members().contains(&replica) {
+            self.foreign.insert(replica);
+        }
     }
 
     /// What a replica may have from now on of what it has reported, in the order of its wishes. Nothing where it has said
@@ -150,7 +161,8 @@ impl Lessor {
     /// whatever was not said is over. Whoever sees other replicas yet sees these when a lease is over, or dispatches
     /// nothing any more; after another, what it may have been leased until then is over, too.
     fn is_settled(&self, now: Instant) -> bool {
-        let has_said = |member| self.heard.get(member).is_some_and(|heard| heard.is_whole);
+        let has_said =
+            |member| self.foreign.contains(member) || self.heard.get(member).is_some_and(|heard| heard.is_whole);
         self.view.members().iter().all(has_said) || now.duration_since(self.since) >= self.lease * 2
     }
 
@@ -162,7 +174,8 @@ impl Lessor {
     /// reach this replica takes an equal part of the limits in the end (see `Lessee`): it is kept for it.
     fn silent(&self, now: Instant) -> Vec<ReplicaId> {
         let since = |member: &ReplicaId| self.heard.get(member).map_or(self.since, |heard| heard.at);
-        let is_silent = |member: &ReplicaId| now.duration_since(since(member)) >= self.lease * 2;
+        let is_silent =
+            |member: &ReplicaId| self.foreign.contains(member) || now.duration_since(since(member)) >= self.lease * 2;
         self.view.members().iter().copied().filter(is_silent).collect()
     }
 

@@ -1,7 +1,8 @@
 //! One gate: what many queues keep to together, and how many may pass. Not responsible for what it holds back (`gates`).
 
-use mailtier_types::{Group, Slice, Timestamp};
+use mailtier_types::{Group, ReplicaId, Slice, Timestamp};
 
+use crate::leasing::View;
 use crate::memory::List;
 use crate::rate::{Meter, Rate};
 use crate::rules::GroupLimits;
@@ -31,6 +32,8 @@ pub(crate) struct Gate {
     pub(crate) is_accounted: bool,
     /// Its group is asked about.
     pub(crate) is_wishing: bool,
+    /// Who leases its limits, in the view of this number.
+    pub(super) leased_by: Option<(u64, ReplicaId)>,
 }
 
 impl Gate {
@@ -51,6 +54,19 @@ impl Gate {
     /// The rate that this replica meters by itself.
     pub(super) fn rate(&self) -> Option<Rate> {
         self.part.of(self.limits).rate
+    }
+
+    /// Who leases its limits among these replicas.
+    pub(crate) fn lessor(&mut self, view: &View) -> Option<ReplicaId> {
+        if self.leased_by.is_none_or(|(number, _)| number != view.number()) {
+            self.leased_by = view.lessor_of(self.group.as_ref()?).map(|lessor| (view.number(), lessor));
+        }
+        self.leased_by.map(|(_, lessor)| lessor)
+    }
+
+    /// Until when it has something to remember of what has passed; a slice's lessor remembers for it.
+    pub(crate) fn remembers_until(&self) -> Timestamp {
+        self.rate().map_or(Timestamp::EPOCH, |_| self.meter.rests_at())
     }
 
     pub(crate) const fn is_limited(&self) -> bool {

@@ -49,6 +49,8 @@ pub(crate) struct Gatekeeping {
     pub(crate) suspended: Suspended,
     /// How many replicas keep to the limits together.
     pub(crate) replicas: u32,
+    /// Since when this one keeps to them alone: what others have begun until then is not known.
+    pub(crate) alone_since: Timestamp,
     pub(crate) tenants: HashMap<TenantId, Key<Gate>>,
     pub(crate) providers: HashMap<String, Key<Gate>>,
     pub(crate) pooling: Pooling,
@@ -65,6 +67,7 @@ impl Gatekeeping {
             rules,
             suspended: Suspended::default(),
             replicas: 1,
+            alone_since: Timestamp::EPOCH,
             tenants: HashMap::new(),
             providers: HashMap::new(),
             remembered: Memory::default(),
@@ -220,17 +223,20 @@ impl Scheduler {
         }
     }
 
-    /// A tenant's gate that nothing goes through is dropped, unless it remembers what has passed, or has something that is
-    /// to be given back.
+    /// A tenant's gate that nothing goes through is dropped: later, where it remembers what has passed, or has something
+    /// that is to be given back.
     pub(super) fn drop_idle(&mut self, key: Key<Gate>) {
-        let gate = &self.gates[key];
-        if let Some(Group::Tenant(tenant)) = gate.group
-            && gate.queues == 0
-            && gate.limits.rate.is_none()
-            && !gate.is_wishing
-        {
-            self.keeping.tenants.remove(&tenant);
+        let gate = &mut self.gates[key];
+        let Some(Group::Tenant(tenant)) = gate.group.as_ref().filter(|_| gate.queues == 0 && !gate.is_wishing) else {
+            return;
+        };
+        let at = gate.remembers_until();
+        if at <= self.now {
+            self.keeping.tenants.remove(tenant);
             self.gates.give_back(key);
+        } else {
+            gate.opens_at = Some(at);
+            self.keeping.alarms.push(Reverse((at, Alarm::Gate(key.number()))));
         }
     }
 
@@ -252,8 +258,7 @@ impl Scheduler {
                 place.insert(key);
                 self.gates[key] = Gate {
                     is_suspended: self.keeping.suspended.tenants.contains(&tenant),
-                    part: self.first_part(),
-                    ..Gate::of(Group::Tenant(tenant), self.keeping.rules.of_tenant(tenant))
+                    ..self.first_gate(Group::Tenant(tenant), self.keeping.rules.of_tenant(tenant))
                 };
                 key
             }
@@ -267,8 +272,7 @@ impl Scheduler {
         let key = self.gates.take();
         self.gates[key] = Gate {
             is_suspended: self.keeping.suspended.providers.contains(name),
-            part: self.first_part(),
-            ..Gate::of(Group::Provider(name.to_owned()), self.keeping.rules.of_provider(name))
+            ..self.first_gate(Group::Provider(name.to_owned()), self.keeping.rules.of_provider(name))
         };
         self.keeping.providers.insert(name.to_owned(), key);
         key
@@ -424,6 +428,7 @@ impl Scheduler {
                     if self.gates.holds(key) && self.gates[key].opens_at == Some(at) {
                         self.gates[key].opens_at = None;
                         self.open(key);
+                        self.drop_idle(key);
                     }
                 }
             }
@@ -465,8 +470,12 @@ impl Scheduler {
                 gate.meter.rewind(rate, now);
             }
         }
+        self.keeping.alone_since = self.keeping.alone_since.min(now);
         self.keeping.remembered.clear();
         self.reopen_all();
+        for key in self.all_gates() {
+            self.drop_idle(key);
+        }
     }
 
     /// Whether nothing is attempted to a destination until something changes.
@@ -511,5 +520,44 @@ impl Scheduler {
                 spill.want(self.now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mailtier_types::ShardId;
+
+    use super::*;
+    use crate::rate::Rate;
+    use crate::{Entry, GroupLimits, Limits, PoolClass};
+
+    #[test]
+    fn of_tenants_without_mail_nothing_is_kept_once_their_rates_have_recovered() {
+        let rate = Some(Rate::new(10, Duration::from_secs(1)));
+        let rules = Rules { tenant: GroupLimits { concurrency: None, rate }, ..Rules::plain(100) };
+        let mut scheduler = Scheduler::new(Limits { max_entries: 100, max_entries_per_destination: 100 }, rules);
+        let now = Timestamp::from_secs(1_800_000_000);
+        for number in 1..=10 {
+            let entry = Entry {
+                id: DeliveryId::from_i64(number).unwrap(),
+                shard: ShardId::of("d.example"),
+                tenant: TenantId(i32::try_from(number).unwrap()),
+                class: PoolClass::default(),
+                priority: 0,
+                attempts: 0,
+                due: now,
+                expires_at: now.after(Duration::from_secs(60)),
+                warn_at: None,
+            };
+            scheduler.insert("d.example", entry, now);
+            let begun = scheduler.next_attempt(now).unwrap();
+            scheduler.finish(begun.id);
+        }
+        assert_eq!(scheduler.keeping.tenants.len(), 10, "what they have begun counts");
+        let at = scheduler.next_due().unwrap();
+        assert!(scheduler.next_attempt(at.after(Duration::from_secs(2))).is_none());
+        assert_eq!((scheduler.keeping.tenants.len(), scheduler.next_due()), (0, None));
     }
 }

@@ -29,7 +29,7 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
-use gate::Gate;
+pub(crate) use gate::Gate;
 use gates::Gatekeeping;
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;

@@ -1,8 +1,11 @@
 //! The gates of one replica among several: which part of a group's limits is its own, and what it needs of them. Not
 //! responsible for asking (`leasing`).
 
-use mailtier_types::{Group, Slice, SliceWish};
+use std::collections::BTreeMap;
 
+use mailtier_types::{Group, ReplicaId, Slice, SliceWish};
+
+use crate::leasing::View;
 use crate::memory::{Key, List};
 use crate::rate::{Meter, Rate};
 use crate::rules::GroupLimits;
@@ -60,7 +63,6 @@ impl Scheduler {
             gate.part =
                 if now > 1 { Part::Slice(Slice { concurrency: gate.in_flight, attempts: 0 }) } else { Part::Whole };
             if let Some(rate) = gate.limits.rate.filter(|_| now == 1) {
-                // What the others have begun is not known.
                 gate.meter = Meter::exhausted(rate, self.now);
             }
             if gate.in_flight > 0 || !gate.held.is_empty() {
@@ -69,6 +71,7 @@ impl Scheduler {
             self.open(key);
         }
         if now == 1 {
+            self.keeping.alone_since = self.now;
             for key in std::mem::take(&mut self.keeping.wishing) {
                 self.gates[key].is_wishing = false;
                 self.drop_idle(key);
@@ -76,8 +79,13 @@ impl Scheduler {
         }
     }
 
-    /// The part of a gate that is new.
-    pub(super) fn first_part(&self) -> Part {
+    /// A gate that is new.
+    pub(super) fn first_gate(&self, group: Group, limits: GroupLimits) -> Gate {
+        let meter = limits.rate.map(|rate| Meter::exhausted(rate, self.keeping.alone_since)).unwrap_or_default();
+        Gate { part: self.first_part(), meter, ..Gate::of(group, limits) }
+    }
+
+    fn first_part(&self) -> Part {
         if self.keeping.replicas > 1 { Part::Slice(Slice::default()) } else { Part::Whole }
     }
 
@@ -100,40 +108,52 @@ impl Scheduler {
         !self.keeping.wishing.is_empty()
     }
 
-    /// The groups that this replica has something of, or needs something of. Costs in proportion to their number.
-    pub(crate) fn wishing_groups(&mut self) -> Vec<Group> {
+    /// The gates of which this replica has something, or needs something, by the lessors of their groups. Costs in
+    /// proportion to their number.
+    pub(crate) fn wishing(&mut self, view: &View) -> BTreeMap<ReplicaId, Vec<Key<Gate>>> {
         let first_part = self.first_part();
-        let mut groups = Vec::with_capacity(self.keeping.wishing.len());
-        for key in std::mem::take(&mut self.keeping.wishing) {
+        let mut wishing = std::mem::take(&mut self.keeping.wishing);
+        let mut by_lessor: BTreeMap<ReplicaId, Vec<Key<Gate>>> = BTreeMap::new();
+        wishing.retain(|&key| {
             let gate = &mut self.gates[key];
             if gate.is_idle() {
                 // An equal share is nobody's once its lessor is back: what comes next asks first.
                 (gate.is_wishing, gate.part) = (false, first_part);
                 self.drop_idle(key);
-            } else {
-                groups.extend(gate.group.clone());
-                self.keeping.wishing.push(key);
+                return false;
             }
-        }
-        groups
+            if let Some(lessor) = gate.lessor(view) {
+                by_lessor.entry(lessor).or_default().push(key);
+            }
+            true
+        });
+        self.keeping.wishing = wishing;
+        by_lessor
     }
 
-    /// What is to be said of a group now. Attempts that were leased and not begun are given back with it.
-    pub(crate) fn wish(&mut self, group: &Group) -> Option<SliceWish> {
-        let key = self.gate_of(group)?;
+    /// What is to be said of a gate's group now. Attempts that were leased and not begun are given back with it.
+    pub(crate) fn wish(&mut self, key: Key<Gate>) -> Option<SliceWish> {
         let wanted = self.wanted(key);
         let gate = &mut self.gates[key];
         let holds = gate.part.of(gate.limits).concurrency.unwrap_or_default();
         let unused = gate.part.slice().map_or(0, |slice| std::mem::take(&mut slice.attempts));
         gate.is_accounted = true;
         let GroupLimits { concurrency, rate } = gate.limits;
-        let (group, interval_us, in_use) = (group.clone(), rate.map(Rate::interval_us), gate.in_flight);
+        let (group, interval_us, in_use) = (gate.group.clone()?, rate.map(Rate::interval_us), gate.in_flight);
         Some(SliceWish { group, concurrency, interval_us, holds, in_use, wanted, unused })
     }
 
-    /// A part of a group's limits is this replica's from now on; attempts are in addition to those it has.
-    pub(crate) fn take_part(&mut self, group: &Group, part: Part) {
-        let Some(key) = self.gate_of(group) else { return };
+    /// What a lessor said: a part of a group's limits is this replica's from now on, as in [`Self::take_part`]; and whether
+    /// the lessor knows this replica to hold something.
+    pub(crate) fn take_answer(&mut self, group: &Group, part: Part, is_accounted: bool) {
+        if let Some(key) = self.gate_of(group) {
+            self.gates[key].is_accounted = is_accounted;
+            self.take_part(key, part);
+        }
+    }
+
+    /// A part of a gate's limits is this replica's from now on; attempts are in addition to those it has.
+    pub(crate) fn take_part(&mut self, key: Key<Gate>, part: Part) {
         let gate = &mut self.gates[key];
         if self.keeping.replicas <= 1 {
             return;
@@ -147,13 +167,6 @@ impl Scheduler {
             slice.attempts = slice.attempts.saturating_add(more);
         }
         self.open(key);
-    }
-
-    /// A lessor knows so much to be held by this replica.
-    pub(crate) fn is_known_to_hold(&mut self, group: &Group, concurrency: u32) {
-        if let Some(key) = self.gate_of(group) {
-            self.gates[key].is_accounted = concurrency > 0;
-        }
     }
 
     /// What could be begun if the limits of a gate let it.

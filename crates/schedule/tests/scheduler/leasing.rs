@@ -44,6 +44,8 @@ struct Replica {
     cut_until: Duration,
     /// It cannot reach the database until then.
     blind_until: Duration,
+    /// Of an earlier version: it does not lease, and reports nothing.
+    is_foreign: bool,
 }
 
 enum Carried {
@@ -116,6 +118,7 @@ impl World {
             paused_until: Duration::ZERO,
             cut_until: Duration::ZERO,
             blind_until: Duration::ZERO,
+            is_foreign: false,
         });
     }
 
@@ -182,13 +185,17 @@ impl World {
             match carried {
                 Carried::Report(report) => {
                     let sequence = report.sequence;
-                    let answer = replica.lessor.lease(&report, instant).map_or(Answer::Lost, Answer::Leased);
+                    let mut leased = || replica.lessor.lease(&report, instant).map_or(Answer::Lost, Answer::Leased);
+                    let answer = if replica.is_foreign { Answer::Unknown } else { leased() };
                     self.send(to, from, Carried::Answer(sequence, answer));
                 }
                 Carried::Answer(sequence, answer) => {
                     let call = self.calls.iter().position(|call| (call.1, call.2, call.3) == (to, from, sequence));
                     if let Some(call) = call {
                         self.calls.remove(call);
+                        if answer == Answer::Unknown {
+                            replica.lessor.note_foreign(from);
+                        }
                         replica.lessee.answered(from, sequence, answer, &mut replica.scheduler);
                     }
                 }
@@ -220,7 +227,8 @@ impl World {
             }
             !is_over
         });
-        let reports = replica.lessee.reports(&mut replica.scheduler, instant);
+        let reports =
+            if replica.is_foreign { Vec::new() } else { replica.lessee.reports(&mut replica.scheduler, instant) };
         if replica.renewed_at.is_some_and(|renewed_at| now < renewed_at + LEASE * 2 / 3) {
             while let Some(entry) = replica.scheduler.next_attempt(wall(now)) {
                 replica.under_way.push(entry.id);
@@ -463,6 +471,44 @@ fn of_more_groups_than_a_report_names_each_has_its_turn() {
         }
     }
     assert_eq!(named.len(), tenants as usize);
+}
+
+/// Whoever of them leases the group: nothing stands still for it, and it is not missed.
+#[test]
+fn beside_one_of_an_earlier_version_an_equal_part_is_kept_to_at_once() {
+    let rate = Some(Rate::new(20, Duration::from_secs(1)));
+    for foreign in 0..3 {
+        let mut world = World::new(GroupLimits { concurrency: None, rate }, 3);
+        world.replicas[foreign].is_foreign = true;
+        let native = (foreign + 1) % 3;
+        world.run(Duration::from_secs(1));
+        world.submit(native, 1000);
+        world.run(LEASE);
+        let begun = world.begun.len();
+        assert!((35..=100).contains(&begun), "{foreign}: {begun} in {LEASE:?}, of 13 a second or of 7 by itself");
+        assert_eq!(world.replicas[native].lessee.silent().count(), 0);
+    }
+}
+
+/// What the others have begun is not known to one that is left alone, of tenants that are new to it as well.
+#[test]
+fn one_that_is_left_alone_does_not_begin_anew() {
+    let rate = Some(Rate::new(20, Duration::from_secs(1)));
+    let mut world = World::new(GroupLimits { concurrency: None, rate }, 2);
+    world.run(Duration::from_secs(1));
+    world.submit(1, 20);
+    while !world.replicas[1].scheduler.is_empty() {
+        world.run(STEP);
+        world.finish(1, 20);
+    }
+    world.leave(1);
+    world.replicas[0].renews_at = world.now;
+    world.run(STEP);
+    world.submit(0, 100);
+    world.run(Duration::from_secs(1));
+    let last = world.now.saturating_sub(Duration::from_millis(1040));
+    let begun = world.begun.iter().filter(|at| **at >= last).count();
+    assert!((15..=22).contains(&begun), "{begun}");
 }
 
 /// As long as it lives, everything that ever had a limit would be asked about.
