@@ -367,6 +367,15 @@ pub struct Letter {
     pub recipients: Vec<String>,
     /// The content, dots unstuffed.
     pub content: Vec<u8>,
+    /// When it was all there.
+    pub arrived_at: Instant,
+}
+
+impl Letter {
+    /// One that begins.
+    fn of(mail: String) -> Self {
+        Self { mail, recipients: Vec::new(), content: Vec::new(), arrived_at: Instant::now() }
+    }
 }
 
 /// The other side: takes mail, enters it in the ledger, keeps what belongs to no load.
@@ -502,7 +511,7 @@ impl Shared {
         let mut reader = BufReader::new(stream);
         writer.write_all(b"220 counterpart.example ESMTP\r\n")?;
         let mut line = Vec::new();
-        let mut letter = Letter { mail: String::new(), recipients: Vec::new(), content: Vec::new() };
+        let mut letter = Letter::of(String::new());
         while {
             line.clear();
             reader.read_until(b'\n', &mut line)? > 0
@@ -512,7 +521,7 @@ impl Shared {
             let reply = match verb.as_str() {
                 "EHLO" => "250-counterpart.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
                 "MAIL" => {
-                    letter = Letter { mail: command, recipients: Vec::new(), content: Vec::new() };
+                    letter = Letter::of(command);
                     "250 2.1.0 ok\r\n"
                 }
                 "RCPT" => self.recipient(&command, &mut letter),
@@ -570,6 +579,7 @@ impl Shared {
             pause();
         }
         if !is_load {
+            letter.arrived_at = Instant::now();
             self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter.clone());
             return Ok(());
         }

@@ -15,6 +15,7 @@ mod crash_matrix;
 mod databases;
 mod exhausted;
 mod floods;
+mod leases;
 mod loads;
 mod mail;
 mod owners;
