@@ -9,8 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use mailtier_schedule::{Entry, Limits, PoolClass, Ready, Rules, Scheduler};
-use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+use mailtier_schedule::{Answer, Entry, GroupLimits, Lessee, Lessor, Limits, PoolClass, Ready, Rules, Scheduler, View};
+use mailtier_types::{DeliveryId, ReplicaId, ShardId, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -44,6 +44,48 @@ fn main() {
     measure("insert, ready, one destination", count, || fill(&mut scheduler, &names[..1], count, NOW));
     measure("the first next", 1, || _ = scheduler.next(NOW));
     measure("next and finish", count - 1, || drain(&mut scheduler, NOW));
+    drop(scheduler);
+    [1_000, 10_000, 100_000].into_iter().for_each(lease);
+}
+
+/// One of two replicas asks for slices of the limits of so many tenants, all with mail, as often as it does.
+fn lease(tenants: i32) {
+    let limits = GroupLimits { concurrency: Some(10), rate: None };
+    let count = usize::try_from(tenants).unwrap();
+    let rules = Rules { tenant: limits, ..Rules::plain(1_000_000) };
+    let mut scheduler = Scheduler::new(Limits { max_entries: count, max_entries_per_destination: count }, rules);
+    let lease = Duration::from_secs(15);
+    let (me, other, mut now) = (ReplicaId::random(), ReplicaId::random(), Instant::now());
+    let view = View::of(vec![me, other]);
+    let mut lessee = Lessee::new(me, lease);
+    let mut lessor = Lessor::new(other, lease, now);
+    lessor.meet(view.clone(), now, now);
+    lessee.meet(view, &mut scheduler, now, now);
+    for tenant in 0..tenants {
+        fill_for(&mut scheduler, TenantId(tenant), i64::from(tenant) + 1);
+    }
+    while scheduler.next_attempt(NOW).is_some() {}
+    let (rounds, mut asking, mut answering, mut hearing) = (20, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    for _ in 0..rounds {
+        now += Duration::from_millis(100);
+        let start = Instant::now();
+        let reports = lessee.reports(&mut scheduler, now);
+        asking += start.elapsed();
+        for (to, report) in reports {
+            let start = Instant::now();
+            let leased = lessor.lease(&report, now).filter(|_| to == other);
+            answering += start.elapsed();
+            let start = Instant::now();
+            lessee.answered(to, report.sequence, leased.map_or(Answer::Lost, Answer::Leased), &mut scheduler);
+            hearing += start.elapsed();
+        }
+    }
+    println!(
+        "{:>12.2} ms to ask, {:.2} ms to hear, {:.2} ms to lease, ten times a second: {tenants} tenants with limits",
+        asking.as_secs_f64() * 1e3 / f64::from(rounds),
+        hearing.as_secs_f64() * 1e3 / f64::from(rounds),
+        answering.as_secs_f64() * 1e3 / f64::from(rounds)
+    );
 }
 
 fn measure<T>(what: &str, count: usize, work: impl FnOnce() -> T) -> T {
@@ -56,6 +98,22 @@ fn measure<T>(what: &str, count: usize, work: impl FnOnce() -> T) -> T {
         taken.as_secs_f64() * 1e3
     );
     result
+}
+
+fn fill_for(scheduler: &mut Scheduler, tenant: TenantId, number: i64) {
+    let name = format!("customer-{number}.example");
+    let entry = Entry {
+        id: DeliveryId::from_i64(number).unwrap(),
+        shard: ShardId::of(&name),
+        tenant,
+        class: PoolClass::default(),
+        priority: 0,
+        attempts: 0,
+        due: NOW,
+        expires_at: NOW.after(Duration::from_secs(432_000)),
+        warn_at: None,
+    };
+    scheduler.insert(&name, entry, NOW);
 }
 
 fn fill(scheduler: &mut Scheduler, names: &[String], count: usize, due: Timestamp) {
