@@ -2,15 +2,16 @@
 //! whose turn it is, nor for through which egress pool it goes: that is the scheduler's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_schedule::{Correction, Entry, Ready};
 use mailtier_telemetry::spans;
-use mailtier_types::{DeliveryId, Epoch, Timestamp};
+use mailtier_types::{DeliveryId, Epoch, Timestamp, WorkerId};
 
 use super::flights::Flight;
-use super::handle::{Content, Fetched, FetchedRow, Wanted};
+use super::handle::{Content, Fetched, FetchedRow, Place, Wanted};
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{Report, What};
@@ -66,20 +67,27 @@ impl ConductorTask {
     }
 
     fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<Wanted>) {
-        if !self.suspects.may_begin(entry.id) {
+        if !self.suspects.may_begin(entry.id, self.workers.len()) {
             let Entry { attempts, expires_at, .. } = entry;
             self.scheduler.release_unused(entry.id, now);
             let correction = Correction { attempts, due: Some(now.after(TRIAL_PAUSE)), expires_at };
             self.scheduler.correct(entry.id, correction, now);
             return;
         }
-        let cached = if entry.attempts == 0 { self.cache.take(entry.id) } else { None };
-        match cached {
+        let epoch = self.shards.active(entry.shard).filter(|_| entry.attempts == 0);
+        match epoch.and_then(|epoch| self.cache.take(entry.id, epoch, Instant::now())) {
             Some(content) => self.dispatch(entry, content, now),
             None => {
                 self.fetching.insert(entry.id, self.scheduler.pool_of(entry.id).unwrap_or_default());
                 wanted.push(Wanted { id: entry.id, for_dispatch: true });
             }
+        }
+    }
+
+    /// Keeps a content for the first attempt.
+    pub(super) fn keep(&mut self, entry: Entry, content: Arc<Content>) {
+        if let Some(epoch) = self.shards.active(entry.shard) {
+            self.cache.insert(entry.id, content, epoch, Instant::now());
         }
     }
 
@@ -91,7 +99,7 @@ impl ConductorTask {
     }
 
     fn expire(&mut self, entry: Entry) {
-        self.cache.take(entry.id);
+        self.cache.drop(entry.id);
         self.report_about(entry, What::Expired);
     }
 
@@ -107,14 +115,16 @@ impl ConductorTask {
     }
 
     /// Gives a delivery to the worker with the most credit for its pool; without one it is ready again.
-    fn dispatch(&mut self, entry: Entry, content: Arc<Content>, now: Timestamp) {
+    fn dispatch(&mut self, entry: Entry, mut content: Arc<Content>, now: Timestamp) {
         let Some(epoch) = self.shards.active(entry.shard) else {
             // Not ours to dispatch: whoever owns the shard reads it from the table.
             self.scheduler.finish(entry.id);
             return;
         };
         let pool = self.scheduler.pool_of(entry.id).unwrap_or_default();
-        let Some(worker) = self.workers.most_free(pool) else {
+        let on_trial = self.suspects.others_on_trial(entry.id).filter_map(|id| Some(self.flights.get(id)?.worker));
+        let taken: Vec<WorkerId> = on_trial.collect();
+        let Some(worker) = self.workers.most_free(pool, |worker| !taken.contains(&worker)) else {
             self.put_back(entry.id, now);
             return;
         };
@@ -123,11 +133,10 @@ impl ConductorTask {
         // Whose the destination is does not follow from where an operator sends one delivery.
         let is_rerouted = !content.hosts.is_empty();
         let asks = !is_rerouted && self.scheduler.asks(entry.id);
-        let mut dispatch = self.dispatch_of(entry, epoch, (destination, pool_name), &content);
-        if asks {
-            // A question needs no body. A worker that does not know questions fetches it.
-            (dispatch.resolve_first, dispatch.body) = (true, None);
-        }
+        let mut dispatch = dispatch_of(entry, epoch, (destination, pool_name), &content);
+        // A question needs no body. A worker that does not know questions fetches it.
+        dispatch.resolve_first = asks;
+        dispatch.body = if asks { None } else { self.body_of(&mut content) };
         if let Some(parent) = content.traceparent.as_ref().filter(|_| !asks) {
             let name = self.workers.name(worker);
             let _moment = spans::schedule(parent, content.message, entry.id, dispatch.attempt, name);
@@ -143,6 +152,7 @@ impl ConductorTask {
                 inquiries: self.workers.inquiries(),
                 limbo_until: None,
                 is_settling: false,
+                is_unread: false,
                 is_rerouted,
             },
         );
@@ -152,33 +162,18 @@ impl ConductorTask {
         }
     }
 
-    fn dispatch_of(
-        &self,
-        entry: Entry,
-        epoch: Epoch,
-        (destination, pool): (String, String),
-        content: &Content,
-    ) -> Dispatch {
-        let stored: usize = content.body.iter().flatten().map(bytes::Bytes::len).sum();
-        let travels = u64::try_from(stored).is_ok_and(|stored| stored <= self.settings.inline_bytes);
-        Dispatch {
-            delivery: entry.id,
-            message: content.message,
-            shard: entry.shard,
-            epoch,
-            attempt: entry.attempts.saturating_add(1),
-            tenant: entry.tenant,
-            priority: entry.priority,
-            pool,
-            destination,
-            sender: content.sender.clone(),
-            recipients: content.recipients.clone(),
-            options: content.options.clone(),
-            expires_at: entry.expires_at,
-            body: content.body.clone().filter(|_| travels),
-            resolve_first: false,
-            hosts: content.hosts.clone(),
-        }
+    /// The body that travels along, where it is small enough. It is not kept here any longer: what is in workers' hands
+    /// has no bound of octets.
+    fn body_of(&self, content: &mut Arc<Content>) -> Option<Vec<Bytes>> {
+        let body = match Arc::get_mut(content) {
+            Some(own) => own.body.take(),
+            None => content.body.clone(),
+        };
+        let travels = |body: &Vec<Bytes>| {
+            let stored: usize = body.iter().map(Bytes::len).sum();
+            u64::try_from(stored).is_ok_and(|stored| stored <= self.settings.inline_bytes)
+        };
+        body.filter(travels)
     }
 
     /// What was read goes out, or corrects the schedule.
@@ -197,6 +192,10 @@ impl ConductorTask {
     fn fetched_for_dispatch(&mut self, id: DeliveryId, row: Option<FetchedRow>, now: Timestamp) {
         // Its shard may be another's by now; then it is not in flight here.
         if !self.fetching.remove(id) || !self.scheduler.in_flight(id) {
+            return;
+        }
+        // A worker that was taken for lost has come back with it meanwhile.
+        if self.flights.get(id).is_some() {
             return;
         }
         // One that is held is forgotten: who releases it tells of it.
@@ -234,10 +233,19 @@ impl ConductorTask {
     /// was read for it before is not used again.
     fn fetched_for_correction(&mut self, id: DeliveryId, row: Option<FetchedRow>, now: Timestamp) {
         self.distrust(id);
-        if self.scheduler.in_flight(id) || self.flights.get(id).is_some() {
+        if let Some(flight) = self.flights.get_mut(id) {
+            flight.is_unread = false;
+            if let Some(FetchedRow { entry, place: Some(place), .. }) = row {
+                self.count_flight(entry, &place);
+            }
+            self.end_takeovers(Instant::now());
+            return;
+        }
+        if self.scheduler.in_flight(id) {
             return;
         }
         let Some(row) = row.filter(|row| !row.is_held) else {
+            self.suspects.cleared(id);
             self.scheduler.finish(id);
             return;
         };
@@ -246,6 +254,15 @@ impl ConductorTask {
         {
             let warn_at = self.warning(id.made_at(), None).filter(|_| !place.is_told);
             self.schedule(&place.destination, &place.sender_domain, Entry { warn_at, ..row.entry }, now);
+        }
+    }
+
+    /// What a worker holds counts under its limits, from before its shard is dispatched from.
+    fn count_flight(&mut self, entry: Entry, place: &Place) {
+        if self.shards.is_owned(entry.shard) && !self.scheduler.is_known(entry.id) {
+            let class = self.scheduler.class_of(entry.tenant, &place.sender_domain, &place.destination);
+            let warn_at = self.warning(entry.id.made_at(), None).filter(|_| !place.is_told);
+            self.scheduler.mark_in_flight(&place.destination, Entry { class, warn_at, ..entry });
         }
     }
 
@@ -267,10 +284,15 @@ impl ConductorTask {
         self.scheduler.release_unused(id, now);
     }
 
-    /// Its worker is gone. It is attempted again, unless too many workers have gone with it.
-    pub(super) fn lost_with_worker(&mut self, id: DeliveryId, now: Timestamp) {
+    /// Its worker is gone, or does not have it. It is attempted again, unless too many workers have gone with it.
+    pub(super) fn lost_with_worker(&mut self, id: DeliveryId, worker: WorkerId, now: Timestamp) {
+        if self.workers.is_connected(worker) {
+            tracing::warn!(delivery = %id, %worker, "its worker does not have it; it will be attempted again");
+            self.put_back(id, now);
+            return;
+        }
         let (Some(losses), Some(entry)) = (self.suspects.lost(id), self.scheduler.entry(id)) else {
-            tracing::warn!(delivery = %id, "its worker is gone; it will be attempted again");
+            tracing::warn!(delivery = %id, %worker, "its worker is gone; it will be attempted again");
             self.scheduler.release(id, now);
             return;
         };
@@ -283,6 +305,27 @@ impl ConductorTask {
             worker: None,
             content: None,
         });
+    }
+}
+
+fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String), content: &Content) -> Dispatch {
+    Dispatch {
+        delivery: entry.id,
+        message: content.message,
+        shard: entry.shard,
+        epoch,
+        attempt: entry.attempts.saturating_add(1),
+        tenant: entry.tenant,
+        priority: entry.priority,
+        pool,
+        destination,
+        sender: content.sender.clone(),
+        recipients: content.recipients.clone(),
+        options: content.options.clone(),
+        expires_at: entry.expires_at,
+        body: None,
+        resolve_first: false,
+        hosts: content.hosts.clone(),
     }
 }
 

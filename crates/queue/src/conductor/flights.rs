@@ -27,6 +27,8 @@ pub(super) struct Flight {
     pub(super) limbo_until: Option<Instant>,
     /// Its result is with the settler.
     pub(super) is_settling: bool,
+    /// A worker has named it, and its row is being read: it does not count under any limit yet.
+    pub(super) is_unread: bool,
     /// An operator sent it elsewhere: what it meets there says nothing of its destination.
     pub(super) is_rerouted: bool,
 }
@@ -100,15 +102,21 @@ impl Flights {
         self.next_limbo = Some(self.next_limbo.map_or(until, |next| next.min(until)));
     }
 
-    /// Takes out what is lost by now. What the settler has is not lost.
-    pub(super) fn lost(&mut self, now: Instant) -> Vec<DeliveryId> {
+    /// Shards of which something is being read.
+    pub(super) fn unread(&self) -> HashSet<ShardId> {
+        let unread = self.flights.values().filter(|flight| flight.is_unread && !flight.is_settling);
+        unread.filter_map(|flight| flight.shard).collect()
+    }
+
+    /// Takes out what is lost by now, and with whom. What the settler has is not lost.
+    pub(super) fn lost(&mut self, now: Instant) -> Vec<(DeliveryId, WorkerId)> {
         if self.next_limbo.is_none_or(|next| now < next) {
             return Vec::new();
         }
         let is_lost = |flight: &Flight| !flight.is_settling && flight.limbo_until.is_some_and(|until| until <= now);
-        let lost: Vec<DeliveryId> =
-            self.flights.iter().filter(|(_, flight)| is_lost(flight)).map(|(id, _)| *id).collect();
-        for id in &lost {
+        let lost = self.flights.iter().filter(|(_, flight)| is_lost(flight));
+        let lost: Vec<(DeliveryId, WorkerId)> = lost.map(|(id, flight)| (*id, flight.worker)).collect();
+        for (id, _) in &lost {
             self.flights.remove(id);
         }
         self.next_limbo = self.flights.values().filter_map(|flight| flight.limbo_until).min();
@@ -138,6 +146,7 @@ mod tests {
             inquiries,
             limbo_until: None,
             is_settling: false,
+            is_unread: false,
             is_rerouted: false,
         }
     }
@@ -150,7 +159,7 @@ mod tests {
         flights.insert(id(3), Flight { is_settling: true, ..flight(worker, 1) });
         flights.insert(id(4), flight(WorkerId::random(), 1));
         flights.worker_holds(worker, &HashSet::from([SHARD]), 5, now);
-        assert_eq!(flights.lost(now), [id(1)]);
+        assert_eq!(flights.lost(now), [(id(1), worker)]);
         assert_eq!(flights.len(), 3);
     }
 
@@ -162,6 +171,6 @@ mod tests {
         flights.worker_lost(worker, now + Duration::from_secs(10));
         assert!(flights.lost(now + Duration::from_secs(9)).is_empty());
         flights.get_mut(id(2)).unwrap().limbo_until = None;
-        assert_eq!(flights.lost(now + Duration::from_secs(10)), [id(1)]);
+        assert_eq!(flights.lost(now + Duration::from_secs(10)), [(id(1), worker)]);
     }
 }

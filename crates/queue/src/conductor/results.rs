@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
 use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{Correction, Feedback, PoolId, feedback};
-use mailtier_types::{Epoch, ShardId, TenantId, Timestamp, WorkerId};
+use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
 use super::handle::{Content, Wanted};
 use super::task::ConductorTask;
+use super::workers::Parting;
 use crate::clock;
 use crate::settle::{After, Disposition, Report, What};
 
@@ -23,6 +24,10 @@ impl ConductorTask {
     /// A worker speaks. What it holds comes first: a result that follows ends what was named. Over a connection that is
     /// not its current one only its results count.
     pub(super) fn heard(&mut self, worker: WorkerId, connection: u64, frame: WorkerFrame) {
+        if self.workers.speaks(worker, connection) {
+            tracing::info!(%worker, "worker is back by another connection");
+            self.changed_connection(worker);
+        }
         let is_current = self.workers.is_current(worker, connection);
         if let Some(holding) = frame.holding.filter(|_| is_current) {
             self.holding(worker, &holding);
@@ -63,6 +68,9 @@ impl ConductorTask {
                 let is_rerouted = flight.is_rerouted;
                 self.learn(&result, is_rerouted, now);
                 self.scheduler.end_attempt(result.delivery, now);
+            } else if self.flights.get(result.delivery).is_none() {
+                self.surprised_by(result.delivery);
+                self.scheduler.end_attempt(result.delivery, now);
             }
             reach(Point::ResultHeard);
             self.report(Report {
@@ -73,6 +81,16 @@ impl ConductorTask {
                 worker: Some(worker),
                 content,
             });
+        }
+    }
+
+    /// A worker that was taken for lost has a result all the same. Nothing is dispatched before that is stored.
+    fn surprised_by(&mut self, id: DeliveryId) {
+        self.fetching.remove(id);
+        if let Some(entry) = self.scheduler.entry(id)
+            && let Some(destination) = self.scheduler.destination_of(id).map(str::to_owned)
+        {
+            self.scheduler.mark_in_flight(&destination, entry);
         }
     }
 
@@ -105,7 +123,7 @@ impl ConductorTask {
         };
         // What was attempted before is read from the table: only there is what is left of it.
         if let Some(content) = content.filter(|_| entry.attempts == 0) {
-            self.cache.insert(result.delivery, content);
+            self.keep(entry, content);
         }
     }
 
@@ -122,13 +140,13 @@ impl ConductorTask {
                 |flight: &Flight| Some(flight.worker) != disposition.worker || flight.attempt > disposition.attempt;
             let flies_elsewhere = self.flights.get(id).is_some_and(is_other);
             match disposition.after {
+                // It keeps its place under the limits until its attempt ends.
+                After::Over if flies_elsewhere => self.distrust(id),
                 After::Over => {
                     self.suspects.cleared(id);
                     self.scheduler.finish(id);
-                    self.cache.take(id);
-                    if !flies_elsewhere {
-                        self.flights.remove(id);
-                    }
+                    self.cache.drop(id);
+                    self.flights.remove(id);
                 }
                 After::Told { not_before } => {
                     if let Some(at) = not_before {
@@ -139,14 +157,14 @@ impl ConductorTask {
                 After::Later { .. } | After::Held if flies_elsewhere => {}
                 After::Later { attempts, due, expires_at } => {
                     self.flights.remove(id);
-                    self.scheduler.correct(id, Correction { attempts, due: None, expires_at }, now);
                     self.scheduler.defer(id, attempts, due);
+                    self.scheduler.correct(id, Correction { attempts, due: None, expires_at }, now);
                 }
                 After::Held => {
                     self.suspects.cleared(id);
                     self.flights.remove(id);
                     self.scheduler.finish(id);
-                    self.cache.take(id);
+                    self.cache.drop(id);
                     // Released meanwhile, perhaps, while it was in flight here.
                     wanted.push(Wanted { id, for_dispatch: false });
                 }
@@ -157,16 +175,26 @@ impl ConductorTask {
 
     pub(super) fn worker_lost(&mut self, worker: WorkerId, connection: u64) {
         let name = self.workers.name(worker).to_owned();
-        if self.workers.disconnect(worker, connection) {
-            match self.flights.held_by(worker) {
-                0 => tracing::info!(%worker, name, "worker gone"),
-                deliveries => tracing::warn!(%worker, name, deliveries, "worker lost"),
+        match self.workers.disconnect(worker, connection) {
+            Parting::Old => {}
+            Parting::Changed => self.changed_connection(worker),
+            Parting::Lost => {
+                match self.flights.held_by(worker) {
+                    0 => tracing::info!(%worker, name, "worker gone"),
+                    deliveries => tracing::warn!(%worker, name, deliveries, "worker lost"),
+                }
+                let until = Instant::now() + self.settings.worker_grace;
+                self.flights.worker_lost(worker, until);
+                // It may come back with deliveries of a shard that becomes ours meanwhile.
+                self.workers_known_from = self.workers_known_from.max(until);
             }
-            let until = Instant::now() + self.settings.worker_grace;
-            self.flights.worker_lost(worker, until);
-            // It may come back with deliveries of a shard that becomes ours meanwhile.
-            self.workers_known_from = self.workers_known_from.max(until);
         }
+    }
+
+    /// What went over the connection before may not have arrived.
+    fn changed_connection(&mut self, worker: WorkerId) {
+        self.flights.worker_lost(worker, Instant::now() + self.settings.worker_grace);
+        self.welcome(worker);
     }
 
     /// A worker has said what it holds of shards it was asked for.
@@ -178,15 +206,18 @@ impl ConductorTask {
         // An answer that comes too late says nothing: the shard is another's by now, or will be asked for again.
         let is_ours = |(shard, epoch): &&(ShardId, Epoch)| self.shards.epoch(*shard) == Some(*epoch);
         let ours: HashSet<ShardId> = holding.shards.iter().filter(is_ours).map(|(shard, _)| *shard).collect();
+        let mut unread = Vec::new();
         for held in &holding.in_flight {
             if held.shard.map_or(!ours.is_empty(), |shard| ours.contains(&shard)) {
-                self.hold(worker, *held, inquiry);
+                unread.extend(self.hold(worker, *held, inquiry));
             }
         }
+        self.want(unread);
         self.end_takeovers(Instant::now());
     }
 
-    fn hold(&mut self, worker: WorkerId, held: InFlight, inquiry: u64) {
+    /// A worker holds a delivery; it is to be read where nothing is known of it.
+    fn hold(&mut self, worker: WorkerId, held: InFlight, inquiry: u64) -> Option<Wanted> {
         match self.flights.get_mut(held.delivery) {
             Some(flight) if flight.worker == worker => {
                 flight.limbo_until = None;
@@ -194,12 +225,12 @@ impl ConductorTask {
                 if flight.inquiries < inquiry {
                     flight.attempt = held.attempt;
                 }
-                return;
+                return None;
             }
             // An earlier attempt is over, and its worker has not heard so; this one is under way.
             Some(flight) if held.attempt > flight.attempt => {}
             // Given to another since: both may deliver it, and the first to say so is believed.
-            Some(_) => return,
+            Some(_) => return None,
             None => {}
         }
         let entry = self.scheduler.entry(held.delivery);
@@ -219,9 +250,11 @@ impl ConductorTask {
                 inquiries: self.workers.inquiries(),
                 limbo_until: (!self.workers.is_connected(worker)).then(|| Instant::now() + self.settings.worker_grace),
                 is_settling: false,
+                is_unread: entry.is_none(),
                 is_rerouted: false,
             },
         );
+        entry.is_none().then_some(Wanted { id: held.delivery, for_dispatch: false })
     }
 
     /// Answers the drain once nothing is in anyone's hands, as far as is known: with the shards of which it is not. What

@@ -113,13 +113,15 @@ impl Shards {
         }
     }
 
-    /// Ends the takeovers that can end; returns their shards, which are to be loaded.
-    pub(super) fn taken_over(&mut self, now: Instant) -> Vec<ShardId> {
+    /// Ends the takeovers that can end; returns their shards, which are to be loaded. Those that are `unread` wait: what
+    /// workers have of them does not count under its limits yet.
+    pub(super) fn taken_over(&mut self, now: Instant, unread: impl FnOnce() -> HashSet<ShardId>) -> Vec<ShardId> {
         let mut done = Vec::new();
         if self.taking_over == 0 {
             return done;
         }
-        for (shard, owned) in &mut self.owned {
+        let unread = unread();
+        for (shard, owned) in self.owned.iter_mut().filter(|(shard, _)| !unread.contains(shard)) {
             let is_done = owned.takeover.as_ref().is_some_and(|takeover| {
                 now >= takeover.deadline || (now >= takeover.not_before && takeover.waiting_for.is_empty())
             });
@@ -154,7 +156,7 @@ mod tests {
         let (mut shards, start) = (Shards::default(), Instant::now());
         shards.gain(gained(1, true), [WorkerId::random()].into_iter(), after(start, 5), after(start, 10));
         assert_eq!(shards.active(SHARD), Some(Epoch(1)));
-        assert!(shards.taken_over(start).is_empty());
+        assert!(shards.taken_over(start, HashSet::new).is_empty());
     }
 
     #[test]
@@ -163,13 +165,13 @@ mod tests {
         let (first, second) = (WorkerId::random(), WorkerId::random());
         shards.gain(gained(4, false), [first].into_iter(), after(start, 5), after(start, 10));
         shards.worker_answered(first, &[(SHARD, Epoch(4))]);
-        assert!(shards.taken_over(after(start, 1)).is_empty(), "others may connect");
+        assert!(shards.taken_over(after(start, 1), HashSet::new).is_empty(), "others may connect");
         shards.worker_connected(second);
-        assert!(shards.taken_over(after(start, 6)).is_empty(), "the second has not answered");
+        assert!(shards.taken_over(after(start, 6), HashSet::new).is_empty(), "the second has not answered");
         shards.worker_answered(second, &[(SHARD, Epoch(3))]);
-        assert!(shards.taken_over(after(start, 6)).is_empty(), "an answer to an older epoch is none");
+        assert!(shards.taken_over(after(start, 6), HashSet::new).is_empty(), "an answer to an older epoch is none");
         shards.worker_answered(second, &[(SHARD, Epoch(4))]);
-        assert_eq!(shards.taken_over(after(start, 6)), [SHARD]);
+        assert_eq!(shards.taken_over(after(start, 6), HashSet::new), [SHARD]);
         assert_eq!(shards.active(SHARD), Some(Epoch(4)));
     }
 
@@ -177,8 +179,9 @@ mod tests {
     fn a_takeover_ends_at_its_deadline() {
         let (mut shards, start) = (Shards::default(), Instant::now());
         shards.gain(gained(4, false), [WorkerId::random()].into_iter(), start, after(start, 10));
-        assert!(shards.taken_over(after(start, 9)).is_empty());
-        assert_eq!(shards.taken_over(after(start, 10)), [SHARD]);
+        assert!(shards.taken_over(after(start, 9), HashSet::new).is_empty());
+        assert!(shards.taken_over(after(start, 10), || HashSet::from([SHARD])).is_empty(), "not before it is read");
+        assert_eq!(shards.taken_over(after(start, 10), HashSet::new), [SHARD]);
     }
 
     #[test]

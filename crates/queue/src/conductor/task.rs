@@ -10,7 +10,7 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
-use mailtier_types::{DeliveryId, MessageId, ReplicaId, ReversePath, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, MessageId, ReplicaId, ReversePath, ShardId, Timestamp, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
@@ -212,9 +212,9 @@ impl ConductorTask {
             Command::WorkerConnected { worker, name, pools, outbox, connection } => {
                 tracing::info!(%worker, name, ?pools, "worker connected");
                 let pools = self.known_pools(&name, &pools);
-                self.workers.connect(worker, name, &pools, outbox, connection);
-                self.shards.worker_connected(worker);
-                self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
+                if self.workers.connect(worker, name, &pools, outbox, connection) {
+                    self.welcome(worker);
+                }
             }
             Command::WorkerLost { worker, connection } => self.worker_lost(worker, connection),
             Command::Worker { worker, connection, frame } => self.heard(worker, connection, frame),
@@ -235,6 +235,12 @@ impl ConductorTask {
                 self.draining = Some(answer);
             }
         }
+    }
+
+    /// A worker has a connection, or another one: it is asked what it holds.
+    pub(super) fn welcome(&mut self, worker: WorkerId) {
+        self.shards.worker_connected(worker);
+        self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
     }
 
     fn suspend(&mut self, suspended: Suspended) {
@@ -275,7 +281,7 @@ impl ConductorTask {
             if self.schedule(&destination, domain_of(&sender), entry, now) == Some(Insert::Scheduled)
                 && let Some(content) = content.filter(|_| !is_held)
             {
-                self.cache.insert(entry.id, content);
+                self.keep(entry, content);
             }
             reach(Point::Scheduled);
         }
@@ -324,7 +330,7 @@ impl ConductorTask {
 
     /// What is in memory of a delivery may be older than an operator's change: nothing is dispatched of it.
     pub(super) fn distrust(&mut self, id: DeliveryId) {
-        self.cache.take(id);
+        self.cache.drop(id);
         if let Some(flight) = self.flights.get_mut(id) {
             flight.content = None;
         }
@@ -357,7 +363,11 @@ impl ConductorTask {
             };
             let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
             if self.schedule(&row.destination, domain_of(&sender), entry, now) == Some(Insert::Known) {
-                let correction = Correction { attempts: row.attempts, due: None, expires_at: row.expires_at };
+                // Of one that waits for the same attempt it may have been hastened, and the hint that told of it lost.
+                let known = self.scheduler.entry(row.id);
+                let is_hastened = |known: &Entry| known.attempts == row.attempts && entry.due < known.due;
+                let due = known.is_some_and(|known| is_hastened(&known)).then_some(entry.due);
+                let correction = Correction { attempts: row.attempts, due, expires_at: row.expires_at };
                 self.scheduler.correct(row.id, correction, now);
             }
             if !row.last_outcome.is_empty() {
@@ -423,9 +433,12 @@ impl ConductorTask {
     }
 
     fn lost(&mut self, lost: &[ShardId]) {
+        let now = clock::now();
+        // By then their next owner knows what workers have of them.
+        let until = now.after(self.settings.worker_grace);
         for shard in lost {
             if self.shards.lose(*shard) {
-                self.scheduler.drop_shard(*shard);
+                self.scheduler.give_up_shard(*shard, until, now);
                 self.flights.drop_shard(*shard);
             }
         }
@@ -442,8 +455,8 @@ impl ConductorTask {
 
     fn tick(&mut self, now: Instant) {
         let wall = clock::now();
-        for id in self.flights.lost(now) {
-            self.lost_with_worker(id, wall);
+        for (id, worker) in self.flights.lost(now) {
+            self.lost_with_worker(id, worker, wall);
         }
         self.end_takeovers(now);
         if now >= self.next_catch_up && !self.walking.contains(&Purpose::CatchUp) {
@@ -466,7 +479,8 @@ impl ConductorTask {
 
     /// Those shards of which everything is known are read.
     pub(super) fn end_takeovers(&mut self, now: Instant) {
-        let taken_over = self.shards.taken_over(now);
+        let flights = &self.flights;
+        let taken_over = self.shards.taken_over(now, || flights.unread());
         if !taken_over.is_empty() {
             tracing::info!(shards = taken_over.len(), "takeover complete");
             reach(Point::TakenOver);

@@ -43,10 +43,24 @@ impl Worker {
     }
 }
 
+/// What it means that a connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Nothing: it was not the worker's current one.
+    Old,
+    /// The worker is connected by another from now on.
+    Changed,
+    /// The worker is gone.
+    Lost,
+}
+
 /// All workers.
 #[derive(Debug)]
 pub(super) struct Workers {
     connected: HashMap<WorkerId, Worker>,
+    /// Second connections of those that are connected. A worker that finds itself linked already, over another address,
+    /// ends the second without a word; one that has come back after its first had died speaks.
+    arriving: HashMap<WorkerId, Worker>,
     /// The sum of all credit, by pool.
     credit: Vec<u32>,
     /// Questions asked until now.
@@ -56,9 +70,11 @@ pub(super) struct Workers {
 impl Workers {
     /// Of so many pools.
     pub(super) fn new(pools: usize) -> Self {
-        Self { connected: HashMap::new(), credit: vec![0; pools], inquiries: 0 }
+        Self { connected: HashMap::new(), arriving: HashMap::new(), credit: vec![0; pools], inquiries: 0 }
     }
 
+    /// A worker connects; says whether it is connected by that. While it is by another connection, that stays its current
+    /// one until this one speaks ([`Self::speaks`]) or the other is gone.
     pub(super) fn connect(
         &mut self,
         worker: WorkerId,
@@ -66,8 +82,7 @@ impl Workers {
         pools: &[PoolId],
         outbox: Outbox,
         connection: u64,
-    ) {
-        self.remove(worker);
+    ) -> bool {
         let (frame, asked) = (QueueFrame::default(), VecDeque::new());
         let mut credit = vec![None; self.credit.len()];
         for pool in pools {
@@ -76,7 +91,23 @@ impl Workers {
             }
         }
         let known = Worker { connection, name, credit, outbox, frame, frame_bytes: 0, asked };
-        self.connected.insert(worker, known);
+        let is_first = !self.connected.contains_key(&worker);
+        let workers = if is_first { &mut self.connected } else { &mut self.arriving };
+        workers.insert(worker, known);
+        is_first
+    }
+
+    /// Something is heard over a connection; says whether it is the worker's current one only from now on.
+    pub(super) fn speaks(&mut self, worker: WorkerId, connection: u64) -> bool {
+        let arrives = self.arriving.get(&worker).is_some_and(|arriving| arriving.connection == connection);
+        arrives && self.arrive(worker)
+    }
+
+    fn arrive(&mut self, worker: WorkerId) -> bool {
+        let Some(arriving) = self.arriving.remove(&worker) else { return false };
+        self.remove(worker);
+        self.connected.insert(worker, arriving);
+        true
     }
 
     /// Whether this is the worker's connection now.
@@ -84,13 +115,17 @@ impl Workers {
         self.connected.get(&worker).is_some_and(|known| known.connection == connection)
     }
 
-    /// Forgets a connection; says whether it was the worker's current one.
-    pub(super) fn disconnect(&mut self, worker: WorkerId, connection: u64) -> bool {
-        let is_current = self.is_current(worker, connection);
-        if is_current {
+    /// Forgets a connection.
+    pub(super) fn disconnect(&mut self, worker: WorkerId, connection: u64) -> Parting {
+        if self.is_current(worker, connection) {
+            if self.arrive(worker) {
+                return Parting::Changed;
+            }
             self.remove(worker);
+            return Parting::Lost;
         }
-        is_current
+        self.arriving.retain(|arriving, known| *arriving != worker || known.connection != connection);
+        Parting::Old
     }
 
     fn remove(&mut self, worker: WorkerId) {
@@ -150,10 +185,11 @@ impl Workers {
         self.connected.contains_key(&worker)
     }
 
-    /// The worker with the most credit for a pool, when any has some: work spreads by itself.
-    pub(super) fn most_free(&self, pool: PoolId) -> Option<WorkerId> {
+    /// The worker with the most credit for a pool, when any of those that may have it has some: work spreads by itself.
+    pub(super) fn most_free(&self, pool: PoolId, may: impl Fn(WorkerId) -> bool) -> Option<WorkerId> {
         let free = |worker: &Worker| worker.credit(pool).unwrap_or(0);
-        let (id, worker) = self.connected.iter().max_by_key(|(_, worker)| free(worker))?;
+        let candidates = self.connected.iter().filter(|(id, _)| may(**id));
+        let (id, worker) = candidates.max_by_key(|(_, worker)| free(worker))?;
         (free(worker) > 0).then_some(*id)
     }
 

@@ -375,7 +375,7 @@ impl ShardKeeper {
                     break;
                 }
                 Err(_) => {
-                    if let Err(error) = self.renew_only().await {
+                    if let Err(error) = self.renew_while_draining().await {
                         tracing::warn!(error = %Chain(&error), "cannot renew while draining");
                     }
                 }
@@ -393,8 +393,10 @@ impl ShardKeeper {
         self.announce().await;
     }
 
-    async fn renew_only(&mut self) -> Result<(), StoreError> {
+    /// Its shards, and that it lives: what it has under way counts under the limits that it keeps to with others.
+    async fn renew_while_draining(&mut self) -> Result<(), StoreError> {
         let (me, lease) = (self.parts.me, self.parts.lease);
+        self.members().await?;
         self.connector.session().await?.renew(me, lease).await.map(|_| ())
     }
 

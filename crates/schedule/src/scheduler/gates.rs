@@ -227,7 +227,9 @@ impl Scheduler {
     /// that is to be given back.
     pub(super) fn drop_idle(&mut self, key: Key<Gate>) {
         let gate = &mut self.gates[key];
-        let Some(Group::Tenant(tenant)) = gate.group.as_ref().filter(|_| gate.queues == 0 && !gate.is_wishing) else {
+        let Some(Group::Tenant(tenant)) =
+            gate.group.as_ref().filter(|_| gate.queues + gate.in_flight == 0 && !gate.is_wishing)
+        else {
             return;
         };
         let at = gate.remembers_until();
@@ -470,6 +472,7 @@ impl Scheduler {
                 gate.meter.rewind(rate, now);
             }
         }
+        self.rewind_strays();
         self.keeping.alone_since = self.keeping.alone_since.min(now);
         self.keeping.remembered.clear();
         self.reopen_all();

@@ -18,6 +18,7 @@ mod remembered;
 mod shards;
 mod slices;
 mod spill;
+mod strays;
 mod turns;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ pub(crate) use pools::Through;
 pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
 pub(crate) use slices::Part;
+use strays::Strays;
 use turns::Ring;
 
 /// By which a delivery's waiting makes up for one step of priority, where nothing else is said.
@@ -63,6 +65,7 @@ pub struct Scheduler {
     ring: Ring,
     gates: Slab<Gate>,
     keeping: Gatekeeping,
+    strays: Strays,
     /// Queues of which nothing is attempted until something changes.
     dormant: List<Queue, Dormant>,
     /// Of what is ready, what is in those.
@@ -99,6 +102,7 @@ impl Scheduler {
             ring: Ring::new(),
             gates,
             keeping,
+            strays: Strays::default(),
             dormant: List::new(),
             dormant_ready: 0,
             counts: Counts::default(),
@@ -209,7 +213,7 @@ impl Scheduler {
         }
         let ticks = self.due.next_tick().into_iter().chain(self.expiry.next_tick());
         let timers = ticks.map(|tick| Timestamp::from_millis(i64::try_from(tick).unwrap_or(i64::MAX)));
-        timers.chain(self.keeping.next_alarm()).min()
+        timers.chain(self.keeping.next_alarm()).chain(self.next_stray()).min()
     }
 
     /// The delivery is gone: delivered, failed, expired or removed. Says whether it was known.
@@ -253,9 +257,10 @@ impl Scheduler {
     }
 
     /// The attempt of a delivery that is handed out is over, and what it means is being stored: others may have its place
-    /// under the limits. It stays handed out.
+    /// under the limits. It stays handed out. One of a shard that was given up counts no more, either.
     pub fn end_attempt(&mut self, id: DeliveryId, now: Timestamp) {
         self.observe(now);
+        self.end_stray(id);
         let Some(key) = self.find(id).filter(|&key| self.entries[key].place == Place::InFlight) else { return };
         self.leave_flight(key);
         self.entries[key].place = Place::Settling;
@@ -380,10 +385,12 @@ impl Scheduler {
     }
 
     fn destination_keys(&self) -> impl Iterator<Item = Key<Destination>> + '_ {
-        ShardId::all().flat_map(|shard| {
-            let first = self.shards[shard].destinations.first().some();
-            std::iter::successors(first, |&key| shards::after(&self.places.destinations, key))
-        })
+        ShardId::all().flat_map(|shard| self.destinations_of(shard))
+    }
+
+    fn destinations_of(&self, shard: ShardId) -> impl Iterator<Item = Key<Destination>> + '_ {
+        let first = self.shards[shard].destinations.first().some();
+        std::iter::successors(first, |&key| shards::after(&self.places.destinations, key))
     }
 
     fn find(&self, id: DeliveryId) -> Option<Key<Slot>> {

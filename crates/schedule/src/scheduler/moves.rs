@@ -28,6 +28,7 @@ impl Scheduler {
     /// Moves everything whose timer has gone off.
     pub(super) fn fire(&mut self) {
         self.turn_day();
+        self.forget_strays();
         self.open_on_time();
         let tick = floor_tick(self.now);
         while let Some(key) = self.due.pop(&mut self.entries, tick) {

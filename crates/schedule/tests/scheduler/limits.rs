@@ -276,6 +276,33 @@ fn an_attempt_that_is_over_makes_room_before_it_is_stored() {
     assert!(scheduler.next_attempt(NOW).is_some() && scheduler.next_attempt(NOW).is_some());
 }
 
+/// Workers have them still; their new owner learns of them a little later.
+#[test]
+fn what_is_under_way_counts_for_a_while_after_its_shard_was_given_up() {
+    let mut rules = Rules::plain(10);
+    rules.tenants.insert(TenantId(0), GroupLimits { concurrency: Some(4), rate: None });
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    (1..=3).for_each(|number| drop(scheduler.insert("gone.example", entry("gone.example", number, NOW), NOW)));
+    assert_eq!(attempts(&mut scheduler, NOW).len(), 3);
+    (4..=9).for_each(|number| drop(scheduler.insert("kept.example", entry("kept.example", number, NOW), NOW)));
+    assert_eq!(attempts(&mut scheduler, NOW), [4]);
+    assert_eq!(scheduler.give_up_shard(ShardId::of("gone.example"), later(10), NOW), 3);
+    assert_eq!(attempts(&mut scheduler, NOW), [], "three are under way at other hands");
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    scheduler.end_attempt(id(1), NOW);
+    scheduler.end_attempt(id(1), NOW);
+    assert_eq!(attempts(&mut scheduler, NOW), [5], "of one it is known that it is over");
+    // Back again, and given up once more while it is under way: it counts once.
+    scheduler.mark_in_flight("gone.example", entry("gone.example", 2, NOW));
+    assert_eq!(scheduler.give_up_shard(ShardId::of("gone.example"), later(20), NOW), 1);
+    assert_eq!(scheduler.next_due(), Some(later(10)));
+    assert_eq!(attempts(&mut scheduler, later(10)), [6]);
+    assert_eq!(attempts(&mut scheduler, later(19)), []);
+    assert_eq!(attempts(&mut scheduler, later(20)), [7]);
+    (4..=7).for_each(|number| drop(scheduler.finish(id(number))));
+    assert_eq!(attempts(&mut scheduler, later(20)), [8, 9]);
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert { destination: usize, tenant: i32, in_ms: i64 },
