@@ -16,6 +16,8 @@ mod shards;
 mod slices;
 mod suspects;
 mod task;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Wanted};

@@ -193,7 +193,7 @@ impl ConductorTask {
         times.fold(self.next_tick, Instant::min)
     }
 
-    fn handle(&mut self, command: Command) {
+    pub(super) fn handle(&mut self, command: Command) {
         match command {
             Command::Accepted(committed) => self.accepted(committed),
             Command::Hinted(hints) => self.hinted(hints),

@@ -260,3 +260,38 @@ async fn replicas_keep_to_a_limit_together() {
     assert!(by_replica.iter().all(|count| *count > 3), "both have mail: {by_replica:?}");
     pair.are_left_alone().await;
 }
+
+/// It takes no more, but workers may have its mail for longer than its membership would last by itself.
+#[tokio::test]
+async fn what_a_replica_has_under_way_while_it_leaves_counts() {
+    let pair = Pair::start(|config| {
+        config.queue.lease = Duration::from_secs(2);
+        config.queue.drain_timeout = Duration::from_secs(60);
+        config.queue.tenants = vec![TenantLimitConfig { id: 7, concurrency: Some(2), ..Default::default() }];
+    })
+    .await;
+    let mut submitter = pair.submitter().await;
+    for number in 0..20 {
+        let mut of_tenant = submission("s@a.example", &[&format!("x@{number}.example")]);
+        of_tenant.envelope.tenant = TenantId(7);
+        assert_eq!(submitter.submit(of_tenant).await.result, Ok(()));
+    }
+    let Pair { database: _database, replicas, mut workers, .. } = pair;
+    let under_way = [workers[0].until_quiet().await, workers[1].until_quiet().await];
+    assert_eq!(under_way.iter().map(Vec::len).sum::<usize>(), 2);
+    let ([first, second], [of_first, of_second]) = (replicas, under_way);
+    let ([one, other], is_first) = (workers, !of_first.is_empty());
+    let (leaver, heir, mut leaving, mut staying, under_way) =
+        if is_first { (first, second, one, other, of_first) } else { (second, first, other, one, of_second) };
+    let left = tokio::spawn(leaver.stop());
+    for _ in 0..3 {
+        staying.is_left_alone().await;
+    }
+    assert!(!left.is_finished());
+    for dispatch in &under_way {
+        leaving.report(all(dispatch, 250)).await;
+    }
+    left.await.unwrap();
+    assert_eq!(staying.until_quiet().await.len(), under_way.len());
+    heir.kill();
+}
