@@ -57,6 +57,11 @@ pub struct NewToken {
     pub view: TokenView,
 }
 
+/// What the queue itself did, in the history, where it held what worker after worker was lost with.
+pub const OURSELVES: &str = "mailtier";
+/// What a host did, in the history, by its ETRN (RFC 1985).
+pub const ETRN: &str = "ETRN";
+
 /// Whether a token can be called so: letters, digits, `.`, `_` and `-`, as it stands in the history, in logs and in
 /// paths.
 ///
@@ -70,6 +75,9 @@ pub fn token_name(name: &str) -> Result<(), ApiError> {
     }
     if name == Caller::ROOT {
         return Err(ApiError::invalid("name", "`root` is the token of the configuration (cluster.admin_secret)"));
+    }
+    if [OURSELVES, ETRN].iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+        return Err(ApiError::invalid("name", format!("`{name}` stands for the queue itself in the history")));
     }
     Ok(())
 }
@@ -177,7 +185,7 @@ mod tests {
         for name in ["ci-bot", "a", "Alice.Laptop_2"] {
             assert!(token_name(name).is_ok(), "{name}");
         }
-        for name in ["", "root", "two words", "ci-bot (alice)", "a/b", "übel", "a\n", &"x".repeat(65)] {
+        for name in ["", "root", "mailtier", "etrn", "two words", "ci-bot (alice)", "a/b", "übel", "a\n", &"x".repeat(65)] {
             let refused = token_name(name).unwrap_err().to_string();
             assert!(refused.contains("name: `"), "{refused}");
         }

@@ -4,11 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailtier_api::ApiError;
 use mailtier_store::{Session, Store, StoreError};
 use mailtier_telemetry::Meters;
 
 /// The first and the longest wait before connecting again.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
+
+/// What whoever asked is told of trouble with the database.
+pub(crate) fn trouble(error: &StoreError) -> ApiError {
+    if error.is_bad_value() {
+        // Its own words name places in our statements.
+        return ApiError::Invalid(
+            "a zero octet in a text, or a number beyond what is stored, stands for nothing".into(),
+        );
+    }
+    ApiError::Unavailable(Chain(error).to_string())
+}
 
 /// One loop's way to the database.
 #[derive(Debug)]

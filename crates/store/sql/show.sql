@@ -9,5 +9,5 @@ LEFT JOIN LATERAL (
     SELECT attempts, next_attempt_at, recipients, last_outcome, hosts FROM retry WHERE delivery_id = d.id OFFSET 0
 ) r ON true
 LEFT JOIN LATERAL (SELECT since, operator, reason FROM held WHERE delivery_id = d.id OFFSET 0) h ON true
-WHERE d.id >= $1::bigint AND d.id < $1::bigint + 4096 AND d.message_id = $1::bigint
+WHERE d.id >= $1::bigint AND d.id <= least($1::bigint, 9223372036854771712) + 4095 AND d.message_id = $1::bigint
 ORDER BY d.id

@@ -7,6 +7,8 @@ use mailtier_types::id::InvalidId;
 /// of its own, so neither can be our mistake.
 const INVALID_STATEMENT_NAME: &str = "26000";
 const DUPLICATE_STATEMENT: &str = "42P05";
+/// The class of data exceptions.
+const DATA_EXCEPTION: &str = "22";
 
 /// Trouble with the database. After any of these a [`Session`](crate::Session) is not used again.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +132,12 @@ impl StoreError {
             Some(INVALID_STATEMENT_NAME | DUPLICATE_STATEMENT) => Self::StatementsMixedUp(error),
             _ => Self::Database(error),
         }
+    }
+
+    /// Whether the server cannot take in a value as it was given: a number beyond its range, a zero octet in a text.
+    #[must_use]
+    pub fn is_bad_value(&self) -> bool {
+        matches!(self, Self::Database(error) if sqlstate(error).is_some_and(|state| state.starts_with(DATA_EXCEPTION)))
     }
 
     /// Whether a key was there already.

@@ -10,7 +10,7 @@ use mailtier_store::{Session, Store, StoreError};
 use mailtier_telemetry::Meters;
 use tokio::sync::Mutex;
 
-use crate::database::{Chain, Connector};
+use crate::database::{Connector, trouble};
 
 /// A question under way on a session.
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -41,6 +41,6 @@ impl Desk {
             }
         });
         let answer = asking.await.map_err(|error| ApiError::Internal(error.to_string()))?;
-        answer.map_err(|error| ApiError::Unavailable(Chain(&error).to_string()))
+        answer.map_err(|error| trouble(&error))
     }
 }

@@ -29,6 +29,9 @@ impl Managed {
     pub(crate) async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
         let name = user_name(&change.name)?;
         let senders = change.senders.map(sender_patterns).transpose()?;
+        if let Some(TenantId(number)) = change.tenant.filter(|tenant| tenant.0 < 0) {
+            return Err(ApiError::Invalid(format!("tenant: {number} is negative: give a number from 0 up")));
+        }
         let existing = self.account(&name).await?;
         match (&existing, change.exists) {
             (Some(_), false) => return Err(ApiError::Invalid(format!("user `{name}` exists already"))),

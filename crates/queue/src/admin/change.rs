@@ -7,6 +7,7 @@ use mailtier_api::ApiError;
 use mailtier_api::admin::DeliveryView;
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::filter::Filter;
+use mailtier_api::tokens::ETRN;
 use mailtier_store::{Session, StoredDelivery};
 use mailtier_types::{DeliveryId, Domain};
 
@@ -45,6 +46,7 @@ impl AdminService {
             what: order.change.clone(),
             operator: order.operator.clone(),
             reason: order.reason.clone(),
+            recipients: order.filter.recipient.clone(),
         });
         let (mut answer, mut done_to) = (ChangeAnswer::default(), order.after);
         while let Some(mut page) = search.page(session, CHANGED_AT_ONCE).await? {
@@ -80,7 +82,7 @@ impl AdminService {
             filter: Filter { destination: Some(destination), ..Filter::default() },
             all: false,
             change: DeliveryChange::RetryNow,
-            operator: "ETRN".to_owned(),
+            operator: ETRN.to_owned(),
             reason: String::new(),
             after: 0,
             dry_run: false,

@@ -23,12 +23,12 @@ use mailtier_api::server::AdminHandler;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
-use mailtier_store::{Session, Store, StoreError};
+use mailtier_store::{Session, Store};
 use mailtier_types::{MessageId, ReplicaId};
 
 use crate::accounts::Managed;
 use crate::clock;
-use crate::database::Chain;
+use crate::database::trouble;
 use crate::settle::Changer;
 use crate::tokens::Tokens;
 use counting::Tally;
@@ -53,10 +53,6 @@ pub(crate) struct AdminService {
     pub(crate) searching: Searching,
     /// Operators' tokens.
     pub(crate) tokens: Tokens,
-}
-
-fn trouble(error: &StoreError) -> ApiError {
-    ApiError::Unavailable(Chain(error).to_string())
 }
 
 impl AdminService {

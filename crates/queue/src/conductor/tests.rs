@@ -74,7 +74,12 @@ impl Bench {
         };
         let fence = Fence::new();
         fence.extend(Instant::now() + GRACE);
-        let mut task = ConductorTask::new(settings, fence, outlets, Arc::new(Meters::new(&*opentelemetry::global::meter_provider())));
+        let mut task = ConductorTask::new(
+            settings,
+            fence,
+            outlets,
+            Arc::new(Meters::new(&*opentelemetry::global::meter_provider())),
+        );
         task.workers_known_from = Instant::now();
         Self { task, settler: reports, fetcher: wanted }
     }

@@ -2,7 +2,9 @@
 //! Pure. Not responsible for what ends them: that is planned as any other end is.
 
 use mailtier_api::change::DeliveryChange;
+use mailtier_api::filter::AddressPattern;
 use mailtier_api::peer::Hint;
+use mailtier_api::tokens::OURSELVES;
 use mailtier_store::{Held, NewEvent, Reroute, StoredDelivery};
 use mailtier_types::{
     ByMode, Cause, Change, EventDetail, EventKind, Outcome, ReversePath, Stage, State, Timestamp, Trouble, TroubleKind,
@@ -20,19 +22,18 @@ pub(crate) struct Order {
     pub(crate) operator: String,
     /// Why, one line; may be empty.
     pub(crate) reason: String,
+    /// What ends, ends for these recipients alone.
+    pub(crate) recipients: Option<AddressPattern>,
 }
 
 /// What a sender is told where the operator gave no reason.
 const NO_REASON: &str = "an administrator has given up this message";
 
-/// Who holds what worker after worker was lost with.
-const OURSELVES: &str = "mailtier";
-
 impl Order {
     /// That a delivery is held because it may be what ends workers.
     pub(super) fn quarantine(losses: u16) -> Self {
         let reason = format!("{losses} workers were lost with it in their hands; see their logs before it is released");
-        Self { what: DeliveryChange::Hold, operator: OURSELVES.to_owned(), reason }
+        Self { what: DeliveryChange::Hold, operator: OURSELVES.to_owned(), reason, recipients: None }
     }
 
     /// The outcome that a delivery given up by order has.
@@ -40,6 +41,19 @@ impl Order {
         let text = if self.reason.is_empty() { NO_REASON.to_owned() } else { self.reason.clone() };
         // Of no attempt; the kind of trouble says so.
         Outcome::new(Stage::Resolve, Cause::Trouble(Trouble { kind: TroubleKind::Administrative, text }), now)
+    }
+
+    /// Those recipients of a delivery that it ends for.
+    pub(super) fn ended(&self, stored: &StoredDelivery) -> Vec<String> {
+        let is_meant = |recipient: &&String| match &self.recipients {
+            None => true,
+            Some(AddressPattern::Mailbox(mailbox)) => mailbox.as_str() == recipient.as_str(),
+            Some(AddressPattern::Domain(domain)) => {
+                recipient.rsplit_once('@').is_some_and(|(_, of)| of == domain.as_str())
+            }
+            Some(AddressPattern::Null) => false,
+        };
+        stored.recipients.iter().filter(is_meant).cloned().collect()
     }
 
     /// Who and why, for an event.

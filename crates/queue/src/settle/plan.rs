@@ -233,12 +233,12 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
     match &case.report.what {
         What::Ordered(order) => match order.what {
             DeliveryChange::Delete => {
-                verdicts.resolved = stored.recipients.clone();
-                verdicts.events.push((EventKind::RecipientRemoved, stored.recipients.clone(), None));
+                verdicts.resolved = order.ended(stored);
+                verdicts.events.push((EventKind::RecipientRemoved, verdicts.resolved.clone(), None));
             }
             DeliveryChange::Bounce => {
                 let outcome = Some(order.outcome(now));
-                verdicts.give_up(EventKind::RecipientFailed, stored.recipients.clone(), outcome, options, now);
+                verdicts.give_up(EventKind::RecipientFailed, order.ended(stored), outcome, options, now);
             }
             DeliveryChange::Hold | DeliveryChange::Release | DeliveryChange::RetryNow | DeliveryChange::Reroute(_) => {}
         },
@@ -741,7 +741,12 @@ mod tests {
     }
 
     fn ordered(what: DeliveryChange) -> What {
-        What::Ordered(Arc::new(Order { what, operator: "root".to_owned(), reason: "they asked".to_owned() }))
+        What::Ordered(Arc::new(Order {
+            what,
+            operator: "root".to_owned(),
+            reason: "they asked".to_owned(),
+            recipients: None,
+        }))
     }
 
     /// Held for so long.

@@ -69,6 +69,9 @@ async fn a_user_logs_in_until_that_is_changed() {
     assert!(matches!(admin.put_user(user(true)).await, Err(ApiError::NotFound(_))));
     let short = UserChange { password: Some(secret("short")), ..user(false) };
     assert!(matches!(admin.put_user(short).await, Err(ApiError::Invalid(_))));
+    let nobodys = UserChange { tenant: Some(TenantId(-7)), password: Some(secret(PASSWORD)), ..user(false) };
+    assert!(matches!(admin.put_user(nobodys).await, Err(ApiError::Invalid(why)) if why.contains("-7 is negative")));
+    assert!(matches!(admin.list_users("\0", 10).await, Err(ApiError::Invalid(_))), "no trouble of the database");
 }
 
 #[tokio::test]

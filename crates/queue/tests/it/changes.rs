@@ -5,10 +5,10 @@ use std::time::Duration;
 use mailtier_api::ApiError;
 use mailtier_api::admin::Shown;
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
-use mailtier_api::filter::Filter;
+use mailtier_api::filter::{AddressPattern, Filter};
 use mailtier_config::Config;
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Domain, EventKind, MessageId, Timestamp};
+use mailtier_types::{Domain, EventKind, Mailbox, MessageId, Timestamp};
 
 use crate::pair::Pair;
 use crate::submitter::Submitter;
@@ -207,6 +207,30 @@ async fn what_an_operator_gives_up_comes_back_with_his_reason_held_or_not() {
     assert_eq!(database.sql(LEFT).await.unwrap(), "0|0");
     assert_eq!(kinds(&replica, held).await.last(), Some(&EventKind::RecipientRemoved));
     assert_eq!(database.sql("SELECT count(*) FROM body").await.unwrap(), "0");
+    is_accounted_for(&database).await;
+}
+
+#[tokio::test]
+async fn what_is_given_up_for_one_recipient_goes_on_for_the_others_of_its_delivery() {
+    let (database, replica) = usual(|_| {}).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let id = submitter.accepted("s@a.example", &["x@b.example", "y@b.example", "z@b.example"]).await;
+    let recipient = |address: &str| Some(AddressPattern::recipient(address).unwrap());
+    let only = |address: &str| Filter { recipient: recipient(address), ..of(id) };
+    assert_eq!(change(&replica, only("x@b.example"), DeliveryChange::Delete).await.changed, 1);
+    assert_eq!(change(&replica, only("y@b.example"), DeliveryChange::Bounce).await.changed, 1);
+    assert_eq!(change(&replica, only("y@b.example"), DeliveryChange::Bounce).await.matched, 0);
+    is_accounted_for(&database).await;
+    let mut worker = Worker::connect(&replica).await;
+    let mut dispatched = [worker.dispatch().await, worker.dispatch().await];
+    dispatched.sort_by_key(|dispatch| dispatch.destination.clone());
+    let [notification, rest] = &dispatched;
+    assert_eq!(rest.recipients, [Mailbox::parse("z@b.example").unwrap()]);
+    let content = String::from_utf8(notification.body.as_ref().unwrap().concat()).unwrap();
+    assert!(content.contains("y@b.example") && !content.contains("Final-Recipient: rfc822; x@b.example"), "{content}");
+    worker.report(all(notification, 250)).await;
+    worker.report(all(rest, 250)).await;
+    assert_eq!(change(&replica, only("@b.example"), DeliveryChange::Delete).await.matched, 0);
     is_accounted_for(&database).await;
 }
 
