@@ -242,7 +242,7 @@ pub(crate) fn header_message_id(value: String) -> Result<String, ApiError> {
         let wanted = format!(
             "expected what stands in the field, such as <1@example.com>, at most {MAX_MESSAGE_ID_OCTETS} octets"
         );
-        return Err(ApiError::invalid("header_message_id", wanted));
+        return Err(ApiError::invalid("message_id_field", wanted));
     }
     Ok(value)
 }

@@ -131,6 +131,7 @@ impl Scope {
                 Self::tenant(number)
             }
             "everything" if name == ALL_MAIL => Ok(Self::Everything),
+            "everything" => Err(ApiError::invalid("name", format!("`{name}`: everything is called `{ALL_MAIL}`"))),
             _ => Err(ApiError::invalid("kind", format!("`{kind}` is not known"))),
         }
     }

@@ -185,7 +185,9 @@ mod tests {
         for name in ["ci-bot", "a", "Alice.Laptop_2"] {
             assert!(token_name(name).is_ok(), "{name}");
         }
-        for name in ["", "root", "mailtier", "etrn", "two words", "ci-bot (alice)", "a/b", "übel", "a\n", &"x".repeat(65)] {
+        for name in
+            ["", "root", "mailtier", "etrn", "two words", "ci-bot (alice)", "a/b", "übel", "a\n", &"x".repeat(65)]
+        {
             let refused = token_name(name).unwrap_err().to_string();
             assert!(refused.contains("name: `"), "{refused}");
         }

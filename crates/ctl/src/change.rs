@@ -194,7 +194,7 @@ fn told(change: &DeliveryChange, changed: u64) -> String {
         DeliveryChange::Hold => format!("{changed} held"),
         DeliveryChange::Release => format!("{changed} released"),
         DeliveryChange::RetryNow => format!("{changed} due now"),
-        DeliveryChange::Bounce => format!("{changed} given up, with a notification to the sender"),
+        DeliveryChange::Bounce => format!("{changed} given up; senders are notified, but for the null sender"),
         DeliveryChange::Delete => format!("{changed} removed"),
         DeliveryChange::Reroute(hosts) if hosts.is_empty() => format!("{changed} on their own way again"),
         DeliveryChange::Reroute(hosts) => format!("{changed} rerouted to {}", show::way(hosts)),

@@ -13,6 +13,10 @@ pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClien
         let hint = "--secret-file or --data names another";
         Failure::error(Failure::NO_INPUT, format!("cannot read the admin token {} ({hint}): {error}", path.display()))
     })?;
+    if token.trim().is_empty() {
+        let empty = format!("the admin token {} is empty", path.display());
+        return Err(Failure::error(Failure::NO_INPUT, empty));
+    }
     let token = Secret::new(token.trim().to_owned());
     AdminClient::connect(&server, Some(&token)).await.map_err(|error| failure(&server, error))
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -111,8 +111,11 @@ where
 {
     let (mut head, body) = request.into_parts();
     let id = request_id(head.headers.get(REQUEST_ID));
+    // RFC 9112 §3.2.
+    let names_host = head.headers.contains_key(HOST) || head.version != Version::HTTP_11;
     head.headers.insert(REQUEST_ID, id.clone());
     let mut answered = match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        _ if !names_host => refusal(StatusCode::BAD_REQUEST, "the request has no field Host"),
         Ok(Ok(body)) => {
             let answering = answer(Request::from_parts(head, body.to_bytes()));
             let late = "no answer in time: what was asked for may still be done";
@@ -191,6 +194,8 @@ mod tests {
         assert!(reply.contains("x-request-id: mine-1"), "{reply}");
         let reply = asked(address, &format!("{head}X-Request-Id: two words\r\nContent-Length: 0\r\n\r\n")).await;
         assert!(reply.contains("x-request-id: ") && !reply.contains("two words"), "{reply}");
+        let reply = asked(address, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+        assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("no field Host"), "{reply}");
         end.cancel();
         served.await.unwrap();
     }

@@ -59,9 +59,15 @@ impl FromStr for RouteHost {
         {
             return Ok(Self { place: Place::Address(address), port });
         }
-        let name = Domain::parse(host).ok().filter(|name| name.literal().is_none()).ok_or_else(wrong)?;
+        let is_name = |name: &Domain| name.literal().is_none() && !is_address_like(name.as_str());
+        let name = Domain::parse(host).ok().filter(is_name).ok_or_else(wrong)?;
         Ok(Self { place: Place::Name(name), port })
     }
+}
+
+/// No domain ends with a number (RFC 1123 §2.1; RFC 3696 §2): `256.1.1.1` is a mistaken address.
+fn is_address_like(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 impl fmt::Display for RouteHost {
@@ -111,6 +117,9 @@ mod tests {
             "[192.0.2.1",
             "-a",
             "a..b",
+            "256.1.1.1",
+            "127.1:25",
+            "25",
         ] {
             assert!(text.parse::<RouteHost>().is_err(), "{text}");
         }

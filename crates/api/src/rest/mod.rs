@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tonic::codegen::http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use tonic::codegen::http::{HeaderValue, Request, Response, StatusCode, header, request};
 
 use crate::access::{Access, Authenticator};
 use crate::server::AdminHandler;
@@ -85,9 +85,6 @@ impl<H: AdminHandler, A: Authenticator> Rest<H, A> {
     async fn try_answer(&self, head: &request::Parts, body: Bytes) -> Result<Response<Bytes>, Problem> {
         // Who shows no token learns nothing, not even which paths there are.
         let caller = self.access.caller(&head.headers).await?;
-        if head.method == Method::HEAD {
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "HEAD is not answered: use GET"));
-        }
         let (operation, values) = route(head.method.as_str(), &head.uri)?;
         let what = format!("{} {}", operation.method, operation.path);
         caller.check_role(&what, operation.needs())?;

@@ -2,7 +2,7 @@
 //! ASCII). Not responsible for what people read.
 
 use mailtier_types::request::utf8_addr_xtext;
-use mailtier_types::{Cause, Mailbox};
+use mailtier_types::{Cause, Mailbox, TroubleKind};
 
 use crate::date;
 use crate::dsn::{Action, DsnFacts, DsnGroup};
@@ -72,7 +72,10 @@ fn status(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, recipient:
     };
     let diagnostic = text::one_line(&outcome.cause.to_string(), charset, MAX_DIAGNOSTIC_OCTETS);
     text::field(out, "Diagnostic-Code", &format!("{kind}; {diagnostic}"));
-    text::field(out, "Last-Attempt-Date", &date::rfc5322(outcome.at));
+    // RFC 3464 §2.3.7: of an attempt. One that an operator gave up may have had none.
+    if !matches!(&outcome.cause, Cause::Trouble(trouble) if trouble.kind == TroubleKind::Administrative) {
+        text::field(out, "Last-Attempt-Date", &date::rfc5322(outcome.at));
+    }
 }
 
 /// An address with its type: `rfc822`, or `utf-8` beyond ASCII (RFC 6533 §3). It is never folded, since a quoted local

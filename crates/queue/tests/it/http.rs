@@ -303,6 +303,7 @@ async fn what_cannot_be_taken_is_refused_by_name() {
         ("GET", "/v1/usrs", None, 404, "did you mean `/v1/users`?"),
         ("PUT", "/v1/users", None, 405, "GET, POST is"),
         ("HEAD", "/v1/users", None, 405, ""),
+        ("HEAD", "/v1/usrs", None, 404, ""),
         ("POST", "/v1/deliveries/delete", Some(&body), 400, "al: is no field of the body"),
         ("POST", "/v1/deliveries/delete?destination=b.example", Some(&all), 400, "exactly one of them"),
         ("POST", "/v1/deliveries/route?destination=b.example", Some(&hosts), 400, "is not a host: expected host"),
@@ -320,8 +321,10 @@ async fn what_cannot_be_taken_is_refused_by_name() {
         }
         assert!(answer.head.contains("x-request-id: ") && answer.head.contains("cache-control: no-store"));
     }
-    let allowed = root.ask("PUT", "/v1/users", None).await;
-    assert!(allowed.head.contains("allow: get, post"), "{}", allowed.head);
+    for method in ["PUT", "HEAD"] {
+        let allowed = root.ask(method, "/v1/users", None).await;
+        assert!(allowed.head.contains("allow: get, post"), "{}", allowed.head);
+    }
 }
 
 #[tokio::test]

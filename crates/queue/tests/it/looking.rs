@@ -298,7 +298,7 @@ async fn a_message_is_found_by_its_field_with_its_whole_history() {
     assert_eq!(of_address.events.len(), 3);
     for nonsense in ["1@a.example", "<>", "<1@a.example>\n"] {
         let refused = trace(TraceBy::HeaderMessageId(nonsense.into()), None).await.unwrap_err();
-        assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("header_message_id")), "{refused}");
+        assert!(matches!(&refused, ApiError::Invalid(text) if text.contains("message_id_field")), "{refused}");
     }
 }
 
