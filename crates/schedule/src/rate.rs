@@ -19,10 +19,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` in `per`. A count of 0 is taken as 1.
+    /// `count` in `per`, or less where that is no whole number of microseconds for each. A count of 0 is taken as 1.
     #[must_use]
     pub fn new(count: u32, per: Duration) -> Self {
-        let interval_us = i64::try_from(per.as_micros() / u128::from(count.max(1))).unwrap_or(i64::MAX).max(1);
+        let interval_us = i64::try_from(per.as_micros().div_ceil(u128::from(count.max(1)))).unwrap_or(i64::MAX);
         Self::every(interval_us)
     }
 
@@ -48,8 +48,9 @@ impl Rate {
 
     /// What is left where some of those that share it evenly have theirs.
     pub(crate) fn without(self, gone: u32, sharers: u32) -> Self {
-        let left = sharers.saturating_sub(gone).max(1);
-        Self::every(self.interval_us.saturating_mul(i64::from(sharers.max(left))) / i64::from(left))
+        let left = i64::from(sharers.saturating_sub(gone).max(1));
+        let together = self.interval_us.saturating_mul(left.max(i64::from(sharers)));
+        Self::every(together / left + i64::from(together % left > 0))
     }
 
     const fn tolerance_us(self) -> i64 {
@@ -156,6 +157,9 @@ mod tests {
         // Two a minute: never two at once.
         let slow = Rate::new(2, Duration::from_secs(60));
         assert_eq!(passed(slow, (0..600_000).step_by(50)), (0..20).map(|n| n * 30_000).collect::<Vec<_>>());
+        // What is no whole number of microseconds is rounded to the slower: half a million here, not a million.
+        assert_eq!(passed(Rate::new(600_000, Duration::from_secs(1)), [0, 1000]).len(), 2 * 500_000);
+        assert_eq!(Rate::every(10).without(1, 4).interval_us(), 14);
         // Shared by three, each has a third.
         assert_eq!(passed(rate.shared_by(3), 0..30_000).len(), 3 + 99);
     }
