@@ -6,7 +6,7 @@ use std::time::Duration;
 use mailtier_types::Timestamp;
 
 /// What may pass at once is what a steady flow passes in this time, and one at least.
-const BURST: Duration = Duration::from_secs(1);
+pub(crate) const BURST: Duration = Duration::from_secs(1);
 
 /// So many in a time, evenly spread but for a second's worth at once: in any stretch of time no more than the rate gives
 /// for it and one second.
@@ -63,6 +63,8 @@ impl Rate {
 pub(crate) struct Meter {
     /// When a steady flow would have the next one pass.
     next: Timestamp,
+    /// When the last one passed.
+    last: Timestamp,
 }
 
 impl Meter {
@@ -78,7 +80,7 @@ impl Meter {
     /// One of which nothing is known but that as much as may pass at once may have passed then.
     pub(crate) const fn exhausted(rate: Rate, at: Timestamp) -> Self {
         let next = at.as_micros().saturating_add(rate.tolerance_us()).saturating_add(rate.interval_us);
-        Self { next: Timestamp::from_micros(next) }
+        Self { next: Timestamp::from_micros(next), last: at }
     }
 
     /// One passes.
@@ -91,7 +93,15 @@ impl Meter {
         if count > 0 {
             let passed = rate.interval_us.saturating_mul(i64::from(count));
             let next = self.next.as_micros().max(now.as_micros()).saturating_add(passed);
-            self.next = Timestamp::from_micros(next);
+            (self.next, self.last) = (Timestamp::from_micros(next), now);
+        }
+    }
+
+    /// One that was counted then has not passed after all. Its place is lost where others have passed since: not all of
+    /// these might have passed when they did had another taken it later.
+    pub(crate) fn take_back(&mut self, rate: Rate, at: Timestamp) {
+        if self.last == at {
+            self.give_back(rate, 1);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queu
 use crate::scheduler::pools::Pooling;
 use crate::scheduler::providers::KNOWN_FOR;
 use crate::scheduler::remembered::{Memory, Remembered};
+use crate::scheduler::tolls::Toll;
 
 /// What operators have suspended: nothing of it is attempted until it is resumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(crate) struct Gatekeeping {
     pub(crate) providers: HashMap<String, Key<Gate>>,
     pub(crate) pooling: Pooling,
     remembered: Memory,
+    /// Of attempts under way that something with a rate has counted, by the numbers of their slots.
+    pub(super) tolls: HashMap<u32, Toll>,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
     /// Gates whose groups are asked about.
     pub(crate) wishing: Vec<Key<Gate>>,
@@ -71,6 +74,7 @@ impl Gatekeeping {
             tenants: HashMap::new(),
             providers: HashMap::new(),
             remembered: Memory::default(),
+            tolls: HashMap::new(),
             alarms: BinaryHeap::new(),
             wishing: Vec::new(),
         }
@@ -325,20 +329,6 @@ impl Scheduler {
         match self.is_unknown(self.places.queues[key].destination) {
             true => self.begin_question(key, entry),
             false => self.count_rates(key, entry),
-        }
-    }
-
-    /// Counts an attempt for everything that has a rate.
-    pub(super) fn count_rates(&mut self, key: Key<Queue>, entry: Key<Slot>) {
-        let destination = &mut self.places.destinations[self.places.queues[key].destination];
-        if let Some(rate) = destination.limits.rate {
-            destination.meter.count(rate, self.now);
-        }
-        let pool = self.pool_gate(entry);
-        for key in self.gates_of(key).chain(pool) {
-            self.gates[key].count(self.now);
-            // Others that it let go on before may find it closed now, and those it still holds wait for the next.
-            self.open_later(key);
         }
     }
 

@@ -18,6 +18,7 @@ mod remembered;
 mod shards;
 mod slices;
 mod spill;
+mod tolls;
 mod turns;
 
 use std::collections::VecDeque;

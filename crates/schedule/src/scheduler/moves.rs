@@ -224,6 +224,7 @@ impl Scheduler {
     }
 
     pub(super) fn leave_flight(&mut self, entry: Key<Slot>) {
+        self.keep_toll(entry);
         let queue = self.entries[entry].queue;
         let destination = self.places.queues[queue].destination;
         let left = &mut self.places.destinations[destination];

@@ -277,7 +277,8 @@ impl Scheduler {
         given
     }
 
-    /// What is handed out did not go out: as [`Scheduler::release`], and the day of its pool's warm-up gets it back.
+    /// What is handed out was not attempted: as [`Scheduler::release`], and what was counted for it of rates and of the day
+    /// of its pool's warm-up is there again.
     pub fn release_unused(&mut self, id: DeliveryId, now: Timestamp) -> bool {
         self.observe(now);
         let Some(key) = self.find(id).filter(|&key| self.is_out(key)) else { return false };
@@ -294,6 +295,7 @@ impl Scheduler {
                 self.reconsider_pools();
             }
         }
+        self.uncount_rates(key);
         self.release(id, now)
     }
 

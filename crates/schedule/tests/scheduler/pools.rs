@@ -168,6 +168,22 @@ fn what_was_handed_out_and_did_not_go_is_not_lost_for_the_day() {
 }
 
 #[test]
+fn a_pools_rate_is_not_used_by_what_is_refused() {
+    let mut world = World::new(rules(|pools, [a, ..]| {
+        let rate = Some(Rate::new(1, Duration::from_secs(60)));
+        pools.get_mut(a).unwrap().limits = GroupLimits { concurrency: None, rate };
+    }));
+    world.insert(1, "x.example", 2, noon());
+    let gone = world.go(noon());
+    assert_eq!(gone.len(), 1);
+    let soon = noon().after(Duration::from_secs(1));
+    assert!(world.scheduler.release_unused(gone[0].1, soon));
+    assert_eq!(world.counts(soon), [0, 1, 0, 0]);
+    assert_eq!(world.counts(soon.after(Duration::from_secs(59))), [0; 4]);
+    assert_eq!(world.counts(soon.after(Duration::from_secs(60))), [0, 1, 0, 0]);
+}
+
+#[test]
 fn a_pool_without_workers_or_credit_delays_no_other_mail_not_even_to_the_same_destination() {
     let mut world = World::new(rules(|_, _| {}));
     let ids: Vec<PoolId> = world.scheduler.pools().map(|pool| pool.id).collect();
