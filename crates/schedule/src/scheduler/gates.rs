@@ -8,14 +8,14 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use mailtier_types::{DeliveryId, Group, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, Group, ShardId, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
 use crate::memory::{Key, List, Slab, Slot};
 use crate::rules::Rules;
 use crate::scheduler::Scheduler;
 use crate::scheduler::gate::Gate;
-use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
+use crate::scheduler::places::{Destination, Joined, Queue, Turn, Turns};
 use crate::scheduler::pools::Pooling;
 use crate::scheduler::providers::KNOWN_FOR;
 use crate::scheduler::remembered::{Memory, Remembered};
@@ -55,7 +55,7 @@ pub(crate) struct Gatekeeping {
     pub(crate) tenants: HashMap<TenantId, Key<Gate>>,
     pub(crate) providers: HashMap<String, Key<Gate>>,
     pub(crate) pooling: Pooling,
-    remembered: Memory,
+    pub(super) remembered: Memory,
     /// Of attempts under way that something with a rate has counted, by the numbers of their slots.
     pub(super) tolls: HashMap<u32, Toll>,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
@@ -87,16 +87,12 @@ impl Gatekeeping {
 }
 
 /// How a destination stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
     /// Attempts it may have at a time now.
     pub concurrency: u32,
     /// It could not be reached, and is not tried before then.
     pub dead_until: Option<Timestamp>,
-    /// Its provider, once an attempt has told.
-    pub provider: Option<&'a str>,
-    /// Somebody has suspended it, or its provider.
-    pub is_suspended: bool,
 }
 
 impl Scheduler {
@@ -136,6 +132,7 @@ impl Scheduler {
             self.judge_dormancy(key);
         }
         self.suspend_pools();
+        self.wake_resting();
         self.reopen_all();
     }
 
@@ -167,28 +164,26 @@ impl Scheduler {
         self.learn_provider(key, exchanger, self.now);
         self.count_question(entry);
         let destination = &mut self.places.destinations[key];
-        let was_dead = destination.health.dead_until().is_some();
+        let was_dead = destination.health.dead_until();
         let rules = &self.keeping.rules;
         let care = Care { dead_after: rules.dead_after, probe: &rules.probe, chance };
         destination.health.learn(said, destination.limits, care, self.now);
-        if destination.health.dead_until().is_some() != was_dead {
+        let (is_dead, shard) = (destination.health.dead_until(), destination.shard);
+        if is_dead.is_some() != was_dead.is_some() {
             self.judge_dormancy(key);
+        }
+        if let Some(until) = is_dead.filter(|_| is_dead != was_dead) {
+            self.shards[shard].spill.wake(until);
         }
         self.unpark(key);
     }
 
-    /// How a destination stands, where it has deliveries.
+    /// How a destination stands, where it has deliveries: what was learnt of it shows nowhere else.
     #[must_use]
-    pub fn standing(&self, name: &str, shard: mailtier_types::ShardId) -> Option<Standing<'_>> {
-        let key = self.places.find(name, shard)?;
-        let destination = &self.places.destinations[key];
-        let provider = destination.provider.some();
-        Some(Standing {
-            concurrency: destination.health.concurrency(destination.limits, self.now),
-            dead_until: destination.health.dead_until(),
-            provider: self.provider_name(key),
-            is_suspended: destination.is_suspended || provider.is_some_and(|gate| self.gates[gate].is_suspended),
-        })
+    pub fn standing(&self, name: &str) -> Option<Standing> {
+        let Destination { health, limits, .. } =
+            &self.places.destinations[self.places.find(name, ShardId::of(name))?];
+        Some(Standing { concurrency: health.concurrency(*limits, self.now), dead_until: health.dead_until() })
     }
 
     /// Makes what is new about a delivery's place known to its gates.
@@ -215,7 +210,6 @@ impl Scheduler {
 
     /// The last delivery of a queue is gone, and with it the queue; perhaps its destination too.
     pub(super) fn farewell(&mut self, key: Key<Queue>) {
-        self.set_dormant(key, false);
         let gate = self.places.queues[key].gate;
         let destination = self.places.queues[key].destination;
         self.gates[gate].queues -= 1;
@@ -467,57 +461,11 @@ impl Scheduler {
             self.drop_idle(key);
         }
     }
-
-    /// Whether nothing is attempted to a destination until something changes.
-    pub(super) fn is_dormant(&self, key: Key<Destination>) -> bool {
-        let destination = &self.places.destinations[key];
-        let by_provider = destination.provider.some().is_some_and(|gate| self.gates[gate].is_suspended);
-        destination.is_suspended || destination.health.dead_until().is_some() || by_provider
-    }
-
-    pub(super) fn judge_dormancy(&mut self, key: Key<Destination>) {
-        let mut next = self.places.destinations[key].queues.first().some();
-        while let Some(queue) = next {
-            next = List::<Queue, OfDestination>::after(&self.places.queues, queue).some();
-            self.judge(queue);
-        }
-    }
-
-    fn judge(&mut self, key: Key<Queue>) {
-        let queue = &self.places.queues[key];
-        let by_tenant = queue.gate.some().is_some_and(|gate| self.gates[gate].is_suspended);
-        let dormant = by_tenant || self.keeping.pooling.is_stuck(queue.pool) || self.is_dormant(queue.destination);
-        self.set_dormant(key, dormant);
-    }
-
-    fn set_dormant(&mut self, key: Key<Queue>, dormant: bool) {
-        let queue = &mut self.places.queues[key];
-        if queue.is_dormant == dormant {
-            return;
-        }
-        queue.is_dormant = dormant;
-        let (ready, destination) = (queue.ready as usize, queue.destination);
-        let list: &mut List<Queue, Dormant> = &mut self.dormant;
-        if dormant {
-            self.dormant_ready += ready;
-            list.push_back(&mut self.places.queues, key);
-        } else {
-            self.dormant_ready -= ready;
-            list.remove(&mut self.places.queues, key);
-            // What made room for others is wanted again.
-            let spill = &mut self.shards[self.places.destinations[destination].shard].spill;
-            if spill.missed {
-                spill.want(self.now);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use mailtier_types::ShardId;
 
     use super::*;
     use crate::rate::Rate;

@@ -8,6 +8,7 @@
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
+mod dormancy;
 mod gate;
 mod gates;
 mod moves;
@@ -30,11 +31,12 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
+use dormancy::Resting;
 pub(crate) use gate::Gate;
 use gates::Gatekeeping;
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
-use places::{Destination, Dormant, OfDestination, Places};
+use places::{Destination, OfDestination, Places};
 pub(crate) use pools::Through;
 pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
@@ -64,8 +66,7 @@ pub struct Scheduler {
     ring: Ring,
     gates: Slab<Gate>,
     keeping: Gatekeeping,
-    /// Queues of which nothing is attempted until something changes.
-    dormant: List<Queue, Dormant>,
+    dormant: Resting,
     /// Of what is ready, what is in those.
     dormant_ready: usize,
     counts: Counts,
@@ -100,7 +101,7 @@ impl Scheduler {
             ring: Ring::new(),
             gates,
             keeping,
-            dormant: List::new(),
+            dormant: Resting::new(),
             dormant_ready: 0,
             counts: Counts::default(),
             in_attempt: 0,

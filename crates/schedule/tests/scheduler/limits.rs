@@ -149,8 +149,7 @@ fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_f
         scheduler.defer(id, 1, later(10_000));
     }
     assert_eq!(attempts(&mut scheduler, later(1)), [], "nothing is tried at a dead destination");
-    let shard = ShardId::of("dead.example");
-    assert_eq!(scheduler.standing("dead.example", shard).unwrap().dead_until, Some(later(301)));
+    assert_eq!(scheduler.standing("dead.example").unwrap().dead_until, Some(later(301)));
     assert_eq!(scheduler.next_due(), Some(later(301)));
     assert_eq!(attempts(&mut scheduler, later(301)), [11], "one delivery probes it");
     scheduler.learn(DeliveryId::from_i64(11).unwrap(), Feedback::Unreachable, None, 0.5, later(310));
@@ -164,6 +163,39 @@ fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_f
         (13..=20).collect::<Vec<_>>(),
         "it is back, and all its mail goes"
     );
+}
+
+#[test]
+fn a_dead_destination_is_probed_at_once_where_that_is_asked_for() {
+    let mut rules = Rules::plain(10);
+    (rules.dead_after, rules.probe) = (1, RetryPolicy { jitter: 0.0, ..RetryPolicy::default() });
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    for number in 1..=4 {
+        scheduler.insert("dead.example", entry("dead.example", number, NOW), NOW);
+    }
+    assert!(!scheduler.revive("dead.example", NOW) && !scheduler.revive("unknown.example", NOW));
+    assert_eq!(attempts(&mut scheduler, NOW).len(), 4);
+    for number in 1..=4 {
+        scheduler.learn(id(number), Feedback::Unreachable, None, 0.5, NOW);
+        scheduler.release(id(number), NOW);
+    }
+    assert_eq!(attempts(&mut scheduler, later(10)), []);
+    assert!(scheduler.revive("dead.example", later(10)));
+    assert_eq!(attempts(&mut scheduler, later(10)), [1], "one delivery probes it");
+    assert!(scheduler.revive("dead.example", later(10)));
+    assert_eq!(attempts(&mut scheduler, later(10)), []);
+    scheduler.learn(id(1), Feedback::Unreachable, None, 0.5, later(10));
+    for number in 1..=4 {
+        scheduler.finish(id(number));
+    }
+    // Its mail is gone, and it is still known to be dead, for twice as long.
+    scheduler.insert("dead.example", entry("dead.example", 5, later(20)), later(20));
+    assert_eq!(scheduler.standing("dead.example").unwrap().dead_until, Some(later(610)));
+    scheduler.finish(id(5));
+    assert!(scheduler.revive("dead.example", later(30)));
+    scheduler.insert("dead.example", entry("dead.example", 6, later(30)), later(30));
+    assert_eq!(attempts(&mut scheduler, later(30)), [6]);
 }
 
 #[test]
@@ -468,7 +500,7 @@ impl World {
         let is_suspended = self.suspended.destinations.contains(&name(destination))
             || self.suspended.tenants.contains(&TenantId(tenant))
             || known.is_some_and(|name| self.suspended.providers.contains(name));
-        let standing = self.scheduler.standing(&name(destination), ShardId::of(&name(destination)))?;
+        let standing = self.scheduler.standing(&name(destination))?;
         let is_dead = standing.dead_until.filter(|until| *until > self.now);
         let concurrency = match is_dead.is_some() || self.is_unknown(destination) {
             true => 1,

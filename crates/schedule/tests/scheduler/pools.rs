@@ -220,6 +220,15 @@ fn mail_of_a_pool_that_nobody_serves_makes_room_for_others() {
     world.insert(9, "y.example", 400, noon());
     let gone = world.go(noon());
     assert_eq!(gone.len(), 400);
+    let class = world.scheduler.class_of(TenantId(1), "", "z.example");
+    let resting = Entry {
+        id: DeliveryId::from_i64(5_000).unwrap(),
+        shard: ShardId::of("z.example"),
+        class,
+        ..world.scheduler.entry(gone[0].1).unwrap()
+    };
+    assert_eq!(world.scheduler.insert("z.example", resting, noon()), Insert::Spilled);
+    assert_eq!(world.scheduler.reloadable_shards(midnight()).count(), 0, "nothing is read for what rests");
     gone.iter().for_each(|(_, id)| assert!(world.scheduler.finish(*id)));
     world.scheduler.set_pool_credit(a, 1_000, true);
     assert!(world.scheduler.reloadable_shards(noon()).any(|shard| shard == ShardId::of("x.example")));
