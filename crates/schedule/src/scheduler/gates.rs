@@ -96,23 +96,6 @@ pub struct Standing {
 }
 
 impl Scheduler {
-    /// Replaces all rules. Costs in proportion to the destinations.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.keeping.rules = rules;
-        self.keeping.providers.iter().for_each(|(name, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_provider(name);
-        });
-        self.keeping.tenants.iter().for_each(|(&tenant, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_tenant(tenant);
-        });
-        self.set_pool_limits();
-        for key in self.destination_keys().collect::<Vec<_>>() {
-            let destination = &mut self.places.destinations[key];
-            destination.limits = self.keeping.rules.of_destination(&destination.name);
-        }
-        self.reopen_all();
-    }
-
     /// Replaces what is suspended. Costs in proportion to the destinations, where something has changed.
     pub fn set_suspended(&mut self, suspended: Suspended) {
         if self.keeping.suspended == suspended {
@@ -419,7 +402,7 @@ impl Scheduler {
         }
     }
 
-    /// After a change of limits or of what is suspended.
+    /// After a change of the clock or of what is suspended.
     fn reopen_all(&mut self) {
         for key in self.destination_keys().collect::<Vec<_>>() {
             self.unpark(key);

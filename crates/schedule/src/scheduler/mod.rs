@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
-use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
+use crate::entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
 use dormancy::Resting;
@@ -366,19 +366,6 @@ impl Scheduler {
     pub fn destination_of(&self, id: DeliveryId) -> Option<&str> {
         let queue = self.entries[self.find(id)?].queue;
         Some(&self.places.destinations[self.places.queues[queue].destination].name)
-    }
-
-    /// Every destination that has deliveries here.
-    pub fn destinations(&self) -> impl Iterator<Item = DestinationCounts<'_>> {
-        self.destination_keys().map(|key| {
-            let destination = &self.places.destinations[key];
-            DestinationCounts {
-                destination: &destination.name,
-                shard: destination.shard,
-                entries: destination.count as usize,
-                in_flight: destination.in_flight,
-            }
-        })
     }
 
     fn destination_keys(&self) -> impl Iterator<Item = Key<Destination>> + '_ {

@@ -461,13 +461,6 @@ impl Scheduler {
         }
     }
 
-    /// The limits of all pools.
-    pub(super) fn set_pool_limits(&mut self) {
-        for (state, (_, pool)) in self.keeping.pooling.states.iter().zip(self.keeping.rules.pools.iter()) {
-            self.gates[state.gate].limits = pool.limits;
-        }
-    }
-
     /// Which pools are suspended, after a change of that.
     pub(super) fn suspend_pools(&mut self) {
         for (state, (_, pool)) in self.keeping.pooling.states.iter().zip(self.keeping.rules.pools.iter()) {

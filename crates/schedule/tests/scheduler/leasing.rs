@@ -445,7 +445,7 @@ fn of_more_groups_than_a_report_names_each_has_its_turn() {
     let mut rules = Rules::plain(1000);
     rules.tenants.extend((0..tenants).map(|tenant| (TenantId(tenant), limits)));
     let mut replica = world.replicas.remove(0);
-    replica.scheduler.set_rules(rules);
+    replica.scheduler = Scheduler::new(Limits { max_entries: 100_000, max_entries_per_destination: 100_000 }, rules);
     let other = ReplicaId::from_slice(&9_u128.to_be_bytes()).unwrap();
     replica.lessee.meet(View::of(vec![replica.id, other]), &mut replica.scheduler, world.base, world.base);
     for tenant in 0..tenants {
