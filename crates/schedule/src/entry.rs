@@ -88,16 +88,3 @@ pub struct Counts {
     /// Handed out, for an attempt or to be given up.
     pub in_flight: usize,
 }
-
-/// One destination's part of the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DestinationCounts<'a> {
-    /// Its name.
-    pub destination: &'a str,
-    /// Its shard.
-    pub shard: ShardId,
-    /// Deliveries to it.
-    pub entries: usize,
-    /// Of these, being attempted.
-    pub in_flight: u32,
-}

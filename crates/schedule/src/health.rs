@@ -100,7 +100,7 @@ impl Health {
         self.failures > 0 || self.dead_until.is_some() || self.window < initial(limits)
     }
 
-    /// The clock was put back: it rests until then at the latest.
+    /// Where it is dead, it rests until then at the latest.
     pub(crate) fn rewind(&mut self, latest: Timestamp) {
         self.dead_until = self.dead_until.map(|until| until.min(latest));
     }

@@ -23,7 +23,7 @@ pub use allowance::AllowanceWish;
 pub use backoff::RetryPolicy;
 pub use class::class_of;
 pub use classify::{Next, classify};
-pub use entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
+pub use entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 pub use health::{Feedback, feedback};
 pub use leasing::{Answer, Lessee, Lessor, View};
 pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mailtier_types::Timestamp;
 
 /// What may pass at once is what a steady flow passes in this time, and one at least.
-const BURST: Duration = Duration::from_secs(1);
+pub(crate) const BURST: Duration = Duration::from_secs(1);
 
 /// So many in a time, evenly spread but for a second's worth at once: in any stretch of time no more than the rate gives
 /// for it and one second.
@@ -19,10 +19,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` in `per`. A count of 0 is taken as 1.
+    /// `count` in `per`, or less where that is no whole number of microseconds for each. A count of 0 is taken as 1.
     #[must_use]
     pub fn new(count: u32, per: Duration) -> Self {
-        let interval_us = i64::try_from(per.as_micros() / u128::from(count.max(1))).unwrap_or(i64::MAX).max(1);
+        let interval_us = i64::try_from(per.as_micros().div_ceil(u128::from(count.max(1)))).unwrap_or(i64::MAX);
         Self::every(interval_us)
     }
 
@@ -48,8 +48,9 @@ impl Rate {
 
     /// What is left where some of those that share it evenly have theirs.
     pub(crate) fn without(self, gone: u32, sharers: u32) -> Self {
-        let left = sharers.saturating_sub(gone).max(1);
-        Self::every(self.interval_us.saturating_mul(i64::from(sharers.max(left))) / i64::from(left))
+        let left = i64::from(sharers.saturating_sub(gone).max(1));
+        let together = self.interval_us.saturating_mul(left.max(i64::from(sharers)));
+        Self::every(together / left + i64::from(together % left > 0))
     }
 
     const fn tolerance_us(self) -> i64 {
@@ -62,6 +63,8 @@ impl Rate {
 pub(crate) struct Meter {
     /// When a steady flow would have the next one pass.
     next: Timestamp,
+    /// When the last one passed.
+    last: Timestamp,
 }
 
 impl Meter {
@@ -77,7 +80,7 @@ impl Meter {
     /// One of which nothing is known but that as much as may pass at once may have passed then.
     pub(crate) const fn exhausted(rate: Rate, at: Timestamp) -> Self {
         let next = at.as_micros().saturating_add(rate.tolerance_us()).saturating_add(rate.interval_us);
-        Self { next: Timestamp::from_micros(next) }
+        Self { next: Timestamp::from_micros(next), last: at }
     }
 
     /// One passes.
@@ -90,7 +93,15 @@ impl Meter {
         if count > 0 {
             let passed = rate.interval_us.saturating_mul(i64::from(count));
             let next = self.next.as_micros().max(now.as_micros()).saturating_add(passed);
-            self.next = Timestamp::from_micros(next);
+            (self.next, self.last) = (Timestamp::from_micros(next), now);
+        }
+    }
+
+    /// One that was counted then has not passed after all. Its place is lost where others have passed since: not all of
+    /// these might have passed when they did had another taken it later.
+    pub(crate) fn take_back(&mut self, rate: Rate, at: Timestamp) {
+        if self.last == at {
+            self.give_back(rate, 1);
         }
     }
 
@@ -156,6 +167,9 @@ mod tests {
         // Two a minute: never two at once.
         let slow = Rate::new(2, Duration::from_secs(60));
         assert_eq!(passed(slow, (0..600_000).step_by(50)), (0..20).map(|n| n * 30_000).collect::<Vec<_>>());
+        // What is no whole number of microseconds is rounded to the slower: half a million here, not a million.
+        assert_eq!(passed(Rate::new(600_000, Duration::from_secs(1)), [0, 1000]).len(), 2 * 500_000);
+        assert_eq!(Rate::every(10).without(1, 4).interval_us(), 14);
         // Shared by three, each has a third.
         assert_eq!(passed(rate.shared_by(3), 0..30_000).len(), 3 + 99);
     }

@@ -59,7 +59,7 @@ pub struct Provider {
     pub limits: GroupLimits,
 }
 
-/// All rules.
+/// All rules: they stay as a scheduler finds them at its beginning.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Of destinations no rule names.
@@ -72,7 +72,7 @@ pub struct Rules {
     pub tenant: GroupLimits,
     /// By tenant.
     pub tenants: HashMap<TenantId, GroupLimits>,
-    /// Egress pools, and whose mail goes through which. They stay as a scheduler found them at its beginning.
+    /// Egress pools, and whose mail goes through which.
     pub pools: Pools,
     /// How a destination that cannot be reached is tried again.
     pub probe: RetryPolicy,

@@ -68,10 +68,7 @@ impl ConductorTask {
 
     fn begin(&mut self, entry: Entry, now: Timestamp, wanted: &mut Vec<Wanted>) {
         if !self.suspects.may_begin(entry.id, self.workers.len()) {
-            let Entry { attempts, expires_at, .. } = entry;
-            self.scheduler.release_unused(entry.id, now);
-            let correction = Correction { attempts, due: Some(now.after(TRIAL_PAUSE)), expires_at };
-            self.scheduler.correct(entry.id, correction, now);
+            self.lay_aside(entry, TRIAL_PAUSE, now);
             return;
         }
         let epoch = self.shards.active(entry.shard).filter(|_| entry.attempts == 0);
@@ -118,7 +115,7 @@ impl ConductorTask {
     fn dispatch(&mut self, entry: Entry, mut content: Arc<Content>, now: Timestamp) {
         let Some(epoch) = self.shards.active(entry.shard) else {
             // Not ours to dispatch: whoever owns the shard reads it from the table.
-            self.scheduler.finish(entry.id);
+            self.forget(entry.id, now);
             return;
         };
         let pool = self.scheduler.pool_of(entry.id).unwrap_or_default();
@@ -201,8 +198,7 @@ impl ConductorTask {
         // One that is held is forgotten: who releases it tells of it.
         let Some(row) = row.filter(|row| !row.is_held) else {
             self.suspects.cleared(id);
-            self.scheduler.release_unused(id, now);
-            self.scheduler.finish(id);
+            self.forget(id, now);
             return;
         };
         // A hint says nothing of earlier attempts, and the last release may have moved the end of its lifetime.
@@ -223,7 +219,7 @@ impl ConductorTask {
             // A row that cannot be read is left alone, until its time is up.
             (None, _) => {
                 self.suspects.cleared(id);
-                self.scheduler.finish(id);
+                self.forget(id, now);
             }
             (Some(_), _) => self.put_back(id, now),
         }
@@ -282,6 +278,19 @@ impl ConductorTask {
     pub(super) fn put_back(&mut self, id: DeliveryId, now: Timestamp) {
         self.suspects.set_down(id);
         self.scheduler.release_unused(id, now);
+    }
+
+    /// It is not attempted after all, nor before it has rested.
+    pub(super) fn lay_aside(&mut self, entry: Entry, rest: Duration, now: Timestamp) {
+        let Entry { id, attempts, expires_at, .. } = entry;
+        self.scheduler.release_unused(id, now);
+        self.scheduler.correct(id, Correction { attempts, due: Some(now.after(rest)), expires_at }, now);
+    }
+
+    /// It is not attempted after all, and what becomes of it is found in the table.
+    fn forget(&mut self, id: DeliveryId, now: Timestamp) {
+        self.scheduler.release_unused(id, now);
+        self.scheduler.finish(id);
     }
 
     /// Its worker is gone, or does not have it. It is attempted again, unless too many workers have gone with it.

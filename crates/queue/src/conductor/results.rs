@@ -114,7 +114,7 @@ impl ConductorTask {
         let Some(entry) = self.scheduler.entry(result.delivery) else { return };
         if self.shards.active(entry.shard).is_some_and(|epoch| epoch < result.epoch) {
             tracing::warn!(delivery = %result.delivery, shard = %entry.shard, "refused: the shard has a later owner");
-            self.scheduler.defer(result.delivery, entry.attempts, now.after(REST));
+            self.lay_aside(entry, REST, now);
             return;
         }
         match &result.exchanger {

@@ -4,7 +4,7 @@ use mailtier_types::{Group, ReplicaId, Slice, Timestamp};
 
 use crate::leasing::View;
 use crate::memory::List;
-use crate::rate::{Meter, Rate};
+use crate::rate::{BURST, Meter, Rate};
 use crate::rules::GroupLimits;
 use crate::scheduler::places::{Queue, Turns};
 use crate::scheduler::slices::Part;
@@ -48,6 +48,16 @@ impl Gate {
             slice.attempts = slice.attempts.saturating_sub(1);
         } else if let Some(rate) = self.rate() {
             self.meter.count(rate, now);
+        }
+    }
+
+    /// One that passed then was not attempted.
+    pub(crate) fn take_back(&mut self, at: Timestamp, now: Timestamp) {
+        if let Some(rate) = self.rate() {
+            self.meter.take_back(rate, at);
+        } else if let Some(slice) = self.part.slice().filter(|_| self.limits.rate.is_some()) {
+            // Its lessor goes on: what takes its place much later would go beside what has been leased since.
+            slice.attempts = slice.attempts.saturating_add(u32::from(now.since(at) <= BURST));
         }
     }
 

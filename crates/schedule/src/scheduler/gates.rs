@@ -8,17 +8,18 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use mailtier_types::{DeliveryId, Group, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, Group, ShardId, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
 use crate::memory::{Key, List, Slab, Slot};
 use crate::rules::Rules;
 use crate::scheduler::Scheduler;
 use crate::scheduler::gate::Gate;
-use crate::scheduler::places::{Destination, Dormant, Joined, OfDestination, Queue, Turn, Turns};
+use crate::scheduler::places::{Destination, Joined, Queue, Turn, Turns};
 use crate::scheduler::pools::Pooling;
 use crate::scheduler::providers::KNOWN_FOR;
 use crate::scheduler::remembered::{Memory, Remembered};
+use crate::scheduler::tolls::Toll;
 
 /// What operators have suspended: nothing of it is attempted until it is resumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,9 @@ pub(crate) struct Gatekeeping {
     pub(crate) tenants: HashMap<TenantId, Key<Gate>>,
     pub(crate) providers: HashMap<String, Key<Gate>>,
     pub(crate) pooling: Pooling,
-    remembered: Memory,
+    pub(super) remembered: Memory,
+    /// Of attempts under way that something with a rate has counted, by the numbers of their slots.
+    pub(super) tolls: HashMap<u32, Toll>,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
     /// Gates whose groups are asked about.
     pub(crate) wishing: Vec<Key<Gate>>,
@@ -71,6 +74,7 @@ impl Gatekeeping {
             tenants: HashMap::new(),
             providers: HashMap::new(),
             remembered: Memory::default(),
+            tolls: HashMap::new(),
             alarms: BinaryHeap::new(),
             wishing: Vec::new(),
         }
@@ -83,36 +87,15 @@ impl Gatekeeping {
 }
 
 /// How a destination stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
     /// Attempts it may have at a time now.
     pub concurrency: u32,
     /// It could not be reached, and is not tried before then.
     pub dead_until: Option<Timestamp>,
-    /// Its provider, once an attempt has told.
-    pub provider: Option<&'a str>,
-    /// Somebody has suspended it, or its provider.
-    pub is_suspended: bool,
 }
 
 impl Scheduler {
-    /// Replaces all rules. Costs in proportion to the destinations.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.keeping.rules = rules;
-        self.keeping.providers.iter().for_each(|(name, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_provider(name);
-        });
-        self.keeping.tenants.iter().for_each(|(&tenant, &gate)| {
-            self.gates[gate].limits = self.keeping.rules.of_tenant(tenant);
-        });
-        self.set_pool_limits();
-        for key in self.destination_keys().collect::<Vec<_>>() {
-            let destination = &mut self.places.destinations[key];
-            destination.limits = self.keeping.rules.of_destination(&destination.name);
-        }
-        self.reopen_all();
-    }
-
     /// Replaces what is suspended. Costs in proportion to the destinations, where something has changed.
     pub fn set_suspended(&mut self, suspended: Suspended) {
         if self.keeping.suspended == suspended {
@@ -132,6 +115,7 @@ impl Scheduler {
             self.judge_dormancy(key);
         }
         self.suspend_pools();
+        self.wake_resting();
         self.reopen_all();
     }
 
@@ -163,28 +147,26 @@ impl Scheduler {
         self.learn_provider(key, exchanger, self.now);
         self.count_question(entry);
         let destination = &mut self.places.destinations[key];
-        let was_dead = destination.health.dead_until().is_some();
+        let was_dead = destination.health.dead_until();
         let rules = &self.keeping.rules;
         let care = Care { dead_after: rules.dead_after, probe: &rules.probe, chance };
         destination.health.learn(said, destination.limits, care, self.now);
-        if destination.health.dead_until().is_some() != was_dead {
+        let (is_dead, shard) = (destination.health.dead_until(), destination.shard);
+        if is_dead.is_some() != was_dead.is_some() {
             self.judge_dormancy(key);
+        }
+        if let Some(until) = is_dead.filter(|_| is_dead != was_dead) {
+            self.shards[shard].spill.wake(until);
         }
         self.unpark(key);
     }
 
-    /// How a destination stands, where it has deliveries.
+    /// How a destination stands, where it has deliveries: what was learnt of it shows nowhere else.
     #[must_use]
-    pub fn standing(&self, name: &str, shard: mailtier_types::ShardId) -> Option<Standing<'_>> {
-        let key = self.places.find(name, shard)?;
-        let destination = &self.places.destinations[key];
-        let provider = destination.provider.some();
-        Some(Standing {
-            concurrency: destination.health.concurrency(destination.limits, self.now),
-            dead_until: destination.health.dead_until(),
-            provider: self.provider_name(key),
-            is_suspended: destination.is_suspended || provider.is_some_and(|gate| self.gates[gate].is_suspended),
-        })
+    pub fn standing(&self, name: &str) -> Option<Standing> {
+        let Destination { health, limits, .. } =
+            &self.places.destinations[self.places.find(name, ShardId::of(name))?];
+        Some(Standing { concurrency: health.concurrency(*limits, self.now), dead_until: health.dead_until() })
     }
 
     /// Makes what is new about a delivery's place known to its gates.
@@ -211,7 +193,6 @@ impl Scheduler {
 
     /// The last delivery of a queue is gone, and with it the queue; perhaps its destination too.
     pub(super) fn farewell(&mut self, key: Key<Queue>) {
-        self.set_dormant(key, false);
         let gate = self.places.queues[key].gate;
         let destination = self.places.queues[key].destination;
         self.gates[gate].queues -= 1;
@@ -330,20 +311,6 @@ impl Scheduler {
         }
     }
 
-    /// Counts an attempt for everything that has a rate.
-    pub(super) fn count_rates(&mut self, key: Key<Queue>, entry: Key<Slot>) {
-        let destination = &mut self.places.destinations[self.places.queues[key].destination];
-        if let Some(rate) = destination.limits.rate {
-            destination.meter.count(rate, self.now);
-        }
-        let pool = self.pool_gate(entry);
-        for key in self.gates_of(key).chain(pool) {
-            self.gates[key].count(self.now);
-            // Others that it let go on before may find it closed now, and those it still holds wait for the next.
-            self.open_later(key);
-        }
-    }
-
     /// The gate that does not let a queue pass now.
     pub(super) fn closed_gate(&self, key: Key<Queue>) -> Option<(Turn, Key<Gate>)> {
         let queue = &self.places.queues[key];
@@ -437,7 +404,7 @@ impl Scheduler {
         }
     }
 
-    /// After a change of limits or of what is suspended.
+    /// After a change of the clock or of what is suspended.
     fn reopen_all(&mut self) {
         for key in self.destination_keys().collect::<Vec<_>>() {
             self.unpark(key);
@@ -480,57 +447,11 @@ impl Scheduler {
             self.drop_idle(key);
         }
     }
-
-    /// Whether nothing is attempted to a destination until something changes.
-    pub(super) fn is_dormant(&self, key: Key<Destination>) -> bool {
-        let destination = &self.places.destinations[key];
-        let by_provider = destination.provider.some().is_some_and(|gate| self.gates[gate].is_suspended);
-        destination.is_suspended || destination.health.dead_until().is_some() || by_provider
-    }
-
-    pub(super) fn judge_dormancy(&mut self, key: Key<Destination>) {
-        let mut next = self.places.destinations[key].queues.first().some();
-        while let Some(queue) = next {
-            next = List::<Queue, OfDestination>::after(&self.places.queues, queue).some();
-            self.judge(queue);
-        }
-    }
-
-    fn judge(&mut self, key: Key<Queue>) {
-        let queue = &self.places.queues[key];
-        let by_tenant = queue.gate.some().is_some_and(|gate| self.gates[gate].is_suspended);
-        let dormant = by_tenant || self.keeping.pooling.is_stuck(queue.pool) || self.is_dormant(queue.destination);
-        self.set_dormant(key, dormant);
-    }
-
-    fn set_dormant(&mut self, key: Key<Queue>, dormant: bool) {
-        let queue = &mut self.places.queues[key];
-        if queue.is_dormant == dormant {
-            return;
-        }
-        queue.is_dormant = dormant;
-        let (ready, destination) = (queue.ready as usize, queue.destination);
-        let list: &mut List<Queue, Dormant> = &mut self.dormant;
-        if dormant {
-            self.dormant_ready += ready;
-            list.push_back(&mut self.places.queues, key);
-        } else {
-            self.dormant_ready -= ready;
-            list.remove(&mut self.places.queues, key);
-            // What made room for others is wanted again.
-            let spill = &mut self.shards[self.places.destinations[destination].shard].spill;
-            if spill.missed {
-                spill.want(self.now);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use mailtier_types::ShardId;
 
     use super::*;
     use crate::rate::Rate;

@@ -8,6 +8,7 @@
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
+mod dormancy;
 mod gate;
 mod gates;
 mod moves;
@@ -19,6 +20,7 @@ mod shards;
 mod slices;
 mod spill;
 mod strays;
+mod tolls;
 mod turns;
 
 use std::collections::VecDeque;
@@ -27,14 +29,15 @@ use std::time::Duration;
 
 use mailtier_types::{DeliveryId, ShardId, Timestamp};
 
-use crate::entry::{Correction, Counts, DestinationCounts, Entry, Insert, Limits, Ready};
+use crate::entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
+use dormancy::Resting;
 pub(crate) use gate::Gate;
 use gates::Gatekeeping;
 pub use gates::{Standing, Suspended};
 pub(crate) use places::Queue;
-use places::{Destination, Dormant, OfDestination, Places};
+use places::{Destination, OfDestination, Places};
 pub(crate) use pools::Through;
 pub use pools::{PoolClass, PoolStanding};
 use shards::Shards;
@@ -66,8 +69,7 @@ pub struct Scheduler {
     gates: Slab<Gate>,
     keeping: Gatekeeping,
     strays: Strays,
-    /// Queues of which nothing is attempted until something changes.
-    dormant: List<Queue, Dormant>,
+    dormant: Resting,
     /// Of what is ready, what is in those.
     dormant_ready: usize,
     counts: Counts,
@@ -103,7 +105,7 @@ impl Scheduler {
             gates,
             keeping,
             strays: Strays::default(),
-            dormant: List::new(),
+            dormant: Resting::new(),
             dormant_ready: 0,
             counts: Counts::default(),
             in_attempt: 0,
@@ -369,19 +371,6 @@ impl Scheduler {
     pub fn destination_of(&self, id: DeliveryId) -> Option<&str> {
         let queue = self.entries[self.find(id)?].queue;
         Some(&self.places.destinations[self.places.queues[queue].destination].name)
-    }
-
-    /// Every destination that has deliveries here.
-    pub fn destinations(&self) -> impl Iterator<Item = DestinationCounts<'_>> {
-        self.destination_keys().map(|key| {
-            let destination = &self.places.destinations[key];
-            DestinationCounts {
-                destination: &destination.name,
-                shard: destination.shard,
-                entries: destination.count as usize,
-                in_flight: destination.in_flight,
-            }
-        })
     }
 
     fn destination_keys(&self) -> impl Iterator<Item = Key<Destination>> + '_ {

@@ -133,10 +133,8 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         let was_empty = queue.heap.is_empty();
         queue.heap.insert(&mut self.entries, self.ageing, entry);
-        queue.ready += 1;
-        self.dormant_ready += usize::from(queue.is_dormant);
-        self.keeping.pooling.count_ready(queue.pool, 1, 0);
         self.places.destinations[queue.destination].busy += 1;
+        self.count_ready(key);
         if was_empty {
             self.begin_turns(key);
         }
@@ -150,10 +148,8 @@ impl Scheduler {
         let queue = &mut self.places.queues[key];
         let destination = queue.destination;
         queue.heap.remove(&mut self.entries, self.ageing, entry);
-        queue.ready -= 1;
-        self.keeping.pooling.count_ready(queue.pool, 0, 1);
-        self.dormant_ready -= usize::from(queue.is_dormant);
         let is_empty = queue.heap.is_empty();
+        self.discount_ready(key);
         if is_empty {
             self.end_turns(key);
         }
@@ -164,12 +160,11 @@ impl Scheduler {
     pub(super) fn dispatch_from(&mut self, key: Key<Queue>) -> Option<Key<Slot>> {
         let queue = &mut self.places.queues[key];
         let entry = queue.heap.pop(&mut self.entries, self.ageing)?;
-        queue.ready -= 1;
-        self.keeping.pooling.count_ready(queue.pool, 0, 1);
-        self.dormant_ready -= usize::from(queue.is_dormant);
+        let destination = queue.destination;
+        self.discount_ready(key);
         self.expiry.remove(&mut self.entries, entry);
         self.entries[entry].place = Place::InFlight;
-        self.places.destinations[queue.destination].in_flight += 1;
+        self.places.destinations[destination].in_flight += 1;
         self.pass_gates(key, entry);
         self.counts.ready -= 1;
         self.counts.in_flight += 1;
@@ -225,6 +220,7 @@ impl Scheduler {
     }
 
     pub(super) fn leave_flight(&mut self, entry: Key<Slot>) {
+        self.keep_toll(entry);
         let queue = self.entries[entry].queue;
         let destination = self.places.queues[queue].destination;
         let left = &mut self.places.destinations[destination];

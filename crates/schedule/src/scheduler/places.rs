@@ -41,7 +41,7 @@ pub(crate) struct Turns;
 #[derive(Debug)]
 pub(crate) struct OfDestination;
 
-/// Marks the list of queues that nothing is attempted from until something changes.
+/// Marks the list of queues that rest and have something ready.
 #[derive(Debug)]
 pub(crate) struct Dormant;
 

@@ -277,7 +277,8 @@ impl Scheduler {
         given
     }
 
-    /// What is handed out did not go out: as [`Scheduler::release`], and the day of its pool's warm-up gets it back.
+    /// What is handed out was not attempted: as [`Scheduler::release`], and what was counted for it of rates and of the day
+    /// of its pool's warm-up is there again.
     pub fn release_unused(&mut self, id: DeliveryId, now: Timestamp) -> bool {
         self.observe(now);
         let Some(key) = self.find(id).filter(|&key| self.is_out(key)) else { return false };
@@ -294,6 +295,7 @@ impl Scheduler {
                 self.reconsider_pools();
             }
         }
+        self.uncount_rates(key);
         self.release(id, now)
     }
 
@@ -349,13 +351,18 @@ impl Scheduler {
         self.gates[self.pool_gate(entry).unwrap_or_else(resting)].is_suspended
     }
 
-    /// The pool of a queue by its class and what is known of its destination's provider.
-    pub(super) fn choose_pool(&mut self, key: Key<Queue>) {
-        let (class, destination) = (self.places.queues[key].class, self.places.queues[key].destination);
+    /// The pool of mail by its class and what is known of its destination's provider.
+    pub(super) fn pool_of_class(&self, class: PoolClass, provider: Key<Gate>) -> PoolId {
         let rules = self.keeping.pooling.classes.get(usize::from(class.0)).map_or(&[][..], |rules| rules);
         // Only several rules can mean that some ask for the provider, or the only one does.
-        let provider = (!rules.is_empty()).then(|| self.provider_name(destination)).flatten();
-        let pool = self.keeping.rules.pools.choose(rules, provider);
+        let provider = (!rules.is_empty()).then(|| self.name_of_provider(provider)).flatten();
+        self.keeping.rules.pools.choose(rules, provider)
+    }
+
+    /// The queue belongs to a pool by its class and what is known of its destination's provider.
+    pub(super) fn choose_pool(&mut self, key: Key<Queue>) {
+        let (class, destination) = (self.places.queues[key].class, self.places.queues[key].destination);
+        let pool = self.pool_of_class(class, self.places.destinations[destination].provider);
         let queue = &mut self.places.queues[key];
         let before = std::mem::replace(&mut queue.pool, pool);
         if before != pool {
@@ -437,6 +444,7 @@ impl Scheduler {
             for destination in self.destination_keys().collect::<Vec<_>>() {
                 self.judge_dormancy(destination);
             }
+            self.wake_resting();
         }
         self.release_held();
     }
@@ -453,13 +461,6 @@ impl Scheduler {
         }
     }
 
-    /// The limits of all pools.
-    pub(super) fn set_pool_limits(&mut self) {
-        for (state, (_, pool)) in self.keeping.pooling.states.iter().zip(self.keeping.rules.pools.iter()) {
-            self.gates[state.gate].limits = pool.limits;
-        }
-    }
-
     /// Which pools are suspended, after a change of that.
     pub(super) fn suspend_pools(&mut self) {
         for (state, (_, pool)) in self.keeping.pooling.states.iter().zip(self.keeping.rules.pools.iter()) {
@@ -468,9 +469,9 @@ impl Scheduler {
         self.reconsider_pools();
     }
 
-    /// The name of a destination's provider.
-    pub(super) fn provider_name(&self, destination: Key<Destination>) -> Option<&str> {
-        let gate = self.places.destinations[destination].provider.some()?;
+    /// The name of the provider whose gate this is, if it is one.
+    fn name_of_provider(&self, gate: Key<Gate>) -> Option<&str> {
+        let gate = gate.some()?;
         self.keeping.providers.iter().find(|(_, known)| **known == gate).map(|(name, _)| name.as_str())
     }
 }

@@ -46,6 +46,16 @@ impl Memory {
         self.young.remove(name).or_else(|| self.old.remove(name))
     }
 
+    /// What is known of a destination that has no deliveries yet.
+    pub(super) fn find(&self, name: &str) -> Option<&Remembered> {
+        self.young.get(name).or_else(|| self.old.get(name))
+    }
+
+    /// The health of such a destination, to be changed.
+    pub(super) fn health(&mut self, name: &str) -> Option<&mut Health> {
+        self.young.get_mut(name).or_else(|| self.old.get_mut(name)).map(|known| &mut known.health)
+    }
+
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();

@@ -19,10 +19,14 @@ pub(crate) struct Spill {
     pub(crate) overflowed: bool,
     /// Since then that destination has worked off half of it.
     pub(crate) drained: bool,
-    /// There was no room at all, or the owner said so.
+    /// There was no room at all.
     pub(crate) missed: bool,
+    /// Of some of it nothing could be attempted then.
+    pub(crate) rests: bool,
     /// When the first of what is not in memory has to be here.
     pub(crate) wanted_at: Option<Timestamp>,
+    /// When the time of the first of it is up.
+    pub(crate) gives_up_at: Option<Timestamp>,
 }
 
 impl Spill {
@@ -30,9 +34,28 @@ impl Spill {
         self.overflowed || self.missed
     }
 
-    pub(crate) fn want(&mut self, at: Timestamp) {
-        self.wanted_at = Some(self.wanted_at.map_or(at, |known| known.min(at)));
+    /// There is no room for a delivery, which has to be here at a time, and is given up at another.
+    pub(crate) fn miss(&mut self, wakes: Timestamp, expires_at: Timestamp) {
+        self.missed = true;
+        self.want(wakes, expires_at);
     }
+
+    /// Something has to be here at a time, and is given up at another.
+    pub(crate) fn want(&mut self, at: Timestamp, expires_at: Timestamp) {
+        self.wanted_at = earlier(self.wanted_at, at);
+        self.gives_up_at = earlier(self.gives_up_at, expires_at);
+    }
+
+    /// What rests is wanted at a time: something may be attempted of it then.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        if self.rests {
+            self.wanted_at = earlier(self.wanted_at, at);
+        }
+    }
+}
+
+fn earlier(known: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    known.into_iter().chain([at]).min()
 }
 
 /// One shard.

@@ -7,19 +7,29 @@
 //!   until half is worked off and the shard is read again from its oldest delivery: what comes later does not overtake
 //!   for ever.
 //! - What waits for a retry makes room for what is due earlier, and what nothing can be attempted of now (its destination
-//!   is dead or suspended) for what can.
+//!   is dead or suspended) for what can. Such mail counts as due when that is over: so it does not come back before, and
+//!   nobody has to go for it.
+//! - What is to be given up has a little room of its own: it expires even while nothing else comes in.
 //!
 //! Not responsible for reading anything again: the owner asks [`Scheduler::reloadable_shards`].
+
+use std::time::Duration;
 
 use mailtier_types::{ShardId, Timestamp};
 
 use crate::entry::Entry;
-use crate::memory::Key;
+use crate::memory::{Key, Slot};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::Destination;
 
 /// So many ready deliveries any destination may have while there is room at all.
 const DESTINATION_FLOOR: usize = 100;
+/// Of queues that rest, so many are looked at for one that can make room.
+const RESTING_LOOKED_AT: usize = 16;
+/// So many deliveries that are to be given up may be there beyond the limit.
+const EXPIRED_BEYOND: usize = 1000;
+/// How late what has no room may be given up: a shard is read once for all that expires meanwhile.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
 
 impl Scheduler {
     /// Ready deliveries and those being attempted: what can't make room for others. What nothing is attempted of can.
@@ -40,25 +50,44 @@ impl Scheduler {
 
     /// Whether a new delivery may come in; if need be one that is due later goes.
     pub(super) fn admit(&mut self, destination: &str, entry: &Entry) -> bool {
-        let wake = entry.wakes();
-        let is_ready = entry.due <= self.now && self.now < entry.expires_at;
-        if is_ready && self.overflows(destination, entry.shard) {
-            let spill = &mut self.shards[entry.shard].spill;
+        let Entry { due, expires_at, warn_at, shard, .. } = *entry;
+        let is_ready = due <= self.now && self.now < expires_at;
+        if is_ready && self.overflows(destination, shard) {
+            let wakes = self.wakes_from_rest(expires_at, expires_at, warn_at);
+            let spill = &mut self.shards[shard].spill;
             spill.overflowed = true;
-            // One that is late already is told when it comes in: nothing is read again and again for it.
-            let warn_at = entry.warn_at.filter(|warn_at| *warn_at > self.now);
-            spill.want(warn_at.map_or(entry.expires_at, |warn_at| warn_at.min(entry.expires_at)));
+            spill.want(wakes, expires_at);
             return false;
         }
-        let has_room = self.entries.len() < self.limits.max_entries;
-        if !self.saturated && (has_room || self.evict_after(wake) || self.evict_dormant_for(destination, entry.shard)) {
+        if !self.saturated && self.entries.len() < self.limits.max_entries {
             return true;
         }
-        self.saturated |= is_ready && self.busy() > self.low_water();
-        let spill = &mut self.shards[entry.shard].spill;
-        spill.missed = true;
-        spill.want(wake);
+        let rests_until = self.rests_until(destination, entry);
+        let wakes = match rests_until {
+            Some(until) => self.wakes_from_rest(due.max(until), expires_at, warn_at),
+            None => entry.wakes(),
+        };
+        if !self.saturated && (self.evict_after(wakes) || rests_until.is_none() && self.evict_resting_after(wakes))
+            || expires_at <= self.now && self.has_room_for_expired()
+        {
+            return true;
+        }
+        self.saturated |= is_ready && rests_until.is_none() && self.busy() > self.low_water();
+        let spill = &mut self.shards[shard].spill;
+        spill.miss(wakes, expires_at);
+        spill.rests |= rests_until.is_some();
         false
+    }
+
+    /// When there is something to do about a delivery of which nothing is attempted until then. One that is late already is
+    /// told of when it comes in: nothing is read again and again for it.
+    fn wakes_from_rest(&self, until: Timestamp, expires_at: Timestamp, warn_at: Option<Timestamp>) -> Timestamp {
+        let warn_at = warn_at.filter(|warn_at| *warn_at > self.now);
+        warn_at.unwrap_or(expires_at).min(expires_at).min(until)
+    }
+
+    fn has_room_for_expired(&self) -> bool {
+        self.entries.len() < self.limits.max_entries.saturating_add(EXPIRED_BEYOND)
     }
 
     fn overflows(&mut self, destination: &str, shard: ShardId) -> bool {
@@ -78,32 +107,35 @@ impl Scheduler {
         if wakes <= wake {
             return false;
         }
-        let shard = self.places.destinations[self.places.queues[slot.queue].destination].shard;
-        let spill = &mut self.shards[shard].spill;
-        spill.missed = true;
-        spill.want(wakes);
-        self.remove(key);
+        self.evict(key, wakes);
         true
     }
 
-    /// Spills a delivery of which nothing is attempted now, unless it would be for another such. Says whether there was
-    /// one.
-    fn evict_dormant_for(&mut self, destination: &str, shard: ShardId) -> bool {
-        let wanted = self.places.find(destination, shard);
-        if wanted.is_some_and(|key| self.is_dormant(key)) {
-            return false;
+    /// Spills a ready delivery of which nothing is attempted until after `wake`. Says whether there was one.
+    fn evict_resting_after(&mut self, wake: Timestamp) -> bool {
+        for _ in 0..RESTING_LOOKED_AT {
+            let Some(queue) = self.dormant.first().some() else { return false };
+            let Some(key) = self.places.queues[queue].heap.any_but_first(&self.entries) else { return false };
+            let slot = &self.entries[key];
+            let until = self.can_go_until(queue, slot.expires_at);
+            let wakes = until.map(|until| self.wakes_from_rest(until, slot.expires_at, slot.warn_at()));
+            if let Some(wakes) = wakes.filter(|wakes| *wakes > wake) {
+                let shard = self.evict(key, wakes);
+                self.shards[shard].spill.rests = true;
+                return true;
+            }
+            self.dormant.remove(&mut self.places.queues, queue);
+            self.dormant.push_back(&mut self.places.queues, queue);
         }
-        let Some(queue) = self.dormant.first().some() else { return false };
-        let Some(key) = self.places.queues[queue].heap.any_but_first(&self.entries) else { return false };
-        let from = &self.places.destinations[self.places.queues[queue].destination];
-        let slot = &self.entries[key];
-        let times = [Some(slot.expires_at), slot.warn_at(), from.health.dead_until()];
-        let wakes = times.into_iter().flatten().min().unwrap_or(slot.expires_at);
-        let spill = &mut self.shards[from.shard].spill;
-        spill.missed = true;
-        spill.want(wakes);
+        false
+    }
+
+    fn evict(&mut self, key: Key<Slot>, wakes: Timestamp) -> ShardId {
+        let Slot { queue, expires_at, .. } = self.entries[key];
+        let shard = self.places.destinations[self.places.queues[queue].destination].shard;
+        self.shards[shard].spill.miss(wakes, expires_at);
         self.remove(key);
-        true
+        shard
     }
 
     /// A destination has one less ready or in flight.
@@ -127,18 +159,22 @@ impl Scheduler {
     }
 
     /// Spilled shards that should be read again from their beginning: there is room for what is missing, or some of it
-    /// is due. A walk costs what the shard holds, so an owner leaves some time between two walks.
+    /// is due, or to be given up. A walk costs what the shard holds, so an owner leaves some time between two walks.
     pub fn reloadable_shards(&self, now: Timestamp) -> impl Iterator<Item = ShardId> + '_ {
         let has_much_room = !self.saturated && self.entries.len() <= self.low_water();
         let has_any_room = !self.saturated && {
             let can_make_room = self.counts.waiting > 0 || self.dormant_ready > 0;
             self.entries.len() < self.limits.max_entries || can_make_room
         };
+        let overdue = now.before(GIVEN_UP_WITHIN);
         ShardId::all().filter(move |&shard| {
             let spill = self.shards[shard].spill;
             let is_wanted = spill.wanted_at.is_some_and(|at| at <= now);
-            spill.any()
-                && (spill.overflowed && spill.drained || spill.missed && has_much_room || is_wanted && has_any_room)
+            let is_overdue = spill.gives_up_at.is_some_and(|at| at <= overdue) && self.has_room_for_expired();
+            spill.overflowed && spill.drained
+                || spill.missed && has_much_room
+                || is_wanted && has_any_room
+                || is_overdue
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, PoolClass, Ready, Rules, Scheduler};
+use mailtier_schedule::{Entry, Feedback, Insert, Limits, PoolClass, Ready, RetryPolicy, Rules, Scheduler, Suspended};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
@@ -231,6 +231,10 @@ struct Owner {
 }
 
 impl Owner {
+    fn new(limits: Limits, rules: Rules) -> Self {
+        Self { scheduler: Scheduler::new(limits, rules), database: BTreeMap::new(), limits, now: NOW, walks: 0 }
+    }
+
     fn accept(&mut self, destination: &str, number: i64) -> Insert {
         let entry = Entry { expires_at: self.now.after(WEEK), ..entry(destination, number, self.now) };
         self.database.insert(number, (destination.to_owned(), entry));
@@ -259,7 +263,10 @@ impl Owner {
             if matches!(ready, Ready::Attempt(_)) {
                 attempted.push(number);
             }
-            if matches!(ready, Ready::Attempt(_)) && attempted.len() % failing == 0 {
+            let is_failing = matches!(ready, Ready::Attempt(_)) && attempted.len() % failing == 0;
+            let said = if is_failing { Feedback::Unreachable } else { Feedback::Good };
+            self.scheduler.learn(entry.id, said, None, 0.5, self.now);
+            if is_failing {
                 let due = self.now.after(Duration::from_secs(300 << entry.attempts.min(4)));
                 let stored = &mut self.database.get_mut(&number).unwrap().1;
                 (stored.attempts, stored.due) = (entry.attempts + 1, due);
@@ -292,10 +299,10 @@ proptest! {
         max_entries_per_destination in 1_usize..400,
         mail in prop::collection::vec((0_u32..12, 1_usize..200), 1..20),
         failing in 1_usize..5,
+        dead_after in 0_u16..3,
     ) {
         let limits = Limits { max_entries, max_entries_per_destination };
-        let scheduler = Scheduler::new(limits, Rules::plain(3));
-        let mut owner = Owner { scheduler, database: BTreeMap::new(), limits, now: NOW, walks: 0 };
+        let mut owner = Owner::new(limits, Rules { dead_after, ..Rules::plain(3) });
         let mut number = 0;
         for (destination, count) in mail {
             for _ in 0..count {
@@ -316,13 +323,7 @@ proptest! {
 #[test]
 fn fresh_mail_goes_through_while_many_dead_destinations_fill_the_memory() {
     let limits = Limits { max_entries: 2_000, max_entries_per_destination: 1_000 };
-    let mut owner = Owner {
-        scheduler: Scheduler::new(limits, Rules::plain(20)),
-        database: BTreeMap::new(),
-        limits,
-        now: NOW,
-        walks: 0,
-    };
+    let mut owner = Owner::new(limits, Rules::plain(20));
     let mut number = 0;
     for minute in 0..60 {
         for _ in 0..200 {
@@ -340,4 +341,207 @@ fn fresh_mail_goes_through_while_many_dead_destinations_fill_the_memory() {
     assert!(owner.database.len() > 5 * limits.max_entries);
     owner.run_dry();
     assert!(owner.database.is_empty());
+}
+
+/// Destinations with one delivery each, of which nothing can be attempted, and then fresh mail to others.
+fn filled_with_resting(of: &[String], fresh: usize, rest: impl FnOnce(&mut Scheduler)) -> Owner {
+    let mut rules = Rules::plain(10);
+    (rules.dead_after, rules.probe) = (1, RetryPolicy { jitter: 0.0, ..RetryPolicy::default() });
+    let limits = Limits { max_entries: of.len(), max_entries_per_destination: of.len() };
+    let mut owner = Owner::new(limits, rules);
+    for (number, destination) in (1..).zip(of) {
+        assert_eq!(owner.accept(destination, number), Insert::Scheduled);
+    }
+    rest(&mut owner.scheduler);
+    for number in 0..fresh {
+        let number = i64::try_from(1_000 + number).unwrap();
+        assert_eq!(owner.accept(&format!("{number}.example"), number), Insert::Scheduled);
+    }
+    owner
+}
+
+fn all_die(scheduler: &mut Scheduler) {
+    while let Some(entry) = scheduler.next_attempt(NOW) {
+        scheduler.learn(entry.id, Feedback::Unreachable, None, 0.5, NOW);
+        scheduler.release_unused(entry.id, NOW);
+    }
+}
+
+#[test]
+fn what_rests_is_not_read_again_before_something_can_be_attempted_of_it() {
+    let names: Vec<String> = (0..100).map(|number| format!("dead{number}.example")).collect();
+    let suspended = Suspended { destinations: names.iter().cloned().collect(), ..Suspended::default() };
+    let suspend = |scheduler: &mut Scheduler| scheduler.set_suspended(suspended.clone());
+    for (is_dead, mut owner) in
+        [(true, filled_with_resting(&names, 40, all_die)), (false, filled_with_resting(&names, 40, suspend))]
+    {
+        assert!(owner.scheduler.spilled_shards().count() > 10);
+        while owner.scheduler.next_attempt(NOW).is_some() {}
+        let mut number = 2_000;
+        while owner.now < NOW.after(Duration::from_secs(299)) {
+            owner.now = owner.now.after(Duration::from_secs(1));
+            owner.reload();
+            // More of the same changes nothing about that.
+            number += 1;
+            assert_eq!(owner.accept(&names[number as usize % 100], number), Insert::Spilled);
+        }
+        assert_eq!(owner.walks, 0, "dead: {is_dead}");
+        if !is_dead {
+            owner.scheduler.set_suspended(Suspended::default());
+        }
+        for number in 1_000..1_040 {
+            owner.database.remove(&number);
+            owner.scheduler.finish(id(number));
+        }
+        for _ in 0..20 {
+            owner.now = owner.now.after(Duration::from_secs(1));
+            owner.reload();
+            owner.work(usize::MAX);
+        }
+        assert!(owner.database.is_empty(), "{} are left", owner.database.len());
+    }
+}
+
+#[test]
+fn what_is_spilled_of_a_dead_destination_is_read_when_it_is_there_again() {
+    let names: Vec<String> = (0..100).map(|_| "dead.example".to_owned()).collect();
+    let shard = ShardId::of("dead.example");
+    for is_gone in [false, true] {
+        let mut owner = filled_with_resting(&names, if is_gone { 100 } else { 40 }, all_die);
+        let now = NOW.after(Duration::from_secs(10));
+        assert_eq!(owner.scheduler.reloadable_shards(now).count(), 0);
+        assert!(owner.scheduler.revive("dead.example", now));
+        if is_gone {
+            // Others have taken all the room.
+            while owner.scheduler.next_attempt(now).is_some() {}
+            assert!(owner.scheduler.finish(id(1_000)));
+        }
+        assert!(owner.scheduler.reloadable_shards(now).any(|reloadable| reloadable == shard));
+        owner.now = now;
+        owner.reload();
+        let probe = owner.scheduler.next_attempt(now).filter(|entry| entry.shard == shard);
+        assert_eq!(probe.is_some(), is_gone || owner.scheduler.in_flight(id(1)));
+    }
+}
+
+#[test]
+fn what_is_spilled_of_what_was_suspended_is_read_when_it_is_resumed() {
+    let names: Vec<String> = (0..100).map(|number| format!("rests{number}.example")).collect();
+    let destinations = Suspended { destinations: names.iter().cloned().collect(), ..Suspended::default() };
+    let tenants = Suspended { tenants: [TenantId(7)].into(), ..Suspended::default() };
+    for suspended in [destinations, tenants] {
+        let mut scheduler = Scheduler::new(Limits { max_entries: 100, ..ROOMY }, Rules::plain(1000));
+        scheduler.set_suspended(suspended);
+        let insert_resting = |scheduler: &mut Scheduler, number: i64| {
+            let name = &names[number as usize];
+            scheduler.insert(name, Entry { tenant: TenantId(7), ..entry(name, number + 1, NOW) }, NOW)
+        };
+        assert!((0..100).all(|number| insert_resting(&mut scheduler, number) == Insert::Scheduled));
+        for number in 1_000..1_100 {
+            assert_eq!(insert(&mut scheduler, "fresh.example", number, NOW), Insert::Scheduled);
+        }
+        assert_eq!(insert_resting(&mut scheduler, 0), Insert::Spilled);
+        while attempt(&mut scheduler, NOW).is_some() {}
+        for number in 0..10 {
+            assert!(scheduler.finish(id(1_000 + number)));
+            assert_eq!(insert(&mut scheduler, "later.example", 2_000 + number, NOW.after(HOUR)), Insert::Scheduled);
+        }
+        assert_eq!(scheduler.reloadable_shards(NOW.after(HOUR)).count(), 0, "nothing is here of what rests");
+        scheduler.set_suspended(Suspended::default());
+        assert!(scheduler.reloadable_shards(NOW).count() > 10);
+    }
+}
+
+#[test]
+fn what_is_spilled_probes_its_destination_where_nothing_else_does() {
+    let names = [(); 3].map(|()| "dead.example".to_owned());
+    let mut owner = filled_with_resting(&names, 2, all_die);
+    while owner.scheduler.next_attempt(NOW).is_some() {}
+    let at = |seconds| NOW.after(Duration::from_secs(seconds));
+    for (seconds, probe) in [(300, 1), (900, 2), (2_100, 3)] {
+        owner.now = at(seconds - 1);
+        owner.reload();
+        assert_eq!(owner.work(1), [], "{seconds}");
+        owner.now = at(seconds);
+        owner.reload();
+        let walks = owner.walks;
+        owner.reload();
+        assert_eq!(owner.walks, walks, "once is enough");
+        let begun = owner.scheduler.next_attempt(owner.now).unwrap();
+        assert_eq!(begun.id, id(probe));
+        owner.scheduler.learn(begun.id, Feedback::Unreachable, None, 0.5, owner.now);
+        let stored = &mut owner.database.get_mut(&probe).unwrap().1;
+        (stored.attempts, stored.due) = (1, at(10_000));
+        owner.scheduler.defer(begun.id, 1, at(10_000));
+    }
+}
+
+#[test]
+fn a_probe_under_way_does_not_keep_others_from_making_room() {
+    let names = ["dead0.example", "dead1.example", "dead1.example"].map(str::to_owned);
+    let mut owner = filled_with_resting(&names, 0, all_die);
+    owner.scheduler.revive("dead0.example", NOW);
+    assert_eq!(owner.scheduler.next_attempt(NOW).map(|entry| entry.id), Some(id(1)));
+    assert_eq!(owner.accept("fresh.example", 10), Insert::Scheduled);
+    assert_eq!(owner.accept("fresh.example", 11), Insert::Scheduled);
+    assert_eq!(owner.accept("fresh.example", 12), Insert::Spilled, "nothing is left that rests");
+    assert!(owner.scheduler.in_flight(id(1)));
+}
+
+#[test]
+fn a_probe_that_is_due_stays() {
+    let names: Vec<String> = (0..40).map(|number| format!("dead{number}.example")).collect();
+    let mut owner = filled_with_resting(&names, 0, all_die);
+    for name in &names[..10] {
+        owner.scheduler.revive(name, NOW);
+    }
+    let mut fresh = (100..200).map(|number| owner.accept("fresh.example", number));
+    assert!(fresh.by_ref().take(30).all(|insert| insert == Insert::Scheduled));
+    assert!(fresh.all(|insert| insert == Insert::Spilled));
+    assert!((1..=10).all(|number| owner.scheduler.is_known(id(number))));
+}
+
+#[test]
+fn what_comes_to_rest_makes_room_at_once() {
+    let limits = Limits { max_entries: 100, max_entries_per_destination: 100 };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(10));
+    for number in 1..=100 {
+        insert(&mut scheduler, "flood.example", number, NOW);
+    }
+    assert_eq!(insert(&mut scheduler, "fresh.example", 200, NOW), Insert::Spilled, "nothing can make room");
+    let suspended = Suspended { destinations: ["flood.example".to_owned()].into(), ..Suspended::default() };
+    scheduler.set_suspended(suspended);
+    let fresh = ShardId::of("fresh.example");
+    assert!(scheduler.reloadable_shards(NOW).any(|shard| shard == fresh));
+    scheduler.clear_spilled(fresh);
+    assert_eq!(insert(&mut scheduler, "fresh.example", 200, NOW), Insert::Scheduled);
+}
+
+#[test]
+fn what_has_no_room_is_given_up_within_a_minute_of_its_time() {
+    let limits = Limits { max_entries: 100, max_entries_per_destination: 100 };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(10));
+    for number in 1..=100 {
+        insert(&mut scheduler, "flood.example", number, NOW);
+    }
+    while attempt(&mut scheduler, NOW).is_some() {}
+    let old = |number| Entry { expires_at: NOW.after(HOUR), ..entry("old.example", number, NOW) };
+    assert_eq!(scheduler.insert("old.example", old(200), NOW), Insert::Spilled);
+    assert_eq!(insert(&mut scheduler, "old.example", 300, NOW), Insert::Spilled);
+    let (shard, late) = (ShardId::of("old.example"), NOW.after(HOUR + Duration::from_secs(60)));
+    assert_eq!(scheduler.reloadable_shards(late.before(Duration::from_secs(1))).count(), 0);
+    assert_eq!(scheduler.reloadable_shards(late).collect::<Vec<_>>(), [shard]);
+    scheduler.clear_spilled(shard);
+    assert_eq!(scheduler.insert("old.example", old(200), late), Insert::Scheduled);
+    assert_eq!(scheduler.insert("old.example", entry("old.example", 300, NOW), late), Insert::Spilled);
+    assert_eq!(scheduler.next_expired(late).map(|entry| entry.id), Some(id(200)));
+    assert_eq!(scheduler.reloadable_shards(late).count(), 0, "the other has time");
+    let taken =
+        (1_000..3_000).filter(|&number| scheduler.insert("old.example", old(number), late) == Insert::Scheduled);
+    assert_eq!(taken.count(), 999, "there is an end to it");
+    assert_eq!(scheduler.reloadable_shards(late).count(), 0);
+    while let Some(entry) = scheduler.next_expired(late) {
+        scheduler.finish(entry.id);
+    }
+    assert_eq!(scheduler.reloadable_shards(late).collect::<Vec<_>>(), [shard]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mailtier_schedule::{
     Answer, Entry, GroupLimits, Insert, Lessee, Lessor, Limits, PoolClass, Rate, Rules, Scheduler, View,
 };
-use mailtier_types::{DeliveryId, ReplicaId, ShardId, SliceReport, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, ReplicaId, ShardId, Slice, SliceLease, SliceReport, TenantId, Timestamp};
 use proptest::prelude::*;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -445,7 +445,7 @@ fn of_more_groups_than_a_report_names_each_has_its_turn() {
     let mut rules = Rules::plain(1000);
     rules.tenants.extend((0..tenants).map(|tenant| (TenantId(tenant), limits)));
     let mut replica = world.replicas.remove(0);
-    replica.scheduler.set_rules(rules);
+    replica.scheduler = Scheduler::new(Limits { max_entries: 100_000, max_entries_per_destination: 100_000 }, rules);
     let other = ReplicaId::from_slice(&9_u128.to_be_bytes()).unwrap();
     replica.lessee.meet(View::of(vec![replica.id, other]), &mut replica.scheduler, world.base, world.base);
     for tenant in 0..tenants {
@@ -471,6 +471,40 @@ fn of_more_groups_than_a_report_names_each_has_its_turn() {
         }
     }
     assert_eq!(named.len(), tenants as usize);
+}
+
+#[test]
+fn what_was_leased_and_is_not_attempted_is_there_again_for_a_second() {
+    let rate = Some(Rate::new(1, Duration::from_secs(60)));
+    let mut world = World::new(GroupLimits { concurrency: None, rate }, 1);
+    world.submit(0, 2);
+    let Replica { mut scheduler, mut lessee, .. } = world.replicas.remove(0);
+    let others: Vec<ReplicaId> = (8..10_u128).map(|id| ReplicaId::from_slice(&id.to_be_bytes()).unwrap()).collect();
+    lessee.meet(View::of(others), &mut scheduler, world.base, world.base);
+    let at = |ms| wall(Duration::from_millis(ms));
+    assert!(scheduler.next_attempt(at(0)).is_none(), "nothing is leased yet");
+    let mut lease = |scheduler: &mut Scheduler, attempts, ms| {
+        let mut unused = 0;
+        for (lessor, SliceReport { view, term, sequence, wishes, .. }) in
+            lessee.reports(scheduler, world.base + Duration::from_millis(ms))
+        {
+            unused += wishes.iter().map(|wish| wish.unused).sum::<u32>();
+            let slices = wishes.iter().map(|_| Slice { concurrency: 0, attempts }).collect();
+            let answer = Answer::Leased(SliceLease { view, term, slices });
+            lessee.answered(lessor, sequence, answer, scheduler);
+        }
+        unused
+    };
+    assert_eq!(lease(&mut scheduler, 1, 0), 0);
+    let first = scheduler.next_attempt(at(100)).unwrap().id;
+    assert!(scheduler.next_attempt(at(100)).is_none());
+    assert!(scheduler.release_unused(first, at(1100)));
+    let second = scheduler.next_attempt(at(1100)).unwrap().id;
+    assert!(scheduler.release_unused(second, at(1200)));
+    assert_eq!(lease(&mut scheduler, 1, 1200), 1, "what is not begun again is given back");
+    let third = scheduler.next_attempt(at(1200)).unwrap().id;
+    assert!(scheduler.release_unused(third, at(2201)));
+    assert!(scheduler.next_attempt(at(2201)).is_none(), "the next may have been leased to another meanwhile");
 }
 
 /// Whoever of them leases the group: nothing stands still for it, and it is not missed.

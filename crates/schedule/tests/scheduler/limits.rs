@@ -77,6 +77,62 @@ fn a_rate_is_kept_to_and_the_next_time_is_told() {
     assert_eq!(attempts(&mut scheduler, later(5)), [6]);
 }
 
+/// Rates of a destination, of a tenant and of a provider, each alone and one a minute.
+fn one_a_minute() -> [Rules; 3] {
+    let rate = Some(Rate::new(1, Duration::from_secs(60)));
+    let limits = GroupLimits { concurrency: None, rate };
+    let plain = Rules::plain(100);
+    let destination = Rules { destination: DestinationLimits { rate, ..plain.destination }, ..plain };
+    let tenant = Rules { tenant: limits, ..Rules::plain(100) };
+    let mut provider = provider_of("mx.big.example");
+    provider.providers[0].limits = limits;
+    [destination, tenant, provider]
+}
+
+#[test]
+fn what_is_not_attempted_after_all_takes_nothing_of_a_rate() {
+    for rules in one_a_minute() {
+        let mut scheduler = Scheduler::new(ROOMY, rules);
+        for number in 1..=4 {
+            scheduler.insert("one.example", entry("one.example", number, NOW), NOW);
+            scheduler
+                .recall(DeliveryId::from_i64(number).unwrap(), || Some(("mx.big.example".to_owned(), later(86_400))));
+        }
+        let id = |number| DeliveryId::from_i64(number).unwrap();
+        assert_eq!(attempts(&mut scheduler, NOW), [1]);
+        assert!(scheduler.release_unused(id(1), later(5)));
+        assert_eq!(attempts(&mut scheduler, later(5)), [1], "no minute is lost by a refusal");
+        assert!(scheduler.release(id(1), later(6)));
+        assert_eq!(attempts(&mut scheduler, later(6)), [], "one whose worker was lost may have been attempted");
+        assert_eq!(attempts(&mut scheduler, later(65)), [1]);
+        assert_eq!(attempts(&mut scheduler, later(125)), [2]);
+        assert!(scheduler.release_unused(id(1), later(126)));
+        assert_eq!(attempts(&mut scheduler, later(184)), [], "another has passed since, less than a minute ago");
+        assert_eq!(attempts(&mut scheduler, later(185)), [1]);
+        scheduler.end_attempt(id(1), later(186));
+        assert!(scheduler.release_unused(id(1), later(186)));
+        assert_eq!(attempts(&mut scheduler, later(187)), [], "it was attempted");
+    }
+}
+
+#[test]
+fn what_was_counted_elsewhere_or_not_at_all_gives_nothing_back() {
+    let [rules, ..] = one_a_minute();
+    let mut scheduler = Scheduler::new(ROOMY, Rules { providers: provider_of("mx.big.example").providers, ..rules });
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    let known = || Some(("mx.other.example".to_owned(), later(86_400)));
+    for number in 1..=3 {
+        scheduler.insert("one.example", entry("one.example", number, NOW), NOW);
+    }
+    assert_eq!(attempts(&mut scheduler, NOW), [1]);
+    assert!(scheduler.asks(id(1)) && scheduler.release_unused(id(1), NOW), "a question counts for no rate");
+    scheduler.recall(id(1), known);
+    assert_eq!(attempts(&mut scheduler, NOW), [1]);
+    scheduler.mark_in_flight("one.example", entry("one.example", 9, NOW));
+    assert!(scheduler.release_unused(id(9), later(1)), "the owner before this one has counted it");
+    assert_eq!(attempts(&mut scheduler, later(1)), []);
+}
+
 #[test]
 fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_for_it() {
     let mut rules = Rules::plain(10);
@@ -93,8 +149,7 @@ fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_f
         scheduler.defer(id, 1, later(10_000));
     }
     assert_eq!(attempts(&mut scheduler, later(1)), [], "nothing is tried at a dead destination");
-    let shard = ShardId::of("dead.example");
-    assert_eq!(scheduler.standing("dead.example", shard).unwrap().dead_until, Some(later(301)));
+    assert_eq!(scheduler.standing("dead.example").unwrap().dead_until, Some(later(301)));
     assert_eq!(scheduler.next_due(), Some(later(301)));
     assert_eq!(attempts(&mut scheduler, later(301)), [11], "one delivery probes it");
     scheduler.learn(DeliveryId::from_i64(11).unwrap(), Feedback::Unreachable, None, 0.5, later(310));
@@ -108,6 +163,39 @@ fn a_dead_destination_costs_one_attempt_at_a_time_and_no_delivery_waits_longer_f
         (13..=20).collect::<Vec<_>>(),
         "it is back, and all its mail goes"
     );
+}
+
+#[test]
+fn a_dead_destination_is_probed_at_once_where_that_is_asked_for() {
+    let mut rules = Rules::plain(10);
+    (rules.dead_after, rules.probe) = (1, RetryPolicy { jitter: 0.0, ..RetryPolicy::default() });
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    for number in 1..=4 {
+        scheduler.insert("dead.example", entry("dead.example", number, NOW), NOW);
+    }
+    assert!(!scheduler.revive("dead.example", NOW) && !scheduler.revive("unknown.example", NOW));
+    assert_eq!(attempts(&mut scheduler, NOW).len(), 4);
+    for number in 1..=4 {
+        scheduler.learn(id(number), Feedback::Unreachable, None, 0.5, NOW);
+        scheduler.release(id(number), NOW);
+    }
+    assert_eq!(attempts(&mut scheduler, later(10)), []);
+    assert!(scheduler.revive("dead.example", later(10)));
+    assert_eq!(attempts(&mut scheduler, later(10)), [1], "one delivery probes it");
+    assert!(scheduler.revive("dead.example", later(10)));
+    assert_eq!(attempts(&mut scheduler, later(10)), []);
+    scheduler.learn(id(1), Feedback::Unreachable, None, 0.5, later(10));
+    for number in 1..=4 {
+        scheduler.finish(id(number));
+    }
+    // Its mail is gone, and it is still known to be dead, for twice as long.
+    scheduler.insert("dead.example", entry("dead.example", 5, later(20)), later(20));
+    assert_eq!(scheduler.standing("dead.example").unwrap().dead_until, Some(later(610)));
+    scheduler.finish(id(5));
+    assert!(scheduler.revive("dead.example", later(30)));
+    scheduler.insert("dead.example", entry("dead.example", 6, later(30)), later(30));
+    assert_eq!(attempts(&mut scheduler, later(30)), [6]);
 }
 
 #[test]
@@ -313,6 +401,7 @@ enum Operation {
     Work { at_most: usize },
     End { which: usize, said: Feedback, again_in_ms: Option<i64> },
     Answer { which: usize },
+    Refuse { which: usize },
     Wait { ms: i64 },
     WaitUntilDue,
     Suspend { destination: Option<usize>, provider: Option<&'static str>, tenant: Option<i32> },
@@ -329,6 +418,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => (any::<usize>(), said, prop::option::of(0..30_000_i64))
             .prop_map(|(which, said, again_in_ms)| Operation::End { which, said, again_in_ms }),
         3 => any::<usize>().prop_map(|which| Operation::Answer { which }),
+        2 => any::<usize>().prop_map(|which| Operation::Refuse { which }),
         2 => prop_oneof![9 => 0..3_000_i64, 1 => 0..10_000_000_i64].prop_map(|ms| Operation::Wait { ms }),
         2 => Just(Operation::WaitUntilDue),
         1 => (prop::option::of(0..DESTINATIONS), prop::option::of(prop::sample::select(vec!["even", "odd"])), prop::option::of(0..TENANTS))
@@ -378,6 +468,8 @@ struct World {
     passed_destination: Vec<i64>,
     passed_tenant: Vec<i64>,
     passed_provider: Vec<i64>,
+    /// Of those in flight that have passed: when, and as whose.
+    counted: HashMap<i64, (i64, Option<&'static str>)>,
     number: i64,
 }
 
@@ -412,6 +504,7 @@ impl World {
             passed_destination: Vec::new(),
             passed_tenant: Vec::new(),
             passed_provider: Vec::new(),
+            counted: HashMap::new(),
             number: 0,
         }
     }
@@ -438,7 +531,7 @@ impl World {
         let is_suspended = self.suspended.destinations.contains(&name(destination))
             || self.suspended.tenants.contains(&TenantId(tenant))
             || known.is_some_and(|name| self.suspended.providers.contains(name));
-        let standing = self.scheduler.standing(&name(destination), ShardId::of(&name(destination)))?;
+        let standing = self.scheduler.standing(&name(destination))?;
         let is_dead = standing.dead_until.filter(|until| *until > self.now);
         let concurrency = match is_dead.is_some() || self.is_unknown(destination) {
             true => 1,
@@ -474,13 +567,14 @@ impl World {
         let state = &mut self.deliveries.get_mut(&entry.id.as_i64()).unwrap().3;
         *state = if asks { State::Asking } else { State::InFlight };
         if !asks {
-            self.passed(destination, tenant);
+            self.passed(entry.id.as_i64(), destination, tenant);
         }
     }
 
     /// An attempt is counted: when it begins, or when a question turns out to have been one.
-    fn passed(&mut self, destination: usize, tenant: i32) {
+    fn passed(&mut self, id: i64, destination: usize, tenant: i32) {
         let at = self.now.as_micros();
+        self.counted.insert(id, (at, self.known_provider(destination)));
         if destination == 0 {
             self.passed_destination.push(at);
         }
@@ -528,6 +622,7 @@ impl World {
             Operation::Work { at_most } => self.work(*at_most),
             Operation::End { which, said, again_in_ms } => self.end(*which, *said, *again_in_ms),
             Operation::Answer { which } => self.answer(*which),
+            Operation::Refuse { which } => self.refuse(*which),
             Operation::Wait { ms } => self.now = Timestamp::from_micros(self.now.as_micros() + ms * 1000),
             Operation::WaitUntilDue => {
                 self.work(1_000);
@@ -562,6 +657,22 @@ impl World {
         self.deliveries.get_mut(&id).unwrap().3 = State::Waiting;
     }
 
+    /// A worker does not attempt what it was sent. It counts for nothing, unless others have passed since.
+    fn refuse(&mut self, which: usize) {
+        let Some(id) = self.flying(which, |state| state != State::Waiting) else { return };
+        assert!(self.scheduler.release_unused(DeliveryId::from_i64(id).unwrap(), self.now));
+        let (destination, tenant, _, state) = self.deliveries.get_mut(&id).unwrap();
+        *state = State::Waiting;
+        let Some((at, provider)) = self.counted.remove(&id) else { return };
+        for (passed, counts) in [
+            (&mut self.passed_destination, *destination == 0),
+            (&mut self.passed_tenant, *tenant == 0),
+            (&mut self.passed_provider, provider == Some("even")),
+        ] {
+            passed.pop_if(|last| counts && *last == at);
+        }
+    }
+
     /// An attempt ends. One that was to be a question was made by a worker that does not know them.
     fn end(&mut self, which: usize, said: Feedback, again_in_ms: Option<i64>) {
         let Some(id) = self.flying(which, |state| state != State::Waiting) else { return };
@@ -570,8 +681,9 @@ impl World {
         self.scheduler.learn(key, said, Some(&exchanger(destination)), 0.5, self.now);
         self.told(destination);
         if state == State::Asking {
-            self.passed(destination, tenant);
+            self.passed(id, destination, tenant);
         }
+        self.counted.remove(&id);
         match again_in_ms {
             None => {
                 self.scheduler.finish(key);

@@ -168,6 +168,22 @@ fn what_was_handed_out_and_did_not_go_is_not_lost_for_the_day() {
 }
 
 #[test]
+fn a_pools_rate_is_not_used_by_what_is_refused() {
+    let mut world = World::new(rules(|pools, [a, ..]| {
+        let rate = Some(Rate::new(1, Duration::from_secs(60)));
+        pools.get_mut(a).unwrap().limits = GroupLimits { concurrency: None, rate };
+    }));
+    world.insert(1, "x.example", 2, noon());
+    let gone = world.go(noon());
+    assert_eq!(gone.len(), 1);
+    let soon = noon().after(Duration::from_secs(1));
+    assert!(world.scheduler.release_unused(gone[0].1, soon));
+    assert_eq!(world.counts(soon), [0, 1, 0, 0]);
+    assert_eq!(world.counts(soon.after(Duration::from_secs(59))), [0; 4]);
+    assert_eq!(world.counts(soon.after(Duration::from_secs(60))), [0, 1, 0, 0]);
+}
+
+#[test]
 fn a_pool_without_workers_or_credit_delays_no_other_mail_not_even_to_the_same_destination() {
     let mut world = World::new(rules(|_, _| {}));
     let ids: Vec<PoolId> = world.scheduler.pools().map(|pool| pool.id).collect();
@@ -204,6 +220,15 @@ fn mail_of_a_pool_that_nobody_serves_makes_room_for_others() {
     world.insert(9, "y.example", 400, noon());
     let gone = world.go(noon());
     assert_eq!(gone.len(), 400);
+    let class = world.scheduler.class_of(TenantId(1), "", "z.example");
+    let resting = Entry {
+        id: DeliveryId::from_i64(5_000).unwrap(),
+        shard: ShardId::of("z.example"),
+        class,
+        ..world.scheduler.entry(gone[0].1).unwrap()
+    };
+    assert_eq!(world.scheduler.insert("z.example", resting, noon()), Insert::Spilled);
+    assert_eq!(world.scheduler.reloadable_shards(midnight()).count(), 0, "nothing is read for what rests");
     gone.iter().for_each(|(_, id)| assert!(world.scheduler.finish(*id)));
     world.scheduler.set_pool_credit(a, 1_000, true);
     assert!(world.scheduler.reloadable_shards(noon()).any(|shard| shard == ShardId::of("x.example")));
