@@ -135,6 +135,8 @@ impl ConductorTask {
                         self.scheduler.warn_at(id, at);
                     }
                 }
+                // It stays as it is until it can be settled, and is not counted meanwhile.
+                After::Aside => {}
                 // An opinion about an attempt does not end another that is under way.
                 After::Later { .. } | After::Held if flies_elsewhere => {}
                 After::Later { attempts, due, expires_at } => {
