@@ -233,7 +233,8 @@ impl ConductorTask {
         if self.flights.len() == 0
             && !is_asking
             && self.settling == 0
-            && self.pools.returning == 0
+            && self.draining.is_some()
+            && self.return_allowances()
             && let Some(answer) = self.draining.take()
         {
             self.has_drained = true;

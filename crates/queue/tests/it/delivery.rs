@@ -1,6 +1,6 @@
 //! What results come to.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use mailtier_api::admin::Shown;
 use mailtier_testkit::postgres::TestDatabase;
@@ -10,7 +10,7 @@ use mailtier_types::{
 };
 
 use crate::submitter::{CONTENT, Submitter, submission};
-use crate::system::{LIMIT, Replica, another, usual};
+use crate::system::{LIMIT, Replica, another, until_told, usual};
 use crate::worker::{Worker, all, outcome, result};
 
 /// What history tells of a message, without its acceptance.
@@ -147,16 +147,6 @@ async fn refuse_poison(database: &TestDatabase) {
         )
         .await
         .unwrap();
-}
-
-/// Until a question to the database has this answer.
-async fn until_told(database: &TestDatabase, question: &str, answer: &str) {
-    let mut looks = tokio::time::interval(Duration::from_millis(50));
-    let started = Instant::now();
-    while database.sql(question).await.unwrap() != answer {
-        assert!(started.elapsed() < LIMIT, "never {answer}: {question}");
-        looks.tick().await;
-    }
 }
 
 /// A result that the database refuses stops nobody else's.
