@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_types::{IdSource, MessageId, NodeNumber, Timestamp};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// How long a node number is leased for, and when it is renewed. Numbers of processes that were killed come back after
 /// this; there are 1024, so programs that crash in a loop don't use them up. Ids carry their time and the number that was
@@ -18,6 +19,8 @@ const SAFETY: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
     leased: Mutex<Option<Leased>>,
+    /// Told of each lease.
+    renewed: Notify,
 }
 
 #[derive(Debug)]
@@ -36,12 +39,27 @@ impl Ids {
             Some(held) if held.node == node => held.until = until,
             _ => *leased = Some(Leased { node, source: IdSource::new(node), until }),
         }
+        drop(leased);
+        self.renewed.notify_one();
+    }
+
+    /// Until a number is held. One task at a time waits.
+    pub(crate) async fn until_held(&self) {
+        while !self.leased.lock().as_ref().is_some_and(Leased::is_held) {
+            self.renewed.notified().await;
+        }
     }
 
     /// A new id with room for one delivery, while a number is held.
     pub(crate) fn take(&self, now: Timestamp) -> Option<MessageId> {
         let mut leased = self.leased.lock();
-        let held = leased.as_mut().filter(|held| Instant::now() < held.until)?;
+        let held = leased.as_mut().filter(|held| held.is_held())?;
         Some(held.source.take(1, now))
+    }
+}
+
+impl Leased {
+    fn is_held(&self) -> bool {
+        Instant::now() < self.until
     }
 }

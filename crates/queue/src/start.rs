@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
-use crate::admin::{AdminService, Searching, Suspending};
+use crate::admin::{AdminService, Hastening, Searching, Suspending};
 use crate::allowance::{Order, Purser};
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
@@ -227,6 +227,7 @@ impl Parts {
             managed: Managed::new(desk.clone()),
             suspending: Suspending::new(config, rule_changes),
             searching: Searching::new(config),
+            hastening: Hastening::new(),
             tokens: Tokens::new(desk.clone(), admin_token.as_ref()),
         };
         let access = self.access(admin.tokens.clone());

@@ -2,13 +2,12 @@
 //! operator holds up vacuum or the hot path. Not responsible for who may ask.
 
 use mailtier_types::{DeliveryId, MessageId, TenantId};
-use sqlx::postgres::PgRow;
 
 use crate::error::StoreError;
 use crate::model::StoredDelivery;
 use crate::session::Session;
 use crate::sql;
-use crate::wire::{Columns as _, small, stored_delivery};
+use crate::wire::{Columns as _, found_of_page, readable, small, stored_delivery};
 
 /// Which deliveries to list, as far as columns tell; what is absent matches all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +77,7 @@ const PAGE_RECIPIENTS: i64 = 20_000;
 
 impl Session {
     /// A page of deliveries. Beyond its other bounds it ends with the delivery that brings its recipients to
-    /// 20,000, so that it has a bounded size.
+    /// 20,000, so that it has a bounded size. A row that cannot be read is missing, with an error in the log.
     ///
     /// # Errors
     /// It cannot be read.
@@ -99,28 +98,28 @@ impl Session {
             .bind(small(filter.min_attempts))
             .bind(small(filter.max_attempts))
             .bind(filter.held);
-        let rows = self.read(query).await?;
-        let found = matches(&rows)?;
-        let deliveries = found.iter().map(|row| stored_delivery(row)).collect::<Result<Vec<_>, _>>()?;
+        let page = found_of_page(self.read(query).await?)?;
+        let deliveries = readable(&page.found, stored_delivery);
         let recipients: usize = deliveries.iter().map(|delivery| delivery.recipients.len()).sum();
-        let is_cut = deliveries.len() >= usize::try_from(bounds.limit).unwrap_or(usize::MAX)
-            || i64::try_from(recipients).is_ok_and(|recipients| recipients >= PAGE_RECIPIENTS);
-        if let Some(last) = found.last().filter(|_| is_cut) {
+        let is_cut = page.found.len() >= usize::try_from(bounds.limit).unwrap_or(usize::MAX)
+            || i64::try_from(recipients).is_ok_and(|recipients| recipients >= PAGE_RECIPIENTS)
+            // How many recipients those have that cannot be read is not known.
+            || deliveries.len() < page.found.len();
+        if let Some(last) = page.found.last().filter(|_| is_cut) {
             let (next, place) = (last.delivery_id("id")?, last.value::<i64>("place")?);
             return Ok(DeliveryPage { deliveries, next: Some(next), looked_at: place.unsigned_abs() });
         }
-        let Some(first) = rows.first() else { return Ok(DeliveryPage::default()) };
-        let looked_at = first.value::<i64>("looked_at")?.unsigned_abs();
-        let bound = first.value::<Option<i64>>("bound")?.filter(|_| looked_at >= u64::from(bounds.rows));
-        Ok(DeliveryPage { deliveries, next: bound.map(DeliveryId::from_i64).transpose()?, looked_at })
+        let next = page.bound.filter(|_| page.looked_at >= u64::from(bounds.rows));
+        Ok(DeliveryPage { deliveries, next, looked_at: page.looked_at })
     }
 
-    /// The deliveries of a message that are not over.
+    /// The deliveries of a message that are not over. One that cannot be read is missing, with an error in the log.
     ///
     /// # Errors
     /// They cannot be read.
     pub async fn show(&mut self, message: MessageId) -> Result<Vec<StoredDelivery>, StoreError> {
-        self.read(sqlx::query(sql::SHOW).bind(message.as_i64())).await?.iter().map(stored_delivery).collect()
+        let rows = self.read(sqlx::query(sql::SHOW).bind(message.as_i64())).await?;
+        Ok(readable(&rows, stored_delivery))
     }
 
     /// Deliveries that are held and over, at most `limit`: there are none.
@@ -131,15 +130,4 @@ impl Session {
         let rows = self.read(sqlx::query(sql::AUDIT_HELD).bind(i64::from(limit))).await?;
         rows.iter().map(|row| row.delivery_id("delivery_id")).collect()
     }
-}
-
-/// The rows that hold a match: a page without any still has one row, for its bound.
-fn matches(rows: &[PgRow]) -> Result<Vec<&PgRow>, StoreError> {
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.value::<Option<i64>>("id")?.is_some() {
-            found.push(row);
-        }
-    }
-    Ok(found)
 }

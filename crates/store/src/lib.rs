@@ -42,6 +42,7 @@ pub use admin::{DeliveryFilter, DeliveryPage, PageBounds};
 pub use audit::{AuditPage, Unaccounted};
 pub use error::StoreError;
 pub use history::{HistoryPage, HistoryStretch, Sought};
+pub use load::LoadedPage;
 pub use model::{
     Accepted, Extras, Finished, Held, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Reroute, Retry, SettlePlan,
     StoredDelivery, StoredEvent,

@@ -137,6 +137,37 @@ pub(crate) fn stored_delivery(row: &PgRow) -> Result<StoredDelivery, StoreError>
     })
 }
 
+/// What a statement that looks at a bounded number of deliveries has found.
+pub(crate) struct FoundPage {
+    /// The rows that it returned.
+    pub(crate) found: Vec<PgRow>,
+    /// The last that it looked at.
+    pub(crate) bound: Option<DeliveryId>,
+    /// How many it looked at.
+    pub(crate) looked_at: u64,
+}
+
+/// What `list.sql` and `load.sql` return: where nothing was found there is still one row, for the bound.
+pub(crate) fn found_of_page(mut rows: Vec<PgRow>) -> Result<FoundPage, StoreError> {
+    let Some(first) = rows.first() else { return Ok(FoundPage { found: rows, bound: None, looked_at: 0 }) };
+    let bound = first.value::<Option<i64>>("bound")?.map(DeliveryId::from_i64).transpose()?;
+    let looked_at = first.value::<i64>("looked_at")?.unsigned_abs();
+    if first.value::<Option<i64>>("id")?.is_none() {
+        rows.clear();
+    }
+    Ok(FoundPage { found: rows, bound, looked_at })
+}
+
+/// Rows of deliveries as values. One that cannot be read stands in nobody's way: it is left out, with an error in the log
+/// that names it.
+pub(crate) fn readable<T>(rows: &[PgRow], read: impl Fn(&PgRow) -> Result<T, StoreError>) -> Vec<T> {
+    let complain = |row: &PgRow, error: &StoreError| {
+        let delivery = row.delivery_id("id").map(|id| id.to_string()).unwrap_or_default();
+        tracing::error!(delivery, %error, "a stored delivery cannot be read; it is left alone");
+    };
+    rows.iter().filter_map(|row| read(row).inspect_err(|error| complain(row, error)).ok()).collect()
+}
+
 fn held(row: &PgRow) -> Result<Option<Held>, StoreError> {
     let Some(since) = row.time_or_none("held_since")? else { return Ok(None) };
     Ok(Some(Held { since, operator: row.value("held_by")?, reason: row.value("held_reason")? }))

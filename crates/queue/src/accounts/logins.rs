@@ -1,7 +1,6 @@
 //! The verdict on a login. A user that does not exist costs as much and looks the same as a wrong password, and failures
 //! are counted for the whole installation, by account and by client.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::desk::Desk;
 use super::familiar::Familiar;
+use super::generations::Generations;
 use super::passwords::Passwords;
 use crate::admin::AdminService;
 use crate::clock;
@@ -26,9 +26,9 @@ const SALT_SECRET: &str = "login_salt";
 /// What users who exist have as well.
 const SCRAM_ITERATIONS: u32 = 4096;
 const SCRAM_SALT_OCTETS: usize = 16;
-/// How long a password that was right is known without hashing it again, and how many are.
+/// How long a password that was right is known without hashing it again, and how many are of one generation.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-const REMEMBERED: usize = 10_000;
+const REMEMBERED: usize = 5_000;
 /// So many times more failures may come from clients from which the user has logged in before.
 const FAMILIAR_FACTOR: u32 = 10;
 /// The most patterns of one question about recipients.
@@ -59,7 +59,7 @@ pub(crate) struct AccountsService {
 #[derive(Debug)]
 struct Remembered {
     key: [u8; 32],
-    right: HashMap<Vec<u8>, (Timestamp, Instant)>,
+    right: Generations<Vec<u8>, Option<(Timestamp, Instant)>>,
 }
 
 impl Remembered {
@@ -69,16 +69,13 @@ impl Remembered {
     }
 
     fn knows(&self, digest: &[u8], changed_at: Timestamp) -> bool {
-        self.right.get(digest).is_some_and(|(as_of, since)| *as_of == changed_at && since.elapsed() < REMEMBERED_FOR)
+        let mut known = self.right.get(digest).flatten();
+        known.any(|(as_of, since)| *as_of == changed_at && since.elapsed() < REMEMBERED_FOR)
     }
 
     fn add(&mut self, digest: Vec<u8>, changed_at: Timestamp) {
-        if self.right.len() >= REMEMBERED {
-            self.right.retain(|_, (_, since)| since.elapsed() < REMEMBERED_FOR);
-        }
-        if self.right.len() < REMEMBERED {
-            self.right.insert(digest, (changed_at, Instant::now()));
-        }
+        let now = (changed_at, Instant::now());
+        self.right.change(digest, |known| usize::from(known.replace(now).is_none()));
     }
 }
 
@@ -86,7 +83,7 @@ impl AccountsService {
     pub(crate) fn new(desk: Desk, limits: LoginLimits, admin: AdminService) -> Self {
         let mut key = [0; 32];
         rand::fill(&mut key);
-        let remembered = Arc::new(Mutex::new(Remembered { key, right: HashMap::new() }));
+        let remembered = Arc::new(Mutex::new(Remembered { key, right: Generations::new(REMEMBERED) }));
         Self {
             desk,
             passwords: Passwords::new(),
@@ -228,4 +225,24 @@ impl AccountsHandler for AccountsService {
 
 fn user(account: StoredAccount) -> Account {
     Account { name: account.name, tenant: account.tenant, senders: account.senders }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_passwords_were_right_the_latest_is_known_until_it_is_changed() {
+        let mut remembered = Remembered { key: [7; 32], right: Generations::new(REMEMBERED) };
+        let changed_at = Timestamp::from_secs(1_800_000_000);
+        let digest = |number: usize| number.to_be_bytes().to_vec();
+        for number in 0..4 * REMEMBERED {
+            remembered.add(digest(number), changed_at);
+        }
+        let last = digest(4 * REMEMBERED - 1);
+        assert!(remembered.knows(&last, changed_at));
+        assert!(
+            !remembered.knows(&last, changed_at.after(REMEMBERED_FOR)) && !remembered.knows(&digest(0), changed_at)
+        );
+    }
 }

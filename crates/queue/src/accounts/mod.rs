@@ -11,6 +11,7 @@
 
 mod desk;
 mod familiar;
+mod generations;
 mod logins;
 mod manage;
 mod passwords;

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use mailtier_api::ApiError;
 use mailtier_api::admin::DeliveryView;
-use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
-use mailtier_api::filter::Filter;
-use mailtier_api::tokens::ETRN;
+use mailtier_api::change::{ChangeAnswer, ChangeOrder};
 use mailtier_store::{Session, StoredDelivery};
-use mailtier_types::{DeliveryId, Domain};
+use mailtier_types::DeliveryId;
 
 use super::{AdminService, trouble, views};
 use crate::clock;
@@ -72,31 +70,6 @@ impl AdminService {
             done_to = end;
         }
         Ok(ChangeAnswer { looked_at: search.looked_at(), next: search.next(), ..answer })
-    }
-
-    /// All to a destination that waits is due: its host has come back and says so (RFC 1985).
-    pub(crate) async fn hasten(&self, destination: &str) -> Result<u64, ApiError> {
-        let destination = Domain::parse(destination)
-            .map_err(|error| ApiError::Invalid(format!("destination: `{destination}`: {error}")))?;
-        let mut order = ChangeOrder {
-            filter: Filter { destination: Some(destination), ..Filter::default() },
-            all: false,
-            change: DeliveryChange::RetryNow,
-            operator: ETRN.to_owned(),
-            reason: String::new(),
-            after: 0,
-            dry_run: false,
-            show: 0,
-        };
-        let mut changed = 0;
-        loop {
-            let answer = self.change_it(order.clone()).await?;
-            changed += answer.changed;
-            order.after = answer.next;
-            if order.after == 0 {
-                return Ok(changed);
-            }
-        }
     }
 }
 

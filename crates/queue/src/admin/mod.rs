@@ -4,6 +4,7 @@
 mod audit;
 mod change;
 mod counting;
+mod hasten;
 mod history;
 mod matching;
 mod message;
@@ -33,6 +34,7 @@ use crate::settle::Changer;
 use crate::tokens::Tokens;
 use counting::Tally;
 
+pub(crate) use hasten::Hastening;
 pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
 
@@ -51,6 +53,8 @@ pub(crate) struct AdminService {
     pub(crate) suspending: Suspending,
     /// Looks for what fits a filter.
     pub(crate) searching: Searching,
+    /// What hosts that have come back ask for.
+    pub(crate) hastening: Hastening,
     /// Operators' tokens.
     pub(crate) tokens: Tokens,
 }

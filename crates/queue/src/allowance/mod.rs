@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use mailtier_schedule::AllowanceWish;
-use mailtier_store::{Store, StoreError};
+use mailtier_store::{Slice, Store};
 use mailtier_telemetry::Meters;
 use mailtier_types::Day;
 use tokio::sync::mpsc;
 
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
+
+/// How often what is not used is tried to be given back: for about ten seconds.
+const RETURN_TRIES: u32 = 8;
 
 /// What the conductor wants.
 #[derive(Debug)]
@@ -60,30 +63,50 @@ impl Purser {
     pub(crate) async fn run(mut self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "allowance");
         while let Some(order) = self.orders.recv().await {
-            let carried_out = carry_out(&mut connector, &order).await;
-            if let Err(error) = &carried_out {
-                connector.trouble(error).await;
-            } else {
-                connector.recovered();
-            }
-            // What could not be taken is asked for again; what could not be returned is lost for its day.
             self.conductor.send(match order {
-                Order::Take { wish, .. } => {
-                    Command::AllowanceTaken { pool: wish.pool, day: wish.day, taken: carried_out.ok().flatten() }
+                Order::Take { wish, name } => {
+                    let taken = take(&mut connector, &name, wish).await;
+                    Command::AllowanceTaken { pool: wish.pool, day: wish.day, taken }
                 }
-                Order::Return { .. } => Command::AllowanceReturned,
+                Order::Return { name, day, count } => {
+                    give_back(&mut connector, &name, day, count).await;
+                    Command::AllowanceReturned
+                }
             });
         }
     }
 }
 
-async fn carry_out(connector: &mut Connector, order: &Order) -> Result<Option<Taken>, StoreError> {
-    let session = connector.session().await?;
-    match order {
-        Order::Take { wish, name } => {
-            let slice = session.take_allowance(name, wish.day, wish.count, wish.limit).await?;
-            Ok(Some(Taken { slice: slice.granted, taken: slice.taken }))
+/// Tried once: what could not be taken is asked for again.
+async fn take(connector: &mut Connector, pool: &str, wish: AllowanceWish) -> Option<Taken> {
+    let taken = match connector.session().await {
+        Ok(session) => session.take_allowance(pool, wish.day, wish.count, wish.limit).await,
+        Err(error) => Err(error),
+    };
+    match taken {
+        Ok(Slice { granted, taken }) => {
+            connector.recovered();
+            Some(Taken { slice: granted, taken })
         }
-        Order::Return { name, day, count } => session.return_allowance(name, *day, *count).await.map(|()| None),
+        Err(error) => {
+            connector.trouble(&error).await;
+            None
+        }
+    }
+}
+
+/// Tried again only where it is known not to be back: given back twice, a day would have more than it is allowed.
+async fn give_back(connector: &mut Connector, pool: &str, day: Day, count: u32) {
+    for tries in 1.. {
+        let returned = match connector.session().await {
+            Ok(session) => session.return_allowance(pool, day, count).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = returned else { return connector.recovered() };
+        connector.trouble(&error).await;
+        if tries >= RETURN_TRIES || error.is_unknown() || !error.is_transient() {
+            tracing::warn!(pool, %day, count, "what a warm-up's day has left here cannot be given back: it is lost for the day");
+            return;
+        }
     }
 }

@@ -59,14 +59,15 @@ pub(super) struct PoolDesk {
     /// Of which it was said that mail waits and no worker serves it.
     warned: Vec<bool>,
     next_look: Instant,
-    /// What is being given back.
-    pub(super) returning: usize,
+    /// What is being asked for, and what is being given back.
+    asked: usize,
+    returning: usize,
 }
 
 impl PoolDesk {
     pub(super) fn new(names: impl Iterator<Item = String>, now: Instant) -> Self {
         let attributes: Vec<_> = names.map(|name| [KeyValue::new("pool", name)]).collect();
-        Self { warned: vec![false; attributes.len()], attributes, next_look: now + LOOK_EVERY, returning: 0 }
+        Self { warned: vec![false; attributes.len()], attributes, next_look: now + LOOK_EVERY, asked: 0, returning: 0 }
     }
 
     fn attribute(&self, pool: PoolId) -> &[KeyValue] {
@@ -102,27 +103,39 @@ impl ConductorTask {
         }
     }
 
-    /// Asks for what the schedule wants of the day's allowances.
+    /// Asks for what the schedule wants of the day's allowances; who leaves wants nothing more.
     pub(super) fn ask_allowances(&mut self) {
+        if self.draining.is_some() || self.has_drained {
+            return;
+        }
         for wish in self.scheduler.allowance_wishes() {
             if let Some(pool) = self.settings.rules.pools.get(wish.pool) {
-                let _ = self.purser.send(Order::Take { wish, name: pool.name.clone() });
+                let order = Order::Take { wish, name: pool.name.clone() };
+                self.pools.asked += usize::from(self.purser.send(order).is_ok());
             }
         }
     }
 
     /// What was asked for, or nothing because it could not be had.
     pub(super) fn allowance_taken(&mut self, pool: PoolId, day: Day, taken: Option<Taken>) {
+        self.pools.asked = self.pools.asked.saturating_sub(1);
         match taken {
             Some(Taken { slice, taken }) => self.scheduler.take_allowance(pool, day, slice, taken),
             None => self.scheduler.fail_allowance(pool, day),
         }
     }
 
-    /// Gives back what is left of the day here: nothing more is dispatched.
-    pub(super) fn return_allowances(&mut self) {
+    pub(super) fn allowance_returned(&mut self) {
+        self.pools.returning = self.pools.returning.saturating_sub(1);
+    }
+
+    /// Gives back what is left of the day here: nothing more is dispatched. Says whether all is back; to be called again
+    /// when nothing is in flight any more, because what was asked for may come until then, and what is handed out may come
+    /// back unused.
+    pub(super) fn return_allowances(&mut self) -> bool {
         let given = self.scheduler.surrender_allowance();
         self.give_back(given);
+        self.pools.asked == 0 && self.pools.returning == 0
     }
 
     fn give_back(&mut self, given: Vec<(PoolId, Day, u32)>) {

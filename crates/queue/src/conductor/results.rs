@@ -153,6 +153,8 @@ impl ConductorTask {
                         self.scheduler.warn_at(id, at);
                     }
                 }
+                // It stays as it is until it can be settled, and is not counted meanwhile.
+                After::Aside => {}
                 // An opinion about an attempt does not end another that is under way.
                 After::Later { .. } | After::Held if flies_elsewhere => {}
                 After::Later { attempts, due, expires_at } => {
@@ -264,7 +266,8 @@ impl ConductorTask {
         if self.flights.len() == 0
             && !is_asking
             && self.settling == 0
-            && self.pools.returning == 0
+            && self.draining.is_some()
+            && self.return_allowances()
             && let Some(answer) = self.draining.take()
         {
             self.has_drained = true;

@@ -221,7 +221,7 @@ impl ConductorTask {
             Command::Settled(dispositions) => self.settled(dispositions),
             Command::Suspended(suspended) => self.suspend(suspended),
             Command::AllowanceTaken { pool, day, taken } => self.allowance_taken(pool, day, taken),
-            Command::AllowanceReturned => self.pools.returning = self.pools.returning.saturating_sub(1),
+            Command::AllowanceReturned => self.allowance_returned(),
             Command::Met { view, asked_at } => self.met(view, asked_at),
             Command::Leased { lessor, sequence, answer } => self.leased(lessor, sequence, answer),
             Command::Reconcile => self.next_reconcile = Instant::now(),

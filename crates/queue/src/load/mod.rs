@@ -2,6 +2,7 @@
 
 mod fetcher;
 mod loader;
+mod turns;
 
 use mailtier_types::ShardId;
 

@@ -194,6 +194,8 @@ impl ShardKeeper {
     /// replica can have taken a shard.
     async fn round(&mut self) -> Result<(), StoreError> {
         let (me, lease, address) = (self.parts.me, self.parts.lease, self.parts.address.clone());
+        // Before there are shards: their mail may lead to notifications at once.
+        self.lease_node().await?;
         let knew_rules = self.rules.is_known();
         if !knew_rules {
             self.read_rules().await?;
@@ -219,8 +221,7 @@ impl ShardKeeper {
             Change::Release(count) => self.release(usize::from(count)).await?,
             Change::Keep => {}
         }
-        self.read_map().await?;
-        self.lease_node().await
+        self.read_map().await
     }
 
     /// Says that this replica lives, once it is a member; returns all members. Whoever keeps to limits with them hears of

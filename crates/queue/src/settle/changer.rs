@@ -3,17 +3,17 @@
 //! responsible for which deliveries are meant.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use mailtier_api::peer::Hint;
 use mailtier_store::{Session, StoreError};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, TenantId};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::orders::Order;
 use super::plan::Policy;
-use super::settler::{conclude, settle_decided};
+use super::settler::{Unnumbered, conclude, settle_decided};
 use super::{Report, What};
 use crate::conductor::{Command, Conductor};
 use crate::ids::Ids;
@@ -56,7 +56,7 @@ impl Changer {
         };
         let reports: Vec<Report> = deliveries.iter().map(report).collect();
         let started = Instant::now();
-        let mut planned = settle_decided(session, &reports, &self.policy, &self.ids).await?;
+        let mut planned = settle_decided(session, &reports, &self.policy, &self.ids, Unnumbered::AreRefused).await?;
         let hints = std::mem::take(&mut planned.hints);
         conclude(&self.conductor, &self.meters, reports.len(), planned, started);
         let changed = hints.len() as u64;

@@ -1,6 +1,7 @@
 //! Settlement: results become state, events and notifications, all of a batch in one transaction. Responsible for what is
 //! written and that it is written once. Not responsible for what an outcome means: that is `schedule::classify`.
 
+mod aside;
 mod bounce;
 mod changer;
 mod line;
@@ -89,4 +90,6 @@ pub(crate) enum After {
     },
     /// Nothing until it is released.
     Held,
+    /// It is not settled: the database refuses it for now.
+    Aside,
 }

@@ -4,19 +4,20 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
-use mailtier_store::{Finished, NewEvent, Session, Store, StoreError, StoredDelivery};
+use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Options, Return};
+use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, MessageId, Options, Return};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::aside::Aside;
 use super::bounce::{RETURNED_HEADER_BYTES, RETURNED_MESSAGE_BYTES};
 use super::line::Line;
 use super::plan::{Case, Planned, Policy, Returned, Surroundings, disposition, plan};
-use super::{After, Report, What};
+use super::{After, Disposition, Report, What};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
 use crate::database::{Chain, Connector};
@@ -24,8 +25,6 @@ use crate::ids::Ids;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
-/// Between two tries of what the database refuses.
-const ASIDE_PAUSE: Duration = Duration::from_secs(30);
 /// A header section is looked for in so much of a decompressed first chunk.
 const FIRST_CHUNK_BYTES: usize = 1 << 20;
 
@@ -54,56 +53,86 @@ pub(crate) type Settling = Policy;
 pub(crate) struct Settler {
     parts: SettlerParts,
     connector: Connector,
-    /// What the database refuses to settle, and when it is tried again.
-    aside: Vec<Report>,
-    aside_until: tokio::time::Instant,
+    /// What the database refuses to settle.
+    aside: Aside,
+    /// What needs a notification, for which this replica has no number to make an id with.
+    unnumbered: Vec<Report>,
 }
 
 impl Settler {
     pub(crate) fn new(parts: SettlerParts) -> Self {
         let connector = Connector::new(parts.store.clone(), Arc::clone(&parts.meters), "settle");
-        Self { parts, connector, aside: Vec::new(), aside_until: tokio::time::Instant::now() }
+        Self { parts, connector, aside: Aside::default(), unnumbered: Vec::new() }
     }
 
     /// Runs until nobody can report any more.
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_REPORTS);
+        let ids = Arc::clone(&self.parts.ids);
         loop {
+            let next_part = self.aside.next_part();
             tokio::select! {
                 count = self.parts.reports.recv_many(&mut batch, BATCH_REPORTS) => {
                     if count == 0 {
                         return;
                     }
-                    self.settle(&mut batch).await;
+                    self.settle_fresh(std::mem::take(&mut batch)).await;
                 }
-                () = tokio::time::sleep_until(self.aside_until), if !self.aside.is_empty() => {
-                    batch.append(&mut self.aside);
-                    self.settle(&mut batch).await;
+                () = ids.until_held(), if !self.unnumbered.is_empty() => {
+                    let count = self.unnumbered.len().min(BATCH_REPORTS);
+                    let numbered = self.unnumbered.drain(..count).collect();
+                    self.settle_fresh(numbered).await;
+                }
+                () = tokio::time::sleep_until(next_part.unwrap_or_else(Instant::now)), if next_part.is_some() => {
+                    self.settle_aside().await;
                 }
             }
         }
     }
 
+    async fn settle_fresh(&mut self, batch: Vec<Report>) {
+        let unnumbered = self.settle(batch, Origin::Fresh).await;
+        if self.unnumbered.is_empty() && !unnumbered.is_empty() {
+            tracing::warn!("results that lead to notifications wait until this replica has a number to make ids with");
+        }
+        self.unnumbered.extend(unnumbered);
+    }
+
+    /// Tries a part of what was set aside.
+    async fn settle_aside(&mut self) {
+        let part = self.aside.take_part();
+        let left = self.aside.len();
+        let unnumbered = self.settle(part, Origin::Aside).await;
+        if !unnumbered.is_empty() {
+            self.aside.add(unnumbered, Instant::now());
+        }
+        match self.aside.len() - left {
+            0 => self.aside.go_on(Instant::now()),
+            refused => tracing::error!(refused, aside = self.aside.len(), "still cannot be settled"),
+        }
+    }
+
     /// Settles a batch, until all of it is durable: a result is never dropped. A delivery reported twice is settled
-    /// twice, one after the other.
-    async fn settle(&mut self, batch: &mut Vec<Report>) {
-        let mut left = std::mem::take(batch);
+    /// twice, one after the other. Returns those that wait for a number.
+    async fn settle(&mut self, batch: Vec<Report>, origin: Origin) -> Vec<Report> {
+        let (mut left, mut unnumbered) = (batch, Vec::new());
         while !left.is_empty() {
             let mut seen = HashSet::with_capacity(left.len());
             let (now, later): (Vec<Report>, Vec<Report>) =
                 left.into_iter().partition(|report| seen.insert(report.delivery));
             let (fast, slow): (Vec<Report>, Vec<Report>) = now.into_iter().partition(is_plain_delivery);
             // What the fast way leaves alone is gone, or something is written beside it.
-            let untouched = self.until_durable(fast, Way::Fast).await;
-            self.until_durable(slow, Way::Slow).await;
-            self.until_durable(untouched, Way::Slow).await;
+            let untouched = self.until_durable(fast, Way::Fast, origin).await;
+            unnumbered.append(&mut self.until_durable(slow, Way::Slow, origin).await);
+            unnumbered.append(&mut self.until_durable(untouched, Way::Slow, origin).await);
             left = later;
         }
+        unnumbered
     }
 
     /// Settles reports, again and again while the database is in trouble. One that the database refuses is found by
-    /// halving and set aside, so that it stops nobody else's. Returns those that are to be settled another way.
-    async fn until_durable(&mut self, reports: Vec<Report>, way: Way) -> Vec<Report> {
+    /// halving and set aside, so that it stops nobody else's. Returns those that are to be settled another way, or later.
+    async fn until_durable(&mut self, reports: Vec<Report>, way: Way, origin: Origin) -> Vec<Report> {
         let (mut groups, mut untouched) = (vec![reports], Vec::new());
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
@@ -111,9 +140,12 @@ impl Settler {
             }
             let started = Instant::now();
             match self.try_settle(&group, way).await {
-                Ok(planned) => {
+                Ok(mut planned) => {
                     self.connector.recovered();
                     let settled: HashSet<DeliveryId> = planned.dispositions.iter().map(|one| one.delivery).collect();
+                    for disposition in &mut planned.dispositions {
+                        disposition.was_reported &= origin == Origin::Fresh;
+                    }
                     conclude(&self.parts.conductor, &self.parts.meters, group.len(), planned, started);
                     group.retain(|report| !settled.contains(&report.delivery));
                     untouched.append(&mut group);
@@ -127,28 +159,33 @@ impl Settler {
                     groups.push(group.split_off(group.len() / 2));
                     groups.push(group);
                 }
-                Err(error) => self.set_aside(group, &error),
+                Err(error) => self.set_aside(group, &error, origin),
             }
         }
         untouched
     }
 
-    fn set_aside(&mut self, reports: Vec<Report>, error: &StoreError) {
-        for report in &reports {
-            tracing::error!(delivery = %report.delivery, attempt = report.attempt, error = %Chain(error),
-                retry_in = ?ASIDE_PAUSE, "cannot be settled");
+    /// For later; the conductor does not count it any more, so that it does not keep the rest of the mail waiting.
+    fn set_aside(&mut self, reports: Vec<Report>, error: &StoreError, origin: Origin) {
+        if origin == Origin::Fresh {
+            for report in &reports {
+                tracing::error!(delivery = %report.delivery, attempt = report.attempt, error = %Chain(error),
+                    "cannot be settled; it is tried again");
+            }
+            let aside = |report: &Report| Disposition { worker: None, ..disposition(report, After::Aside) };
+            self.parts.conductor.send(Command::Settled(reports.iter().map(aside).collect()));
         }
-        if self.aside.is_empty() {
-            self.aside_until = tokio::time::Instant::now() + ASIDE_PAUSE;
-        }
-        self.aside.extend(reports);
+        self.aside.add(reports, Instant::now());
     }
 
     async fn try_settle(&mut self, reports: &[Report], way: Way) -> Result<Planned, StoreError> {
         let session = self.connector.session().await?;
         match way {
             Way::Fast => settle_plain(session, reports).await,
-            Way::Slow => settle_decided(session, reports, &self.parts.policy, &self.parts.ids).await,
+            Way::Slow => {
+                let SettlerParts { policy, ids, .. } = &self.parts;
+                settle_decided(session, reports, policy, ids, Unnumbered::AreLeftOut).await
+            }
         }
     }
 }
@@ -177,6 +214,24 @@ pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, pla
 enum Way {
     Fast,
     Slow,
+}
+
+/// Where a batch comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It was reported, and the conductor counts it.
+    Fresh,
+    /// It was set aside.
+    Aside,
+}
+
+/// What becomes of a report that leads to a notification while there is no number to make its id with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unnumbered {
+    /// None of the batch is settled.
+    AreRefused,
+    /// The others are settled.
+    AreLeftOut,
 }
 
 /// Delivered to every recipient at the first attempt, as this replica dispatched it.
@@ -245,36 +300,53 @@ pub(super) async fn settle_decided(
     reports: &[Report],
     policy: &Policy,
     ids: &Ids,
+    unnumbered: Unnumbered,
+) -> Result<Planned, StoreError> {
+    let mut transaction = session.begin_settle().await?;
+    match decide(&mut transaction, reports, policy, ids, unnumbered).await {
+        Ok(planned) => transaction.commit().await.map(|()| planned),
+        Err(error) => {
+            // What was refused is tried in halves: on this session, unless it is lost.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn decide(
+    transaction: &mut SettleTx<'_>,
+    reports: &[Report],
+    policy: &Policy,
+    ids: &Ids,
+    unnumbered: Unnumbered,
 ) -> Result<Planned, StoreError> {
     let now = clock::now();
     let wanted: Vec<DeliveryId> = reports.iter().map(|report| report.delivery).collect();
-    let mut transaction = session.begin_settle().await?;
     let locked = transaction.lock(&wanted).await?;
     reach(Point::SettleLocked);
     let rows: HashMap<DeliveryId, &StoredDelivery> = locked.iter().map(|row| (row.id, row)).collect();
-    let cases: Vec<Case<'_>> = reports
-        .iter()
-        .filter_map(|report| Some(Case { report, stored: rows.get(&report.delivery)?, chance: rand::random() }))
-        .collect();
-    let (mut headers, mut dsn_ids) = (HashMap::new(), Vec::new());
-    for case in &cases {
-        let (stored, count) = (case.stored, case.notifications(policy, now));
+    let (mut cases, mut headers, mut dsn_ids) = (Vec::with_capacity(reports.len()), HashMap::new(), Vec::new());
+    for report in reports {
+        let Some(&stored) = rows.get(&report.delivery) else { continue };
+        let case = Case { report, stored, chance: rand::random() };
+        let count = case.notifications(policy, now);
         // Without an id a failure could not be returned to its sender.
-        for _ in 0..count {
-            dsn_ids.push(ids.take(now).ok_or(StoreError::NoNodeNumber)?);
+        match (0..count).map(|_| ids.take(now)).collect::<Option<Vec<MessageId>>>() {
+            Some(taken) => dsn_ids.extend(taken),
+            None if unnumbered == Unnumbered::AreLeftOut => continue,
+            None => return Err(StoreError::NoNodeNumber),
         }
-        if count == 0 {
-            continue;
-        }
-        if let Entry::Vacant(place) = headers.entry(stored.message) {
+        if count > 0
+            && let Entry::Vacant(place) = headers.entry(stored.message)
+        {
             let chunk = transaction.first_chunk(stored.message).await?.unwrap_or_default();
             let options = mailtier_api::decode_options(&stored.options).unwrap_or_default();
             place.insert(returned(&chunk, &options));
         }
+        cases.push(case);
     }
     let mut planned = plan(&cases, Surroundings { policy, now, returned: &headers, ids: dsn_ids });
     transaction.apply(&planned.plan).await?;
-    transaction.commit().await?;
     // What is not there any more is over, whoever settled it.
     let gone = reports.iter().filter(|report| !rows.contains_key(&report.delivery));
     planned.dispositions.extend(gone.map(|report| disposition(report, After::Over)));

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use mailtier_api::ApiError;
 use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt};
+use mailtier_api::change::DeliveryChange;
+use mailtier_api::filter::Filter;
 use mailtier_api::users::UserChange;
 use mailtier_config::Secret;
 use mailtier_sasl::ScramKeys;
 use mailtier_types::TenantId;
 
-use crate::submitter::Submitter;
+use crate::changes::change;
+use crate::submitter::{Submitter, submission};
 use crate::system::{Replica, config, usual};
 use crate::worker::{Worker, all};
 
@@ -210,4 +213,19 @@ async fn a_node_that_asks_gets_what_waits_for_it() {
     assert_eq!(accounts.start_queue("c.example").await.unwrap(), 0);
     assert_eq!(accounts.start_queue("B.example").await.unwrap(), 1);
     assert_eq!(worker.dispatch().await.attempt, 2);
+}
+
+/// Whoever has it, only an operator overrules the sender's time (RFC 4865).
+#[tokio::test]
+async fn what_its_sender_wants_kept_until_later_no_node_gets_before() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let mut kept = submission("s@a.example", &["x@b.example"]);
+    kept.envelope.options.release_at = Some(kept.id.made_at().after(Duration::from_secs(3600)));
+    let id = kept.id;
+    assert_eq!(submitter.submit(kept).await.result, Ok(()));
+    assert_eq!(accounts(&replica).await.start_queue("b.example").await.unwrap(), 0);
+    worker.is_left_alone().await;
+    assert_eq!(change(&replica, Filter::of(vec![id]), DeliveryChange::RetryNow).await.changed, 1);
+    assert_eq!(worker.dispatch().await.message, id);
 }

@@ -8,7 +8,8 @@ use mailtier_types::{EventKind, MessageId, ReversePath};
 
 use crate::changes::{change, order};
 use crate::submitter::Submitter;
-use crate::system::{Replica, usual};
+use crate::system::{Replica, another, usual};
+use crate::worker::Worker;
 
 /// How each of these is damaged, and what is said of it.
 const DAMAGES: [(&str, &str); 4] = [
@@ -78,6 +79,34 @@ async fn a_filter_leaves_a_damaged_delivery_alone_and_its_id_does_not() {
     let kinds = [EventKind::MessageAccepted, EventKind::DeliveryHeld, EventKind::RecipientRemoved];
     assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds);
     assert!(events[0].unreadable.is_empty() && events[2].unreadable[0].starts_with("sender: \"nobody\": "));
+}
+
+/// Of such a row not even the columns can be read.
+#[tokio::test]
+async fn a_row_that_is_no_delivery_delays_no_other_and_hides_none() {
+    // The first cannot be loaded, the second can be and not fetched.
+    let damages = [
+        "INSERT INTO retry (delivery_id, next_attempt_at, attempts, recipients, last_outcome) \
+         SELECT id, now(), -1, recipients, '' FROM delivery WHERE destination = 'bad.example'",
+        "UPDATE delivery SET recipients = ARRAY[NULL] WHERE destination = 'bad.example'",
+    ];
+    for damage in damages {
+        let (database, replica) = usual(|_| {}).await;
+        let mut submitter = Submitter::connect(&replica).await;
+        for recipient in ["x@b.example", "x@bad.example", "x@c.example"] {
+            submitter.accepted("s@a.example", &[recipient]).await;
+        }
+        database.sql(damage).await.unwrap();
+        replica.stop().await;
+        let replica = another(&database, |_| {}).await;
+        let page = replica.admin().await.list(ListRequest { limit: 10, ..ListRequest::default() }).await.unwrap();
+        assert_eq!(page.deliveries.len(), 2, "{damage}");
+        let mut worker = Worker::connect(&replica).await;
+        let mut dispatched = [worker.dispatch().await.destination, worker.dispatch().await.destination];
+        dispatched.sort_unstable();
+        assert_eq!(dispatched, ["b.example", "c.example"], "{damage}");
+        worker.is_left_alone().await;
+    }
 }
 
 #[tokio::test]

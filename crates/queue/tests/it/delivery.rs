@@ -3,13 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use mailtier_api::admin::Shown;
+use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{
     ByMode, DeliverBy, EnvelopeId, EventKind, Mailbox, MessageId, OriginalRecipient, RecipientRequest, Return,
     ReversePath, Timestamp,
 };
 
 use crate::submitter::{CONTENT, Submitter, submission};
-use crate::system::{LIMIT, Replica, usual};
+use crate::system::{LIMIT, Replica, another, until_told, usual};
 use crate::worker::{Worker, all, outcome, result};
 
 /// What history tells of a message, without its acceptance.
@@ -135,20 +136,25 @@ async fn what_waits_too_long_is_returned() {
     assert_eq!(story.last(), Some(&(EventKind::RecipientExpired, to("x@b.example"))));
 }
 
-/// A result that the database refuses stops nobody else's.
-#[tokio::test]
-async fn what_cannot_be_settled_is_set_aside() {
-    let (database, replica) = usual(|_| {}).await;
-    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+/// The database refuses every event about this recipient, but its acceptance.
+async fn refuse_poison(database: &TestDatabase) {
     database
         .sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
-             $$BEGIN IF 'poison@b.example' = ANY (NEW.recipients) AND NEW.kind <> 1 THEN \
+             $$BEGIN IF NEW.recipients[1] LIKE 'poison@%' AND NEW.kind <> 1 THEN \
              RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END$$; \
              CREATE TRIGGER refuse BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION refuse()",
         )
         .await
         .unwrap();
+}
+
+/// A result that the database refuses stops nobody else's.
+#[tokio::test]
+async fn what_cannot_be_settled_is_set_aside() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    refuse_poison(&database).await;
     for recipient in ["w@b.example", "x@b.example", "poison@b.example", "y@b.example", "z@b.example"] {
         submitter.accepted("s@a.example", &[recipient]).await;
     }
@@ -166,6 +172,57 @@ async fn what_cannot_be_settled_is_set_aside() {
     let left = database.sql("SELECT recipients[1] FROM delivery").await.unwrap();
     assert_eq!(left, "poison@b.example", "kept, within {LIMIT:?}");
     worker.is_left_alone().await;
+}
+
+/// More than may be at the settler at a time.
+#[tokio::test]
+async fn however_much_is_set_aside_the_rest_expires_and_all_of_it_is_settled_when_it_can_be() {
+    let (database, replica) = usual(|config| config.queue.bounce_lifetime = Duration::from_secs(1)).await;
+    refuse_poison(&database).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let poison: Vec<String> = (0..1000).map(|number| format!("poison@d{number}.example")).collect();
+    submitter.accepted("", &poison.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    submitter.accepted("", &["x@b.example"]).await;
+    until_told(&database, "SELECT count(*) FROM event WHERE kind = 5", "1").await;
+    assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), "1000");
+
+    database.sql("DROP TRIGGER refuse ON event").await.unwrap();
+    until_told(&database, "SELECT count(*) FROM delivery", "0").await;
+    assert_eq!(database.sql("SELECT count(*) FROM event WHERE kind = 5").await.unwrap(), "1001");
+}
+
+#[tokio::test]
+async fn what_needs_a_notification_waits_for_a_number_and_keeps_nothing_else_waiting() {
+    let database = TestDatabase::migrated().await.unwrap();
+    let lease = |holder, until| format!("UPDATE node SET holder = {holder}, lease_until = {until}");
+    database.sql(&lease("gen_random_uuid()", "now() + interval '1 h'")).await.unwrap();
+    let replica = another(&database, |_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@b.example"]).await;
+    submitter.accepted("s@a.example", &["y@b.example"]).await;
+    let (failed, delivered) = (worker.dispatch().await, worker.dispatch().await);
+    worker.send(all(&failed, 550)).await;
+    worker.report(all(&delivered, 250)).await;
+    assert!(!worker.was_confirmed(&failed));
+    database.sql(&lease("NULL", "'-infinity'")).await.unwrap();
+    let notification = worker.dispatch().await;
+    assert!(notification.sender.is_null() && worker.was_confirmed(&failed));
+}
+
+/// What is attempted first may lead to a notification.
+#[tokio::test]
+async fn a_replica_has_a_number_to_make_ids_with_before_it_has_shards() {
+    let database = TestDatabase::migrated().await.unwrap();
+    database
+        .sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$BEGIN IF NOT EXISTS (SELECT FROM node WHERE holder IS NOT NULL) THEN \
+             RAISE EXCEPTION 'no number'; END IF; RETURN NEW; END$$; \
+             CREATE TRIGGER refuse BEFORE UPDATE ON shard FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    another(&database, |_| {}).await;
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
+use mailtier_api::work::Dispatch;
 use mailtier_config::{Config, DayConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Day, TenantId, Timestamp};
 
 use crate::submitter::{Submitter, submission};
-use crate::system::{two, until_rules_are_read, usual};
-use crate::worker::{Worker, all};
+use crate::system::{Replica, another, two, until_rules_are_read, until_told, usual};
+use crate::worker::{Worker, all, result};
 
 /// Of so many destinations each replica owns some.
 const DOMAINS: usize = 12;
@@ -98,6 +99,88 @@ async fn a_day_of_a_warm_up_is_used_once_over_all_replicas_and_restarts() {
     assert_eq!(used, counted(&[("default", 1), ("new", OF_TODAY as usize)]));
     assert_eq!(database.sql("SELECT pool, taken FROM pool_day").await.unwrap(), format!("new|{OF_TODAY}"));
     assert_eq!(database.sql("SELECT count(*) FROM delivery").await.unwrap(), (10 * DOMAINS - 20).to_string());
+}
+
+/// A replica with one delivery of a warm-up's day in the hands of a worker.
+async fn warmed(database: &TestDatabase) -> (Replica, Worker, Dispatch) {
+    let replica = another(database, |config| {
+        config.queue.pools = vec![warming("new", 20, None)];
+        config.queue.pool_rules = vec![of_tenant("new")];
+    })
+    .await;
+    let mut worker = Worker::serving(&replica, &["new"]).await;
+    submit(&mut Submitter::connect(&replica).await, 7, "s@a.example", 0).await;
+    let dispatch = worker.dispatch().await;
+    (replica, worker, dispatch)
+}
+
+/// So many are taken of the day, unless another has begun.
+async fn are_taken(database: &TestDatabase, count: u32, began: Day) {
+    let taken = database.sql("SELECT coalesce(sum(taken), 0) FROM pool_day").await.unwrap();
+    assert!(today() != began || taken == count.to_string(), "{taken}");
+}
+
+#[tokio::test]
+async fn what_a_replica_has_left_of_a_day_is_given_back_although_the_database_is_in_trouble_for_a_while() {
+    let (database, began) = (TestDatabase::migrated().await.unwrap(), today());
+    let (replica, mut worker, dispatch) = warmed(&database).await;
+    worker.report(all(&dispatch, 250)).await;
+    database
+        .sql(
+            "CREATE SEQUENCE troubles;
+             CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN IF nextval('troubles') < 4 THEN RAISE 'trouble' USING ERRCODE = '40001'; END IF; RETURN NEW; END$$;
+             CREATE TRIGGER trouble BEFORE UPDATE ON pool_day FOR EACH ROW EXECUTE FUNCTION trouble()",
+        )
+        .await
+        .unwrap();
+    replica.stop().await;
+    are_taken(&database, 1, began).await;
+}
+
+#[tokio::test]
+async fn what_comes_back_unused_while_a_replica_leaves_is_given_back_as_well() {
+    let (database, began) = (TestDatabase::migrated().await.unwrap(), today());
+    let (replica, mut worker, dispatch) = warmed(&database).await;
+    let leaving = tokio::spawn(replica.stop());
+    worker.until_drained().await;
+    worker.send(result(&dispatch, Vec::new())).await;
+    leaving.await.unwrap();
+    are_taken(&database, 0, began).await;
+}
+
+#[tokio::test]
+async fn what_is_being_taken_of_a_day_while_a_replica_leaves_is_given_back_as_well() {
+    let began = today();
+    let (database, replica) = usual(|config| {
+        config.queue.pools = vec![warming("new", 20, None)];
+        config.queue.pool_rules = vec![of_tenant("new")];
+    })
+    .await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let lock = submission("s@a.example", &["x@lock.example"]);
+    let locked = lock.id.delivery(0);
+    assert_eq!(submitter.submit(lock).await.result, Ok(()));
+    let mut session = database.store().await.unwrap().session().await.unwrap();
+    let mut settlement = session.begin_settle().await.unwrap();
+    settlement.lock(&[locked]).await.unwrap();
+    database
+        .sql(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN PERFORM FROM delivery WHERE destination = 'lock.example' FOR UPDATE; RETURN NEW; END$$;
+             CREATE TRIGGER wait BEFORE INSERT ON pool_day FOR EACH ROW EXECUTE FUNCTION wait()",
+        )
+        .await
+        .unwrap();
+    let mut worker = Worker::serving(&replica, &["new"]).await;
+    submit(&mut submitter, 7, "s@a.example", 0).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until_told(&database, waits, "1").await;
+    let leaving = tokio::spawn(replica.stop());
+    worker.until_drained().await;
+    settlement.rollback().await.unwrap();
+    leaving.await.unwrap();
+    are_taken(&database, 0, began).await;
 }
 
 #[tokio::test]

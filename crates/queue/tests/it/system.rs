@@ -136,6 +136,16 @@ pub(crate) fn with_provider(config: &mut Config, concurrency: Option<u32>) {
         vec![ProviderConfig { name: "big".into(), exchangers, concurrency, ..ProviderConfig::default() }];
 }
 
+/// Until a question to the database has this answer.
+pub(crate) async fn until_told(database: &TestDatabase, question: &str, answer: &str) {
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let started = std::time::Instant::now();
+    while database.sql(question).await.unwrap() != answer {
+        assert!(started.elapsed() < LIMIT, "never {answer}: {question}");
+        looks.tick().await;
+    }
+}
+
 /// Until every shard is owned in an epoch.
 pub(crate) async fn until_owned(database: &TestDatabase, epoch: i64) {
     let owned = format!("SELECT count(*) FROM shard WHERE owner IS NOT NULL AND epoch = {epoch}");

@@ -18,11 +18,13 @@ pub(crate) struct Worker {
     reading: JoinHandle<()>,
     dispatches: Vec<Dispatch>,
     settled: Vec<Settled>,
+    is_drained: bool,
 }
 
 enum Heard {
     Dispatches(Vec<Dispatch>),
     Settled(Vec<Settled>),
+    Draining,
 }
 
 /// How a worker answers what it is asked.
@@ -72,7 +74,7 @@ impl Worker {
                 take(frame, &manner, &answers, &told).await;
             }
         });
-        Self { id, frames, heard, reading, dispatches: Vec::new(), settled: Vec::new() }
+        Self { id, frames, heard, reading, dispatches: Vec::new(), settled: Vec::new(), is_drained: false }
     }
 
     pub(crate) async fn grant(&self, credit: u32) {
@@ -126,6 +128,13 @@ impl Worker {
         self.settled.contains(&Settled { delivery: dispatch.delivery, attempt: dispatch.attempt })
     }
 
+    /// The replica says that it dispatches nothing more.
+    pub(crate) async fn until_drained(&mut self) {
+        while !self.is_drained {
+            assert!(self.hear(LIMIT).await, "no drain");
+        }
+    }
+
     /// Its connection breaks.
     pub(crate) fn vanish(self) {
         self.reading.abort();
@@ -135,6 +144,7 @@ impl Worker {
         match tokio::time::timeout(limit, self.heard.recv()).await {
             Ok(Some(Heard::Dispatches(dispatches))) => self.dispatches.extend(dispatches),
             Ok(Some(Heard::Settled(settled))) => self.settled.extend(settled),
+            Ok(Some(Heard::Draining)) => self.is_drained = true,
             Ok(None) | Err(_) => return false,
         }
         true
@@ -154,6 +164,9 @@ async fn take(
     }
     if !frame.dispatches.is_empty() {
         let _ = told.send(Heard::Dispatches(frame.dispatches));
+    }
+    if frame.draining {
+        let _ = told.send(Heard::Draining);
     }
 }
 

@@ -6,13 +6,9 @@ use bytes::Bytes;
 use mailtier_store::{DeliveryFilter, PageBounds, Retry, SettlePlan};
 use mailtier_types::{EventKind, TenantId};
 
-use crate::mail::{accept, event, finished, message, now, open};
+use crate::mail::{accept, bounds, event, finished, message, now, open};
 
 type Change = fn(&mut DeliveryFilter);
-
-fn bounds(after: i64, limit: u32) -> PageBounds {
-    PageBounds { after, before: i64::MAX, rows: limit, limit }
-}
 
 #[tokio::test]
 async fn lists_are_pages_of_what_matches() {

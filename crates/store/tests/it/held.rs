@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use mailtier_store::{Extras, Finished, Held, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
+use mailtier_store::{Finished, Held, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, Timestamp};
 
-use crate::mail::{accept, event, finished, message, now, open, wait_for_a_blocked_statement};
+use crate::mail::{accept, event, finished, loaded, message, now, open, wait_for_a_blocked_statement};
 
 async fn apply(session: &mut Session, plan: SettlePlan) {
     let mut settlement = session.begin_settle().await.unwrap();
@@ -40,8 +40,8 @@ fn tell(mail: &NewMessage) -> SettlePlan {
     SettlePlan { told: vec![(mail.id.delivery(0), mail.id.made_at())], at: now(), ..SettlePlan::default() }
 }
 
-async fn loaded(session: &mut Session) -> Vec<Loaded> {
-    session.load(0, &ShardId::all().collect::<Vec<_>>(), 100, Extras::default()).await.unwrap()
+async fn all(session: &mut Session) -> Vec<Loaded> {
+    loaded(session, &ShardId::all().collect::<Vec<_>>()).await
 }
 
 /// Deliveries, retries, bodies, what is held, and its flags.
@@ -55,7 +55,7 @@ async fn what_is_held_says_so_until_it_is_released() {
     accept(&mut session, std::slice::from_ref(&mail)).await;
     let ids: Vec<DeliveryId> = (0..2).map(|ordinal| mail.id.delivery(ordinal)).collect();
     apply(&mut session, hold(&mail, 1)).await;
-    let marks: Vec<bool> = loaded(&mut session).await.iter().map(|row| row.is_held).collect();
+    let marks: Vec<bool> = all(&mut session).await.iter().map(|row| row.is_held).collect();
     assert_eq!(marks, [false, true]);
     for rows in [session.fetch(&ids).await.unwrap(), session.show(mail.id).await.unwrap()] {
         assert_eq!(rows[0].held, None);
@@ -66,7 +66,7 @@ async fn what_is_held_says_so_until_it_is_released() {
     apply(&mut session, SettlePlan { releases: vec![(ids[1], later)], ..SettlePlan::default() }).await;
     let row = session.fetch(&ids).await.unwrap().remove(1);
     assert_eq!((row.held, row.expires_at), (None, later));
-    assert!(loaded(&mut session).await.iter().all(|row| !row.is_held));
+    assert!(all(&mut session).await.iter().all(|row| !row.is_held));
     assert_eq!(database.sql(COUNTS).await.unwrap(), "2|0|1|0|0");
 }
 
@@ -151,7 +151,7 @@ async fn nothing_is_left_behind_of_a_warning_that_crosses_a_delivery() {
     assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|4");
     // As such a settlement goes on.
     let mut session = store.session().await.unwrap();
-    let row = loaded(&mut session).await.remove(0);
+    let row = all(&mut session).await.remove(0);
     assert!(row.told_at.is_some() && row.attempts == 0, "{row:?}");
     let (delivery, message) = (row.id, MessageId::from_i64(row.id.as_i64()).unwrap());
     let finished = vec![Finished { delivery, message, fanout: 1 }];
@@ -166,7 +166,7 @@ async fn a_warning_of_what_was_attempted_leaves_the_delivery_as_it_is() {
     accept(&mut session, std::slice::from_ref(&mail)).await;
     let retry = retry(&mail);
     apply(&mut session, SettlePlan { retries: vec![retry.clone()], ..tell(&mail) }).await;
-    let row = loaded(&mut session).await.remove(0);
+    let row = all(&mut session).await.remove(0);
     assert!(row.told_at.is_some(), "{row:?}");
     assert_eq!((row.attempts, row.next_attempt_at), (1, Some(retry.next_attempt_at)));
     assert_eq!(database.sql(COUNTS).await.unwrap(), "1|1|1|0|0");

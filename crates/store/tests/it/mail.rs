@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use mailtier_store::{Extras, Finished, NewDelivery, NewEvent, NewMessage, Session, Store};
+use mailtier_store::{Extras, Finished, Loaded, NewDelivery, NewEvent, NewMessage, PageBounds, Session, Store};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{DeliveryId, EventKind, IdSource, MessageId, NodeNumber, ShardId, TenantId, Timestamp};
 use sqlx::{Connection as _, PgConnection};
@@ -99,9 +99,20 @@ pub(crate) async fn accept(session: &mut Session, messages: &[NewMessage]) {
     assert!(accepted.refused.is_empty() && accepted.known.is_empty(), "{accepted:?}");
 }
 
+/// A page that looks at no more than it may return.
+pub(crate) const fn bounds(after: i64, limit: u32) -> PageBounds {
+    PageBounds { after, before: i64::MAX, rows: limit, limit }
+}
+
+/// The first page of the deliveries of some shards, with all that can be wanted.
+pub(crate) async fn loaded(session: &mut Session, shards: &[ShardId]) -> Vec<Loaded> {
+    let extras = Extras { outcomes: true, senders: true };
+    session.load(bounds(0, 100_000), shards, extras).await.unwrap().deliveries
+}
+
 pub(crate) async fn queued(session: &mut Session) -> Vec<DeliveryId> {
     let all: Vec<ShardId> = ShardId::all().collect();
-    session.load(0, &all, 100_000, Extras::default()).await.unwrap().iter().map(|loaded| loaded.id).collect()
+    loaded(session, &all).await.iter().map(|loaded| loaded.id).collect()
 }
 
 /// Waits until some statement of the database waits for a lock of another.

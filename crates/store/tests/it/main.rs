@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod held;
 mod history;
+mod load;
 mod mail;
 mod maintenance;
 mod ownership;
