@@ -7,7 +7,7 @@ use crate::scheduler::PoolClass;
 /// Bounds of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Deliveries in memory, about 75 octets each; destinations are interned and cost about 200 octets each.
+    /// Deliveries in memory, about 75 octets each; destinations are interned and cost about 300 octets each.
     pub max_entries: usize,
     /// Of these, ready or in flight to one destination. Deliveries that wait for a retry don't count: they make room
     /// for others when they have to.

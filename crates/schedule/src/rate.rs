@@ -58,8 +58,8 @@ impl Rate {
     }
 }
 
-/// What has passed of late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What has passed of late; the greater one lets less pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Meter {
     /// When a steady flow would have the next one pass.
     next: Timestamp,

@@ -407,14 +407,14 @@ impl ConductorTask {
     }
 
     fn gained(&mut self, gained: &[TakenShard]) {
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), clock::now());
         let not_before = self.workers_known_from;
         let deadline = (now + self.settings.worker_grace).max(not_before);
         let mut asked = Vec::new();
         let mut clean = Vec::new();
         for gain in gained {
             // What is left of an earlier ownership is stale; the table tells.
-            self.scheduler.drop_shard(gain.shard);
+            self.scheduler.gain_shard(gain.shard, gain.epoch, wall);
             self.shards.gain(*gain, self.workers.ids(), not_before, deadline);
             if gain.clean {
                 clean.push(gain.shard);

@@ -12,6 +12,7 @@ use mailtier_types::{DeliveryId, Group, ShardId, TenantId, Timestamp};
 
 use crate::health::{Care, Feedback, Health};
 use crate::memory::{Key, List, Slab, Slot};
+use crate::rate::Meter;
 use crate::rules::Rules;
 use crate::scheduler::Scheduler;
 use crate::scheduler::gate::Gate;
@@ -50,7 +51,7 @@ pub(crate) struct Gatekeeping {
     pub(crate) suspended: Suspended,
     /// How many replicas keep to the limits together.
     pub(crate) replicas: u32,
-    /// Since when this one keeps to them alone: what others have begun until then is not known.
+    /// Since when this one keeps to them, or does so alone: what others have begun until then is not known.
     pub(crate) alone_since: Timestamp,
     pub(crate) tenants: HashMap<TenantId, Key<Gate>>,
     pub(crate) providers: HashMap<String, Key<Gate>>,
@@ -176,8 +177,13 @@ impl Scheduler {
             destination.limits = self.keeping.rules.of_destination(&destination.name);
             destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
             destination.health = Health::new(destination.limits);
+            let gained_at = self.shards[destination.shard].gained_at;
+            destination.meter =
+                destination.limits.rate.map(|rate| Meter::exhausted(rate, gained_at)).unwrap_or_default();
             if let Some(known) = self.keeping.remembered.take(&destination.name) {
-                (destination.meter, destination.health) = (known.meter, known.health);
+                // What is remembered may be of a time before another owned the shard.
+                destination.meter = known.meter.max(destination.meter);
+                destination.health = known.health;
                 (destination.provider, destination.provider_until) = (known.provider, known.provider_until);
             }
         }
@@ -441,7 +447,9 @@ impl Scheduler {
         }
         self.rewind_strays();
         self.keeping.alone_since = self.keeping.alone_since.min(now);
+        // What is not remembered any more may have passed until now.
         self.keeping.remembered.clear();
+        ShardId::all().for_each(|shard| self.shards[shard].regain(now));
         self.reopen_all();
         for key in self.all_gates() {
             self.drop_idle(key);

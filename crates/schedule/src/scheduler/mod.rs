@@ -307,6 +307,7 @@ impl Scheduler {
             self.remove(key);
         }
         self.shards[shard].spill = Default::default();
+        self.shards[shard].gained_at = Timestamp::EPOCH;
         before - self.len()
     }
 

@@ -1,12 +1,16 @@
-//! What is known per shard: its destinations, and whether all its deliveries are in memory. Not responsible for
-//! deciding what is spilled (`spill`).
+//! What is known per shard: its destinations, since when it is owned, and whether all its deliveries are in memory. Not
+//! responsible for deciding what is spilled (`spill`).
 
 use std::ops::{Index, IndexMut};
 
-use mailtier_types::{SHARD_COUNT, ShardId, Timestamp};
+use mailtier_types::{Epoch, SHARD_COUNT, ShardId, Timestamp};
 
 use crate::memory::{Key, List, Slab};
+use crate::scheduler::Scheduler;
 use crate::scheduler::places::Destination;
+
+/// That of a shard's first owner: each change of owner raises it.
+const FIRST_EPOCH: Epoch = Epoch(1);
 
 /// Marks the list of a shard's destinations.
 #[derive(Debug)]
@@ -63,6 +67,17 @@ fn earlier(known: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
 pub(crate) struct Shard {
     pub(crate) destinations: List<Destination, OfShard>,
     pub(crate) spill: Spill,
+    /// Since when it is this replica's, where another may have had it before.
+    pub(crate) gained_at: Timestamp,
+}
+
+impl Shard {
+    /// What was known of its destinations is forgotten.
+    pub(crate) fn regain(&mut self, now: Timestamp) {
+        if self.gained_at > Timestamp::EPOCH {
+            self.gained_at = now;
+        }
+    }
 }
 
 /// All shards, owned or not.
@@ -89,6 +104,24 @@ impl Index<ShardId> for Shards {
 impl IndexMut<ShardId> for Shards {
     fn index_mut(&mut self, shard: ShardId) -> &mut Shard {
         &mut self.0[shard.index()]
+    }
+}
+
+impl Scheduler {
+    /// A shard is this replica's now, in this epoch, and what is left of an earlier time is forgotten. What has passed of
+    /// rates is not known where somebody owned it before, who may have been this replica itself: as much as may pass at once
+    /// counts as passed just now. So it does for groups with the first such shard, by which others may have kept to their
+    /// limits until now.
+    pub fn gain_shard(&mut self, shard: ShardId, epoch: Epoch, now: Timestamp) {
+        self.observe(now);
+        self.drop_shard(shard);
+        if epoch <= FIRST_EPOCH {
+            return;
+        }
+        if ShardId::all().all(|other| self.shards[other].gained_at == Timestamp::EPOCH) {
+            self.exhaust_gates();
+        }
+        self.shards[shard].gained_at = self.now;
     }
 }
 

@@ -62,19 +62,29 @@ impl Scheduler {
             let gate = &mut self.gates[key];
             gate.part =
                 if now > 1 { Part::Slice(Slice { concurrency: gate.in_flight, attempts: 0 }) } else { Part::Whole };
-            if let Some(rate) = gate.limits.rate.filter(|_| now == 1) {
-                gate.meter = Meter::exhausted(rate, self.now);
-            }
             if gate.in_flight > 0 || !gate.held.is_empty() {
                 self.wish_for(key);
             }
-            self.open(key);
         }
         if now == 1 {
-            self.keeping.alone_since = self.now;
+            self.exhaust_gates();
             for key in std::mem::take(&mut self.keeping.wishing) {
                 self.gates[key].is_wishing = false;
                 self.drop_idle(key);
+            }
+        }
+        for key in self.all_gates() {
+            self.open(key);
+        }
+    }
+
+    /// What has passed of the rates of groups until now is not known: as much as may pass at once counts as passed just now.
+    pub(super) fn exhaust_gates(&mut self) {
+        self.keeping.alone_since = self.now;
+        for key in self.all_gates() {
+            let gate = &mut self.gates[key];
+            if let Some(rate) = gate.limits.rate {
+                gate.meter = Meter::exhausted(rate, self.now);
             }
         }
     }

@@ -8,7 +8,7 @@ use mailtier_schedule::{
     DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, PoolClass, Provider, Rate, Ready, RetryPolicy,
     Rules, Scheduler, Suspended,
 };
-use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -113,6 +113,63 @@ fn what_is_not_attempted_after_all_takes_nothing_of_a_rate() {
         assert!(scheduler.release_unused(id(1), later(186)));
         assert_eq!(attempts(&mut scheduler, later(187)), [], "it was attempted");
     }
+}
+
+/// One owner after the other, which know nothing of each other.
+#[test]
+fn no_stretch_of_time_has_more_than_a_rate_gives_whoever_owns_the_shard() {
+    let (destination, id) = ("one.example", |number| DeliveryId::from_i64(number).unwrap());
+    let shard = ShardId::of(destination);
+    for rules in one_a_minute() {
+        let mut owners = [Scheduler::new(ROOMY, rules.clone()), Scheduler::new(ROOMY, rules.clone())];
+        let (mut queued, mut begun, mut second) = ((1..=100).collect::<Vec<_>>(), Vec::new(), 0);
+        for (epoch, seconds) in (1..).zip([70, 5, 200, 61, 59, 1, 300, 90]) {
+            let owner = &mut owners[epoch as usize % 2];
+            owner.gain_shard(shard, Epoch(epoch), later(second));
+            for &number in &queued {
+                owner.insert(destination, entry(destination, number, NOW), later(second));
+                owner.recall(id(number), || Some(("mx.big.example".to_owned(), later(86_400))));
+            }
+            for _ in 0..seconds {
+                for number in attempts(owner, later(second)) {
+                    begun.push(second);
+                    queued.retain(|known| *known != number);
+                    owner.finish(id(number));
+                }
+                second += 1;
+            }
+            assert_eq!(owner.drop_shard(shard), queued.len());
+        }
+        assert!(begun.windows(2).all(|two| two[1] - two[0] >= 60), "{begun:?}");
+        assert_eq!((begun[0], begun.len()), (0, 11), "what nobody had before goes at once: {begun:?}");
+    }
+}
+
+#[test]
+fn of_one_owner_what_is_remembered_counts() {
+    let [rules, tenant, _] = one_a_minute();
+    let go = |scheduler: &mut Scheduler, number, now| {
+        scheduler.insert("one.example", entry("one.example", number, now), now);
+        let begun = attempts(scheduler, now);
+        scheduler.finish(DeliveryId::from_i64(number).unwrap());
+        begun.len()
+    };
+    let mut scheduler = Scheduler::new(ROOMY, rules);
+    scheduler.gain_shard(ShardId::of("one.example"), Epoch(7), NOW);
+    assert_eq!(go(&mut scheduler, 1, later(59)), 0);
+    assert_eq!(go(&mut scheduler, 2, later(60)), 1);
+    assert_eq!(go(&mut scheduler, 3, later(119)), 0, "it is known when one went, though it has no mail meanwhile");
+    assert_eq!(go(&mut scheduler, 4, later(120)), 1);
+    // The clock is put back, and what was remembered counts for nothing: but not the time of the other clock either.
+    let back = NOW.before(Duration::from_secs(86_400));
+    assert_eq!(go(&mut scheduler, 5, back), 0);
+    assert_eq!(go(&mut scheduler, 6, back.after(Duration::from_secs(60))), 1);
+
+    let mut scheduler = Scheduler::new(ROOMY, tenant);
+    scheduler.gain_shard(ShardId::of("one.example"), Epoch(7), NOW);
+    assert_eq!(go(&mut scheduler, 1, later(60)), 1);
+    scheduler.gain_shard(ShardId::new(0), Epoch(8), later(119));
+    assert_eq!(go(&mut scheduler, 2, later(120)), 1, "one shard more says nothing of a group");
 }
 
 #[test]
