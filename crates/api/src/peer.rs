@@ -9,6 +9,19 @@ use crate::convert::{delivery_id, priority, replica_id, sender};
 use crate::error::ApiError;
 use crate::wire;
 
+/// What is new about a delivery that its owner is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It was accepted. (Replicas of earlier versions say so of what an operator has changed, too.)
+    Accepted,
+    /// An operator has changed it: what of it counts now is in the table.
+    Changed,
+    /// It is held, or over: nothing need be done by who does not have it in memory.
+    Withdrawn,
+    /// Its destination is said to answer again.
+    Answers,
+}
+
 /// A delivery that its owner should look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
@@ -24,8 +37,8 @@ pub struct Hint {
     pub expires_at: Timestamp,
     /// The reverse-path; replicas of earlier versions don't say.
     pub sender: Option<ReversePath>,
-    /// It is held, or over: nothing need be done by who does not have it in memory.
-    pub withdrawn: bool,
+    /// Why.
+    pub news: News,
 }
 
 /// A connection to another replica.
@@ -55,7 +68,10 @@ impl PeerClient {
             priority: i32::from(hint.priority),
             expires_at_us: hint.expires_at.as_micros(),
             sender: hint.sender.map(|sender| sender.as_str().to_owned()),
-            withdrawn: hint.withdrawn,
+            // Those who know no other word look at it again, and no more.
+            withdrawn: matches!(hint.news, News::Withdrawn | News::Answers),
+            changed: hint.news == News::Changed,
+            answers: hint.news == News::Answers,
         };
         let request = wire::HintRequest { hints: hints.into_iter().map(hint).collect() };
         self.inner.clone().hint(request).await?;
@@ -166,7 +182,12 @@ impl TryFrom<wire::Hint> for Hint {
             priority: priority(hint.priority)?,
             expires_at: Timestamp::from_micros(hint.expires_at_us),
             sender: hint.sender.as_deref().map(sender).transpose()?,
-            withdrawn: hint.withdrawn,
+            news: match (hint.answers, hint.withdrawn, hint.changed) {
+                (true, ..) => News::Answers,
+                (_, true, _) => News::Withdrawn,
+                (.., true) => News::Changed,
+                _ => News::Accepted,
+            },
         })
     }
 }

@@ -15,10 +15,10 @@ LEFT JOIN LATERAL (
            CASE WHEN $7::boolean THEN d.sender ELSE '' END AS sender,
            coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at, r.told_at,
            CASE WHEN $6::boolean AND d.flags & 2 = 0 THEN r.last_outcome END AS last_outcome,
-           d.flags & 1 <> 0 AS is_held
+           d.flags & 1 <> 0 AS is_held, CASE WHEN d.flags & 2 <> 0 THEN r.hosts END AS hosts
     FROM delivery d
     LEFT JOIN LATERAL (
-        SELECT attempts, next_attempt_at, last_outcome, told_at FROM retry WHERE delivery_id = d.id OFFSET 0
+        SELECT attempts, next_attempt_at, last_outcome, told_at, hosts FROM retry WHERE delivery_id = d.id OFFSET 0
     ) AS r ON true
     WHERE d.id > $1::bigint AND d.id <= bound.id AND d.shard = ANY ($4::smallint[])
     ORDER BY d.id

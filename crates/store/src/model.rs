@@ -130,6 +130,8 @@ pub struct Loaded {
     pub told_at: Option<Timestamp>,
     /// It is held: neither attempted nor given up.
     pub is_held: bool,
+    /// Where an operator sends it, as he wrote them; empty: its own way.
+    pub hosts: Vec<String>,
 }
 
 /// That a delivery is held: neither attempted nor given up for its age, until it is released.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mailtier_api::ApiError;
 use mailtier_api::admin::DeliveryView;
-use mailtier_api::change::{ChangeAnswer, ChangeOrder};
+use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_store::{Session, StoredDelivery};
 use mailtier_types::DeliveryId;
 
@@ -64,6 +64,9 @@ impl AdminService {
                         return Ok(ChangeAnswer { looked_at: search.looked_at(), next: done_to, ..answer });
                     }
                     Err(error) => return Err(trouble(&error)),
+                }
+                if order.change == DeliveryChange::RetryNow {
+                    self.changer.try_at_once(&page).await;
                 }
             }
             answer.matched += page.len() as u64;

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
-use mailtier_schedule::{Correction, Entry, Ready};
+use mailtier_schedule::{Correction, Entry, Ready, place_name};
 use mailtier_telemetry::spans;
 use mailtier_types::{DeliveryId, Epoch, Timestamp, WorkerId};
 
 use super::flights::Flight;
 use super::handle::{Content, Fetched, FetchedRow, Place, Wanted};
+use super::pools::domain_of;
 use super::task::ConductorTask;
 use crate::clock;
 use crate::settle::{Report, What};
@@ -211,6 +212,11 @@ impl ConductorTask {
             self.suspects.set_down(id);
             return;
         }
+        if let Some(content) = &row.content
+            && self.leaves_for_another_way(id, content, now)
+        {
+            return;
+        }
         let may_dispatch = self.draining.is_none() && !self.has_drained && self.fence.is_open();
         match (row.content, self.scheduler.entry(id)) {
             (Some(content), Some(entry)) if may_dispatch && !self.scheduler.is_suspended(id) => {
@@ -223,6 +229,23 @@ impl ConductorTask {
             }
             (Some(_), _) => self.put_back(id, now),
         }
+    }
+
+    /// An operator has sent it another way, and the word of that was lost: it goes to where it belongs in the schedule.
+    fn leaves_for_another_way(&mut self, id: DeliveryId, content: &Content, now: Timestamp) -> bool {
+        let hosts: Vec<String> = content.hosts.iter().map(ToString::to_string).collect();
+        let (Some(entry), Some(destination)) =
+            (self.scheduler.entry(id), self.scheduler.destination_of(id).map(str::to_owned))
+        else {
+            return false;
+        };
+        if self.scheduler.place_of(id) == Some(&*place_name(&destination, &hosts)) {
+            return false;
+        }
+        self.put_back(id, now);
+        self.leave_other_way(id, (&destination, &hosts));
+        self.schedule((&destination, &hosts), domain_of(&content.sender), entry, now);
+        true
     }
 
     /// Somebody has changed it. One that is handed out stays so: its result is settled by what is stored then, and what
@@ -245,11 +268,15 @@ impl ConductorTask {
             self.scheduler.finish(id);
             return;
         };
+        if let Some(place) = &row.place {
+            self.leave_other_way(id, (&place.destination, &place.hosts));
+        }
         if !self.scheduler.correct(id, row.correction(), now)
             && let Some(place) = row.place
         {
             let warn_at = self.warning(id.made_at(), None).filter(|_| !place.is_told);
-            self.schedule(&place.destination, &place.sender_domain, Entry { warn_at, ..row.entry }, now);
+            let entry = Entry { warn_at, ..row.entry };
+            self.schedule((&place.destination, &place.hosts), &place.sender_domain, entry, now);
         }
     }
 
@@ -258,7 +285,8 @@ impl ConductorTask {
         if self.shards.is_owned(entry.shard) && !self.scheduler.is_known(entry.id) {
             let class = self.scheduler.class_of(entry.tenant, &place.sender_domain, &place.destination);
             let warn_at = self.warning(entry.id.made_at(), None).filter(|_| !place.is_told);
-            self.scheduler.mark_in_flight(&place.destination, Entry { class, warn_at, ..entry });
+            let name = place_name(&place.destination, &place.hosts);
+            self.scheduler.mark_in_flight(&name, Entry { class, warn_at, ..entry });
         }
     }
 

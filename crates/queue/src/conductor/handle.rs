@@ -100,6 +100,8 @@ pub(crate) struct FetchedRow {
 pub(crate) struct Place {
     /// What limits apply to.
     pub(crate) destination: String,
+    /// Where an operator sends it; none: its own way.
+    pub(crate) hosts: Vec<String>,
     /// The domain of its sender; empty for the null one.
     pub(crate) sender_domain: String,
     /// Its sender was told that it is late.

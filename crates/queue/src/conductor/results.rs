@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
 use mailtier_crashpoint::{Point, reach};
-use mailtier_schedule::{Correction, Feedback, PoolId, feedback};
+use mailtier_schedule::{Correction, PoolId, feedback};
 use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
@@ -88,22 +88,19 @@ impl ConductorTask {
     fn surprised_by(&mut self, id: DeliveryId) {
         self.fetching.remove(id);
         if let Some(entry) = self.scheduler.entry(id)
-            && let Some(destination) = self.scheduler.destination_of(id).map(str::to_owned)
+            && let Some(place) = self.scheduler.place_of(id).map(str::to_owned)
         {
-            self.scheduler.mark_in_flight(&destination, entry);
+            self.scheduler.mark_in_flight(&place, entry);
         }
     }
 
     /// What an attempt says of its destination counts once, while it is the one under way.
     fn learn(&mut self, result: &WorkResult, is_rerouted: bool, now: Timestamp) {
         let outcomes = || result.outcomes.iter().map(|(_, outcome)| outcome);
-        let (said, exchanger) = if is_rerouted {
-            (Feedback::Nothing, None)
-        } else {
-            let remote = outcomes().find_map(|outcome| outcome.remote.as_ref());
-            (feedback(outcomes()), remote.map(|remote| remote.name.as_str()))
-        };
-        self.scheduler.learn(result.delivery, said, exchanger, rand::random(), now);
+        // Whose exchanger an operator's choice is says nothing of the destination.
+        let remote = outcomes().find_map(|outcome| outcome.remote.as_ref()).filter(|_| !is_rerouted);
+        let exchanger = remote.map(|remote| remote.name.as_str());
+        self.scheduler.learn(result.delivery, feedback(outcomes()), exchanger, rand::random(), now);
     }
 
     /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.
@@ -237,9 +234,9 @@ impl ConductorTask {
         }
         let entry = self.scheduler.entry(held.delivery);
         if let Some(entry) = entry
-            && let Some(destination) = self.scheduler.destination_of(held.delivery).map(str::to_owned)
+            && let Some(place) = self.scheduler.place_of(held.delivery).map(str::to_owned)
         {
-            self.scheduler.mark_in_flight(&destination, entry);
+            self.scheduler.mark_in_flight(&place, entry);
         }
         self.flights.insert(
             held.delivery,

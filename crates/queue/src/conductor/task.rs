@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_api::peer::Hint;
+use mailtier_api::peer::{Hint, News};
 use mailtier_api::work::Inquire;
 use mailtier_crashpoint::{Point, reach};
-use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended};
+use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ReplicaId, ReversePath, ShardId, Timestamp, WorkerId};
@@ -274,11 +274,11 @@ impl ConductorTask {
                     priority: entry.priority,
                     expires_at: entry.expires_at,
                     sender: Some(sender),
-                    withdrawn: false,
+                    news: News::Accepted,
                 });
                 continue;
             }
-            if self.schedule(&destination, domain_of(&sender), entry, now) == Some(Insert::Scheduled)
+            if self.schedule((&destination, &[]), domain_of(&sender), entry, now) == Some(Insert::Scheduled)
                 && let Some(content) = content.filter(|_| !is_held)
             {
                 self.keep(entry, content);
@@ -297,6 +297,10 @@ impl ConductorTask {
         let now = clock::now();
         let mut wanted = Vec::new();
         for hint in hints {
+            if hint.news == News::Answers {
+                self.scheduler.revive(&hint.destination, now);
+                continue;
+            }
             self.distrust(hint.delivery);
             let is_known = self.scheduler.is_known(hint.delivery);
             if hint.sender.is_none() && self.settings.rules.pools.ask_for_senders() {
@@ -306,7 +310,11 @@ impl ConductorTask {
                 }
                 continue;
             }
-            if hint.withdrawn && !is_known {
+            if hint.news == News::Withdrawn && !is_known {
+                continue;
+            }
+            if hint.news != News::Accepted {
+                wanted.push(Wanted { id: hint.delivery, for_dispatch: false });
                 continue;
             }
             let entry = Entry {
@@ -321,7 +329,7 @@ impl ConductorTask {
                 warn_at: self.warning(hint.delivery.made_at(), None),
             };
             let sender = hint.sender.as_ref().map_or("", domain_of);
-            if self.schedule(&hint.destination, sender, entry, now) == Some(Insert::Known) {
+            if self.schedule((&hint.destination, &[]), sender, entry, now) == Some(Insert::Known) {
                 wanted.push(Wanted { id: hint.delivery, for_dispatch: false });
             }
         }
@@ -362,7 +370,8 @@ impl ConductorTask {
                 warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };
             let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
-            if self.schedule(&row.destination, domain_of(&sender), entry, now) == Some(Insert::Known) {
+            self.leave_other_way(row.id, (&row.destination, &row.hosts));
+            if self.schedule((&row.destination, &row.hosts), domain_of(&sender), entry, now) == Some(Insert::Known) {
                 // Of one that waits for the same attempt it may have been hastened, and the hint that told of it lost.
                 let known = self.scheduler.entry(row.id);
                 let is_hastened = |known: &Entry| known.attempts == row.attempts && entry.due < known.due;
@@ -385,17 +394,26 @@ impl ConductorTask {
         Some(asked.map_or(usual, |asked| asked.min(usual)))
     }
 
+    /// An operator has sent a delivery another way since it was put into the schedule: it leaves, unless it is under way.
+    pub(super) fn leave_other_way(&mut self, id: DeliveryId, (destination, hosts): (&str, &[String])) {
+        let goes_elsewhere = |place: &str| place != place_name(destination, hosts);
+        if self.scheduler.place_of(id).is_some_and(goes_elsewhere) && !self.scheduler.in_flight(id) {
+            self.scheduler.finish(id);
+        }
+    }
+
     /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being
     /// taken over: it is in the table, and read when that is done.
     pub(super) fn schedule(
         &mut self,
-        destination: &str,
+        (destination, hosts): (&str, &[String]),
         sender_domain: &str,
         entry: Entry,
         now: Timestamp,
     ) -> Option<Insert> {
         self.shards.active(entry.shard)?;
         let entry = Entry { class: self.scheduler.class_of(entry.tenant, sender_domain, destination), ..entry };
+        let destination = &*place_name(destination, hosts);
         if let Some(flight) = self.flights.get_mut(entry.id) {
             flight.shard = Some(entry.shard);
             if !self.scheduler.is_known(entry.id) {

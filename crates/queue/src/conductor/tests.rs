@@ -144,7 +144,12 @@ impl Bench {
         while let Ok(wanted) = self.fetcher.try_recv() {
             read.extend(wanted.iter().map(|wanted| wanted.delivery_number()));
             let fetched = wanted.into_iter().map(|wanted| {
-                let place = Place { destination: DESTINATION.to_owned(), sender_domain: String::new(), is_told: false };
+                let place = Place {
+                    destination: DESTINATION.to_owned(),
+                    hosts: Vec::new(),
+                    sender_domain: String::new(),
+                    is_told: false,
+                };
                 let row = FetchedRow {
                     entry: entry(wanted.delivery_number()),
                     is_held: false,
@@ -310,7 +315,7 @@ fn contents_from_before_another_owner_had_the_shard_are_read_again() {
     bench.gains(3, true);
     let mut worker = bench.connects(WorkerId::random(), 1);
     bench.hears_credit(&worker);
-    bench.task.schedule(DESTINATION, "", entry(1), clock::now());
+    bench.task.schedule((DESTINATION, &[]), "", entry(1), clock::now());
     bench.task.dispatch_all();
     assert_eq!(worker.dispatched(), NOTHING);
     assert_eq!(bench.reads(), [1]);

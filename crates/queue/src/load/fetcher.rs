@@ -119,6 +119,7 @@ fn place_of(row: &StoredDelivery) -> Place {
     let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
     Place {
         destination: row.destination.clone(),
+        hosts: row.hosts.clone(),
         sender_domain: domain_of(&sender).to_owned(),
         is_told: row.told_at.is_some(),
     }

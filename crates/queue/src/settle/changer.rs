@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use mailtier_api::peer::Hint;
-use mailtier_store::{Session, StoreError};
+use mailtier_api::peer::{Hint, News};
+use mailtier_store::{Session, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, TenantId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::orders::Order;
+use super::orders::{Order, hint};
 use super::plan::Policy;
 use super::settler::{Unnumbered, conclude, settle_decided};
 use super::{Report, What};
@@ -60,11 +60,24 @@ impl Changer {
         let hints = std::mem::take(&mut planned.hints);
         conclude(&self.conductor, &self.meters, reports.len(), planned, started);
         let changed = hints.len() as u64;
+        self.tell(hints).await;
+        Ok(changed)
+    }
+
+    /// Tells the owners of these deliveries that their destinations are said to answer again: they try at once.
+    pub(crate) async fn try_at_once(&self, deliveries: &[StoredDelivery]) {
+        let mut hints: Vec<Hint> =
+            deliveries.iter().map(|stored| hint(stored, stored.expires_at, News::Answers)).collect();
+        hints.sort_unstable_by(|one, other| one.destination.cmp(&other.destination));
+        hints.dedup_by(|one, other| one.destination == other.destination);
+        self.tell(hints).await;
+    }
+
+    /// Each takes what is its own.
+    async fn tell(&self, hints: Vec<Hint>) {
         if !hints.is_empty() {
-            // Each takes what is its own.
             self.conductor.send(Command::Hinted(hints.clone()));
             let _ = self.hints.send(hints).await;
         }
-        Ok(changed)
     }
 }

@@ -3,7 +3,7 @@
 
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::AddressPattern;
-use mailtier_api::peer::Hint;
+use mailtier_api::peer::{Hint, News};
 use mailtier_api::tokens::OURSELVES;
 use mailtier_store::{Held, NewEvent, Reroute, StoredDelivery};
 use mailtier_types::{
@@ -68,8 +68,8 @@ pub(super) const fn state_of(stored: &StoredDelivery) -> State {
     if stored.held.is_some() { State::Held } else { State::Queued }
 }
 
-/// What owners are told of a delivery that was changed.
-pub(super) fn hint(stored: &StoredDelivery, expires_at: Timestamp, withdrawn: bool) -> Hint {
+/// What owners are told of a delivery.
+pub(crate) fn hint(stored: &StoredDelivery, expires_at: Timestamp, news: News) -> Hint {
     Hint {
         delivery: stored.id,
         destination: stored.destination.clone(),
@@ -77,7 +77,7 @@ pub(super) fn hint(stored: &StoredDelivery, expires_at: Timestamp, withdrawn: bo
         priority: stored.priority,
         expires_at,
         sender: ReversePath::parse(&stored.sender).ok(),
-        withdrawn,
+        news,
     }
 }
 
@@ -147,7 +147,8 @@ pub(super) fn plan_kept(stored: &StoredDelivery, order: &Order, now: Timestamp, 
             EventKind::DeliveryRerouted
         }
     };
-    planned.hints.push(hint(stored, expires_at, kind == EventKind::DeliveryHeld));
+    let news = if kind == EventKind::DeliveryHeld { News::Withdrawn } else { News::Changed };
+    planned.hints.push(hint(stored, expires_at, news));
     record(stored, order, kind, &detail, now, planned);
     true
 }

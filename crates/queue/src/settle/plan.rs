@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::change::DeliveryChange;
-use mailtier_api::peer::Hint;
+use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
 use mailtier_schedule::{Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
@@ -211,7 +211,7 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
         });
     }
     if order.is_some() {
-        planned.hints.push(hint(stored, stored.expires_at, true));
+        planned.hints.push(hint(stored, stored.expires_at, News::Withdrawn));
     }
     planned.dispositions.push(disposition(report, after));
 }
@@ -768,7 +768,7 @@ mod tests {
         assert_eq!((detail.operator.as_deref(), detail.reason.as_deref()), (Some("root"), Some("they asked")));
         assert!(result.plan.dsns.is_empty());
         assert!(!result.dispositions[0].was_reported);
-        assert!(result.hints[0].withdrawn);
+        assert_eq!(result.hints[0].news, News::Withdrawn);
     }
 
     #[test]
@@ -808,7 +808,7 @@ mod tests {
         let result = planned(&late, &report(0, ordered(DeliveryChange::Release)));
         assert_eq!(result.plan.releases, [(late.id, NOW.after(HOUR))]);
         assert_eq!(result.plan.events[0].kind, EventKind::DeliveryReleased);
-        assert!(result.dispositions.is_empty() && !result.hints[0].withdrawn);
+        assert!(result.dispositions.is_empty() && result.hints[0].news == News::Changed);
         assert_eq!(result.hints[0].expires_at, NOW.after(HOUR));
         // Its owner has not heard of the release and gives it up at the former time.
         let released = stored("s@a.example", &["x@b.example"], 1);

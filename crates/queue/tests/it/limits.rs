@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use mailtier_api::change::DeliveryChange;
+use mailtier_api::filter::Filter;
 use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::{DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
-use mailtier_types::{Cause, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
 
+use mailtier_config::{DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
+use mailtier_testkit::postgres::TestDatabase;
+use mailtier_types::{Cause, Domain, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
+
+use crate::changes::change;
 use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
-use crate::system::{usual, with_provider};
+use crate::system::{Replica, usual, with_provider};
 use crate::worker::{Worker, all, outcome, result, said_by};
 
 /// Nobody answered.
@@ -120,6 +125,70 @@ async fn a_destination_that_cannot_be_reached_is_probed_by_one_and_then_gets_the
         assert_eq!(dispatch.destination, "dead.example");
         worker.report(all(&dispatch, 250)).await;
     }
+}
+
+/// Two attempts have failed, and nothing more is tried for an hour: what is left is three of five.
+async fn dead() -> (TestDatabase, Replica, Worker) {
+    let (database, replica) = usual(|config| {
+        config.queue.dead_after = 2;
+        config.queue.initial_concurrency = 2;
+        config.queue.retry_first = Duration::from_secs(3600);
+        with_provider(config, None);
+    })
+    .await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for _ in 0..5 {
+        submitter.accepted("s@a.example", &["x@dead.example"]).await;
+    }
+    for _ in 0..2 {
+        let dispatch = worker.dispatch().await;
+        worker.report(unreachable(&dispatch)).await;
+    }
+    worker.is_left_alone().await;
+    (database, replica, worker)
+}
+
+/// All that waits is due; so nothing about it changes but that it is tried.
+#[tokio::test]
+async fn a_destination_that_is_said_to_answer_again_is_tried_at_once() {
+    let (_database, replica, mut worker) = dead().await;
+    let filter = Filter { destination: Some(Domain::parse("dead.example").unwrap()), ..Filter::default() };
+    assert_eq!(change(&replica, filter, DeliveryChange::RetryNow).await.changed, 2, "those that have failed");
+    let probe = worker.dispatch().await;
+    worker.is_left_alone().await;
+    worker.report(said_by(&probe, "mx.dead.example", 250)).await;
+    for _ in 0..4 {
+        let dispatch = worker.dispatch().await;
+        worker.report(said_by(&dispatch, "mx.dead.example", 250)).await;
+    }
+}
+
+/// What an operator sends elsewhere waits for neither the host that is dead nor for the question whose that is.
+#[tokio::test]
+async fn mail_of_a_dead_destination_goes_the_way_that_an_operator_gives_it() {
+    let (_database, replica, mut worker) = dead().await;
+    let filter = || Filter { destination: Some(Domain::parse("dead.example").unwrap()), ..Filter::default() };
+    let way = DeliveryChange::reroute(&["relay.example"]).unwrap();
+    assert_eq!(change(&replica, filter(), way.clone()).await.changed, 5);
+    let both = worker.until_quiet().await;
+    assert_eq!(both.len(), 2, "what is due, as many at a time as at first");
+    assert!(both.iter().all(|dispatch| !dispatch.resolve_first && dispatch.hosts.len() == 1));
+    for dispatch in &both {
+        assert_eq!((dispatch.destination.as_str(), dispatch.pool.as_str()), ("dead.example", "default"));
+        worker.report(all(dispatch, 250)).await;
+    }
+    let third = worker.dispatch().await;
+    // Back on their own, the others wait for their own host.
+    worker.report(all(&third, 250)).await;
+    worker.is_left_alone().await;
+    assert_eq!(change(&replica, filter(), DeliveryChange::Reroute(Vec::new())).await.changed, 2);
+    assert_eq!(change(&replica, filter(), DeliveryChange::RetryNow).await.changed, 2);
+    let probe = worker.dispatch().await;
+    assert!(probe.hosts.is_empty(), "its own way again");
+    worker.report(unreachable(&probe)).await;
+    worker.is_left_alone().await;
+    assert_eq!(change(&replica, filter(), way).await.changed, 2);
+    assert_eq!(worker.dispatch().await.attempt, 2);
 }
 
 #[tokio::test]

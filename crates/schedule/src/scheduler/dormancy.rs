@@ -9,28 +9,38 @@ use crate::health::Health;
 use crate::memory::{Key, List};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::{Destination, Dormant, OfDestination, Queue};
+use crate::scheduler::ways;
 
 /// Queues that rest and have something ready.
 pub(crate) type Resting = List<Queue, Dormant>;
 
 impl Scheduler {
-    /// A destination that counts as dead is probed at once, if it may be; what else is known of its health stays. Says
-    /// whether it was dead.
+    /// A destination that counts as dead is probed at once, by whatever way its mail goes, if it may be; what else is known
+    /// of its health stays. Says whether it was dead. Costs in proportion to the destinations of its shard.
     pub fn revive(&mut self, destination: &str, now: Timestamp) -> bool {
         self.observe(now);
         let shard = ShardId::of(destination);
-        let key = self.places.find(destination, shard);
-        let health = match key {
-            Some(key) => Some(&mut self.places.destinations[key].health),
-            None => self.keeping.remembered.health(destination),
-        };
-        let Some(health) = health.filter(|health| health.dead_until().is_some()) else { return false };
-        health.rewind(self.now);
-        self.shards[shard].spill.wake(self.now);
-        if let Some(key) = key {
+        let is_dead = |health: &Health| health.dead_until().is_some();
+        let dead: Vec<Key<Destination>> = self
+            .destinations_of(shard)
+            .filter(|&key| {
+                let place = &self.places.destinations[key];
+                place.domain() == destination && is_dead(&place.health)
+            })
+            .collect();
+        let remembered = self.keeping.remembered.health(destination).filter(|health| is_dead(health));
+        let was_dead = remembered.is_some() || !dead.is_empty();
+        if let Some(health) = remembered {
+            health.rewind(self.now);
+        }
+        for key in dead {
+            self.places.destinations[key].health.rewind(self.now);
             self.unpark(key);
         }
-        true
+        if was_dead {
+            self.shards[shard].spill.wake(self.now);
+        }
+        was_dead
     }
 
     /// Until when a delivery that is not here would rest, if it would: its end where that is not known.
@@ -43,7 +53,7 @@ impl Scheduler {
             (provider, health) = (known.provider, Some(&known.health));
         }
         let suspended = &self.keeping.suspended;
-        let is_stopped = suspended.destinations.contains(destination)
+        let is_stopped = suspended.destinations.contains(ways::destination_of(destination))
             || suspended.tenants.contains(&entry.tenant)
             || provider.some().is_some_and(|gate| self.gates[gate].is_suspended)
             || self.keeping.pooling.is_stuck(self.pool_of_class(entry.class, provider));

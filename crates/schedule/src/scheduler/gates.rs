@@ -112,7 +112,7 @@ impl Scheduler {
         }
         for key in self.destination_keys().collect::<Vec<_>>() {
             let destination = &mut self.places.destinations[key];
-            destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
+            destination.is_suspended = self.keeping.suspended.destinations.contains(destination.domain());
             self.judge_dormancy(key);
         }
         self.suspend_pools();
@@ -174,8 +174,8 @@ impl Scheduler {
     pub(super) fn welcome(&mut self, joined: Joined) {
         if joined.is_new_destination {
             let destination = &mut self.places.destinations[joined.destination];
-            destination.limits = self.keeping.rules.of_destination(&destination.name);
-            destination.is_suspended = self.keeping.suspended.destinations.contains(&destination.name);
+            destination.limits = self.keeping.rules.of_destination(destination.domain());
+            destination.is_suspended = self.keeping.suspended.destinations.contains(destination.domain());
             destination.health = Health::new(destination.limits);
             let gained_at = self.shards[destination.shard].gained_at;
             destination.meter =

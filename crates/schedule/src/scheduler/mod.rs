@@ -22,6 +22,7 @@ mod spill;
 mod strays;
 mod tolls;
 mod turns;
+mod ways;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,6 +45,7 @@ use shards::Shards;
 pub(crate) use slices::Part;
 use strays::Strays;
 use turns::Ring;
+pub use ways::place_name;
 
 /// By which a delivery's waiting makes up for one step of priority, where nothing else is said.
 const PRIORITY_STEP: Duration = Duration::from_secs(3600);
@@ -123,7 +125,7 @@ impl Scheduler {
         self
     }
 
-    /// Takes a delivery in.
+    /// Takes a delivery in, under the name of its destination or of a way to it ([`place_name`]).
     pub fn insert(&mut self, destination: &str, entry: Entry, now: Timestamp) -> Insert {
         self.observe(now);
         if self.is_known(entry.id) {
@@ -370,6 +372,12 @@ impl Scheduler {
     /// Where a known delivery goes.
     #[must_use]
     pub fn destination_of(&self, id: DeliveryId) -> Option<&str> {
+        self.place_of(id).map(ways::destination_of)
+    }
+
+    /// The name under which a known delivery was taken in: its destination's, or that of a way ([`place_name`]).
+    #[must_use]
+    pub fn place_of(&self, id: DeliveryId) -> Option<&str> {
         let queue = self.entries[self.find(id)?].queue;
         Some(&self.places.destinations[self.places.queues[queue].destination].name)
     }

@@ -14,6 +14,7 @@ use crate::rules::DestinationLimits;
 use crate::scheduler::gate::Gate;
 use crate::scheduler::pools::PoolClass;
 use crate::scheduler::shards::{OfShard, Shards};
+use crate::scheduler::ways;
 
 /// A queue's part in the round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Queue {
 /// What limits apply to.
 #[derive(Debug)]
 pub(crate) struct Destination {
+    /// Or of a way to it (see `ways`).
     pub(crate) name: String,
     hash: u64,
     pub(crate) shard: ShardId,
@@ -111,6 +113,18 @@ pub(crate) struct Destination {
     /// It had no room for a delivery since its shard was last read from the beginning.
     pub(crate) overflowing: bool,
     of_shard: Links<Self>,
+}
+
+impl Destination {
+    /// Its name as a destination, whatever way this is.
+    pub(crate) fn domain(&self) -> &str {
+        ways::destination_of(&self.name)
+    }
+
+    /// It is the way that an operator has chosen for some of a destination's mail.
+    pub(crate) fn is_way(&self) -> bool {
+        ways::is_way(&self.name)
+    }
 }
 
 impl Default for Destination {

@@ -64,7 +64,8 @@ impl Scheduler {
 
     /// Whether nobody knows whose a destination is, where that matters.
     pub(super) fn is_unknown(&self, key: Key<Destination>) -> bool {
-        !self.keeping.rules.providers.is_empty() && self.places.destinations[key].provider_until <= self.now
+        let destination = &self.places.destinations[key];
+        !self.keeping.rules.providers.is_empty() && destination.provider_until <= self.now && !destination.is_way()
     }
 
     /// A delivery goes into flight as a question. Whatever has a rate does not count it unless it turns out to have been
