@@ -107,6 +107,28 @@ pub struct Overview {
     pub suspensions: u32,
     /// Egress pools, in the order of the configuration.
     pub pools: Vec<PoolView>,
+    /// Destinations that do not answer.
+    pub dead_destinations: u64,
+    /// Of these the [`Self::DEAD_SHOWN`] with the most mail.
+    pub dead: Vec<DeadView>,
+}
+
+impl Overview {
+    /// So many destinations that do not answer are shown.
+    pub const DEAD_SHOWN: usize = 20;
+}
+
+/// A destination that does not answer: one delivery at a time is tried once in a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadView {
+    /// Its name.
+    pub destination: String,
+    /// Where an operator sends the mail that is meant; none: its own way.
+    pub hosts: Vec<String>,
+    /// Deliveries in memory.
+    pub deliveries: u64,
+    /// Until when nothing is attempted.
+    pub until: Timestamp,
 }
 
 /// How the replica that was asked stands.
@@ -215,7 +237,23 @@ impl From<Status> for wire::ShowStatusReply {
             workers: status.overview.workers.into_iter().map(worker).collect(),
             suspensions: status.overview.suspensions,
             pools: status.overview.pools.into_iter().map(Into::into).collect(),
+            dead_destinations: status.overview.dead_destinations,
+            dead: status.overview.dead.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<DeadView> for wire::DeadDestination {
+    fn from(view: DeadView) -> Self {
+        let DeadView { destination, hosts, deliveries, until } = view;
+        Self { destination, hosts, deliveries, until_us: until.as_micros() }
+    }
+}
+
+impl From<wire::DeadDestination> for DeadView {
+    fn from(view: wire::DeadDestination) -> Self {
+        let wire::DeadDestination { destination, hosts, deliveries, until_us } = view;
+        Self { destination, hosts, deliveries, until: Timestamp::from_micros(until_us) }
     }
 }
 
@@ -255,6 +293,8 @@ impl TryFrom<wire::ShowStatusReply> for Status {
             workers: reply.workers.into_iter().map(worker).collect::<Result<_, ApiError>>()?,
             suspensions: reply.suspensions,
             pools: reply.pools.into_iter().map(Into::into).collect(),
+            dead_destinations: reply.dead_destinations,
+            dead: reply.dead.into_iter().map(Into::into).collect(),
         };
         Ok(Self { replica: replica_id(&reply.replica_id)?, overview })
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use mailtier_api::json;
-use mailtier_api::overview::{PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{DeadView, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_types::Timestamp;
 
 use crate::cli::AdminOptions;
@@ -128,6 +128,11 @@ fn status_lines(status: &Status, now: Timestamp) -> Vec<String> {
         oldest.unwrap_or_default(),
         overview.in_flight
     ));
+    lines.extend(overview.dead.iter().map(|dead| dead_line(dead, now)));
+    let others = overview.dead_destinations.saturating_sub(overview.dead.len() as u64);
+    if others > 0 {
+        lines.push(format!("  nor do {others} other destinations"));
+    }
     let worker = |worker: &WorkerView| {
         format!("  worker {} {}  {} in flight, credit for {}", worker.id, worker.name, worker.in_flight, worker.credit)
     };
@@ -140,6 +145,12 @@ fn status_lines(status: &Status, now: Timestamp) -> Vec<String> {
         lines.extend(overview.pools.iter().map(pool_line));
     }
     lines
+}
+
+fn dead_line(dead: &DeadView, now: Timestamp) -> String {
+    let DeadView { destination, hosts, deliveries, until } = dead;
+    let way = if hosts.is_empty() { String::new() } else { format!(" by {}", hosts.join(", ")) };
+    format!("  {destination}{way} does not answer: {deliveries} wait, tried again in {}", show::span(until.since(now)))
 }
 
 fn pool_line(pool: &PoolView) -> String {
@@ -211,6 +222,13 @@ mod tests {
             oldest_ready: Some(oldest),
             is_dispatching: true,
             workers: vec![worker],
+            dead_destinations: 5,
+            dead: vec![DeadView {
+                destination: "dead.example".into(),
+                hosts: vec!["relay.example:25".into()],
+                deliveries: 7,
+                until: now.after(std::time::Duration::from_secs(65)),
+            }],
             pools: vec![
                 PoolView { name: "default".into(), ready: 1, in_flight: 2, ..PoolView::default() },
                 PoolView { name: "bulk".into(), ready: 2, is_unserved: true, ..PoolView::default() },
@@ -222,6 +240,8 @@ mod tests {
         let expected = [
             "asked 01010101-0101-0101-0101-010101010101: 128 shards",
             "  in memory: 5 waiting, 3 ready, the oldest 1m5s old, 2 in flight",
+            "  dead.example by relay.example:25 does not answer: 7 wait, tried again in 1m5s",
+            "  nor do 4 other destinations",
             "  worker 03030303-0303-0303-0303-030303030303 out-1  2 in flight, credit for 7",
             "  pool default  1 ready, 2 in flight",
             "  pool bulk  2 ready, 0 in flight; no connected worker serves it: its mail waits",

@@ -219,17 +219,7 @@ impl Parts {
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
-        let config = &self.context.config.queue;
-        let admin = AdminService {
-            me: self.me,
-            store: self.store.clone(),
-            changer: self.changer(&conductor, &ids, hints),
-            managed: Managed::new(desk.clone()),
-            suspending: Suspending::new(config, rule_changes),
-            searching: Searching::new(config),
-            hastening: Hastening::new(),
-            tokens: Tokens::new(desk.clone(), admin_token.as_ref()),
-        };
+        let admin = self.admin(&desk, self.changer(&conductor, &ids, hints), rule_changes, admin_token.as_ref());
         let access = self.access(admin.tokens.clone());
         let api = listeners.api.map(|listener| serve_api(listener, admin.clone(), access.clone(), end.clone()));
         let server = Server::new(listeners.grpc, service_token)
@@ -245,6 +235,27 @@ impl Parts {
         end.cancel();
         until_served(serving, api).await;
         loops.shutdown().await;
+    }
+
+    /// What operators ask for.
+    fn admin(
+        &self,
+        desk: &Desk,
+        changer: Changer,
+        rule_changes: mpsc::Sender<RulesChanged>,
+        token: Option<&Secret>,
+    ) -> AdminService {
+        let config = &self.context.config.queue;
+        AdminService {
+            me: self.me,
+            store: self.store.clone(),
+            changer,
+            managed: Managed::new(desk.clone()),
+            suspending: Suspending::new(config, rule_changes),
+            searching: Searching::new(config),
+            hastening: Hastening::new(),
+            tokens: Tokens::new(desk.clone(), token),
+        }
     }
 
     /// The way in for operators.

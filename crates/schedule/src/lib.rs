@@ -30,4 +30,4 @@ pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};
 pub use rate::Rate;
 pub use retry::RetryRules;
 pub use rules::{DestinationLimits, GroupLimits, Provider, Rules};
-pub use scheduler::{PoolClass, PoolStanding, Scheduler, Standing, Suspended, place_name};
+pub use scheduler::{DeadDestination, Hosts, PoolClass, PoolStanding, Scheduler, Standing, Suspended, place_name};

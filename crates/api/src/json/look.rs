@@ -5,7 +5,7 @@ use mailtier_types::{DeliveryId, ReplicaId};
 use super::shape::shape;
 use super::{At, millis};
 use crate::counts::{self, CountReply};
-use crate::overview::{self, PoolView, ReplicaView, ShardMap, ShardView, WorkerView};
+use crate::overview::{self, DeadView, PoolView, ReplicaView, ShardMap, ShardView, WorkerView};
 
 shape! {
     answer
@@ -116,6 +116,23 @@ shape! {
         workers: Vec<Worker>,
         /// The egress pools of its configuration, `default` first.
         pools: Vec<Pool>,
+        /// How many destinations do not answer.
+        dead_destinations: u64,
+        /// Of these the 20 with the most mail.
+        dead: Vec<Dead>,
+    }
+
+    answer
+    /// A destination that does not answer, as the replica that was asked has it.
+    Dead {
+        /// Its name.
+        destination: String,
+        /// Where an operator sends the mail that is meant; none: its own way.
+        hosts: Vec<String>,
+        /// Deliveries in memory.
+        deliveries: u64,
+        /// Until when nothing is attempted.
+        until: At,
     }
 
     answer
@@ -216,6 +233,19 @@ impl From<&overview::Status> for Status {
             suspensions: overview.suspensions.into(),
             workers: overview.workers.iter().map(Into::into).collect(),
             pools: overview.pools.iter().map(Into::into).collect(),
+            dead_destinations: overview.dead_destinations,
+            dead: overview.dead.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&DeadView> for Dead {
+    fn from(view: &DeadView) -> Self {
+        Self {
+            destination: view.destination.clone(),
+            hosts: view.hosts.clone(),
+            deliveries: view.deliveries,
+            until: At(view.until),
         }
     }
 }

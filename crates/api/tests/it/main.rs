@@ -19,7 +19,7 @@ use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
-use mailtier_api::overview::{Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{DeadView, Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -546,6 +546,13 @@ fn status() -> Status {
                 ..PoolView::default()
             },
         ],
+        dead_destinations: 21,
+        dead: vec![DeadView {
+            destination: "dead.example".into(),
+            hosts: vec!["relay.example".into()],
+            deliveries: 22,
+            until: Timestamp::from_secs(23),
+        }],
     };
     Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview }
 }

@@ -1,8 +1,10 @@
 //! How this replica stands, for operators who ask. Answered between two rounds by the task that alone knows, so that no
 //! lock is shared with it. Not responsible for what is in the database.
 
-use mailtier_api::overview::{Overview, PoolView, WorkerView};
-use mailtier_schedule::PoolStanding;
+use std::cmp::Reverse;
+
+use mailtier_api::overview::{DeadView, Overview, PoolView, WorkerView};
+use mailtier_schedule::{DeadDestination, PoolStanding};
 
 use super::task::ConductorTask;
 
@@ -29,6 +31,7 @@ impl ConductorTask {
             is_suspended: pool.is_suspended,
             is_unserved: pool.is_unserved,
         };
+        let (dead_destinations, dead) = self.dead();
         Overview {
             shards: count(self.shards.len()),
             taking_over: count(self.shards.unknown().len()),
@@ -42,7 +45,22 @@ impl ConductorTask {
             workers,
             suspensions: count(suspensions),
             pools: self.scheduler.pools().map(pool).collect(),
+            dead_destinations,
+            dead,
         }
+    }
+
+    /// How many do not answer, and those of them with the most mail.
+    fn dead(&self) -> (u64, Vec<DeadView>) {
+        let mut dead: Vec<DeadDestination<'_>> = self.scheduler.dead().collect();
+        dead.sort_unstable_by_key(|dead| Reverse(dead.deliveries));
+        let view = |dead: &DeadDestination<'_>| DeadView {
+            destination: dead.destination.to_owned(),
+            hosts: dead.hosts.clone().map(str::to_owned).collect(),
+            deliveries: u64::from(dead.deliveries),
+            until: dead.until,
+        };
+        (dead.len() as u64, dead.iter().take(Overview::DEAD_SHOWN).map(view).collect())
     }
 }
 

@@ -145,6 +145,9 @@ async fn dead() -> (TestDatabase, Replica, Worker) {
         worker.report(unreachable(&dispatch)).await;
     }
     worker.is_left_alone().await;
+    let overview = replica.admin().await.status().await.unwrap().overview;
+    let told: Vec<_> = overview.dead.iter().map(|dead| (dead.destination.as_str(), dead.deliveries)).collect();
+    assert_eq!((overview.dead_destinations, told), (1, vec![("dead.example", 5)]));
     (database, replica, worker)
 }
 

@@ -9,10 +9,23 @@ use crate::health::Health;
 use crate::memory::{Key, List};
 use crate::scheduler::Scheduler;
 use crate::scheduler::places::{Destination, Dormant, OfDestination, Queue};
-use crate::scheduler::ways;
+use crate::scheduler::ways::{self, Hosts};
 
 /// Queues that rest and have something ready.
 pub(crate) type Resting = List<Queue, Dormant>;
+
+/// A destination that does not answer.
+#[derive(Clone, Debug)]
+pub struct DeadDestination<'a> {
+    /// Its name.
+    pub destination: &'a str,
+    /// Of the way that is meant; none: its own.
+    pub hosts: Hosts<'a>,
+    /// Deliveries here.
+    pub deliveries: u32,
+    /// Until when nothing is attempted.
+    pub until: Timestamp,
+}
 
 impl Scheduler {
     /// A destination that counts as dead is probed at once, by whatever way its mail goes, if it may be; what else is known
@@ -41,6 +54,19 @@ impl Scheduler {
             self.shards[shard].spill.wake(self.now);
         }
         was_dead
+    }
+
+    /// Destinations that do not answer, each way to one for itself. Costs in proportion to all destinations.
+    pub fn dead(&self) -> impl Iterator<Item = DeadDestination<'_>> {
+        self.destination_keys().filter_map(|key| {
+            let place = &self.places.destinations[key];
+            Some(DeadDestination {
+                destination: place.domain(),
+                hosts: place.hosts(),
+                deliveries: place.count,
+                until: place.health.dead_until()?,
+            })
+        })
     }
 
     /// Until when a delivery that is not here would rest, if it would: its end where that is not known.

@@ -33,6 +33,7 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 use crate::entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
+pub use dormancy::DeadDestination;
 use dormancy::Resting;
 pub(crate) use gate::Gate;
 use gates::Gatekeeping;
@@ -45,7 +46,7 @@ use shards::Shards;
 pub(crate) use slices::Part;
 use strays::Strays;
 use turns::Ring;
-pub use ways::place_name;
+pub use ways::{Hosts, place_name};
 
 /// By which a delivery's waiting makes up for one step of priority, where nothing else is said.
 const PRIORITY_STEP: Duration = Duration::from_secs(3600);

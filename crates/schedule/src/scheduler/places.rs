@@ -121,6 +121,11 @@ impl Destination {
         ways::destination_of(&self.name)
     }
 
+    /// Where this way leads; none: it is the destination's own.
+    pub(crate) fn hosts(&self) -> ways::Hosts<'_> {
+        ways::hosts_of(&self.name)
+    }
+
     /// It is the way that an operator has chosen for some of a destination's mail.
     pub(crate) fn is_way(&self) -> bool {
         ways::is_way(&self.name)

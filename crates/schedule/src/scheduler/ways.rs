@@ -22,6 +22,14 @@ pub(super) fn destination_of(name: &str) -> &str {
     name.split_once(SEPARATOR).map_or(name, |(destination, _)| destination)
 }
 
+/// The hosts of a way.
+pub(super) fn hosts_of(name: &str) -> Hosts<'_> {
+    name.split(SEPARATOR).skip(1)
+}
+
+/// As an operator wrote them.
+pub type Hosts<'a> = std::iter::Skip<std::str::Split<'a, char>>;
+
 /// Whether what has this name in the schedule goes another way than its destination's own.
 pub(super) fn is_way(name: &str) -> bool {
     name.contains(SEPARATOR)
