@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, MessageId, Options, Return};
+use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -349,8 +349,22 @@ async fn decide(
     transaction.apply(&planned.plan).await?;
     // What is not there any more is over, whoever settled it.
     let gone = reports.iter().filter(|report| !rows.contains_key(&report.delivery));
+    gone.clone().for_each(tell_of_late_delivery);
     planned.dispositions.extend(gone.map(|report| disposition(report, After::Over)));
     Ok(planned)
+}
+
+/// What arrived although its delivery was over has no place in the history: its recipients are in another state. The log
+/// says so, where this replica knows what it was.
+fn tell_of_late_delivery(report: &Report) {
+    let (What::Outcomes(outcomes), Some(content)) = (&report.what, &report.content) else { return };
+    for (recipients, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.is_delivered()) {
+        let to: Vec<&str> = recipients.iter().map(Mailbox::as_str).collect();
+        tracing::warn!(
+            message = %content.message, from = content.sender.as_str(), to = to.join(","), attempt = report.attempt, %outcome,
+            "delivered although it was over: an operator had ended it meanwhile, or its result has come twice"
+        );
+    }
 }
 
 /// What a notification returns of a message: its header section, or all of it where its sender asked for that and it is

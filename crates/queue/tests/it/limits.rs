@@ -5,15 +5,14 @@ use std::time::Duration;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::Filter;
 use mailtier_api::work::{Dispatch, WorkResult};
-
-use mailtier_config::{DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
+use mailtier_config::{Config, DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{Cause, Domain, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
 
 use crate::changes::change;
 use crate::pair::Pair;
 use crate::submitter::{Submitter, submission};
-use crate::system::{Replica, usual, with_provider};
+use crate::system::{Replica, another, usual, with_provider};
 use crate::worker::{Worker, all, outcome, result, said_by};
 
 /// Nobody answered.
@@ -51,6 +50,33 @@ async fn a_destination_gets_so_many_at_a_time_and_more_as_it_takes_them() {
     worker.is_left_alone().await;
     let few = destinations.iter().filter(|dispatch| dispatch.destination == "few.example").count();
     assert_eq!(few, 1, "whatever others may have");
+}
+
+#[tokio::test]
+async fn a_slow_rate_is_used_by_what_is_attempted_alone_and_outlives_a_restart() {
+    let slow = |config: &mut Config| {
+        let rate = Some("1/h".parse().unwrap());
+        let slow = DestinationConfig { domain: "slow.example".into(), rate, ..Default::default() };
+        config.queue.destinations = vec![slow];
+    };
+    let (database, replica) = usual(slow).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    for _ in 0..2 {
+        submitter.accepted("s@a.example", &["x@slow.example"]).await;
+    }
+    let refused = worker.dispatch().await;
+    worker.send(result(&refused, Vec::new())).await;
+    let attempted = worker.dispatch().await;
+    worker.report(all(&attempted, 250)).await;
+    worker.is_left_alone().await;
+    drop((submitter, worker));
+    replica.stop().await;
+
+    let replica = another(&database, slow).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    submitter.accepted("s@a.example", &["x@other.example"]).await;
+    assert_eq!(worker.dispatch().await.destination, "other.example");
+    worker.is_left_alone().await;
 }
 
 #[tokio::test]
