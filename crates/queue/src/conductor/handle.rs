@@ -222,8 +222,8 @@ impl Conductor {
         (Self { commands }, receiver)
     }
 
-    /// Says something. The channel is bounded by what its senders hold: the budget of submissions, the credit of
-    /// workers, one page of the loader.
+    /// Says something. The channel is bounded by what its senders hold: the budget of submissions, the credit of workers,
+    /// one page of the loader, the calls of operators and peers that may be under way.
     pub(crate) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
     }

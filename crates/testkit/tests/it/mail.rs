@@ -207,7 +207,7 @@ fn what_is_queued_can_be_changed_by_filters_and_each_change_bears_a_name() {
     assert_eq!(relay.wait_for_letters(1, LIMIT)[0].recipients, ["a@later.example"]);
 
     let bounced = queue(&["bounce", "--reason", "a wrong list", "--recipient", "c@later.example"]);
-    assert!(bounced.contains("1 given up, with a notification"), "{bounced}");
+    assert!(bounced.contains("1 given up; senders are notified"), "{bounced}");
     let returned = counterpart.wait_for_letters(1, LIMIT);
     let text = String::from_utf8_lossy(&returned[0].content);
     assert!(returned[0].recipients == ["s@client.example"] && text.contains("a wrong list"), "{text}");
