@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_types::{
-    BodyEncoding, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch, EventDetail,
-    Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost, ReplicaId,
-    Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Trouble, TroubleKind,
-    WorkerId,
+    BodyEncoding, BounceClass, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch,
+    EventDetail, Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost,
+    ReplicaId, Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Trouble,
+    TroubleKind, WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -331,6 +331,7 @@ proptest! {
             operator: Some(operator),
             reason: Some(reason),
             hosts: vec!["relay.example:2525".to_owned()],
+            class: Some(BounceClass::Greylisted),
         };
         prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
     }

@@ -148,6 +148,9 @@ section! {
         /// Deliveries in a row that could not reach a destination, after which it is probed with one at a time, as seldom as
         /// one delivery would be tried, and the rest of its mail waits; 0: never.
         dead_after: u16 = 5, "number";
+        /// A file of rules of what replies mean, which come before the built-in ones: docs/classification.md. It is read
+        /// at the start.
+        classification: Option<PathBuf> = None, "path";
         /// Waits after failures of some classes, see below.
         retries: Vec<RetryConfig> = Vec::new(), "list of tables";
         /// Where one tenant has several deliveries ready for one destination, those of higher priority go first; but one

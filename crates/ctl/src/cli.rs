@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, audit, config_check, queue, send, sink, token, trace, up, user};
+use crate::{address, audit, classify, config_check, queue, send, sink, token, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -44,6 +44,8 @@ enum Command {
     Trace(trace::Options),
     /// Proves that each accepted recipient is in exactly one state: queued, held, or at its end
     Audit(audit::Options),
+    /// Says what a reply means: its bounce class, whether it passes, what follows, and which rule says so
+    Classify(classify::Options),
     /// Checks a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -132,6 +134,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command).await,
         Command::Trace(options) => trace::run(options).await,
         Command::Audit(options) => audit::run(options).await,
+        Command::Classify(options) => classify::run(&options),
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }
 }

@@ -8,6 +8,7 @@ use mailtier_config::{Config, InboundConfig, resolve_host_name};
 use mailtier_route::{RouteRule, RouteTable};
 use mailtier_tls::ServerTls;
 
+use crate::classify;
 use crate::cli::Failure;
 use crate::output::say;
 
@@ -75,6 +76,9 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
+    if let Err(problem) = classify::read(config.queue.classification.as_deref()) {
+        return Some(format!("`queue.classification`: {problem}"));
+    }
     let inbound = &config.inbound;
     let files = inbound.check_address_files().and_then(|()| ServerTls::configured(inbound).map(|_| ()));
     files.map_err(|error| error.to_string()).and_then(|()| token_keys(inbound)).err()
@@ -108,6 +112,9 @@ mod tests {
         config.telemetry.log_filter = "===,,".into();
         assert!(unusable(&config).is_some_and(|text| text.contains("===")));
         config.telemetry.log_filter = "info".into();
+        config.queue.classification = Some("/nonexistent/rules".into());
+        assert!(unusable(&config).is_some_and(|text| text.starts_with("`queue.classification`: /nonexistent/rules")));
+        config.queue.classification = None;
         (config.inbound.tls_certificate, config.inbound.tls_key) = (Some("/nonexistent/c".into()), Some("/k".into()));
         assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/c")));
     }

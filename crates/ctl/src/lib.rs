@@ -8,6 +8,7 @@
 mod address;
 mod audit;
 mod change;
+mod classify;
 mod cli;
 mod config_check;
 mod connect;

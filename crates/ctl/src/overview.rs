@@ -150,7 +150,7 @@ fn status_lines(status: &Status, now: Timestamp) -> Vec<String> {
 fn dead_line(dead: &DeadView, now: Timestamp) -> String {
     let DeadView { destination, hosts, deliveries, until } = dead;
     let way = if hosts.is_empty() { String::new() } else { format!(" by {}", hosts.join(", ")) };
-    format!("  {destination}{way} does not answer: {deliveries} wait, tried again in {}", show::span(until.since(now)))
+    format!("  {destination}{way} is left alone: {deliveries} wait, tried again in {}", show::span(until.since(now)))
 }
 
 fn pool_line(pool: &PoolView) -> String {
@@ -240,7 +240,7 @@ mod tests {
         let expected = [
             "asked 01010101-0101-0101-0101-010101010101: 128 shards",
             "  in memory: 5 waiting, 3 ready, the oldest 1m5s old, 2 in flight",
-            "  dead.example by relay.example:25 does not answer: 7 wait, tried again in 1m5s",
+            "  dead.example by relay.example:25 is left alone: 7 wait, tried again in 1m5s",
             "  nor do 4 other destinations",
             "  worker 03030303-0303-0303-0303-030303030303 out-1  2 in flight, credit for 7",
             "  pool default  1 ready, 2 in flight",

@@ -46,6 +46,9 @@ fn readable_part(event: &Event) -> String {
     if event.attempt > 0 {
         line.push_str(&format!(" attempt={}", event.attempt));
     }
+    if let Some(class) = event.detail.class {
+        line.push_str(&format!(" class={class}"));
+    }
     if let Some(outcome) = &event.detail.outcome {
         line.push_str(&format!(" {}", outcome_text(outcome)));
         if let Some(tls) = &outcome.tls {

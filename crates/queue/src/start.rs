@@ -1,6 +1,7 @@
 //! Puts the queue together: opens the database, starts every loop, serves gRPC, and takes everything apart again in the
 //! order that leaves nothing undone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mailtier_api::ApiError;
@@ -9,7 +10,7 @@ use mailtier_api::peer::Hint;
 use mailtier_api::rest::Rest;
 use mailtier_api::server::Server;
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
-use mailtier_schedule::Limits;
+use mailtier_schedule::{Classification, Limits};
 use mailtier_service::{Context, Running, serve_json};
 use mailtier_store::{Extras, Store, StoreError};
 use mailtier_types::ReplicaId;
@@ -80,7 +81,21 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// [`ConfigError`] names the key.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     resolve_host_name("queue.hostname", config.queue.hostname.as_deref())?;
+    classification(&config.queue)?;
     config.database.resolved_url().map(|_| ())
+}
+
+/// What replies mean: an operator's rules, and the built-in ones.
+fn classification(config: &QueueConfig) -> Result<Classification, ConfigError> {
+    let bad = |problem: String| ConfigError::bad("queue.classification", problem);
+    let named = |path: &PathBuf, problem: String| bad(format!("names {}: {problem}", path.display()));
+    let Some(path) = &config.classification else {
+        return Classification::new(None).map_err(|error| bad(error.to_string()));
+    };
+    let own = std::fs::read_to_string(path).map_err(|error| named(path, error.to_string()))?;
+    let read = Classification::new(Some(&own)).map_err(|error| named(path, error.to_string()))?;
+    tracing::info!(path = %path.display(), rules = read.rules().count(), "rules of what replies mean, the built-in ones among them");
+    Ok(read)
 }
 
 /// Starts the queue.
@@ -90,6 +105,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config.queue;
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
+    let classification = Arc::new(classification(config)?);
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
     context.config.database.resolved_url()?;
     for pool in config.unused_pools() {
@@ -102,7 +118,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    let parts = Parts { context: context.clone(), store, hostname, bound, me: ReplicaId::random() };
+    let parts = Parts { context: context.clone(), store, hostname, classification, bound, me: ReplicaId::random() };
     let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -170,6 +186,7 @@ struct Parts {
     context: Context,
     store: Store,
     hostname: String,
+    classification: Arc<Classification>,
     bound: std::net::SocketAddr,
     me: ReplicaId,
 }
@@ -277,6 +294,7 @@ impl Parts {
                 max_entries_per_destination: config.max_entries_per_destination,
             },
             rules: shaping::rules(config),
+            classification: Arc::clone(&self.classification),
             priority_step: config.priority_step,
             delay_warning: config.delay_warning,
             worker_grace: config.worker_grace,
@@ -321,7 +339,13 @@ impl Parts {
     fn settling(&self) -> Settling {
         let config = &self.context.config.queue;
         let retry = shaping::retry_rules(config);
-        Settling::new(retry, self.hostname.clone(), self.limits(), config.delay_warning)
+        Settling::new(
+            Arc::clone(&self.classification),
+            retry,
+            self.hostname.clone(),
+            self.limits(),
+            config.delay_warning,
+        )
     }
 
     fn changer(&self, conductor: &Conductor, ids: &Arc<Ids>, hints: mpsc::Sender<Vec<Hint>>) -> Changer {

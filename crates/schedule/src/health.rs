@@ -5,10 +5,12 @@
 //! after a whole window of successes there is one more; each refused connection halves it. A destination that could not
 //! be reached several times in a row is dead: its mail waits, and one delivery at a time probes it.
 
-use mailtier_types::{Cause, Class, Outcome, Stage, Timestamp, TroubleKind};
+use std::time::Duration;
+
+use mailtier_types::{Cause, Class, Outcome, Timestamp, TroubleKind};
 
 use crate::backoff::RetryPolicy;
-use crate::class::class_of;
+use crate::classification::{Action, Judgement, Whom};
 use crate::rules::DestinationLimits;
 
 /// What an attempt says of its destination.
@@ -22,29 +24,41 @@ pub enum Feedback {
     Unreachable,
     /// Nothing: the trouble was ours, or the message's.
     Nothing,
+    /// It is there, and a rule says that nothing more is attempted for a time.
+    Suspend {
+        /// Of whom.
+        whom: Whom,
+        /// For how long.
+        time: Duration,
+    },
 }
 
-/// What the outcomes of one attempt say of its destination.
+/// What the outcomes of one attempt, with what they mean, say of its destination.
 #[must_use]
-pub fn feedback<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Feedback {
-    let mut said = Feedback::Nothing;
-    for outcome in outcomes {
-        match of_outcome(outcome) {
-            // Whatever else was said, this one was talked about.
-            Feedback::Good => return Feedback::Good,
+pub fn feedback<'a>(judged: impl IntoIterator<Item = (&'a Outcome, Option<Judgement<'a>>)>) -> Feedback {
+    let (mut said, mut ordered) = (Feedback::Nothing, None);
+    for (outcome, judgement) in judged {
+        ordered = ordered.max(judgement.and_then(|judgement| judgement.action));
+        match of_outcome(outcome, judgement) {
             Feedback::Nothing => {}
+            // Whatever else was said, this one was talked about.
+            _ if said == Feedback::Good => {}
             other => said = other,
         }
     }
-    said
+    // Who wrote a rule has it count whatever became of others.
+    match ordered {
+        Some(Action::Suspend { whom, time }) => Feedback::Suspend { whom, time },
+        Some(Action::SlowDown) => Feedback::Busy,
+        None => said,
+    }
 }
 
-fn of_outcome(outcome: &Outcome) -> Feedback {
-    let before_mail =
-        matches!(outcome.stage, Stage::Resolve | Stage::Connect | Stage::Banner | Stage::Ehlo | Stage::StartTls);
+fn of_outcome(outcome: &Outcome, judgement: Option<Judgement<'_>>) -> Feedback {
+    let before_mail = outcome.stage.is_before_mail();
     // Of one recipient who gets too much nothing follows for others; of the whole host it does.
     let concerns_all = before_mail || matches!(&outcome.cause, Cause::Reply(reply) if reply.code == 421);
-    if concerns_all && class_of(outcome) == Class::Throttled {
+    if concerns_all && judgement.is_some_and(|judgement| judgement.class.class() == Class::Throttled) {
         return Feedback::Busy;
     }
     match &outcome.cause {
@@ -74,12 +88,14 @@ pub(crate) struct Health {
     probes: u16,
     /// It is dead, and not probed before then.
     dead_until: Option<Timestamp>,
+    /// It is there and was told to rest until then: what was in flight says nothing against that.
+    is_resting: bool,
 }
 
 impl Health {
     /// Nothing is known yet.
     pub(crate) const fn new(limits: DestinationLimits) -> Self {
-        Self { window: initial(limits), failures: 0, probes: 0, dead_until: None }
+        Self { window: initial(limits), failures: 0, probes: 0, dead_until: None, is_resting: false }
     }
 
     /// Attempts at a time.
@@ -107,8 +123,10 @@ impl Health {
 
     /// Learns from an attempt. `chance` spreads probes, as it spreads retries.
     pub(crate) fn learn(&mut self, said: Feedback, limits: DestinationLimits, care: Care<'_>, now: Timestamp) {
+        let rests = self.is_resting && self.dead_until.is_some_and(|until| now < until);
         match said {
             Feedback::Nothing => {}
+            Feedback::Good | Feedback::Busy if rests => {}
             Feedback::Good => {
                 if self.dead_until.take().is_some() {
                     self.window = initial(limits);
@@ -123,6 +141,13 @@ impl Health {
                 (self.failures, self.probes) = (0, 0);
                 self.window = (self.window / 2.0).max(1.0);
             }
+            Feedback::Suspend { whom: Whom::Destination, time } => {
+                (self.failures, self.probes, self.is_resting) = (0, 0, true);
+                self.window = (self.window / 2.0).max(1.0);
+                self.dead_until = self.dead_until.max(Some(now.after(time)));
+            }
+            // That it has a provider is known to who asks.
+            Feedback::Suspend { whom: Whom::Provider, .. } => {}
             Feedback::Unreachable => {
                 self.failures = self.failures.saturating_add(1);
                 self.window = (self.window / 2.0).max(1.0);
@@ -130,6 +155,7 @@ impl Health {
                 let is_news = self.dead_until.is_none_or(|until| until <= now);
                 if care.dead_after > 0 && self.failures >= care.dead_after && is_news {
                     self.probes = self.probes.saturating_add(1);
+                    self.is_resting = false;
                     self.dead_until = Some(now.after(care.probe.delay(self.probes, care.chance)));
                 }
             }
@@ -163,9 +189,10 @@ fn whole(window: f32) -> u32 {
 mod tests {
     use std::time::Duration;
 
-    use mailtier_types::{Reply, Trouble};
+    use mailtier_types::{BounceClass, Reply, Stage, Trouble};
 
     use super::*;
+    use crate::classification::{Classification, Verdict};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const LIMITS: DestinationLimits = DestinationLimits { concurrency: 8, initial_concurrency: 2, rate: None };
@@ -184,6 +211,7 @@ mod tests {
 
     #[test]
     fn outcomes_say_something_of_their_destination() {
+        let rules = Classification::new(Some("builtin = false")).unwrap();
         let reply = |stage, code| outcome(stage, Cause::Reply(Reply::received(code, None, String::new())));
         let said = |stage, status: &str| {
             outcome(stage, Cause::Reply(Reply::received(421, status.parse().ok(), String::new())))
@@ -204,11 +232,41 @@ mod tests {
             (trouble(Stage::Mail, TroubleKind::Conversion), Feedback::Nothing),
             (trouble(Stage::Connect, TroubleKind::Local), Feedback::Nothing),
         ] {
-            assert_eq!(feedback([&outcome]), said, "{outcome:?}");
+            assert_eq!(feedback([(&outcome, rules.judge(&outcome))]), said, "{outcome:?}");
         }
         let (good, bad) = (reply(Stage::Final, 250), reply(Stage::Mail, 421));
-        assert_eq!(feedback([&bad, &good]), Feedback::Good);
+        let judged = |outcome| (outcome, rules.judge(outcome));
+        assert_eq!(feedback([judged(&bad), judged(&good)]), Feedback::Good);
         assert_eq!(feedback([]), Feedback::Nothing);
+    }
+
+    #[test]
+    fn what_a_rule_orders_counts_whatever_became_of_others() {
+        let reply = |code| outcome(Stage::Final, Cause::Reply(Reply::received(code, None, String::new())));
+        let ordered = |action| {
+            Some(Judgement { class: BounceClass::Spam, verdict: Verdict::Temporary, action: Some(action), rule: None })
+        };
+        let time = Duration::from_secs(60);
+        let (good, bad) = (reply(250), reply(451));
+        assert_eq!(feedback([(&bad, ordered(Action::SlowDown)), (&good, None)]), Feedback::Busy);
+        let rest = |whom| Action::Suspend { whom, time };
+        let judged =
+            [Action::SlowDown, rest(Whom::Provider), rest(Whom::Destination)].map(|action| (&bad, ordered(action)));
+        assert_eq!(feedback(judged), Feedback::Suspend { whom: Whom::Provider, time });
+    }
+
+    #[test]
+    fn a_destination_that_was_told_to_rest_does_so_whatever_was_in_flight() {
+        let (mut health, probe) = (Health::new(LIMITS), RetryPolicy { jitter: 0.0, ..RetryPolicy::default() });
+        let rest = Feedback::Suspend { whom: Whom::Destination, time: Duration::from_secs(600) };
+        health.learn(rest, LIMITS, Care { dead_after: 0, ..care(&probe) }, NOW);
+        for said in [Feedback::Good, Feedback::Busy, Feedback::Unreachable] {
+            health.learn(said, LIMITS, care(&probe), later(1));
+            assert_eq!(health.dead_until(), Some(later(600)), "{said:?}");
+        }
+        assert_eq!((health.concurrency(LIMITS, later(599)), health.concurrency(LIMITS, later(600))), (0, 1));
+        health.learn(Feedback::Good, LIMITS, care(&probe), later(601));
+        assert_eq!((health.dead_until(), health.concurrency(LIMITS, later(601))), (None, 2));
     }
 
     #[test]

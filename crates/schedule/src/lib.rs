@@ -7,7 +7,7 @@
 
 mod allowance;
 mod backoff;
-mod class;
+mod classification;
 mod classify;
 mod entry;
 mod health;
@@ -21,7 +21,7 @@ mod scheduler;
 
 pub use allowance::AllowanceWish;
 pub use backoff::RetryPolicy;
-pub use class::class_of;
+pub use classification::{Action, Classification, ClassificationError, Judgement, Verdict, Whom};
 pub use classify::{Next, classify};
 pub use entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 pub use health::{Feedback, feedback};

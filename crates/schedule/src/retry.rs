@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mailtier_types::{Class, Outcome};
+use mailtier_types::Class;
 
 use crate::backoff::RetryPolicy;
-use crate::class::class_of;
 use crate::rules::nearest;
 
 /// The waits between attempts.
@@ -35,19 +34,15 @@ impl RetryRules {
         Self { standard, classes, destinations: HashMap::new() }
     }
 
-    /// What counts after an outcome at a destination.
+    /// What counts after a failure of a class at a destination.
     #[must_use]
-    pub fn after(&self, outcome: &Outcome, destination: &str) -> &RetryPolicy {
-        nearest(&self.destinations, destination)
-            .or_else(|| self.classes.get(&class_of(outcome)))
-            .unwrap_or(&self.standard)
+    pub fn after(&self, class: Class, destination: &str) -> &RetryPolicy {
+        nearest(&self.destinations, destination).or_else(|| self.classes.get(&class)).unwrap_or(&self.standard)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mailtier_types::{Cause, Reply, Stage, Timestamp};
-
     use super::*;
 
     #[test]
@@ -55,18 +50,11 @@ mod tests {
         let every = |seconds| RetryPolicy { first: Duration::from_secs(seconds), ..RetryPolicy::default() };
         let mut rules = RetryRules::new(every(1));
         rules.destinations = [(".own.example".to_owned(), every(2))].into();
-        let said = |code: u16, status: &str| {
-            Outcome::new(
-                Stage::Rcpt,
-                Cause::Reply(Reply::received(code, status.parse().ok(), String::new())),
-                Timestamp::EPOCH,
-            )
-        };
-        let first = |outcome, destination| rules.after(&outcome, destination).first.as_secs();
-        assert_eq!(first(said(452, "4.2.2"), "b.example"), 3600);
-        assert_eq!(first(said(451, "4.7.1"), "b.example"), 300);
-        assert_eq!(first(said(451, "4.3.0"), "b.example"), 1);
-        assert_eq!(first(said(452, "4.2.2"), "mx.own.example"), 2);
-        assert_eq!(first(said(452, "4.2.2"), "own.example"), 3600);
+        let first = |class, destination| rules.after(class, destination).first.as_secs();
+        assert_eq!(first(Class::MailboxFull, "b.example"), 3600);
+        assert_eq!(first(Class::Greylisted, "b.example"), 300);
+        assert_eq!(first(Class::Other, "b.example"), 1);
+        assert_eq!(first(Class::MailboxFull, "mx.own.example"), 2);
+        assert_eq!(first(Class::MailboxFull, "own.example"), 3600);
     }
 }

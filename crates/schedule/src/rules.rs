@@ -112,13 +112,7 @@ impl Rules {
     /// Whose an exchanger is.
     #[must_use]
     pub fn provider_of(&self, exchanger: &str) -> Option<&str> {
-        let is_below = |domain: &str| {
-            let host = exchanger.strip_suffix('.').unwrap_or(exchanger);
-            let start = host.len().checked_sub(domain.len())?;
-            let (before, end) = host.split_at_checked(start)?;
-            (end.eq_ignore_ascii_case(domain) && (before.is_empty() || before.ends_with('.'))).then_some(())
-        };
-        let fits = |provider: &&Provider| provider.exchangers.iter().any(|domain| is_below(domain).is_some());
+        let fits = |provider: &&Provider| provider.exchangers.iter().any(|domain| is_below(exchanger, domain));
         self.providers.iter().find(fits).map(|provider| provider.name.as_str())
     }
 
@@ -127,6 +121,13 @@ impl Rules {
     pub fn of_provider(&self, name: &str) -> GroupLimits {
         self.providers.iter().find(|provider| provider.name == name).map(|provider| provider.limits).unwrap_or_default()
     }
+}
+
+/// Whether a host has the name of a domain, or one below it.
+pub(crate) fn is_below(host: &str, domain: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let parts = host.len().checked_sub(domain.len()).and_then(|start| host.split_at_checked(start));
+    parts.is_some_and(|(before, end)| end.eq_ignore_ascii_case(domain) && (before.is_empty() || before.ends_with('.')))
 }
 
 /// What is said of a domain: by its own name, or for the nearest domain above, whose name then begins with a dot.

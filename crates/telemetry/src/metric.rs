@@ -82,7 +82,7 @@ metrics! {
     QueuePoolInFlight = "mailtier.queue.pool.in_flight", Gauge, "{delivery}", "pool", "Deliveries being attempted through an egress pool";
     QueuePoolReady = "mailtier.queue.pool.ready", Gauge, "{delivery}", "pool", "Deliveries that are due and wait, by the egress pool that the rules name for them";
     QueuePoolAllowanceLeft = "mailtier.queue.pool.allowance_left", Gauge, "{delivery}", "pool", "What the warm-up of an egress pool allows today beyond what has gone out, as far as this replica knows";
-    QueueSettled = "mailtier.queue.settled", Counter, "{recipient}", "outcome", "Recipients settled: delivered, deferred, failed, expired or removed";
+    QueueSettled = "mailtier.queue.settled", Counter, "{recipient}", "outcome, class", "Recipients settled: delivered, deferred, failed, expired or removed; and the bounce class, none where nothing failed";
     QueueSettleBatch = "mailtier.queue.settle.batch", Histogram, "{delivery}", "", "Deliveries in one settling transaction";
     QueueSettleDuration = "mailtier.queue.settle.duration", Histogram, "s", "", "Duration of settling transactions";
     QueueNotifications = "mailtier.queue.notifications", Counter, "{message}", "", "Delivery status notifications written";

@@ -1,5 +1,5 @@
-//! Classes of failure: what kind of trouble an outcome is, in so few words that operators can give each its own schedule
-//! and count it. Not responsible for telling which class an outcome is of: that is `schedule::class_of`.
+//! Classes of failure: what kind of trouble an outcome is, in so few words that operators can give each its own schedule.
+//! Each follows from the bounce class (`bounce`), which says more.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ impl Class {
     pub const ALL: [Self; 6] =
         [Self::Greylisted, Self::Throttled, Self::MailboxFull, Self::Unreachable, Self::Security, Self::Other];
 
-    /// The word for it in configuration, logs, metrics and events.
+    /// The word for it in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! History: what happened to a message and its recipients, in the words every tier uses. Not responsible for storage.
 
 use crate::address::{Mailbox, ReversePath};
+use crate::bounce::BounceClass;
 use crate::envelope::Options;
 use crate::id::{DeliveryId, MessageId, TenantId};
 use crate::outcome::Outcome;
@@ -111,6 +112,8 @@ pub struct Event {
 pub struct EventDetail {
     /// Deferred, delivered, failed, expired: the outcome that decided.
     pub outcome: Option<Outcome>,
+    /// Deferred, failed, expired: why, as the rules of that moment had it.
+    pub class: Option<BounceClass>,
     /// Deferred: when the next attempt is due.
     pub next_attempt_at: Option<Timestamp>,
     /// Accepted: the facts of reception.

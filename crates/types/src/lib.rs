@@ -14,7 +14,8 @@
 //! | [`request`] | what a sender asks for beside delivery (RFC 3461, RFC 2852) |
 //! | [`sasl`] | the names of SASL mechanisms |
 //! | [`envelope`] | what travels beside the content of a message |
-//! | [`class`] | kinds of failure |
+//! | [`bounce`] | why a recipient did not get a message |
+//! | [`class`] | kinds of failure that each have waits of their own |
 //! | [`outcome`] | what an attempt meant for a recipient |
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
@@ -23,6 +24,7 @@
 //! | [`day`] | days in UTC |
 
 pub mod address;
+pub mod bounce;
 pub mod class;
 pub mod day;
 pub mod envelope;
@@ -40,6 +42,7 @@ pub mod text;
 pub mod timestamp;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};
+pub use bounce::{BounceClass, NoBounceClass};
 pub use class::{Class, NoClass};
 pub use day::{Day, InvalidDay};
 pub use envelope::{BodyEncoding, Envelope, Options};

@@ -1,5 +1,5 @@
 //! What an attempt meant for its recipients: the facts a worker reports. Not responsible for what follows from them:
-//! that is `schedule::classify`.
+//! that is `schedule::Classification`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -32,6 +32,25 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::Banner,
+        Self::Ehlo,
+        Self::StartTls,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Data,
+        Self::Final,
+    ];
+
+    /// Whether nothing was said yet about sender, recipient or content: what is said speaks of this host or this moment.
+    #[must_use]
+    pub const fn is_before_mail(self) -> bool {
+        matches!(self, Self::Resolve | Self::Connect | Self::Banner | Self::Ehlo | Self::StartTls)
+    }
+
     /// The name in logs, events and DSNs.
     #[must_use]
     pub const fn name(self) -> &'static str {

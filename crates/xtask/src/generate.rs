@@ -1,4 +1,4 @@
-//! Writes the reference documents that come from the types and tables: configuration keys, metrics, conformance.
+//! Writes the reference documents that come from the types and tables: configuration keys, metrics, bounce classes, conformance.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use mailtier_types::{Change, State};
+use mailtier_types::{BounceClass, Change, State};
 
 use crate::rfcs::{self, Rfcs};
 
@@ -20,6 +20,10 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
         ("docs/metrics.md", mailtier_telemetry::reference_markdown()),
         ("docs/openapi.json", mailtier_api::rest::openapi_document()),
         ("docs/smtp.md", conformance(&Rfcs::read(root)?)),
+        (
+            "docs/classification.md",
+            with_section(&fs::read_to_string(root.join("docs/classification.md"))?, "classes", &bounce_classes())?,
+        ),
         ("docs/queue.md", with_section(&fs::read_to_string(root.join("docs/queue.md"))?, "lifecycle", &lifecycle())?),
     ];
     let mut stale = Vec::new();
@@ -56,6 +60,15 @@ fn lifecycle() -> String {
             let _ = write!(text, " {} |", state.after(change).map_or("–", State::name));
         }
         text.push('\n');
+    }
+    text
+}
+
+/// What each bounce class means.
+fn bounce_classes() -> String {
+    let mut text = String::from("| class | means | waits of |\n|---|---|---|\n");
+    for class in BounceClass::ALL {
+        let _ = writeln!(text, "| `{class}` | {} | `{}` |", class.meaning().trim(), class.class());
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Events and their details.
 
-use mailtier_types::{Event, EventDetail, EventKind, MessageId, TenantId, Timestamp};
+use mailtier_types::{BounceClass, Event, EventDetail, EventKind, MessageId, TenantId, Timestamp};
 
 use super::{attempt, delivery_id, mailboxes, message_id, sender, strings};
 use crate::error::ApiError;
@@ -17,6 +17,7 @@ impl From<&EventDetail> for wire::EventDetail {
             operator: detail.operator.clone().unwrap_or_default(),
             reason: detail.reason.clone().unwrap_or_default(),
             hosts: detail.hosts.clone(),
+            bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
         }
     }
 }
@@ -35,8 +36,14 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             operator: Some(detail.operator).filter(|name| !name.is_empty()),
             reason: Some(detail.reason).filter(|reason| !reason.is_empty()),
             hosts: detail.hosts,
+            class: bounce_class(&detail.bounce_class),
         })
     }
+}
+
+/// One that a later version knows is some other here.
+fn bounce_class(name: &str) -> Option<BounceClass> {
+    (!name.is_empty()).then(|| name.parse().unwrap_or(BounceClass::Other))
 }
 
 impl From<&Event> for wire::Event {

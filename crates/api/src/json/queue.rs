@@ -108,6 +108,9 @@ shape! {
         /// What the attempt meant.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Outcome>,
+        /// Why it failed: a bounce class of docs/classification.md.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        class: Option<String>,
         /// When it is tried again.
         #[serde(skip_serializing_if = "Option::is_none")]
         next_attempt_at: Option<At>,
@@ -333,6 +336,7 @@ impl From<&mailtier_types::Event> for Event {
             delivery: event.delivery.map(|id| id.to_string()),
             attempt: Some(event.attempt).filter(|attempt| *attempt > 0),
             outcome: detail.outcome.as_ref().map(Into::into),
+            class: detail.class.map(|class| class.name().to_owned()),
             next_attempt_at: detail.next_attempt_at.map(At),
             notification: detail.dsn.map(|id| id.to_string()),
             notification_about: detail.dsn_about.map(|id| id.to_string()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Holding, InFlight, Settled, WorkResult, WorkerFrame};
 use mailtier_crashpoint::{Point, reach};
-use mailtier_schedule::{Correction, PoolId, feedback};
+use mailtier_schedule::{Correction, Feedback, PoolId, feedback};
 use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp, WorkerId};
 
 use super::flights::Flight;
@@ -100,7 +100,15 @@ impl ConductorTask {
         // Whose exchanger an operator's choice is says nothing of the destination.
         let remote = outcomes().find_map(|outcome| outcome.remote.as_ref()).filter(|_| !is_rerouted);
         let exchanger = remote.map(|remote| remote.name.as_str());
-        self.scheduler.learn(result.delivery, feedback(outcomes()), exchanger, rand::random(), now);
+        let classification = Arc::clone(&self.settings.classification);
+        let judged: Vec<_> = outcomes().map(|outcome| (outcome, classification.judge(outcome))).collect();
+        let said = feedback(judged.iter().copied());
+        if let Feedback::Suspend { whom, time } = said {
+            let rules: Vec<_> = judged.iter().filter_map(|(_, judgement)| judgement.and_then(|one| one.rule)).collect();
+            let (destination, whom) = (self.scheduler.place_of(result.delivery), whom.name());
+            tracing::warn!(destination, whom, ?time, ?rules, "nothing more is attempted for a time: a rule says so");
+        }
+        self.scheduler.learn(result.delivery, said, exchanger, rand::random(), now);
     }
 
     /// The delivery is ready again; but where the worker knows a later epoch than this replica, another owns the shard.

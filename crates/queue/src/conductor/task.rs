@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use mailtier_api::peer::{Hint, News};
 use mailtier_api::work::Inquire;
 use mailtier_crashpoint::{Point, reach};
-use mailtier_schedule::{Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name};
+use mailtier_schedule::{
+    Classification, Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name,
+};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
 use mailtier_types::{DeliveryId, MessageId, ReplicaId, ReversePath, ShardId, Timestamp, WorkerId};
@@ -48,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// The operator's limits.
     pub(crate) rules: Rules,
+    /// What outcomes mean.
+    pub(crate) classification: Arc<Classification>,
     /// By which waiting makes up for one step of priority.
     pub(crate) priority_step: Duration,
     /// When senders are told that a delivery is late.

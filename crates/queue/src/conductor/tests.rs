@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_api::work::{Dispatch, Holding, InFlight, QueueFrame, WorkResult, WorkerFrame};
-use mailtier_schedule::{Entry, Limits, PoolClass, Rules};
+use mailtier_schedule::{Classification, Entry, Limits, PoolClass, Rules};
 use mailtier_store::TakenShard;
 use mailtier_telemetry::Meters;
 use mailtier_types::{
@@ -68,6 +68,7 @@ impl Bench {
             worker_grace: GRACE,
             cache_bytes: 1 << 20,
             inline_bytes: 1 << 20,
+            classification: Arc::new(Classification::new(Some("builtin = false")).unwrap()),
             catch_up_every: GRACE,
             reconcile_every: GRACE,
             quarantine_after: 2,

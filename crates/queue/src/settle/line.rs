@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_schedule::class_of;
-use mailtier_types::{EventKind, MessageId, Outcome, Timestamp};
+use mailtier_types::{BounceClass, EventKind, MessageId, Outcome, Timestamp};
 
 /// What a line says.
 #[derive(Debug, Clone)]
@@ -20,6 +19,8 @@ pub(super) struct Line {
     pub(super) recipients: Vec<String>,
     /// Why.
     pub(super) outcome: Option<Outcome>,
+    /// Its bounce class, where it failed.
+    pub(super) class: Option<BounceClass>,
     /// Where somebody ordered it: who.
     pub(super) operator: Option<String>,
     /// When the message came.
@@ -40,7 +41,8 @@ impl Line {
             return;
         }
         let Some(outcome) = &self.outcome else {
-            tracing::info!(%message, from = sender, to, relay = "none", attempt, status);
+            let class = self.class.map(BounceClass::name);
+            tracing::info!(%message, from = sender, to, relay = "none", attempt, status, class);
             return;
         };
         let relay = outcome.remote.as_ref().map_or_else(
@@ -74,7 +76,7 @@ impl Line {
             delays,
             dsn = %outcome.status(),
             status,
-            class = (self.kind == EventKind::AttemptDeferred).then(|| class_of(outcome).name()),
+            class = self.class.map(BounceClass::name),
             // A stranger's words: never where a line's own are expected.
             reply = outcome.cause.to_string(),
         );

@@ -1,5 +1,5 @@
 //! Settlement: results become state, events and notifications, all of a batch in one transaction. Responsible for what is
-//! written and that it is written once. Not responsible for what an outcome means: that is `schedule::classify`.
+//! written and that it is written once. Not responsible for what an outcome means: that is `schedule::Classification`.
 
 mod aside;
 mod bounce;

@@ -169,6 +169,7 @@ fn record(
         kind,
         recipients: stored.recipients.clone(),
         outcome: None,
+        class: None,
         operator: Some(order.operator.clone()),
         received_at: stored.message.made_at(),
     });

@@ -1,17 +1,19 @@
 //! What a settlement writes: a pure function of what was reported and what is stored.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
-use mailtier_schedule::{Next, RetryRules, classify};
+use mailtier_schedule::{Classification, Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
-    ByMode, Change, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome, ReversePath, Timestamp,
+    BounceClass, ByMode, Change, Class, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome,
+    ReversePath, Timestamp,
 };
 
 use super::bounce::{BounceFacts, BounceWriter};
@@ -25,6 +27,8 @@ use crate::stored::{due, last_outcome};
 /// What settlement is set to.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
+    /// What outcomes mean.
+    pub(crate) classification: Arc<Classification>,
     /// Waits between attempts.
     pub(crate) retry: RetryRules,
     /// Notifications.
@@ -34,14 +38,15 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// With this back-off, and notifications of this host.
+    /// With these meanings and this back-off, and notifications of this host.
     pub(crate) const fn new(
+        classification: Arc<Classification>,
         retry: RetryRules,
         hostname: String,
         limits: AcceptLimits,
         delay_warning: Duration,
     ) -> Self {
-        Self { retry, bounces: BounceWriter::new(hostname, limits), delay_warning }
+        Self { classification, retry, bounces: BounceWriter::new(hostname, limits), delay_warning }
     }
 }
 
@@ -61,8 +66,10 @@ impl Case<'_> {
     fn next(&self, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Next {
         // While it is held its time does not run.
         let expires_at = if self.stored.held.is_some() { Timestamp::NEVER } else { self.stored.expires_at };
-        let waits = policy.retry.after(outcome, &self.stored.destination);
-        classify(outcome, self.report.attempt, waits, expires_at, now, self.chance)
+        let judgement = policy.classification.judge(outcome);
+        let class = judgement.map_or(Class::Other, |judgement| judgement.class.class());
+        let waits = policy.retry.after(class, &self.stored.destination);
+        classify(judgement.map(|judgement| judgement.verdict), self.report.attempt, waits, expires_at, now, self.chance)
     }
 
     /// Whether an owner is right to give it up: it may have been held, or released later than its owner knows.
@@ -182,6 +189,7 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             _ => None,
         };
         let is_failure = matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired);
+        let class = surroundings.policy.bounce_class(kind, outcome.as_ref());
         planned.lines.push(Line {
             message: stored.message,
             attempt: report.attempt,
@@ -189,11 +197,13 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             kind,
             recipients: recipients.clone(),
             outcome: outcome.clone(),
+            class,
             operator: order.map(|order| order.operator.clone()),
             received_at: options.received_at,
         });
         let detail = EventDetail {
             outcome,
+            class,
             next_attempt_at,
             dsn: dsn.filter(|_| is_failure),
             ..order.map(|order| order.detail()).unwrap_or_default()
@@ -355,6 +365,14 @@ impl Case<'_> {
 }
 
 impl Policy {
+    /// Why recipients did not get it, where they did not.
+    fn bounce_class(&self, kind: EventKind, outcome: Option<&Outcome>) -> Option<BounceClass> {
+        match outcome {
+            Some(outcome) => self.classification.judge(outcome).map(|judgement| judgement.class),
+            None => (kind == EventKind::RecipientExpired).then_some(BounceClass::Expired),
+        }
+    }
+
     /// When the sender is told that a message is late: after a time of its own (RFC 2852 §4, by-mode N), else after ours.
     fn warning(&self, options: &Options) -> Timestamp {
         let ours = options.release_at.unwrap_or(options.received_at).after(self.delay_warning);
@@ -464,10 +482,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+    fn classification() -> Arc<Classification> {
+        Arc::new(Classification::new(Some("builtin = false")).unwrap())
+    }
+
     fn policy() -> Policy {
         let hour = Duration::from_secs(3600);
         let limits = AcceptLimits { lifetime: hour, bounce_lifetime: hour };
-        Policy::new(RetryRules::new(RetryPolicy::default()), "mx.example.com".to_owned(), limits, hour)
+        Policy::new(
+            classification(),
+            RetryRules::new(RetryPolicy::default()),
+            "mx.example.com".to_owned(),
+            limits,
+            hour,
+        )
     }
 
     fn stored(sender: &str, recipients: &[&str], attempts: u16) -> StoredDelivery {
@@ -550,6 +578,24 @@ mod tests {
         StoredDelivery {
             options: mailtier_api::encode_options(options),
             ..stored("s@a.example", &["x@b.example", "y@b.example"], 0)
+        }
+    }
+
+    #[test]
+    fn events_and_lines_say_why_a_recipient_did_not_get_it() {
+        let mut over = stored("", &["x@b.example"], 0);
+        over.expires_at = NOW;
+        let attempted = [("x@b.example", 550), ("y@b.example", 450), ("z@b.example", 250)];
+        let (open, invalid) =
+            (stored("", &["x@b.example", "y@b.example", "z@b.example"], 0), BounceClass::InvalidMailbox);
+        for (stored, what, expected) in [
+            (open, outcomes(&attempted), vec![Some(invalid), Some(invalid), None]),
+            (over, What::Expired, vec![Some(BounceClass::Expired)]),
+        ] {
+            let result = planned(&stored, &report(1, what));
+            let details = result.plan.events.iter().map(|event| mailtier_api::decode_detail(&event.detail).unwrap());
+            assert_eq!(details.map(|detail| detail.class).collect::<Vec<_>>(), expected);
+            assert_eq!(result.lines.iter().map(|line| line.class).collect::<Vec<_>>(), expected);
         }
     }
 

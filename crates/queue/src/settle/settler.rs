@@ -9,7 +9,9 @@ use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
-use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return};
+use mailtier_types::{
+    BodyEncoding, BounceClass, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -199,7 +201,10 @@ pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, pla
     for line in &planned.lines {
         if line.kind.is_outcome() {
             let recipients = line.recipients.len() as u64;
-            meters.queue_settled.add(recipients, &Meters::attribute("outcome", line.kind.name()));
+            let class = line.class.map_or("none", BounceClass::name);
+            let [outcome] = Meters::attribute("outcome", line.kind.name());
+            let [class] = Meters::attribute("class", class);
+            meters.queue_settled.add(recipients, &[outcome, class]);
         }
         line.log();
     }
@@ -289,6 +294,7 @@ fn line(content: &Content, attempt: u16, recipients: Vec<String>, outcome: &mail
         kind: EventKind::RecipientDelivered,
         recipients,
         outcome: Some(outcome.clone()),
+        class: None,
         operator: None,
         received_at: content.received_at,
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use mailtier_api::admin::Shown;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::Filter;
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::{Config, DestinationConfig, RetryClass, RetryConfig, TenantLimitConfig};
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{Cause, Domain, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
+use mailtier_types::{BounceClass, Cause, Domain, EventKind, Outcome, Reply, Stage, TenantId, Trouble, TroubleKind};
 
 use crate::changes::change;
 use crate::pair::Pair;
@@ -327,6 +328,52 @@ async fn each_class_of_failure_has_its_own_schedule() {
             worker.report(all(&again, 250)).await;
         }
     }
+    worker.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn an_operators_rules_say_what_a_reply_means_and_whether_its_destination_rests() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(
+        &rules,
+        r#"
+        [[rules]]
+        name = "for ever"
+        codes = ["4xx"]
+        texts = ["never again"]
+        class = "inactive_mailbox"
+        verdict = "permanent"
+        [[rules]]
+        name = "passes"
+        codes = ["5xx"]
+        texts = ["in the evening"]
+        class = "rate_limited"
+        verdict = "temporary"
+        action = "suspend"
+        for = "1h"
+        "#,
+    )
+    .unwrap();
+    let (_database, replica) = usual(|config| config.queue.classification = Some(rules)).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let said = |code, text: &str| Outcome {
+        stage: Stage::Rcpt,
+        cause: Cause::Reply(Reply::received(code, None, text.into())),
+        ..outcome(code)
+    };
+    for (domain, code, text, kind, class) in [
+        ("never.example", 450, "Never again", EventKind::RecipientFailed, BounceClass::InactiveMailbox),
+        ("rests.example", 550, "Come in the evening", EventKind::AttemptDeferred, BounceClass::RateLimited),
+        ("else.example", 550, "5.1.1: no such user", EventKind::RecipientFailed, BounceClass::InvalidMailbox),
+    ] {
+        let id = submitter.accepted("", &[&format!("x@{domain}")]).await;
+        let dispatch = worker.dispatch().await;
+        worker.report(result(&dispatch, vec![(dispatch.recipients.clone(), said(code, text))])).await;
+        let event = replica.admin().await.show(id, Shown::Nothing).await.unwrap().events.pop().unwrap();
+        assert_eq!((event.kind, event.detail.class), (kind, Some(class)), "{domain}");
+    }
+    submitter.accepted("", &["y@rests.example"]).await;
     worker.is_left_alone().await;
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Gate {
     pub(crate) limits: GroupLimits,
     pub(crate) meter: Meter,
     pub(crate) is_suspended: bool,
+    /// Nothing passes before then: a host has said so.
+    pub(super) rests_until: Option<Timestamp>,
     /// What may pass beside the limits: of an egress pool, what workers can take and its warm-up allows.
     pub(crate) room: Option<u32>,
     pub(crate) in_flight: u32,
@@ -95,7 +97,7 @@ impl Gate {
 
     /// How many may pass now.
     pub(crate) fn free(&self, now: Timestamp) -> u32 {
-        if self.is_suspended {
+        if self.is_suspended || self.rests_until.is_some_and(|until| now < until) {
             return 0;
         }
         let limits = self.part.of(self.limits);

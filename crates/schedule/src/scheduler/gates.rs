@@ -10,6 +10,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use mailtier_types::{DeliveryId, Group, ShardId, TenantId, Timestamp};
 
+use crate::classification::Whom;
 use crate::health::{Care, Feedback, Health};
 use crate::memory::{Key, List, Slab, Slot};
 use crate::rate::Meter;
@@ -151,6 +152,18 @@ impl Scheduler {
         let was_dead = destination.health.dead_until();
         let rules = &self.keeping.rules;
         let care = Care { dead_after: rules.dead_after, probe: &rules.probe, chance };
+        let said = match said {
+            Feedback::Suspend { whom: Whom::Provider, time } => match destination.provider.some() {
+                // What is in flight may come back with less to say.
+                Some(provider) => {
+                    let gate = &mut self.gates[provider];
+                    gate.rests_until = gate.rests_until.max(Some(self.now.after(time)));
+                    Feedback::Busy
+                }
+                None => Feedback::Suspend { whom: Whom::Destination, time },
+            },
+            said => said,
+        };
         destination.health.learn(said, destination.limits, care, self.now);
         let (is_dead, shard) = (destination.health.dead_until(), destination.shard);
         if is_dead.is_some() != was_dead.is_some() {
@@ -358,12 +371,13 @@ impl Scheduler {
         self.open_later(gate);
     }
 
-    /// Sets the alarm of a gate that holds something for its rate.
+    /// Sets the alarm of a gate that holds something for its rate, or because it rests.
     pub(super) fn open_later(&mut self, key: Key<Gate>) {
         let gate = &mut self.gates[key];
-        let Some(rate) = gate.rate().filter(|_| !gate.is_suspended && !gate.held.is_empty()) else { return };
-        let at = gate.meter.opens_at(rate);
-        if at > self.now && gate.opens_at.is_none_or(|known| at < known) {
+        let by_rate = gate.rate().map(|rate| gate.meter.opens_at(rate));
+        let Some(at) = by_rate.max(gate.rests_until) else { return };
+        let waits = !gate.is_suspended && !gate.held.is_empty();
+        if waits && at > self.now && gate.opens_at.is_none_or(|known| at < known) {
             gate.opens_at = Some(at);
             self.keeping.alarms.push(Reverse((at, Alarm::Gate(key.number()))));
         }
@@ -441,6 +455,7 @@ impl Scheduler {
         for key in self.all_gates() {
             let gate = &mut self.gates[key];
             gate.opens_at = None;
+            gate.rests_until = gate.rests_until.map(|until| until.min(now.after(probe.max)));
             if let Some(rate) = gate.rate() {
                 gate.meter.rewind(rate, now);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mailtier_schedule::{
     DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, PoolClass, Provider, Rate, Ready, RetryPolicy,
-    Rules, Scheduler, Suspended,
+    Rules, Scheduler, Suspended, Whom,
 };
 use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
@@ -320,6 +320,44 @@ fn while_everything_is_suspended_nothing_is_attempted_or_given_up() {
     scheduler.set_suspended(Suspended::default());
     assert!(matches!(scheduler.next(NOW), Some(Ready::Expired(entry)) if entry.id.as_i64() == 2));
     assert!(matches!(scheduler.next(NOW), Some(Ready::Attempt(entry)) if entry.id.as_i64() == 1));
+}
+
+#[test]
+fn a_provider_that_was_told_to_rest_does_so_and_then_goes_on_by_itself() {
+    let mut scheduler = Scheduler::new(ROOMY, provider_of("mx.big.example"));
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    for (number, domain) in [(1, "one.example"), (2, "two.example"), (3, "else.example")] {
+        let exchanger = if number < 3 { "mx.big.example" } else { "mx.small.example" };
+        for number in [number, 10 + number] {
+            scheduler.insert(domain, entry(domain, number, NOW), NOW);
+        }
+        scheduler.recall(id(number), || Some((exchanger.to_owned(), NOW)));
+    }
+    assert!(matches!(scheduler.next(NOW), Some(Ready::Attempt(entry)) if entry.id == id(1)));
+    let rest = Feedback::Suspend { whom: Whom::Provider, time: Duration::from_secs(60) };
+    scheduler.learn(id(1), rest, Some("mx.big.example"), 0.5, NOW);
+    scheduler.finish(id(1));
+    assert_eq!(attempts(&mut scheduler, NOW), [3, 13], "others go on");
+    assert_eq!(attempts(&mut scheduler, later(59)), []);
+    assert_eq!(scheduler.next_due(), Some(later(60)));
+    let mut rest = attempts(&mut scheduler, later(60));
+    rest.sort_unstable();
+    assert_eq!(rest, [2, 11, 12]);
+}
+
+#[test]
+fn of_a_destination_without_a_provider_it_rests_alone() {
+    let mut scheduler = Scheduler::new(ROOMY, Rules::plain(1));
+    let id = |number| DeliveryId::from_i64(number).unwrap();
+    for (number, domain) in [(1, "one.example"), (2, "one.example"), (3, "else.example")] {
+        scheduler.insert(domain, entry(domain, number, NOW), NOW);
+    }
+    assert_eq!(attempts(&mut scheduler, NOW), [1, 3]);
+    let rest = Feedback::Suspend { whom: Whom::Provider, time: Duration::from_secs(60) };
+    scheduler.learn(id(1), rest, None, 0.5, NOW);
+    scheduler.finish(id(1));
+    assert_eq!(attempts(&mut scheduler, later(59)), []);
+    assert_eq!((scheduler.next_due(), attempts(&mut scheduler, later(60))), (Some(later(60)), vec![2]));
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //! limit is exceeded, nothing is attempted twice at a time or after its time, expiry is exact, and every delivery ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_schedule::{
-    Entry, GroupLimits, Limits, Next, PoolClass, Provider, Ready, RetryPolicy, RetryRules, Rules, Scheduler, classify,
-    feedback,
+    Classification, Entry, GroupLimits, Limits, Next, PoolClass, Provider, Ready, RetryPolicy, RetryRules, Rules,
+    Scheduler, classify, feedback,
 };
 use mailtier_types::{
-    Cause, DeliveryId, Outcome, RemoteHost, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind,
+    Cause, Class, DeliveryId, Outcome, RemoteHost, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind,
 };
 use proptest::prelude::*;
 
@@ -23,6 +24,11 @@ const DESTINATIONS: usize = 6;
 const CONCURRENCY: u32 = 2;
 const OF_PROVIDER: u32 = 3;
 const OF_TENANT: u32 = 4;
+
+thread_local! {
+    /// Made once for all runs: it is the same for all, and takes a while.
+    static MEANINGS: Arc<Classification> = Arc::new(Classification::new(None).unwrap());
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mood {
@@ -109,6 +115,7 @@ struct Row {
 struct World {
     scheduler: Scheduler,
     waits: RetryRules,
+    meanings: Arc<Classification>,
     /// True time in microseconds since the start, and how far the clock is off.
     time_us: i64,
     skew_us: i64,
@@ -145,6 +152,7 @@ impl World {
         Self {
             scheduler: Scheduler::new(limits, rules),
             waits: RetryRules::new(RetryPolicy::default()),
+            meanings: MEANINGS.with(Arc::clone),
             time_us: 0,
             skew_us: 0,
             has_jumped: false,
@@ -336,13 +344,23 @@ impl World {
         let (now, chance) = (self.clock(), self.chance());
         let Row { letter, entry, .. } = self.rows[&id];
         let outcome = outcome(letter, self.moods[letter.destination], entry.attempts, now);
+        let meanings = Arc::clone(&self.meanings);
+        let judgement = meanings.judge(&outcome);
         let owned = self.is_owned(letter.destination);
         if owned {
             let met = outcome.remote.as_ref().map(|remote| remote.name.as_str());
-            self.scheduler.learn(entry.id, feedback([&outcome]), met, chance, now);
+            self.scheduler.learn(entry.id, feedback([(&outcome, judgement)]), met, chance, now);
         }
-        let waits = self.waits.after(&outcome, &name(letter.destination));
-        let next = classify(&outcome, entry.attempts + 1, waits, entry.expires_at, now, chance);
+        let class = judgement.map_or(Class::Other, |judgement| judgement.class.class());
+        let waits = self.waits.after(class, &name(letter.destination));
+        let next = classify(
+            judgement.map(|judgement| judgement.verdict),
+            entry.attempts + 1,
+            waits,
+            entry.expires_at,
+            now,
+            chance,
+        );
         let row = self.rows.get_mut(&id).unwrap();
         row.state = match next {
             Next::Delivered => State::Delivered,

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Insert, Limits, Next, PoolClass, Ready, RetryPolicy, Rules, Scheduler, classify};
+use mailtier_schedule::{
+    Classification, Entry, Insert, Limits, Next, PoolClass, Ready, RetryPolicy, Rules, Scheduler, classify,
+};
 use mailtier_types::{Cause, DeliveryId, Outcome, Reply, ShardId, Stage, TenantId, Timestamp, Trouble, TroubleKind};
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -39,7 +41,7 @@ struct History {
 fn simulate(alive_from: Timestamp) -> History {
     let limits = Limits { max_entries: 1_000, max_entries_per_destination: 1_000 };
     let mut scheduler = Scheduler::new(limits, Rules::plain(CONCURRENCY));
-    let policy = RetryPolicy::default();
+    let (policy, rules) = (RetryPolicy::default(), Classification::new(Some("builtin = false")).unwrap());
     for number in 1..=DELIVERIES {
         let entry = Entry {
             id: DeliveryId::from_i64(number).unwrap(),
@@ -81,7 +83,8 @@ fn simulate(alive_from: Timestamp) -> History {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let chance = (random >> 8) as f32 / 16_777_216.0;
             let outcome = if now >= alive_from { taken(now) } else { refused(now) };
-            match classify(&outcome, entry.attempts + 1, &policy, entry.expires_at, now, chance) {
+            let verdict = rules.judge(&outcome).map(|judgement| judgement.verdict);
+            match classify(verdict, entry.attempts + 1, &policy, entry.expires_at, now, chance) {
                 Next::Delivered => {
                     history.delivered += 1;
                     scheduler.finish(entry.id);

@@ -1,0 +1,130 @@
+//! `mailtier classify`: what a reply means, and which rule says so. Not responsible for the rules (`schedule`); it asks no
+//! queue replica, so that rules can be tried before they count.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use mailtier_schedule::{Action, Classification, Judgement};
+use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, Timestamp};
+
+use crate::cli::Failure;
+use crate::output::say;
+
+/// What can be said on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The reply, such as '550 5.1.1 No such user'
+    reply: String,
+    /// What it was said to
+    #[arg(long, default_value = "rcpt", value_parser = ["banner", "ehlo", "starttls", "mail", "rcpt", "data", "final"])]
+    stage: String,
+    /// The name of the mail exchanger that said so
+    #[arg(long)]
+    exchanger: Option<String>,
+    /// A file of rules, as `queue.classification` names one; without, the built-in ones alone
+    #[arg(long)]
+    rules: Option<PathBuf>,
+}
+
+/// Prints the judgement.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let rules = read(options.rules.as_deref()).map_err(|problem| Failure::error(Failure::MISCONFIGURED, problem))?;
+    let reply = parse(&options.reply).ok_or_else(|| {
+        let problem = format!("{}: expected a reply of three digits and a text", options.reply);
+        Failure::error(Failure::BAD_DATA, problem)
+    })?;
+    let stage = Stage::ALL.into_iter().find(|stage| stage.name() == options.stage).unwrap_or(Stage::Rcpt);
+    let remote = options.exchanger.clone().map(|name| RemoteHost { name, address: None });
+    let outcome = Outcome { remote, ..Outcome::new(stage, Cause::Reply(reply), Timestamp::EPOCH) };
+    match rules.judge(&outcome) {
+        Some(judgement) => lines(&judgement).iter().for_each(|line| say!("{line}")),
+        None => say!("delivered"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rules of a file and the built-in ones; an error says what is wrong in which file.
+pub(crate) fn read(path: Option<&Path>) -> Result<Classification, String> {
+    let Some(path) = path else { return Classification::new(None).map_err(|error| error.to_string()) };
+    let named = |problem: String| format!("{}: {problem}", path.display());
+    let own = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    Classification::new(Some(&own)).map_err(|error| named(error.to_string()))
+}
+
+/// A reply of one line or several, each with its codes.
+fn parse(said: &str) -> Option<Reply> {
+    let (mut codes, mut texts) = (None, Vec::new());
+    for line in said.lines() {
+        let (code, rest) = line.split_at_checked(3)?;
+        let code = code.parse().ok().filter(|code| (200..600).contains(code))?;
+        let rest = rest.trim_start_matches([' ', '-']);
+        let (first, others) = rest.split_once(' ').unwrap_or((rest, ""));
+        let enhanced = first.parse().ok();
+        texts.push(if enhanced.is_some() { others } else { rest });
+        codes.get_or_insert((code, enhanced));
+    }
+    codes.map(|(code, enhanced)| Reply::received(code, enhanced, texts.join("\n")))
+}
+
+fn lines(judgement: &Judgement<'_>) -> [String; 4] {
+    let action = match judgement.action {
+        None => "none".to_owned(),
+        Some(Action::SlowDown) => "slow_down".to_owned(),
+        Some(Action::Suspend { whom, time }) => {
+            format!("suspend the {} for {}", whom.name(), humantime::format_duration(time))
+        }
+    };
+    [
+        format!("class    {}", judgement.class),
+        format!("verdict  {}", judgement.verdict.name()),
+        format!("action   {action}"),
+        format!("rule     {}", judgement.rule.unwrap_or("none: its codes decide")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(options: &Options) -> Vec<String> {
+        let rules = read(options.rules.as_deref()).unwrap();
+        let outcome = Outcome::new(Stage::Rcpt, Cause::Reply(parse(&options.reply).unwrap()), Timestamp::EPOCH);
+        lines(&rules.judge(&outcome).unwrap()).into()
+    }
+
+    #[test]
+    fn a_reply_is_judged_by_the_rules_of_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rule = "[[rules]]\nname = \"ours\"\ntexts = [\"not today\"]\nclass = \"policy\"\nverdict = \"temporary\"\n\
+                    action = \"suspend\"\non = \"provider\"\nfor = \"90m\"\n";
+        std::fs::write(file.path(), rule).unwrap();
+        let mut options = Options {
+            reply: "550-5.7.1 Not\n550 5.7.1 today".to_owned(),
+            stage: "rcpt".to_owned(),
+            exchanger: None,
+            rules: Some(file.path().to_owned()),
+        };
+        let expected =
+            ["class    policy", "verdict  temporary", "action   suspend the provider for 1h 30m", "rule     ours"];
+        assert_eq!(said(&options), expected);
+        options.rules = None;
+        let expected = ["class    policy", "verdict  permanent", "action   none", "rule     none: its codes decide"];
+        assert_eq!(said(&options), expected);
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for text in ["", "55", "abc no", "999 no", "é50 no"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[[rules]]\nname = \"ours\"\nclass = \"spamm\"").unwrap();
+        let problem = read(Some(file.path())).unwrap_err();
+        assert!(problem.contains(&file.path().display().to_string()) && problem.contains("`spam`"), "{problem}");
+        assert!(read(Some(Path::new("/nonexistent/rules"))).unwrap_err().starts_with("/nonexistent/rules: "));
+    }
+}
