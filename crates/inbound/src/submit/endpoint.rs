@@ -30,6 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3);
 pub(crate) struct Endpoint {
     url: String,
     healthy: AtomicBool,
+    /// It has let somebody wait in vain, and said nothing since.
+    silent: AtomicBool,
     generation: AtomicU64,
     jobs: mpsc::Sender<Job>,
     retired: CancellationToken,
@@ -50,8 +52,8 @@ impl Endpoint {
         retired: CancellationToken,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
         let (sender, jobs) = mpsc::channel(QUEUED_JOBS);
-        let (healthy, generation) = (AtomicBool::new(false), AtomicU64::new(0));
-        let endpoint = Arc::new(Self { url, healthy, generation, jobs: sender, retired });
+        let (healthy, silent, generation) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        let endpoint = Arc::new(Self { url, healthy, silent, generation, jobs: sender, retired });
         let (awaited, uploading) = (HashMap::new(), HashMap::new());
         let task = Task { endpoint: Arc::clone(&endpoint), token, changed, jobs, awaited, uploading };
         (endpoint, task.run())
@@ -65,6 +67,19 @@ impl Endpoint {
     /// Whether its stream is open.
     pub(super) fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire) && !self.retired.is_cancelled()
+    }
+
+    /// Whether its stream is open and nobody waits for it in vain: one whose process is stopped, or whose database does not
+    /// answer, keeps its stream.
+    pub(super) fn is_responsive(&self) -> bool {
+        self.is_healthy() && !self.silent.load(Ordering::Acquire)
+    }
+
+    /// Somebody has waited for it in vain. What was asked of it is still owed: its answer, whatever that is, ends this.
+    pub(super) fn kept_waiting(&self) {
+        if !self.silent.swap(true, Ordering::AcqRel) {
+            tracing::warn!(queue = %self.url, "does not answer; others are asked first until it does");
+        }
     }
 
     /// Which of its streams is open, counted from 1. What is queued from now on leaves on this one or a later one.
@@ -149,6 +164,7 @@ impl Task {
     async fn converse(&mut self, sender: mpsc::Sender<SubmitFrame>, mut verdicts: Incoming<VerdictFrame>) -> ApiError {
         let generation = self.endpoint.generation.fetch_add(1, Ordering::AcqRel) + 1;
         let mut frames = Frames::new(generation);
+        self.endpoint.silent.store(false, Ordering::Release);
         self.set_healthy(true);
         let mut gathered = Vec::with_capacity(FRAME_JOBS);
         loop {
@@ -179,6 +195,7 @@ impl Task {
     }
 
     fn tell(&mut self, frame: VerdictFrame) {
+        self.endpoint.silent.store(false, Ordering::Release);
         for verdict in frame.verdicts {
             if let Some(answer) = self.awaited.remove(&verdict.id) {
                 let _ = answer.send(verdict.result.map_or_else(Answer::Refused, |()| Answer::Accepted));

@@ -37,17 +37,19 @@ impl Endpoints {
         })
     }
 
-    /// The next healthy endpoint that was not tried yet, in turn.
+    /// The next healthy endpoint that was not tried yet, in turn; one that keeps others waiting only where there is no
+    /// other.
     pub(super) fn pick(&self, tried: &[Arc<Endpoint>]) -> Option<Arc<Endpoint>> {
         let current = self.current.read();
         let start = self.turn.fetch_add(1, Ordering::Relaxed) % current.len().max(1);
         let (before, after) = current.split_at_checked(start)?;
-        after.iter().chain(before).find(|endpoint| is_untried(endpoint, tried)).cloned()
+        let mut untried = after.iter().chain(before).filter(|endpoint| is_untried(endpoint, tried));
+        untried.clone().find(|endpoint| endpoint.is_responsive()).or_else(|| untried.next()).cloned()
     }
 
-    /// Whether there is a healthy endpoint that was not tried yet.
+    /// Whether there is an endpoint that answers and was not tried yet.
     pub(super) fn has_another(&self, tried: &[Arc<Endpoint>]) -> bool {
-        self.current.read().iter().any(|endpoint| is_untried(endpoint, tried))
+        self.current.read().iter().any(|endpoint| endpoint.is_responsive() && is_untried(endpoint, tried))
     }
 
     /// Every endpoint's URL, healthy ones first.

@@ -109,11 +109,12 @@ async fn attempt(
 ) -> Option<Answer> {
     let (answer, verdict) = oneshot::channel();
     let job = Job::Submit { message: Arc::clone(message), resubmission, uploaded, answer };
-    timeout_at(until, async move {
+    let answered = timeout_at(until, async move {
         endpoint.queue(job).await;
         verdict.await.ok()
+    });
+    answered.await.unwrap_or_else(|_| {
+        endpoint.kept_waiting();
+        None
     })
-    .await
-    .ok()
-    .flatten()
 }

@@ -37,6 +37,25 @@ async fn a_lost_verdict_leads_to_the_same_id_at_another_replica() {
     }
 }
 
+/// As one whose process is stopped, or that is cut off from its database: its stream stays open.
+#[tokio::test]
+async fn a_replica_that_keeps_one_client_waiting_is_not_asked_by_the_next() {
+    let queue = Queue::new();
+    let (one, two) = (queue.replica(1, Mode::Silent).await, queue.replica(2, Mode::Accept).await);
+    let mut config = config(&[&one, &two]);
+    config.inbound.submit_timeout = Duration::from_secs(6);
+    let system = System::ready(config).await;
+    let mut client = system.client().await;
+    let asked = || queue.read(|stored| stored.seen.iter().filter(|(replica, _, _)| *replica == 1).count());
+    while asked() == 0 {
+        queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+    }
+    for _ in 0..6 {
+        queued_as(&client.mail(&["a@example.org"], CONTENT).await);
+    }
+    assert_eq!(asked(), 1);
+}
+
 #[tokio::test]
 async fn a_large_message_needs_little_memory() {
     let queue = Queue::new();
