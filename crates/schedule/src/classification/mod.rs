@@ -3,7 +3,7 @@
 //! when the next attempt comes (`classify`).
 //!
 //! Rules are an operator's, then those of `default.toml`. They are grouped by stage and first digit, and all their texts
-//! are one automaton that reads a reply once, in linear time whatever the texts: a judgement costs microseconds.
+//! are one automaton that reads a reply once, in linear time whatever the texts.
 
 mod error;
 mod fallback;

@@ -276,8 +276,14 @@ impl World {
                 }
             }
             Happening::Disturbed(Disturbance::Jump(seconds)) => {
+                let before = self.clock();
                 self.skew_us += seconds * 1_000_000;
                 self.has_jumped = true;
+                // What was due stays so: it waits for something else, such as a probe.
+                let now = self.clock();
+                for row in self.rows.values_mut().filter(|row| row.entry.due <= before) {
+                    row.entry.due = row.entry.due.min(now);
+                }
             }
             Happening::Disturbed(Disturbance::Loss(destination, long)) => {
                 self.was_disturbed[destination] = true;
