@@ -30,6 +30,9 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
 const HOT_SESSIONS: u32 = 9;
 /// How long a session waits for another to end, and for the server to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A transaction whose program says nothing for so long is ended, in milliseconds: a program that is stopped or cut off must
+/// not hold the rows that its successor settles.
+const IDLE_IN_TRANSACTION: &str = "3000";
 /// Event partitions are made this many days ahead when the schema is.
 const PARTITIONS_AHEAD_DAYS: u16 = 7;
 
@@ -113,7 +116,7 @@ impl Store {
             .options(SESSION_SETTINGS.iter().copied())
             .options([
                 ("statement_timeout", timeout_ms.as_str()),
-                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
             ])
             .disable_statement_logging();
         let limit = config.max_connections.saturating_add(HOT_SESSIONS);
