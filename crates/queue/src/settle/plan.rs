@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
-use mailtier_schedule::{Classification, Next, RetryRules, classify};
+use mailtier_schedule::{Classification, Judgement, Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
@@ -50,23 +50,36 @@ impl Policy {
     }
 }
 
-/// One report with the row it is about, locked.
+/// One report with the row it is about, locked, and what it comes to.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
-    /// What was reported.
-    pub(super) report: &'a Report,
+    report: &'a Report,
     /// As it is stored now.
-    pub(super) stored: &'a StoredDelivery,
+    stored: &'a StoredDelivery,
+    options: Options,
     /// A random number from 0 to 1, for the jitter of its retry.
-    pub(super) chance: f32,
+    chance: f32,
+    verdicts: Verdicts,
 }
 
-impl Case<'_> {
-    /// What follows from an outcome.
-    fn next(&self, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Next {
+impl<'a> Case<'a> {
+    /// `chance` is a random number from 0 to 1, for the jitter of its retry.
+    pub(super) fn new(
+        report: &'a Report,
+        stored: &'a StoredDelivery,
+        chance: f32,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Self {
+        let mut case = Self { report, stored, options: options_of(stored), chance, verdicts: Verdicts::default() };
+        case.verdicts = verdicts(&case, policy, now);
+        case
+    }
+
+    /// What follows from an outcome that means this.
+    fn next(&self, judgement: Option<Judgement<'_>>, policy: &Policy, now: Timestamp) -> Next {
         // While it is held its time does not run.
         let expires_at = if self.stored.held.is_some() { Timestamp::NEVER } else { self.stored.expires_at };
-        let judgement = policy.classification.judge(outcome);
         let class = judgement.map_or(Class::Other, |judgement| judgement.class.class());
         let waits = policy.retry.after(class, &self.stored.destination);
         classify(judgement.map(|judgement| judgement.verdict), self.report.attempt, waits, expires_at, now, self.chance)
@@ -77,13 +90,18 @@ impl Case<'_> {
         state_of(self.stored).after(Change::Expire).is_ok() && self.stored.expires_at <= now
     }
 
+    /// What the sender of its message has asked for.
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// How many notifications it leads to: none for the null sender (RFC 5321 §4.5.5).
-    pub(super) fn notifications(&self, policy: &Policy, now: Timestamp) -> usize {
+    pub(super) fn notifications(&self) -> usize {
         if self.stored.sender.is_empty() {
             return 0;
         }
-        let verdicts = verdicts(self, policy, now, &options_of(self.stored));
-        [&verdicts.failures, &verdicts.delays, &verdicts.successes].iter().filter(|groups| !groups.is_empty()).count()
+        let Verdicts { failures, delays, successes, .. } = &self.verdicts;
+        [failures, delays, successes].iter().filter(|groups| !groups.is_empty()).count()
     }
 }
 
@@ -130,7 +148,7 @@ pub(super) struct Returned {
 }
 
 /// Plans a settlement.
-pub(super) fn plan(cases: &[Case<'_>], mut surroundings: Surroundings<'_>) -> Planned {
+pub(super) fn plan(cases: Vec<Case<'_>>, mut surroundings: Surroundings<'_>) -> Planned {
     let mut planned = Planned::default();
     planned.plan.at = surroundings.now;
     for case in cases {
@@ -140,9 +158,9 @@ pub(super) fn plan(cases: &[Case<'_>], mut surroundings: Surroundings<'_>) -> Pl
 }
 
 /// What one delivery comes to, recipient by recipient.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Verdicts {
-    events: Vec<(EventKind, Vec<String>, Option<Outcome>)>,
+    events: Vec<Happened>,
     /// Whom the sender is told of: given up, not delivered for long, handed to a host that tells nothing.
     failures: Vec<DsnGroup>,
     delays: Vec<DsnGroup>,
@@ -155,7 +173,17 @@ struct Verdicts {
     is_told: bool,
 }
 
-fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
+/// What happened to some recipients.
+#[derive(Debug)]
+struct Happened {
+    kind: EventKind,
+    recipients: Vec<String>,
+    outcome: Option<Outcome>,
+    /// Why they did not get it, where they did not.
+    class: Option<BounceClass>,
+}
+
+fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
     let Case { report, stored, .. } = case;
     let order = match &report.what {
         What::Ordered(order) if plan_kept(stored, order, surroundings.now, planned) => return,
@@ -167,29 +195,27 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
         }
         What::Outcomes(_) | What::Expired | What::Late => None,
     };
-    let options = options_of(stored);
-    let verdicts = verdicts(case, surroundings.policy, surroundings.now, &options);
+    let resolved = &case.verdicts.resolved;
     let remaining: Vec<String> =
-        stored.recipients.iter().filter(|recipient| !verdicts.resolved.contains(recipient)).cloned().collect();
-    if verdicts.is_told {
+        stored.recipients.iter().filter(|recipient| !resolved.contains(recipient)).cloned().collect();
+    if case.verdicts.is_told {
         let due = due(stored.id, stored.next_attempt_at, surroundings.now);
         planned.plan.told.push((stored.id, due));
     }
     let after = match &report.what {
         What::Late => {
-            let warning = surroundings.policy.warning(&options);
+            let warning = surroundings.policy.warning(&case.options);
             After::Told { not_before: Some(warning).filter(|warning| *warning > surroundings.now) }
         }
-        _ => after(case, &verdicts, &remaining, surroundings, &options, planned),
+        _ => after(&case, &remaining, surroundings, planned),
     };
-    let dsn = write_notifications(case, &verdicts, &options, surroundings, planned);
-    for (kind, recipients, outcome) in verdicts.events {
+    let dsn = write_notifications(&case, surroundings, planned);
+    for Happened { kind, recipients, outcome, class } in std::mem::take(&mut case.verdicts.events) {
         let next_attempt_at = match (kind, after) {
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
             _ => None,
         };
         let is_failure = matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired);
-        let class = surroundings.policy.bounce_class(kind, outcome.as_ref());
         planned.lines.push(Line {
             message: stored.message,
             attempt: report.attempt,
@@ -199,7 +225,7 @@ fn plan_one(case: &Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut 
             outcome: outcome.clone(),
             class,
             operator: order.map(|order| order.operator.clone()),
-            received_at: options.received_at,
+            received_at: case.options.received_at,
         });
         let detail = EventDetail {
             outcome,
@@ -237,18 +263,25 @@ pub(super) fn disposition(report: &Report, after: After) -> Disposition {
     }
 }
 
-fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options) -> Verdicts {
-    let stored = case.stored;
+fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp) -> Verdicts {
+    let Case { stored, options, .. } = case;
     let mut verdicts = Verdicts::default();
     match &case.report.what {
         What::Ordered(order) => match order.what {
             DeliveryChange::Delete => {
                 verdicts.resolved = order.ended(stored);
-                verdicts.events.push((EventKind::RecipientRemoved, verdicts.resolved.clone(), None));
+                let recipients = verdicts.resolved.clone();
+                verdicts.events.push(Happened {
+                    kind: EventKind::RecipientRemoved,
+                    recipients,
+                    outcome: None,
+                    class: None,
+                });
             }
             DeliveryChange::Bounce => {
-                let outcome = Some(order.outcome(now));
-                verdicts.give_up(EventKind::RecipientFailed, order.ended(stored), outcome, options, now);
+                let outcome = order.outcome(now);
+                let class = policy.class_of(&outcome);
+                verdicts.give_up(case, EventKind::RecipientFailed, order.ended(stored), Some(outcome), class, now);
             }
             DeliveryChange::Hold | DeliveryChange::Release | DeliveryChange::RetryNow | DeliveryChange::Reroute(_) => {}
         },
@@ -256,7 +289,8 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
         What::Expired if !case.is_over_age(now) => {}
         What::Expired => {
             let last = last_outcome(stored);
-            verdicts.give_up(EventKind::RecipientExpired, stored.recipients.clone(), last, options, now);
+            let class = last.as_ref().map_or(Some(BounceClass::Expired), |last| policy.class_of(last));
+            verdicts.give_up(case, EventKind::RecipientExpired, stored.recipients.clone(), last, class, now);
         }
         What::Late if case.is_first_after(policy.warning(options), options, now) => {
             verdicts.is_told = true;
@@ -275,7 +309,7 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
                     .map(str::to_owned)
                     .collect();
                 if !named.is_empty() {
-                    verdicts.classify(case, policy, now, options, named, outcome);
+                    verdicts.classify(case, policy, now, named, outcome);
                 }
             }
         }
@@ -284,26 +318,23 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp, options: &Options)
 }
 
 impl Verdicts {
-    fn classify(
-        &mut self,
-        case: &Case<'_>,
-        policy: &Policy,
-        now: Timestamp,
-        options: &Options,
-        named: Vec<String>,
-        outcome: &Outcome,
-    ) {
-        match case.next(outcome, policy, now) {
+    fn classify(&mut self, case: &Case<'_>, policy: &Policy, now: Timestamp, named: Vec<String>, outcome: &Outcome) {
+        let options = &case.options;
+        let judgement = policy.classification.judge(outcome);
+        let class = judgement.map(|judgement| judgement.class);
+        let said = || Some(outcome.clone());
+        match case.next(judgement, policy, now) {
             Next::Delivered => {
                 let traced = options.deliver_by.is_some_and(|by| by.trace);
                 // RFC 3461 §5.2.2: a host that notifies is told whom of what, and then it is its duty.
                 let wanted = |recipient: &Mailbox| traced || (options.notify(recipient).success && !outcome.notifies);
                 add_group(&mut self.successes, &named, Some(outcome), wanted);
                 self.resolved.extend(named.iter().cloned());
-                self.events.push((EventKind::RecipientDelivered, named, Some(outcome.clone())));
+                let kind = EventKind::RecipientDelivered;
+                self.events.push(Happened { kind, recipients: named, outcome: said(), class });
             }
-            Next::Fail => self.give_up(EventKind::RecipientFailed, named, Some(outcome.clone()), options, now),
-            Next::Expire => self.give_up(EventKind::RecipientExpired, named, Some(outcome.clone()), options, now),
+            Next::Fail => self.give_up(case, EventKind::RecipientFailed, named, said(), class, now),
+            Next::Expire => self.give_up(case, EventKind::RecipientExpired, named, said(), class, now),
             // An opinion loses to a newer attempt (invariant 4), and is recorded once.
             Next::Retry(_) if case.report.attempt <= case.stored.attempts => {}
             Next::Retry(due) => {
@@ -312,20 +343,22 @@ impl Verdicts {
                     add_group(&mut self.delays, &named, Some(outcome), |recipient| options.notify(recipient).delay);
                 }
                 self.deferral = Some((outcome.clone(), due));
-                self.events.push((EventKind::AttemptDeferred, named, Some(outcome.clone())));
+                let kind = EventKind::AttemptDeferred;
+                self.events.push(Happened { kind, recipients: named, outcome: said(), class });
             }
         }
     }
 
     fn give_up(
         &mut self,
+        case: &Case<'_>,
         kind: EventKind,
         named: Vec<String>,
         outcome: Option<Outcome>,
-        options: &Options,
+        class: Option<BounceClass>,
         now: Timestamp,
     ) {
-        let before = self.failures.len();
+        let (options, before) = (&case.options, self.failures.len());
         add_group(&mut self.failures, &named, outcome.as_ref(), |recipient| options.notify(recipient).failure);
         let expired = kind == EventKind::RecipientExpired;
         let over = |by: DeliverBy| by.mode == ByMode::Return && by.at <= now;
@@ -334,7 +367,7 @@ impl Verdicts {
             group.deadline = expired && options.deliver_by.is_some_and(over);
         }
         self.resolved.extend(named.iter().cloned());
-        self.events.push((kind, named, outcome));
+        self.events.push(Happened { kind, recipients: named, outcome, class });
     }
 }
 
@@ -366,11 +399,8 @@ impl Case<'_> {
 
 impl Policy {
     /// Why recipients did not get it, where they did not.
-    fn bounce_class(&self, kind: EventKind, outcome: Option<&Outcome>) -> Option<BounceClass> {
-        match outcome {
-            Some(outcome) => self.classification.judge(outcome).map(|judgement| judgement.class),
-            None => (kind == EventKind::RecipientExpired).then_some(BounceClass::Expired),
-        }
+    fn class_of(&self, outcome: &Outcome) -> Option<BounceClass> {
+        self.classification.judge(outcome).map(|judgement| judgement.class)
     }
 
     /// When the sender is told that a message is late: after a time of its own (RFC 2852 §4, by-mode N), else after ours.
@@ -382,15 +412,8 @@ impl Policy {
 }
 
 /// Ends the delivery or keeps it, and says what follows.
-fn after(
-    case: &Case<'_>,
-    verdicts: &Verdicts,
-    remaining: &[String],
-    surroundings: &Surroundings<'_>,
-    options: &Options,
-    planned: &mut Planned,
-) -> After {
-    let Case { report, stored, .. } = case;
+fn after(case: &Case<'_>, remaining: &[String], surroundings: &Surroundings<'_>, planned: &mut Planned) -> After {
+    let Case { report, stored, options, verdicts, .. } = case;
     if remaining.is_empty() {
         let fanout = options.fanout.max(1);
         planned.plan.finished.push(Finished { delivery: stored.id, message: stored.message, fanout });
@@ -425,11 +448,10 @@ fn after(
 /// (RFC 5321 §4.5.5). The id is that of the one about failures.
 fn write_notifications(
     case: &Case<'_>,
-    verdicts: &Verdicts,
-    options: &Options,
     surroundings: &mut Surroundings<'_>,
     planned: &mut Planned,
 ) -> Option<MessageId> {
+    let Case { options, verdicts, .. } = case;
     let ReversePath::Mailbox(to) = ReversePath::parse(&case.stored.sender).ok()? else { return None };
     let returned = surroundings.returned.get(&case.stored.message).cloned().unwrap_or_default();
     let all = [
@@ -534,11 +556,11 @@ mod tests {
     }
 
     fn planned_at(now: Timestamp, stored: &StoredDelivery, report: &Report) -> Planned {
-        let case = Case { report, stored, chance: 0.5 };
+        let case = Case::new(report, stored, 0.5, &policy(), now);
         let mut source = IdSource::new(NodeNumber::new(1).unwrap());
-        let ids = (0..case.notifications(&policy(), now)).map(|_| source.take(1, now)).collect();
+        let ids = (0..case.notifications()).map(|_| source.take(1, now)).collect();
         let returned = HashMap::new();
-        let planned = plan(&[case], Surroundings { policy: &policy(), now, returned: &returned, ids });
+        let planned = plan(vec![case], Surroundings { policy: &policy(), now, returned: &returned, ids });
         assert!(planned.plan.dsns.len() <= 3);
         planned
     }
@@ -763,7 +785,7 @@ mod tests {
     fn only_what_is_given_up_is_returned() {
         let returned = |sender, what| {
             let (stored, report) = (expired(stored(sender, &["x@b.example"], 0)), report(1, what));
-            Case { report: &report, stored: &stored, chance: 0.5 }.notifications(&policy(), NOW) > 0
+            Case::new(&report, &stored, 0.5, &policy(), NOW).notifications() > 0
         };
         assert!(returned("s@a.example", What::Expired) && returned("s@a.example", outcomes(&[("x@b.example", 550)])));
         assert!(!returned("", What::Expired));

@@ -334,8 +334,8 @@ async fn decide(
     let (mut cases, mut headers, mut dsn_ids) = (Vec::with_capacity(reports.len()), HashMap::new(), Vec::new());
     for report in reports {
         let Some(&stored) = rows.get(&report.delivery) else { continue };
-        let case = Case { report, stored, chance: rand::random() };
-        let count = case.notifications(policy, now);
+        let case = Case::new(report, stored, rand::random(), policy, now);
+        let count = case.notifications();
         // Without an id a failure could not be returned to its sender.
         match (0..count).map(|_| ids.take(now)).collect::<Option<Vec<MessageId>>>() {
             Some(taken) => dsn_ids.extend(taken),
@@ -346,12 +346,11 @@ async fn decide(
             && let Entry::Vacant(place) = headers.entry(stored.message)
         {
             let chunk = transaction.first_chunk(stored.message).await?.unwrap_or_default();
-            let options = mailtier_api::decode_options(&stored.options).unwrap_or_default();
-            place.insert(returned(&chunk, &options));
+            place.insert(returned(&chunk, case.options()));
         }
         cases.push(case);
     }
-    let mut planned = plan(&cases, Surroundings { policy, now, returned: &headers, ids: dsn_ids });
+    let mut planned = plan(cases, Surroundings { policy, now, returned: &headers, ids: dsn_ids });
     transaction.apply(&planned.plan).await?;
     // What is not there any more is over, whoever settled it.
     let gone = reports.iter().filter(|report| !rows.contains_key(&report.delivery));
