@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
-use mailtier_schedule::{Correction, Entry, Ready, place_name};
+use mailtier_schedule::{Correction, Entry, Ready};
 use mailtier_telemetry::spans;
 use mailtier_types::{DeliveryId, Epoch, Timestamp, WorkerId};
 
 use super::flights::Flight;
-use super::handle::{Content, Fetched, FetchedRow, Place, Wanted};
+use super::handle::{Content, Fetched, FetchedRow, Wanted};
 use super::pools::domain_of;
 use super::task::ConductorTask;
 use crate::clock;
@@ -234,16 +234,16 @@ impl ConductorTask {
     /// An operator has sent it another way, and the word of that was lost: it goes to where it belongs in the schedule.
     fn leaves_for_another_way(&mut self, id: DeliveryId, content: &Content, now: Timestamp) -> bool {
         let hosts: Vec<String> = content.hosts.iter().map(ToString::to_string).collect();
+        if !self.scheduler.goes_elsewhere(id, &hosts) {
+            return false;
+        }
         let (Some(entry), Some(destination)) =
             (self.scheduler.entry(id), self.scheduler.destination_of(id).map(str::to_owned))
         else {
             return false;
         };
-        if self.scheduler.place_of(id) == Some(&*place_name(&destination, &hosts)) {
-            return false;
-        }
         self.put_back(id, now);
-        self.leave_other_way(id, (&destination, &hosts));
+        self.leave_other_way(id, &hosts);
         self.schedule((&destination, &hosts), domain_of(&content.sender), entry, now);
         true
     }
@@ -254,8 +254,8 @@ impl ConductorTask {
         self.distrust(id);
         if let Some(flight) = self.flights.get_mut(id) {
             flight.is_unread = false;
-            if let Some(FetchedRow { entry, place: Some(place), .. }) = row {
-                self.count_flight(entry, &place);
+            if let Some(row) = row {
+                self.take_in(row, now);
             }
             self.end_takeovers(Instant::now());
             return;
@@ -269,25 +269,19 @@ impl ConductorTask {
             return;
         };
         if let Some(place) = &row.place {
-            self.leave_other_way(id, (&place.destination, &place.hosts));
+            self.leave_other_way(id, &place.hosts);
         }
-        if !self.scheduler.correct(id, row.correction(), now)
-            && let Some(place) = row.place
-        {
-            let warn_at = self.warning(id.made_at(), None).filter(|_| !place.is_told);
-            let entry = Entry { warn_at, ..row.entry };
-            self.schedule((&place.destination, &place.hosts), &place.sender_domain, entry, now);
+        if !self.scheduler.correct(id, row.correction(), now) {
+            self.take_in(row, now);
         }
     }
 
-    /// What a worker holds counts under its limits, from before its shard is dispatched from.
-    fn count_flight(&mut self, entry: Entry, place: &Place) {
-        if self.shards.is_owned(entry.shard) && !self.scheduler.is_known(entry.id) {
-            let class = self.scheduler.class_of(entry.tenant, &place.sender_domain, &place.destination);
-            let warn_at = self.warning(entry.id.made_at(), None).filter(|_| !place.is_told);
-            let name = place_name(&place.destination, &place.hosts);
-            self.scheduler.mark_in_flight(&name, Entry { class, warn_at, ..entry });
-        }
+    /// Takes in a delivery that the schedule does not have.
+    fn take_in(&mut self, row: FetchedRow, now: Timestamp) {
+        let Some(place) = row.place else { return };
+        let warn_at = self.warning(row.entry.id.made_at(), None).filter(|_| !place.is_told);
+        let entry = Entry { warn_at, ..row.entry };
+        self.schedule((&place.destination, &place.hosts), &place.sender_domain, entry, now);
     }
 
     pub(super) fn fetch_failed(&mut self, failed: Vec<Wanted>) {

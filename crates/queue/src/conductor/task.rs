@@ -374,7 +374,7 @@ impl ConductorTask {
                 warn_at: row.told_at.is_none().then(|| self.warning(row.id.made_at(), None)).flatten(),
             };
             let sender = ReversePath::parse(&row.sender).unwrap_or(ReversePath::Null);
-            self.leave_other_way(row.id, (&row.destination, &row.hosts));
+            self.leave_other_way(row.id, &row.hosts);
             if self.schedule((&row.destination, &row.hosts), domain_of(&sender), entry, now) == Some(Insert::Known) {
                 // Of one that waits for the same attempt it may have been hastened, and the hint that told of it lost.
                 let known = self.scheduler.entry(row.id);
@@ -399,15 +399,15 @@ impl ConductorTask {
     }
 
     /// An operator has sent a delivery another way since it was put into the schedule: it leaves, unless it is under way.
-    pub(super) fn leave_other_way(&mut self, id: DeliveryId, (destination, hosts): (&str, &[String])) {
-        let goes_elsewhere = |place: &str| place != place_name(destination, hosts);
-        if self.scheduler.place_of(id).is_some_and(goes_elsewhere) && !self.scheduler.in_flight(id) {
+    pub(super) fn leave_other_way(&mut self, id: DeliveryId, hosts: &[String]) {
+        if self.scheduler.goes_elsewhere(id, hosts) && !self.scheduler.in_flight(id) {
             self.scheduler.finish(id);
         }
     }
 
-    /// Puts a delivery into the schedule, or into flight where a worker has it already. Nothing while its shard is being
-    /// taken over: it is in the table, and read when that is done.
+    /// Puts a delivery into the schedule, or into flight where a worker has it already: that counts from before its shard
+    /// is dispatched from. What nobody has is left alone while its shard is being taken over: it is in the table, and read
+    /// when that is done.
     pub(super) fn schedule(
         &mut self,
         (destination, hosts): (&str, &[String]),
@@ -415,7 +415,10 @@ impl ConductorTask {
         entry: Entry,
         now: Timestamp,
     ) -> Option<Insert> {
-        self.shards.active(entry.shard)?;
+        let flies = self.flights.get(entry.id).is_some();
+        if !(self.shards.active(entry.shard).is_some() || flies && self.shards.is_owned(entry.shard)) {
+            return None;
+        }
         let entry = Entry { class: self.scheduler.class_of(entry.tenant, sender_domain, destination), ..entry };
         let destination = &*place_name(destination, hosts);
         if let Some(flight) = self.flights.get_mut(entry.id) {

@@ -85,6 +85,30 @@ impl Bench {
         Self { task, settler: reports, fetcher: wanted }
     }
 
+    /// With a delivery, number 1, in the hands of a worker.
+    fn attempting() -> (Self, Connection) {
+        let mut bench = Self::new();
+        bench.gains(1, true);
+        let mut worker = bench.connects(WorkerId::random(), 1);
+        bench.hears_credit(&worker);
+        bench.accepts(1);
+        assert_eq!(worker.dispatched(), [1]);
+        (bench, worker)
+    }
+
+    /// What can be dispatched is.
+    fn goes_round(&mut self) {
+        self.task.dispatch_all();
+        self.task.workers.flush();
+    }
+
+    /// Workers that are gone do not come back in time.
+    fn waits_in_vain(&mut self) {
+        for (lost, worker) in self.task.flights.lost(Instant::now() + GRACE * 2) {
+            self.task.lost_with_worker(lost, worker, clock::now());
+        }
+    }
+
     fn gains(&mut self, epoch: i64, clean: bool) {
         self.task.handle(Command::ShardsGained(vec![TakenShard { shard: shard(), epoch: Epoch(epoch), clean }]));
     }
@@ -104,8 +128,7 @@ impl Bench {
     fn hears(&mut self, connection: &Connection, frame: WorkerFrame) {
         let Connection { worker, number, .. } = *connection;
         self.task.handle(Command::Worker { worker, connection: number, frame });
-        self.task.dispatch_all();
-        self.task.workers.flush();
+        self.goes_round();
     }
 
     fn hears_credit(&mut self, connection: &Connection) {
@@ -129,8 +152,7 @@ impl Bench {
             room: None,
         };
         self.task.handle(Command::Accepted(vec![committed]));
-        self.task.dispatch_all();
-        self.task.workers.flush();
+        self.goes_round();
     }
 
     /// Reports that were not settled, but for those of lateness: these deliveries are as old as time.
@@ -161,8 +183,7 @@ impl Bench {
             });
             self.task.handle(Command::Fetched(fetched.collect()));
         }
-        self.task.dispatch_all();
-        self.task.workers.flush();
+        self.goes_round();
         read
     }
 }
@@ -242,12 +263,7 @@ fn a_second_connection_that_says_nothing_changes_nothing() {
 /// It has come back before it was noticed that its first connection is dead.
 #[test]
 fn a_second_connection_that_speaks_is_the_workers_own() {
-    let mut bench = Bench::new();
-    bench.gains(1, true);
-    let mut first = bench.connects(WorkerId::random(), 1);
-    bench.hears_credit(&first);
-    bench.accepts(1);
-    assert_eq!(first.dispatched(), [1]);
+    let (mut bench, mut first) = Bench::attempting();
     let mut second = bench.connects(first.worker, 2);
     bench.hears_credit(&second);
     let asked = std::iter::from_fn(|| second.frames.try_recv().ok()).filter(|frame| frame.inquire.is_some()).count();
@@ -283,16 +299,9 @@ fn what_workers_hold_of_a_shard_counts_before_it_is_dispatched_from() {
 #[test]
 fn what_a_worker_has_after_all_is_not_given_to_another() {
     for reports in [false, true] {
-        let mut bench = Bench::new();
-        bench.gains(1, true);
-        let mut first = bench.connects(WorkerId::random(), 1);
-        bench.hears_credit(&first);
-        bench.accepts(1);
-        assert_eq!(first.dispatched(), [1]);
+        let (mut bench, first) = Bench::attempting();
         bench.task.handle(Command::WorkerLost { worker: first.worker, connection: 1 });
-        for (lost, worker) in bench.task.flights.lost(Instant::now() + GRACE * 2) {
-            bench.task.lost_with_worker(lost, worker, clock::now());
-        }
+        bench.waits_in_vain();
         let mut second = bench.connects(WorkerId::random(), 2);
         bench.hears_credit(&second);
         let back = bench.connects(first.worker, 3);
@@ -317,7 +326,7 @@ fn contents_from_before_another_owner_had_the_shard_are_read_again() {
     let mut worker = bench.connects(WorkerId::random(), 1);
     bench.hears_credit(&worker);
     bench.task.schedule((DESTINATION, &[]), "", entry(1), clock::now());
-    bench.task.dispatch_all();
+    bench.goes_round();
     assert_eq!(worker.dispatched(), NOTHING);
     assert_eq!(bench.reads(), [1]);
     assert_eq!(worker.dispatched(), [1]);
@@ -325,17 +334,11 @@ fn contents_from_before_another_owner_had_the_shard_are_read_again() {
 
 #[test]
 fn a_delivery_that_is_removed_while_it_is_attempted_keeps_its_place_under_the_limits() {
-    let mut bench = Bench::new();
-    bench.gains(1, true);
-    let mut worker = bench.connects(WorkerId::random(), 1);
-    bench.hears_credit(&worker);
-    bench.accepts(1);
+    let (mut bench, mut worker) = Bench::attempting();
     bench.accepts(2);
-    assert_eq!(worker.dispatched(), [1]);
     let over = |worker| Disposition { delivery: id(1), attempt: 1, worker, after: After::Over, was_reported: false };
     bench.task.handle(Command::Settled(vec![over(None)]));
-    bench.task.dispatch_all();
-    bench.task.workers.flush();
+    bench.goes_round();
     assert_eq!(worker.dispatched(), NOTHING);
     bench.hears(&worker, result(1));
     assert_eq!(worker.dispatched(), [2]);
@@ -345,11 +348,7 @@ fn a_delivery_that_is_removed_while_it_is_attempted_keeps_its_place_under_the_li
 
 #[test]
 fn what_is_in_workers_hands_has_its_body_there_only() {
-    let mut bench = Bench::new();
-    bench.gains(1, true);
-    let worker = bench.connects(WorkerId::random(), 1);
-    bench.hears_credit(&worker);
-    bench.accepts(1);
+    let (bench, _worker) = Bench::attempting();
     let flight = bench.task.flights.get(id(1)).unwrap();
     assert!(flight.content.as_ref().unwrap().body.is_none());
 }
@@ -357,22 +356,14 @@ fn what_is_in_workers_hands_has_its_body_there_only() {
 /// Only what ends workers is to be found: one that is there, and does not have a delivery, was not ended by it.
 #[test]
 fn a_worker_that_comes_back_without_a_delivery_was_not_ended_by_it() {
-    let mut bench = Bench::new();
-    bench.gains(1, true);
-    let worker = WorkerId::random();
-    let mut first = bench.connects(worker, 1);
-    bench.hears_credit(&first);
-    bench.accepts(1);
-    assert_eq!(first.dispatched(), [1]);
+    let (mut bench, Connection { worker, .. }) = Bench::attempting();
     for round in 1..=3_u64 {
         bench.task.handle(Command::WorkerLost { worker, connection: 2 * round - 1 });
         let mut back = bench.connects(worker, 2 * round + 1);
         bench.hears_credit(&back);
         bench.hears_holding(&back, 1, &[]);
-        for (lost, worker) in bench.task.flights.lost(Instant::now() + GRACE * 2) {
-            bench.task.lost_with_worker(lost, worker, clock::now());
-        }
-        bench.task.dispatch_all();
+        bench.waits_in_vain();
+        bench.goes_round();
         assert_eq!(bench.reads(), [1]);
         assert_eq!(back.dispatched(), [1], "{round}");
     }

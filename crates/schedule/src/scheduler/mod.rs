@@ -376,6 +376,12 @@ impl Scheduler {
         self.place_of(id).map(ways::destination_of)
     }
 
+    /// Whether a known delivery was taken in under another way than by these hosts.
+    #[must_use]
+    pub fn goes_elsewhere(&self, id: DeliveryId, hosts: &[String]) -> bool {
+        self.place_of(id).is_some_and(|place| !ways::hosts_of(place).eq(hosts))
+    }
+
     /// The name under which a known delivery was taken in: its destination's, or that of a way ([`place_name`]).
     #[must_use]
     pub fn place_of(&self, id: DeliveryId) -> Option<&str> {
