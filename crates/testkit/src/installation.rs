@@ -165,8 +165,14 @@ impl Installation {
     /// # Errors
     /// The database does not answer.
     pub fn audit(&self) -> anyhow::Result<Vec<Unaccounted>> {
+        audit(&self.database())
+    }
+
+    /// What its database is reached by.
+    #[must_use]
+    pub fn database(&self) -> DatabaseConfig {
         let url_file = Some(self.path("secrets/database-url"));
-        audit(DatabaseConfig { url_file, ..DatabaseConfig::default() })
+        DatabaseConfig { url_file, ..DatabaseConfig::default() }
     }
 
     /// The process of a supervised program.

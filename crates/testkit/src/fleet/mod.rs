@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use mailtier_config::{DatabaseConfig, Secret};
-use mailtier_store::{DeliveryFilter, PageBounds, Store, Unaccounted};
+use mailtier_store::{DeliveryFilter, PageBounds, Session, Store, StoreError, Unaccounted};
 use mailtier_types::{DeliveryId, Timestamp};
 
 pub use process::Process;
@@ -173,26 +173,29 @@ pub fn migrate(database: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The database does not answer.
-pub fn audit(database: DatabaseConfig) -> anyhow::Result<Vec<Unaccounted>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let store = Store::connect(&database).await?;
-        let now = Timestamp::from_system(SystemTime::now());
-        Ok(store.session().await?.audit(Timestamp::EPOCH, now, AUDITED_AT_MOST).await?)
-    })
+pub fn audit(database: &DatabaseConfig) -> anyhow::Result<Vec<Unaccounted>> {
+    let now = Timestamp::from_system(SystemTime::now());
+    ask(database, async |mut session| session.audit(Timestamp::EPOCH, now, AUDITED_AT_MOST).await)
 }
 
 /// A delivery that is still queued in a database, if there is any.
 ///
 /// # Errors
 /// The database does not answer.
-pub fn queued(database: DatabaseConfig) -> anyhow::Result<Option<DeliveryId>> {
+pub fn queued(database: &DatabaseConfig) -> anyhow::Result<Option<DeliveryId>> {
+    let first = PageBounds { after: 0, before: i64::MAX, rows: 1, limit: 1 };
+    let page = ask(database, async |mut session| session.list(&DeliveryFilter::default(), first).await)?;
+    Ok(page.deliveries.first().map(|delivery| delivery.id))
+}
+
+fn ask<T>(
+    database: &DatabaseConfig,
+    question: impl AsyncFnOnce(Session) -> Result<T, StoreError>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = Store::connect(&database).await?;
-        let first = PageBounds { after: 0, before: i64::MAX, rows: 1, limit: 1 };
-        let page = store.session().await?.list(&DeliveryFilter::default(), first).await?;
-        Ok(page.deliveries.first().map(|delivery| delivery.id))
+        let store = Store::connect(database).await?;
+        Ok(question(store.session().await?).await?)
     })
 }
 

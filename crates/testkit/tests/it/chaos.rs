@@ -4,14 +4,10 @@
 use std::time::{Duration, Instant};
 
 use mailtier_testkit::installation::{Installation, Plan};
-use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
+use mailtier_testkit::ledger::{Balance, Counterpart, Ledger, Load};
 
-use crate::loads::wait_until;
+use crate::loads::{BEHAVIOUR, DOMAINS, until_empty, wait_until};
 
-/// Domains of the load: ordinary ones, one that defers each message once, one that refuses all.
-const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
-const BEHAVIOUR: Behaviour =
-    Behaviour { defer_once: &["later.example"], defer_always: &[], reject: &["never.example"], takes: Duration::ZERO };
 const SESSIONS: usize = 8;
 /// After the load has ended, everything must be settled within this.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
@@ -49,11 +45,10 @@ fn campaign(names: &[&str]) -> (Balance, u32) {
 /// Ends the load, and waits until nothing is missing, and nothing queued that could arrive once more.
 fn settle(ledger: &Ledger, load: Load, installation: &Installation) -> Balance {
     load.stop();
-    if ledger.settle(SETTLE_LIMIT).missing == 0 {
-        let list = || installation.mailtier(&["queue", "list"]);
-        wait_until("the queue is empty", || list().is_ok_and(|told| told.contains("the queue is empty")));
+    match ledger.settle(SETTLE_LIMIT) {
+        balance if balance.missing > 0 => balance,
+        _ => until_empty(ledger, &installation.database()).unwrap(),
     }
-    ledger.balance()
 }
 
 /// Until 50 more messages have been promised and 50 more have arrived: mail flows (again).

@@ -103,15 +103,15 @@ pub(crate) fn conclude(ledger: &Ledger, load: Load, database: DatabaseConfig) ->
     let balance = until_empty(ledger, &database)?;
     anyhow::ensure!(balance.bounced > 0, "mail to never.example is returned: {balance:?}");
     anyhow::ensure!(balance.refused == 0, "whatever is broken, clients may try again: {balance:?}");
-    let findings = audit(database)?;
+    let findings = audit(&database)?;
     anyhow::ensure!(findings.is_empty(), "in no state, or in two: {findings:?}");
     Ok(balance)
 }
 
 /// Waits until nothing is queued any more: what died with an attempt in its hands is attempted again only then.
-fn until_empty(ledger: &Ledger, database: &DatabaseConfig) -> anyhow::Result<Balance> {
+pub(crate) fn until_empty(ledger: &Ledger, database: &DatabaseConfig) -> anyhow::Result<Balance> {
     let started = Instant::now();
-    while let Some(delivery) = queued(database.clone())? {
+    while let Some(delivery) = queued(database)? {
         anyhow::ensure!(started.elapsed() < SETTLE_LIMIT, "{delivery} stays queued: {:?}", ledger.balance());
         pause();
     }

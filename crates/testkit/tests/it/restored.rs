@@ -107,7 +107,7 @@ fn what_was_delivered_since_the_backup_is_taken_out_and_the_rest_is_sent_once() 
     let everyone = [&again[..], &over, &["gone@now.example", "since@now.example", "new@now.example"]].concat();
     assert_eq!(counterpart.wait_for_letters(everyone.len(), LIMIT).len(), everyone.len());
     everyone.iter().for_each(|recipient| assert_eq!(arrived(recipient), 1, "{recipient}"));
-    let findings = audit(at(&server.url("restored"))).unwrap();
+    let findings = audit(&at(&server.url("restored"))).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     after.stop().unwrap();
 }
