@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mailtier_schedule::{Action, Classification, Judgement};
-use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, Timestamp};
+use mailtier_smtp::parse_reply;
+use mailtier_types::{Cause, Outcome, RemoteHost, Stage, Timestamp};
 
 use crate::cli::Failure;
 use crate::output::say;
@@ -29,7 +30,7 @@ pub(crate) struct Options {
 /// Prints the judgement.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let rules = read(options.rules.as_deref()).map_err(|problem| Failure::error(Failure::MISCONFIGURED, problem))?;
-    let reply = parse(&options.reply).ok_or_else(|| {
+    let reply = parse_reply(options.reply.trim_end()).ok_or_else(|| {
         let problem = format!("{}: expected a reply of three digits and a text", options.reply);
         Failure::error(Failure::BAD_DATA, problem)
     })?;
@@ -49,21 +50,6 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Classification, String> {
     let named = |problem: String| format!("{}: {problem}", path.display());
     let own = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
     Classification::new(Some(&own)).map_err(|error| named(error.to_string()))
-}
-
-/// A reply of one line or several, each with its codes.
-fn parse(said: &str) -> Option<Reply> {
-    let (mut codes, mut texts) = (None, Vec::new());
-    for line in said.lines() {
-        let (code, rest) = line.split_at_checked(3)?;
-        let code = code.parse().ok().filter(|code| (200..600).contains(code))?;
-        let rest = rest.trim_start_matches([' ', '-']);
-        let (first, others) = rest.split_once(' ').unwrap_or((rest, ""));
-        let enhanced = first.parse().ok();
-        texts.push(if enhanced.is_some() { others } else { rest });
-        codes.get_or_insert((code, enhanced));
-    }
-    codes.map(|(code, enhanced)| Reply::received(code, enhanced, texts.join("\n")))
 }
 
 fn lines(judgement: &Judgement<'_>) -> [String; 4] {
@@ -88,7 +74,7 @@ mod tests {
 
     fn said(options: &Options) -> Vec<String> {
         let rules = read(options.rules.as_deref()).unwrap();
-        let outcome = Outcome::new(Stage::Rcpt, Cause::Reply(parse(&options.reply).unwrap()), Timestamp::EPOCH);
+        let outcome = Outcome::new(Stage::Rcpt, Cause::Reply(parse_reply(&options.reply).unwrap()), Timestamp::EPOCH);
         lines(&rules.judge(&outcome).unwrap()).into()
     }
 
@@ -115,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_no_reply_is_refused() {
         for text in ["", "55", "abc no", "999 no", "é50 no"] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_reply(text), None, "{text}");
         }
     }
 

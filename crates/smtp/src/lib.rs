@@ -21,7 +21,7 @@ mod tls;
 
 pub use client::{
     Capabilities, ClientAction, ClientConfig, ClientSession, ClientTimeouts, RecipientReport, RemainingTime,
-    SessionFailure, Transaction, TransactionReport, Wishes,
+    SessionFailure, Transaction, TransactionReport, Wishes, parse_reply,
 };
 pub use server::{
     BodyType, ClientAttribute, Connection, Extension, Extensions, LinePolicy, MailParameters, Protocol, Question,

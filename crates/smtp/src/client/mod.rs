@@ -21,5 +21,6 @@ mod tests;
 
 pub use capabilities::Capabilities;
 pub use config::{ClientConfig, ClientTimeouts};
+pub use reply_reader::parse_reply;
 pub use session::{ClientAction, ClientSession};
 pub use transaction::{RecipientReport, RemainingTime, SessionFailure, Transaction, TransactionReport, Wishes};

@@ -103,6 +103,15 @@ impl ReplyReader {
     }
 }
 
+/// The reply that a text is: all of its lines, without the end of the last. Nothing where it is none, or more than one.
+#[must_use]
+pub fn parse_reply(text: &str) -> Option<Reply> {
+    let mut reader = ReplyReader::default();
+    reader.push(text.as_bytes());
+    reader.push(b"\n");
+    reader.next().ok().flatten().filter(|_| !reader.has_leftover())
+}
+
 /// One line, without its end.
 struct ReplyLine<'a> {
     code: u16,
