@@ -80,6 +80,6 @@ fn loaded(row: &PgRow) -> Result<Loaded, StoreError> {
         last_outcome: row.bytes("last_outcome")?,
         told_at: row.time_or_none("told_at")?,
         is_held: row.value("is_held")?,
-        hosts: row.value::<Option<Vec<String>>>("hosts")?.unwrap_or_default(),
+        hosts: row.texts("hosts")?,
     })
 }

@@ -73,6 +73,11 @@ pub(crate) trait Columns {
 
     fn bytes(&self, name: &'static str) -> Result<Bytes, StoreError>;
 
+    /// None where there is no value.
+    fn texts(&self, name: &'static str) -> Result<Vec<String>, StoreError> {
+        Ok(self.value::<Option<_>>(name)?.unwrap_or_default())
+    }
+
     /// Whether the statement has such a column.
     fn has(&self, name: &'static str) -> bool;
 
@@ -132,7 +137,7 @@ pub(crate) fn stored_delivery(row: &PgRow) -> Result<StoredDelivery, StoreError>
         next_attempt_at: row.time_or_none("next_attempt_at")?,
         last_outcome: row.bytes("last_outcome")?,
         told_at: if row.has("told_at") { row.time_or_none("told_at")? } else { None },
-        hosts: row.value::<Option<Vec<String>>>("hosts")?.unwrap_or_default(),
+        hosts: row.texts("hosts")?,
         held: held(row)?,
     })
 }
