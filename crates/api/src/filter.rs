@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mailtier_config::expected;
 use mailtier_types::{Domain, EnhancedCode, Mailbox, MessageId, TenantId, Timestamp};
 
-use crate::convert::{attempt, message_id};
+use crate::convert::{attempt, message_id, tenant_id};
 use crate::error::ApiError;
 use crate::wire;
 
@@ -263,7 +263,7 @@ impl TryFrom<wire::Filter> for Filter {
         let time = |micros: i64| Some(micros).filter(|micros| *micros != 0).map(Timestamp::from_micros);
         let parsed = Self {
             messages: messages(filter.message_ids)?,
-            tenant: filter.tenant.map(tenant).transpose()?,
+            tenant: filter.tenant.map(tenant_id).transpose()?,
             sender: said(&filter.sender).map(AddressPattern::sender).transpose()?,
             recipient: said(&filter.recipient).map(AddressPattern::recipient).transpose()?,
             destination: said(&filter.destination).map(destination).transpose()?,
@@ -304,10 +304,6 @@ fn messages(ids: Vec<i64>) -> Result<Vec<MessageId>, ApiError> {
         return Err(ApiError::invalid("message_ids", format!("{} are more than {MAX_MESSAGES}", ids.len())));
     }
     ids.into_iter().map(message_id).collect()
-}
-
-fn tenant(number: i32) -> Result<TenantId, ApiError> {
-    if number < 0 { Err(ApiError::invalid("tenant", format!("{number} is negative"))) } else { Ok(TenantId(number)) }
 }
 
 fn destination(name: &str) -> Result<Domain, ApiError> {

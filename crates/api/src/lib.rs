@@ -34,6 +34,7 @@ pub mod users;
 mod wire;
 pub mod work;
 
+pub use convert::tenant_id;
 pub use encoded::{decode_detail, decode_options, decode_outcome, encode_detail, encode_options, encode_outcome};
 pub use error::ApiError;
 pub use roles::{Call, Caller, Role};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mailtier_types::{Domain, TenantId, Timestamp};
 
 use crate::admin::{AdminClient, DeliveryView, MAX_ROWS};
+use crate::convert::tenant_id;
 use crate::error::ApiError;
 use crate::text::line;
 use crate::wire;
@@ -90,10 +91,7 @@ impl Scope {
     /// # Errors
     /// [`ApiError::Invalid`]: it is negative.
     pub fn tenant(number: i32) -> Result<Self, ApiError> {
-        if number < 0 {
-            return Err(ApiError::invalid("tenant", format!("{number} is negative")));
-        }
-        Ok(Self::Tenant(TenantId(number)))
+        tenant_id(number).map(Self::Tenant)
     }
 
     /// An egress pool.

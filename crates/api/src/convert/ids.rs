@@ -1,9 +1,22 @@
 //! Ids, addresses and numbers.
 
-use mailtier_types::{DeliveryId, Epoch, Mailbox, MessageId, ReplicaId, ReversePath, RouteHost, ShardId, WorkerId};
+use mailtier_types::{
+    DeliveryId, Epoch, Mailbox, MessageId, ReplicaId, ReversePath, RouteHost, ShardId, TenantId, WorkerId,
+};
 
 use crate::error::ApiError;
 use crate::wire;
+
+/// The number of a tenant.
+///
+/// # Errors
+/// [`ApiError::Invalid`]: it is negative.
+pub fn tenant_id(number: i32) -> Result<TenantId, ApiError> {
+    if number < 0 {
+        return Err(ApiError::invalid("tenant", format!("{number} is negative: give a number from 0 up")));
+    }
+    Ok(TenantId(number))
+}
 
 pub(crate) fn message_id(value: i64) -> Result<MessageId, ApiError> {
     MessageId::from_i64(value).map_err(|error| ApiError::invalid("message_id", error))

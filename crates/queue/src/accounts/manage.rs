@@ -1,8 +1,8 @@
 //! What operators change: users and known recipients. Not responsible for who is an operator.
 
-use mailtier_api::ApiError;
 use mailtier_api::accounts::Address;
 use mailtier_api::users::{UserChange, UserView};
+use mailtier_api::{ApiError, tenant_id};
 use mailtier_sasl::prepare;
 use mailtier_store::{AccountRow, AddressRow, StoredAccount};
 use mailtier_types::{Domain, Mailbox, TenantId};
@@ -29,9 +29,7 @@ impl Managed {
     pub(crate) async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
         let name = user_name(&change.name)?;
         let senders = change.senders.map(sender_patterns).transpose()?;
-        if let Some(TenantId(number)) = change.tenant.filter(|tenant| tenant.0 < 0) {
-            return Err(ApiError::Invalid(format!("tenant: {number} is negative: give a number from 0 up")));
-        }
+        let tenant = change.tenant.map(|tenant| tenant_id(tenant.0)).transpose()?;
         let existing = self.account(&name).await?;
         match (&existing, change.exists) {
             (Some(_), false) => return Err(ApiError::Invalid(format!("user `{name}` exists already"))),
@@ -62,7 +60,7 @@ impl Managed {
             account.scram_stored_key = kept.scram.stored_key.to_vec();
             account.scram_server_key = kept.scram.server_key.to_vec();
         }
-        account.tenant = change.tenant.unwrap_or(account.tenant);
+        account.tenant = tenant.unwrap_or(account.tenant);
         account.enabled = change.enabled.unwrap_or(account.enabled);
         account.senders = senders.unwrap_or(account.senders);
         account.changed_at = clock::now();
