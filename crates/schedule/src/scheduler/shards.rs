@@ -27,10 +27,10 @@ pub(crate) struct Spill {
     pub(crate) missed: bool,
     /// Of some of it nothing could be attempted then.
     pub(crate) rests: bool,
-    /// When the first of what is not in memory has to be here.
+    /// When the first of what is not in memory may be attempted.
     pub(crate) wanted_at: Option<Timestamp>,
-    /// When the time of the first of it is up.
-    pub(crate) gives_up_at: Option<Timestamp>,
+    /// When there is something to say of the first of it: a warning that it is late, or that its time is up.
+    pub(crate) speaks_at: Option<Timestamp>,
 }
 
 impl Spill {
@@ -38,16 +38,17 @@ impl Spill {
         self.overflowed || self.missed
     }
 
-    /// There is no room for a delivery, which has to be here at a time, and is given up at another.
-    pub(crate) fn miss(&mut self, wakes: Timestamp, expires_at: Timestamp) {
+    /// There is no room for a delivery, which may be attempted at a time, and of which something is to be said at another.
+    pub(crate) fn miss(&mut self, attempted_at: Timestamp, speaks_at: Timestamp) {
         self.missed = true;
-        self.want(wakes, expires_at);
+        self.wanted_at = earlier(self.wanted_at, attempted_at);
+        self.speaks_at = earlier(self.speaks_at, speaks_at);
     }
 
-    /// Something has to be here at a time, and is given up at another.
-    pub(crate) fn want(&mut self, at: Timestamp, expires_at: Timestamp) {
-        self.wanted_at = earlier(self.wanted_at, at);
-        self.gives_up_at = earlier(self.gives_up_at, expires_at);
+    /// A destination has too much for a delivery, of which something is to be said at a time.
+    pub(crate) fn overflow(&mut self, speaks_at: Timestamp) {
+        self.overflowed = true;
+        self.speaks_at = earlier(self.speaks_at, speaks_at);
     }
 
     /// What rests is wanted at a time: something may be attempted of it then.

@@ -28,8 +28,9 @@ const DESTINATION_FLOOR: usize = 100;
 const RESTING_LOOKED_AT: usize = 16;
 /// So many deliveries that are to be given up may be there beyond the limit.
 const EXPIRED_BEYOND: usize = 1000;
-/// How late what has no room may be given up: a shard is read once for all that expires meanwhile.
-const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
+/// How late what has no room may be given up, and its sender told that it is late: a shard is read once for all of it that
+/// comes to that meanwhile, and not again and again while one after the other does.
+const SPOKEN_OF_WITHIN: Duration = Duration::from_secs(60);
 
 impl Scheduler {
     /// Ready deliveries and those being attempted: what can't make room for others. What nothing is attempted of can.
@@ -53,20 +54,17 @@ impl Scheduler {
         let Entry { due, expires_at, warn_at, shard, .. } = *entry;
         let is_ready = due <= self.now && self.now < expires_at;
         if is_ready && self.overflows(destination, shard) {
-            let wakes = self.wakes_from_rest(expires_at, expires_at, warn_at);
-            let spill = &mut self.shards[shard].spill;
-            spill.overflowed = true;
-            spill.want(wakes, expires_at);
+            let speaks_at = self.speaks_at(expires_at, warn_at);
+            self.shards[shard].spill.overflow(speaks_at);
             return false;
         }
         if !self.saturated && self.entries.len() < self.limits.max_entries {
             return true;
         }
         let rests_until = self.rests_until(destination, entry);
-        let wakes = match rests_until {
-            Some(until) => self.wakes_from_rest(due.max(until), expires_at, warn_at),
-            None => entry.wakes(),
-        };
+        let attempted_at = rests_until.map_or(due, |until| due.max(until));
+        let speaks_at = self.speaks_at(expires_at, warn_at);
+        let wakes = if rests_until.is_some() { attempted_at.min(speaks_at) } else { entry.wakes() };
         if !self.saturated && (self.evict_after(wakes) || rests_until.is_none() && self.evict_resting_after(wakes))
             || expires_at <= self.now && self.has_room_for_expired()
         {
@@ -74,16 +72,16 @@ impl Scheduler {
         }
         self.saturated |= is_ready && rests_until.is_none() && self.busy() > self.low_water();
         let spill = &mut self.shards[shard].spill;
-        spill.miss(wakes, expires_at);
+        spill.miss(attempted_at, speaks_at);
         spill.rests |= rests_until.is_some();
         false
     }
 
-    /// When there is something to do about a delivery of which nothing is attempted until then. One that is late already is
-    /// told of when it comes in: nothing is read again and again for it.
-    fn wakes_from_rest(&self, until: Timestamp, expires_at: Timestamp, warn_at: Option<Timestamp>) -> Timestamp {
+    /// When there is something to say of a delivery. One that is late already is told of when it comes in: nothing is read
+    /// again and again for it.
+    fn speaks_at(&self, expires_at: Timestamp, warn_at: Option<Timestamp>) -> Timestamp {
         let warn_at = warn_at.filter(|warn_at| *warn_at > self.now);
-        warn_at.unwrap_or(expires_at).min(expires_at).min(until)
+        warn_at.unwrap_or(expires_at).min(expires_at)
     }
 
     fn has_room_for_expired(&self) -> bool {
@@ -107,7 +105,7 @@ impl Scheduler {
         if wakes <= wake {
             return false;
         }
-        self.evict(key, wakes);
+        self.evict(key, slot.due);
         true
     }
 
@@ -118,9 +116,9 @@ impl Scheduler {
             let Some(key) = self.places.queues[queue].heap.any_but_first(&self.entries) else { return false };
             let slot = &self.entries[key];
             let until = self.can_go_until(queue, slot.expires_at);
-            let wakes = until.map(|until| self.wakes_from_rest(until, slot.expires_at, slot.warn_at()));
-            if let Some(wakes) = wakes.filter(|wakes| *wakes > wake) {
-                let shard = self.evict(key, wakes);
+            let speaks_at = self.speaks_at(slot.expires_at, slot.warn_at());
+            if let Some(until) = until.filter(|until| speaks_at.min(*until) > wake) {
+                let shard = self.evict(key, until);
                 self.shards[shard].spill.rests = true;
                 return true;
             }
@@ -130,10 +128,11 @@ impl Scheduler {
         false
     }
 
-    fn evict(&mut self, key: Key<Slot>, wakes: Timestamp) -> ShardId {
-        let Slot { queue, expires_at, .. } = self.entries[key];
-        let shard = self.places.destinations[self.places.queues[queue].destination].shard;
-        self.shards[shard].spill.miss(wakes, expires_at);
+    fn evict(&mut self, key: Key<Slot>, attempted_at: Timestamp) -> ShardId {
+        let slot = &self.entries[key];
+        let speaks_at = self.speaks_at(slot.expires_at, slot.warn_at());
+        let shard = self.places.destinations[self.places.queues[slot.queue].destination].shard;
+        self.shards[shard].spill.miss(attempted_at, speaks_at);
         self.remove(key);
         shard
     }
@@ -159,18 +158,18 @@ impl Scheduler {
     }
 
     /// Spilled shards that should be read again from their beginning: there is room for what is missing, or some of it
-    /// is due, or to be given up. A walk costs what the shard holds, so an owner leaves some time between two walks.
+    /// is due, or is to be spoken of. A walk costs what the shard holds, so an owner leaves some time between two walks.
     pub fn reloadable_shards(&self, now: Timestamp) -> impl Iterator<Item = ShardId> + '_ {
         let has_much_room = !self.saturated && self.entries.len() <= self.low_water();
         let has_any_room = !self.saturated && {
             let can_make_room = self.counts.waiting > 0 || self.dormant_ready > 0;
             self.entries.len() < self.limits.max_entries || can_make_room
         };
-        let overdue = now.before(GIVEN_UP_WITHIN);
+        let overdue = now.before(SPOKEN_OF_WITHIN);
         ShardId::all().filter(move |&shard| {
             let spill = self.shards[shard].spill;
             let is_wanted = spill.wanted_at.is_some_and(|at| at <= now);
-            let is_overdue = spill.gives_up_at.is_some_and(|at| at <= overdue) && self.has_room_for_expired();
+            let is_overdue = spill.speaks_at.is_some_and(|at| at <= overdue) && self.has_room_for_expired();
             spill.overflowed && spill.drained
                 || spill.missed && has_much_room
                 || is_wanted && has_any_room

@@ -545,3 +545,32 @@ fn what_has_no_room_is_given_up_within_a_minute_of_its_time() {
     }
     assert_eq!(scheduler.reloadable_shards(late).collect::<Vec<_>>(), [shard]);
 }
+
+#[test]
+fn a_backlog_whose_senders_are_told_one_after_the_other_is_read_once_a_minute() {
+    const KEPT: i64 = 100;
+    let limits = Limits { max_entries_per_destination: 100, ..ROOMY };
+    let mut scheduler = Scheduler::new(limits, Rules::plain(100_000));
+    let shard = ShardId::of("back.example");
+    // Twenty a second came in, and four hours later twenty a second are late.
+    let late = |number: i64| NOW.after(Duration::from_millis(50) * u32::try_from(number).unwrap());
+    let read = |scheduler: &mut Scheduler, now: Timestamp| {
+        scheduler.clear_spilled(shard);
+        for number in 1..=20_000 {
+            let warn_at = Some(late(number)).filter(|at| *at > now);
+            scheduler.insert("back.example", Entry { warn_at, ..entry("back.example", number, NOW) }, now);
+        }
+    };
+    read(&mut scheduler, NOW);
+    assert_eq!(scheduler.len(), usize::try_from(KEPT).unwrap());
+    let mut readings = Vec::new();
+    for second in 1..=600_u64 {
+        let now = NOW.after(Duration::from_secs(second));
+        while scheduler.next(now).is_some() {}
+        if scheduler.reloadable_shards(now).next().is_some() {
+            readings.push(second);
+            read(&mut scheduler, now);
+        }
+    }
+    assert!((8..=10).contains(&readings.len()), "{readings:?}");
+}
