@@ -203,16 +203,26 @@ impl Desk {
     /// Results are durable.
     pub(crate) fn settled(&self, settled: &[Settled]) {
         let mut state = self.state.lock();
+        let was_behind = self.is_behind(&state);
         for settled in settled {
             state.ledger.settled(settled.delivery, settled.attempt);
         }
+        // What was not granted meanwhile is granted now: nothing else may come that would wake a link.
+        if was_behind && !self.is_behind(&state) {
+            state.wake_all();
+        }
         self.tell_if_clear(&state);
+    }
+
+    /// So much waits to be settled that no more work is asked for.
+    fn is_behind(&self, state: &State) -> bool {
+        state.ledger.unsettled() > self.unsettled_limit
     }
 
     /// What a link has to send now.
     pub(crate) fn outgoing(&self, link: LinkId) -> Outgoing {
         let mut state = self.state.lock();
-        let is_behind = state.ledger.unsettled() > self.unsettled_limit;
+        let is_behind = self.is_behind(&state);
         let (mut credit, mut pool_credits) = (0, Vec::new());
         for (lane, pool) in self.lanes(link).zip(&self.pools).filter(|_| !is_behind) {
             match (state.credit.grant(lane), pool.as_str()) {

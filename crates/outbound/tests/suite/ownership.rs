@@ -189,3 +189,27 @@ async fn a_worker_that_leaves_waits_until_its_results_are_settled() {
     queue.settle(&result).await;
     ended.await;
 }
+
+/// With one delivery at a time, more than sixteen unsettled results are too many.
+#[tokio::test]
+async fn a_worker_asks_for_no_more_while_too_much_is_unsettled_and_goes_on_when_it_is_settled() {
+    let peer = Peer::start(Script::new()).await;
+    let queue = Queue::unsettling().await;
+    let _worker = Worker::start(&queue, |config| {
+        smarthost(config, &peer);
+        config.outbound.max_in_flight = 1;
+    })
+    .await;
+    let mut granted = 0;
+    while granted < 17 {
+        granted = queue.until(|told| told.credit > granted).await.credit;
+        queue.deliver(letter(&["a@d.example"])).await;
+    }
+    let results = queue.results(17).await;
+    // What was sent before is answered before: the worker has had its chance to ask for more.
+    queue.take_over(&[(SHARD, Epoch(1))]).await;
+    let told = queue.until(|told| told.holdings.len() >= 2).await;
+    assert_eq!(told.credit, granted, "seventeen are unsettled");
+    queue.settle(&results[0]).await;
+    queue.until(|told| told.credit > granted).await;
+}

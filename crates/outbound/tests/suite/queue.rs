@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::server::{Server, WorkHandler};
@@ -12,6 +13,9 @@ use mailtier_types::{Epoch, MessageId, ReplicaId, ShardId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a replica was told.
 #[derive(Clone, Debug, Default)]
@@ -109,9 +113,11 @@ impl Queue {
         self.inner.told.borrow().clone()
     }
 
-    /// Waits until something is true of what the replica was told.
+    /// Waits until something is true of what the replica was told; not for ever.
     pub(crate) async fn until(&self, what: impl FnMut(&Told) -> bool) -> Told {
-        self.inner.told.subscribe().wait_for(what).await.unwrap().clone()
+        let mut told = self.inner.told.subscribe();
+        let found = tokio::time::timeout(PATIENCE, told.wait_for(what)).await;
+        found.expect("what the test waits for did not come").unwrap().clone()
     }
 
     /// The results, once there are so many.
