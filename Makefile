@@ -29,6 +29,7 @@ clients: ## Installs the mail clients and tools that the tests drive (Debian, np
 		openssl:openssl python3:python3 node:nodejs npm:npm
 	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
 	@deploy/pgbouncer.sh "$(CLIENTS)"
+	@deploy/name_servers.sh "$(CLIENTS)"
 
 .PHONY: build
 build: setup ## Builds the four programs

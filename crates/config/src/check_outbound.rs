@@ -39,6 +39,7 @@ impl Config {
 
 fn check_limits(outbound: &OutboundConfig) -> Result<(), ConfigError> {
     count("outbound.smtp_port", outbound.smtp_port, 1..=u64::from(u16::MAX))?;
+    count("outbound.mta_sts_port", outbound.mta_sts_port, 1..=u64::from(u16::MAX))?;
     count("outbound.max_in_flight", outbound.max_in_flight, 1..=ANY)?;
     count("outbound.max_connections", outbound.max_connections, 1..=MOST_CONNECTIONS)?;
     count("outbound.deliveries_per_connection", outbound.deliveries_per_connection, 1..=ANY)?;

@@ -169,7 +169,7 @@ section! {
         /// Whose mail goes through which pool, see below.
         pool_rules: Vec<PoolRuleConfig> = Vec::new(), "list of tables";
         /// Deliveries kept in memory, at least 1000; the rest waits in PostgreSQL.
-        max_entries: usize = 2_000_000, "number";
+        max_entries: usize = 1_600_000, "number";
         /// The same for one destination.
         max_entries_per_destination: usize = 500_000, "number";
         /// Memory for bodies just accepted, kept for their first attempt.
@@ -230,8 +230,10 @@ words! {
         Opportunistic = "opportunistic",
         /// Always, with any certificate; a host without it is not used.
         Required = "required",
-        /// Always, with a certificate for the host's name by a root of this system.
+        /// Always, with a certificate for the host's name by a root of this system, or as its TLSA records say.
         Verified = "verified",
+        /// Always, with a certificate as the host's TLSA records say (RFC 7672); a host without them is not used.
+        Dane = "dane",
         /// Never.
         Off = "off",
     }
@@ -269,7 +271,7 @@ impl RouteConfig {
         Key {
             name: "tls",
             kind: "word",
-            lines: &["`opportunistic`, `required`, `verified` or `off`; `outbound.tls` when not set."],
+            lines: &["`opportunistic`, `required`, `verified`, `dane` or `off`; `outbound.tls` when not set."],
         },
     ];
     /// What the table is about.
@@ -307,8 +309,17 @@ section! {
         deliveries_per_connection: u32 = 1000, "number";
         /// `both`, `ipv4` or `ipv6`.
         ip_preference: IpPreference = IpPreference::Both, "word";
-        /// `opportunistic`, `required`, `verified` or `off`.
+        /// `opportunistic`, `required`, `verified`, `dane` or `off`.
         tls: TlsPolicy = TlsPolicy::Opportunistic, "word";
+        /// Heeds TLSA records (RFC 7672) where `dns_servers` validate DNSSEC: they have to, and the way to them has to be one
+        /// that nobody else writes on, best that of the machine itself.
+        dane: bool = true, "boolean";
+        /// Heeds MTA-STS policies of recipients' domains (RFC 8461).
+        mta_sts: bool = true, "boolean";
+        /// The port at which policies of MTA-STS are fetched.
+        mta_sts_port: u16 = 443, "number";
+        /// A file with the certificates of the authorities that are trusted, in PEM; those of the system when not set.
+        trusted_roots: Option<PathBuf> = None, "file";
         /// Longest wait for a connection to one address.
         #[serde(with = "humantime_serde")]
         connect_timeout: Duration = Duration::from_secs(30), "duration";

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use mailtier_message::date;
 use mailtier_smtp::{ClientConfig, Transaction, TransactionReport};
 use mailtier_tls::ClientTls;
-use mailtier_transport::client::{ConnectOptions, Connection, TlsMode};
+use mailtier_transport::client::{ConnectOptions, Connection, TlsMode, TlsUse};
 use mailtier_types::{Cause, Domain, Mailbox, MessageId, ReplicaId, ReversePath, Timestamp};
 
 use crate::cli::Failure;
@@ -92,7 +92,7 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
         smtp: Arc::new(ClientConfig::new(options.helo.clone())),
         connect_timeout: CONNECT_TIMEOUT,
         source: None,
-        tls: if options.no_tls { TlsMode::Off } else { TlsMode::Opportunistic(ClientTls::opportunistic()?) },
+        tls: if options.no_tls { TlsMode::Off } else { TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new()?)) },
         server_name,
     };
     let mut last = None;

@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::MX;
-use mailtier_types::Domain;
+use mailtier_types::{Domain, TlsaRecord};
 
 use crate::error::DnsError;
 
@@ -34,6 +36,55 @@ pub enum MxAnswer {
     Unusable,
     /// There is no MX record: the domain itself is the implicit exchanger (RFC 5321 §5.1).
     Implicit,
+}
+
+/// Where a domain takes its mail, and whether that is certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mx {
+    /// What it says.
+    pub answer: MxAnswer,
+    /// DNSSEC vouches for it; true as well where there is no MX record, since then the domain's addresses decide.
+    pub secure: bool,
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// IPv6 before IPv4; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// What its owner says of its certificates.
+    pub tlsa: Tlsa,
+}
+
+/// The TLSA records for a port of a host (RFC 7672 §2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tlsa {
+    /// None that DNSSEC vouches for, or they were not asked for.
+    None,
+    /// There are some.
+    Records {
+        /// Where they stand: the name that a certificate is looked for under (RFC 7672 §2.2.3).
+        base: Domain,
+        /// Those that mail can use. None: the host promises TLS, and no certificate that can be looked for.
+        usable: Arc<[TlsaRecord]>,
+    },
+    /// Whether there are any could not be learnt: to go on without would be what an attacker wants (RFC 7672 §2.1.3).
+    Unknown(DnsError),
+}
+
+/// Reads the addresses of an answer.
+pub(crate) fn addresses_in<'a>(
+    answer: impl Iterator<Item = &'a RData>,
+    kind: &'static str,
+    host: &str,
+) -> Result<Vec<IpAddr>, DnsError> {
+    let addresses = answer.filter_map(|data| match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    });
+    let found: Vec<_> = addresses.take(MAX_ADDRESSES_PER_HOST).collect();
+    if found.is_empty() { Err(DnsError::NoData { name: host.to_owned(), kind }) } else { Ok(found) }
 }
 
 /// Reads the MX records of an answer.

@@ -5,9 +5,11 @@
 //! for limits on what an answer may hold. Not responsible for the order in which hosts are tried: that is `route`.
 
 mod answer;
+mod ask;
+mod dane;
 mod error;
 mod resolver;
 
-pub use answer::{MAX_ADDRESSES_PER_HOST, MAX_MX_RECORDS, MxAnswer, MxRecord};
+pub use answer::{Host, MAX_ADDRESSES_PER_HOST, MAX_MX_RECORDS, Mx, MxAnswer, MxRecord, Tlsa};
 pub use error::DnsError;
 pub use resolver::Resolver;

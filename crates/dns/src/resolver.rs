@@ -1,5 +1,4 @@
-//! The resolver: questions with a deadline over a cache that keeps to the records' lifetimes. Not responsible for what
-//! the answers mean.
+//! The resolver: what mail asks of DNS. Not responsible for what the answers mean.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,47 +8,43 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use mailtier_types::Domain;
 
-use crate::answer::{MAX_ADDRESSES_PER_HOST, MxAnswer, exchangers, merge_families};
+use crate::answer::{Host, Mx, MxAnswer, addresses_in, exchangers, merge_families};
+use crate::ask::{Answer, Asker};
+use crate::dane::tlsa_of;
 use crate::error::DnsError;
 
 /// Tries beyond the first.
 const RETRIES: usize = 1;
-/// One question may take this many times the timeout of a try, over all tries, name servers and steps of a CNAME chain.
+/// One question may take this many times the timeout of a try, over all tries and name servers.
 const QUESTION_TRIES: u32 = 5;
-/// Answers kept, each at most for its lifetime.
-const CACHE_ANSWERS: u64 = 32_768;
-/// No answer is kept longer, whatever its lifetime says: a domain that moves its mail is followed within the day.
-const MAX_POSITIVE_TTL: Duration = Duration::from_secs(86_400);
-/// RFC 2308 §5 advises one to three hours; mail for a domain just made should not wait for it.
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(900);
+/// Names of the configuration whose addresses are kept.
+const LOCAL_CACHE_ANSWERS: u64 = 1024;
 /// Questions that may be open over one TCP connection to a name server.
 const MAX_OPEN_QUESTIONS: usize = 512;
+/// Octets of one TXT record that are read; what mail looks for in one is shorter.
+const MAX_TEXT_OCTETS: usize = 4096;
 
-/// Asks name servers and keeps what they said. Cheap to clone; clones share the cache.
+/// Asks name servers and keeps what they said. Cheap to clone; clones share the memory.
 #[derive(Clone)]
 pub struct Resolver {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     /// Names from outside: asked as they are, never completed by a search list, never found in a hosts file.
-    public: TokioResolver,
+    public: Asker,
     /// Names an operator wrote down: they mean what they mean to every other program on the machine.
-    local: TokioResolver,
+    local: Arc<TokioResolver>,
     /// For one question.
     timeout: Duration,
 }
 
 impl Resolver {
     /// Over these name servers; over the system's where none are given (RFC 1035 over UDP, and TCP for what does not
-    /// fit). `timeout` is for one try at one name server; each is tried twice.
+    /// fit). `timeout` is for one try at one name server; each is tried twice. What they say of DNSSEC is believed: the
+    /// way to them has to be one that nobody else writes on.
     ///
     /// # Errors
     /// [`DnsError::Configuration`] when the resolver cannot be set up.
@@ -61,13 +56,11 @@ impl Resolver {
             (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
         };
         let options = with_limits(options, timeout);
-        let public = ResolverConfig::from_name_servers(config.name_servers().to_vec());
+        let timeout = timeout.saturating_mul(QUESTION_TRIES);
         Ok(Self {
-            inner: Arc::new(Inner {
-                public: build(public, options.clone(), ResolveHosts::Never)?,
-                local: build(config, options, ResolveHosts::Always)?,
-                timeout: timeout.saturating_mul(QUESTION_TRIES),
-            }),
+            public: Asker::new(config.name_servers().to_vec(), options.clone(), timeout)?,
+            local: Arc::new(build(config, options)?),
+            timeout,
         })
     }
 
@@ -75,26 +68,40 @@ impl Resolver {
     ///
     /// # Errors
     /// [`DnsError::NoSuchDomain`] or [`DnsError::Temporary`]; a domain without MX records is no error.
-    pub async fn mx(&self, domain: &Domain) -> Result<MxAnswer, DnsError> {
-        let name = absolute(domain)?;
-        match self.inner.ask(&self.inner.public, name, RecordType::MX, domain.as_str()).await {
-            Ok(answer) => Ok(exchangers(answer.answers().iter().filter_map(|record| match &record.data {
-                RData::MX(mx) => Some(mx),
-                _ => None,
-            }))),
-            Err(DnsError::NoData { .. }) => Ok(MxAnswer::Implicit),
+    pub async fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
+        match self.public.ask(&absolute(domain)?, RecordType::MX).await {
+            Ok(answer) => {
+                let records = answer.records.iter().filter_map(|data| match data {
+                    RData::MX(mx) => Some(mx),
+                    _ => None,
+                });
+                Ok(Mx { answer: exchangers(records), secure: answer.secure })
+            }
+            // RFC 7672 §2.2.2: the domain is then its own host, and the state of its addresses decides.
+            Err(DnsError::NoData { .. }) => Ok(Mx { answer: MxAnswer::Implicit, secure: true }),
             Err(error) => Err(error),
         }
     }
 
     /// The addresses of a host that a DNS record named, IPv6 before IPv4, each family in the order of its answer; at
-    /// least one, at most [`MAX_ADDRESSES_PER_HOST`] of each.
+    /// least one, at most [`MAX_ADDRESSES_PER_HOST`](crate::MAX_ADDRESSES_PER_HOST) of each. Where a port is given, and
+    /// DNSSEC vouches for the addresses, the TLSA records for it, too (RFC 7672 §2.2).
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, DnsError> {
+    pub async fn host(&self, host: &Domain, tlsa_of_port: Option<u16>) -> Result<Host, DnsError> {
         let name = absolute(host)?;
-        self.inner.both_families(&self.inner.public, name, host.as_str()).await
+        let (v6, v4) = tokio::join!(self.public.ask(&name, RecordType::AAAA), self.public.ask(&name, RecordType::A));
+        let secure = [&v6, &v4].into_iter().flatten().all(|answer| answer.secure);
+        let end = [&v6, &v4].into_iter().flatten().next().map(|answer| answer.name.clone());
+        let found = |answer: &Answer, kind| addresses_in(answer.records.iter(), kind, host.as_str());
+        let addresses =
+            merge_families(v6.and_then(|answer| found(&answer, "AAAA")), v4.and_then(|answer| found(&answer, "A")))?;
+        let tlsa = match tlsa_of_port {
+            Some(port) => tlsa_of(&self.public, &name, end.as_ref().unwrap_or(&name), secure, port).await,
+            None => crate::Tlsa::None,
+        };
+        Ok(Host { addresses, tlsa })
     }
 
     /// The addresses of a host that the configuration names: the system's hosts file and search list count as well.
@@ -103,47 +110,40 @@ impl Resolver {
     /// Why there is none.
     pub async fn configured_addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, DnsError> {
         let name = Name::from_ascii(host.as_str()).map_err(|_| no_such_domain(host))?;
-        self.inner.both_families(&self.inner.local, name, host.as_str()).await
-    }
-}
-
-impl Inner {
-    /// Asks for both families at once.
-    async fn both_families(&self, of: &TokioResolver, name: Name, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let (v6, v4) = tokio::join!(
-            self.ask(of, name.clone(), RecordType::AAAA, host),
-            self.ask(of, name.clone(), RecordType::A, host)
+            self.ask_locally(name.clone(), RecordType::AAAA, host.as_str()),
+            self.ask_locally(name.clone(), RecordType::A, host.as_str())
         );
-        merge_families(
-            v6.and_then(|answer| addresses_in(&answer, "AAAA", host)),
-            v4.and_then(|answer| addresses_in(&answer, "A", host)),
-        )
+        merge_families(v6, v4)
     }
 
-    async fn ask(&self, of: &TokioResolver, name: Name, kind: RecordType, asked: &str) -> Result<Lookup, DnsError> {
+    /// The TXT records of a name, each as one text (RFC 1035 §3.3.14, RFC 7208 §3.3).
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, DnsError> {
+        let absolute =
+            Name::from_ascii(format!("{name}.")).map_err(|_| DnsError::NoSuchDomain { name: name.to_owned() })?;
+        let answer = self.public.ask(&absolute, RecordType::TXT).await?;
+        let texts = answer.records.iter().filter_map(|data| match data {
+            RData::TXT(text) => {
+                let mut octets = text.txt_data.concat();
+                octets.truncate(MAX_TEXT_OCTETS);
+                Some(String::from_utf8_lossy(&octets).into_owned())
+            }
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
+    async fn ask_locally(&self, name: Name, kind: RecordType, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let label: &'static str = kind.into();
-        let answer = tokio::time::timeout(self.timeout, of.lookup(name, kind))
+        let answer = tokio::time::timeout(self.timeout, self.local.lookup(name, kind))
             .await
             .unwrap_or(Err(NetError::Timeout))
-            .map_err(|error| DnsError::from_lookup(&error, asked, label));
-        let found = answer.as_ref().map(|answer| answer.answers().len());
-        tracing::debug!(name = asked, kind = label, ?found, "looked up");
-        answer
+            .map_err(|error| DnsError::from_lookup(&error, host, label))?;
+        addresses_in(answer.answers().iter().map(|record| &record.data), label, host)
     }
-}
-
-fn addresses_in(answer: &Lookup, kind: &'static str, host: &str) -> Result<Vec<IpAddr>, DnsError> {
-    let found: Vec<_> = answer
-        .answers()
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
-        })
-        .take(MAX_ADDRESSES_PER_HOST)
-        .collect();
-    if found.is_empty() { Err(DnsError::NoData { name: host.to_owned(), kind }) } else { Ok(found) }
 }
 
 /// The name as a fully qualified one. One that is too long for DNS cannot exist.
@@ -181,15 +181,13 @@ fn with_limits(mut options: ResolverOpts, timeout: Duration) -> ResolverOpts {
     options.attempts = RETRIES;
     options.edns0 = true;
     options.validate = false;
-    options.cache_size = CACHE_ANSWERS;
-    options.positive_max_ttl = Some(MAX_POSITIVE_TTL);
-    options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
+    options.cache_size = LOCAL_CACHE_ANSWERS;
     options.max_active_requests = MAX_OPEN_QUESTIONS;
+    options.use_hosts_file = ResolveHosts::Always;
     options
 }
 
-fn build(config: ResolverConfig, mut options: ResolverOpts, hosts: ResolveHosts) -> Result<TokioResolver, DnsError> {
-    options.use_hosts_file = hosts;
+fn build(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, DnsError> {
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         .with_options(options)
         .build()

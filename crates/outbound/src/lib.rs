@@ -23,6 +23,7 @@ mod egress;
 mod ledger;
 mod links;
 mod start;
+mod sts;
 mod worker;
 
 pub use start::{StartError, check, start};

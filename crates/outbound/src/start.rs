@@ -8,17 +8,20 @@ use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
 use mailtier_dns::{DnsError, Resolver};
 use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
 use mailtier_service::{Context, Running};
-use mailtier_tls::{ClientTls, TlsError};
+use mailtier_telemetry::Meters;
+use mailtier_tls::{ClientTls, TlsError, Verifier};
 use mailtier_types::{Domain, WorkerId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::body::BodyBudget;
+use crate::attempt::lookup::Directory;
 use crate::attempt::open::Opener;
 use crate::connections::{ConnectionLimits, Connections};
 use crate::desk::Desk;
 use crate::egress::EgressPools;
 use crate::links::{Endpoint, LinkKeeper};
+use crate::sts::StsPolicies;
 use crate::worker::Worker;
 
 /// How often gauges are recorded.
@@ -130,15 +133,13 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
             idle_timeout: outbound.idle_timeout,
             deliveries: outbound.deliveries_per_connection,
         }),
-        opener: Opener {
-            connect_timeout: outbound.connect_timeout,
-            tls: ClientTls::opportunistic()?,
-            verified: ClientTls::verified()
-                .inspect_err(|error| tracing::warn!(%error, "no certificate of a remote host can be verified"))
-                .ok(),
-            meters: Arc::clone(&context.meters),
-        },
-        resolver: Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?,
+        opener: Opener::new(
+            outbound.connect_timeout,
+            ClientTls::new()?,
+            verifier(outbound)?,
+            Arc::clone(&context.meters),
+        ),
+        directory: directory(outbound, &context.meters)?,
         routes: routes(outbound)?,
         egress,
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
@@ -146,6 +147,38 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
         health: context.health.clone(),
         attempts: TaskTracker::new(),
     })
+}
+
+/// Whom this worker trusts. Without anyone mail still flows, but not to hosts that have to prove who they are.
+fn verifier(outbound: &OutboundConfig) -> Result<Verifier, StartError> {
+    let Some(path) = &outbound.trusted_roots else {
+        let verifier = Verifier::system();
+        if let Some(reasons) = verifier.lacks_roots() {
+            tracing::warn!(reasons, "no certificate of a remote host can be verified: there are no trusted roots");
+        }
+        return Ok(verifier);
+    };
+    Ok(Verifier::from_file(path).map_err(|error| bad("outbound.trusted_roots", &error))?)
+}
+
+/// Who is asked for the way.
+fn directory(outbound: &OutboundConfig, meters: &Arc<Meters>) -> Result<Directory, StartError> {
+    let resolver = Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?;
+    let policies = outbound.mta_sts.then(|| {
+        StsPolicies::new(
+            resolver.clone(),
+            outbound.allow_private_addresses,
+            outbound.mta_sts_port,
+            outbound.trusted_roots.as_deref(),
+            Arc::clone(meters),
+        )
+    });
+    let sts = policies.and_then(|policies| {
+        let unusable =
+            |reason: &String| tracing::warn!(reason, "policies of MTA-STS are not heeded: none can be fetched");
+        policies.inspect_err(unusable).ok()
+    });
+    Ok(Directory { resolver, sts })
 }
 
 fn routes(outbound: &OutboundConfig) -> Result<RouteTable, ConfigError> {
@@ -177,6 +210,7 @@ fn policy(config: &Config, ehlo_name: &str) -> Result<Policy, ConfigError> {
         allow_private: outbound.allow_private_addresses,
         port: outbound.smtp_port,
         tls: tls_policy(outbound.tls),
+        dane: outbound.dane,
     })
 }
 
@@ -190,6 +224,7 @@ const fn tls_policy(policy: mailtier_config::TlsPolicy) -> TlsPolicy {
         mailtier_config::TlsPolicy::Opportunistic => TlsPolicy::Opportunistic,
         mailtier_config::TlsPolicy::Required => TlsPolicy::Required,
         mailtier_config::TlsPolicy::Verified => TlsPolicy::Verified,
+        mailtier_config::TlsPolicy::Dane => TlsPolicy::Dane,
         mailtier_config::TlsPolicy::Off => TlsPolicy::Off,
     }
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::Secret;
-use mailtier_dns::Resolver;
 use mailtier_route::RouteTable;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::attempt::body::BodyBudget;
+use crate::attempt::lookup::Directory;
 use crate::attempt::open::Opener;
 use crate::attempt::{Ended, attempt, crashed};
 use crate::connections::Connections;
@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     pub(crate) egress: EgressPools,
     pub(crate) opener: Opener,
-    pub(crate) resolver: Resolver,
+    pub(crate) directory: Directory,
     pub(crate) routes: RouteTable,
     pub(crate) bodies: BodyBudget,
     pub(crate) meters: Arc<Meters>,

@@ -9,11 +9,20 @@
 //! | [`table`] | routes by domain |
 //! | [`plan`] | the plan of one attempt |
 //! | [`address`] | which addresses mail is sent to, and in which order |
+//! | [`demand`] | what is asked of the encryption to a host |
+//! | [`sts`] | MTA-STS policies (RFC 8461) |
 
 pub mod address;
+pub mod demand;
 pub mod plan;
+pub mod sts;
 pub mod table;
 
 pub use address::{Families, MAX_ADDRESSES_PER_HOST};
-pub use plan::{Exchanger, Exchangers, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, Step, Target};
+pub use demand::{Authority, Encryption, TlsDemand, Tlsa};
+pub use plan::{
+    Exchanger, Exchangers, Found, HostAnswer, HostQuestion, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, Step,
+    Target,
+};
+pub use sts::{StsError, StsMode, StsPolicy, policy_id};
 pub use table::{Route, RouteError, RouteRule, RouteTable, TlsPolicy};

@@ -13,6 +13,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::address::{Families, in_order, may_be_mailed_to};
+use crate::demand::{Demands, TlsDemand, Tlsa};
+use crate::sts::StsPolicy;
 use crate::table::{Route, TlsPolicy};
 
 /// Hosts of one attempt that are looked up.
@@ -35,6 +37,8 @@ pub struct Policy {
     pub port: u16,
     /// Where no route names another.
     pub tls: TlsPolicy,
+    /// Whether TLSA records of hosts that DNSSEC vouches for are heeded.
+    pub dane: bool,
 }
 
 /// A mail exchanger.
@@ -59,6 +63,35 @@ pub enum Exchangers {
     Implicit,
 }
 
+/// What was found for a domain.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its exchangers.
+    pub exchangers: Result<Exchangers, LookupFailure>,
+    /// DNSSEC vouches for them.
+    pub secure: bool,
+    /// Its MTA-STS policy.
+    pub sts: Option<Arc<StsPolicy>>,
+}
+
+/// A host to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostQuestion {
+    /// Its name.
+    pub name: Domain,
+    /// The port whose TLSA records matter; absent where none do.
+    pub tlsa_of_port: Option<u16>,
+}
+
+/// What was found for a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAnswer {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its TLSA records, where they were asked for.
+    pub tlsa: Tlsa,
+}
+
 /// A lookup gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupFailure {
@@ -78,18 +111,18 @@ pub struct Target {
     /// Where.
     pub port: u16,
     /// How.
-    pub tls: TlsPolicy,
+    pub tls: TlsDemand,
 }
 
 /// What a plan needs next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The mail exchangers of this domain; answered with [`Plan::exchangers`].
+    /// The mail exchangers and the MTA-STS policy of this domain; answered with [`Plan::exchangers`].
     AskExchangers(Domain),
-    /// The addresses of these hosts, in this order; answered with [`Plan::addresses`].
+    /// What is known of these hosts, in this order; answered with [`Plan::addresses`].
     AskAddresses {
         /// At most [`MAX_HOSTS`] over the whole plan.
-        hosts: Vec<Domain>,
+        hosts: Vec<HostQuestion>,
         /// The names stand in the configuration, not in DNS.
         configured: bool,
     },
@@ -120,7 +153,7 @@ enum Asked {
 pub struct Plan {
     policy: Arc<Policy>,
     domain: Domain,
-    tls: TlsPolicy,
+    demands: Demands,
     /// Hosts come from the configuration: they are trusted, and failing to find one is no one's final word.
     configured: bool,
     asked: Asked,
@@ -136,15 +169,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a recipient's domain with the route found for it. `seed` decides the order among hosts of equal preference
-    /// (RFC 5321 §5.1: it must be random).
+    /// For a recipient's domain with the route found for it. `require_tls`: the sender asks for REQUIRETLS. `seed` decides
+    /// the order among hosts of equal preference (RFC 5321 §5.1: it must be random).
     #[must_use]
-    pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, seed: u64) -> Self {
+    pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, require_tls: bool, seed: u64) -> Self {
         let tls = route.and_then(|route| route.tls).unwrap_or(policy.tls);
         let mut plan = Self {
             policy,
             domain,
-            tls,
+            demands: Demands { policy: tls, require_tls, sts: None, names_are_certain: false },
             configured: false,
             asked: Asked::Nothing,
             groups: VecDeque::new(),
@@ -191,10 +224,12 @@ impl Plan {
     }
 
     /// The answer to [`Step::AskExchangers`].
-    pub fn exchangers(&mut self, answer: Result<Exchangers, LookupFailure>) {
+    pub fn exchangers(&mut self, found: Found) {
         self.asked = Asked::Nothing;
+        self.demands.names_are_certain = found.secure;
+        self.demands.sts = found.sts;
         let domain = self.domain.clone();
-        match answer {
+        match found.exchangers {
             Ok(Exchangers::Records(records)) => self.rank(records),
             // RFC 5321 §5.1: the domain is then its own exchanger with preference 0.
             Ok(Exchangers::Implicit) => self.rank(vec![Exchanger { preference: 0, host: domain }]),
@@ -208,7 +243,7 @@ impl Plan {
     }
 
     /// The answer to [`Step::AskAddresses`], one for each host asked for, in the same order.
-    pub fn addresses(&mut self, answers: Vec<Result<Vec<IpAddr>, LookupFailure>>) {
+    pub fn addresses(&mut self, answers: Vec<Result<HostAnswer, LookupFailure>>) {
         if let Asked::Addresses(group) = std::mem::replace(&mut self.asked, Asked::Nothing) {
             self.prepare(&group, &answers);
         }
@@ -217,6 +252,7 @@ impl Plan {
     /// The configured hosts, one after the other.
     fn follow_route(&mut self, hosts: &[RouteHost]) {
         self.configured = true;
+        self.demands.names_are_certain = true;
         let port = self.policy.port;
         self.groups = hosts
             .iter()
@@ -258,44 +294,61 @@ impl Plan {
     }
 
     fn question(&self, group: &[Candidate]) -> Step {
+        let heeds_tlsa = self.heeds_tlsa();
         let hosts = group.iter().filter_map(|candidate| match &candidate.place {
-            Place::Name(name) => Some(name.clone()),
+            Place::Name(name) => {
+                Some(HostQuestion { name: name.clone(), tlsa_of_port: heeds_tlsa.then_some(candidate.port) })
+            }
             Place::Address(_) => None,
         });
         Step::AskAddresses { hosts: hosts.collect(), configured: self.configured }
     }
 
+    /// Whether TLSA records of the hosts matter: where nobody vouches for their names, a certificate proves nothing
+    /// (RFC 7672 §2.2.1). Hosts of the configuration are looked up as the system does it, and their TLSA records are heeded
+    /// where a route says so.
+    fn heeds_tlsa(&self) -> bool {
+        let Demands { policy, require_tls, names_are_certain, .. } = self.demands;
+        match policy {
+            TlsPolicy::Off => require_tls && self.policy.dane && !self.configured && names_are_certain,
+            TlsPolicy::Dane => names_are_certain,
+            _ => self.policy.dane && !self.configured && names_are_certain,
+        }
+    }
+
     /// Makes targets of a group whose addresses are known.
-    fn prepare(&mut self, group: &[Candidate], answers: &[Result<Vec<IpAddr>, LookupFailure>]) {
+    fn prepare(&mut self, group: &[Candidate], answers: &[Result<HostAnswer, LookupFailure>]) {
         let mut answers = answers.iter();
         let mut found = Vec::with_capacity(group.len());
         for candidate in group {
             match &candidate.place {
-                Place::Address(address) => found.push((candidate, vec![*address])),
+                Place::Address(address) => {
+                    found.push((candidate, HostAnswer { addresses: vec![*address], tlsa: Tlsa::None }));
+                }
                 Place::Name(_) => match answers.next() {
-                    Some(Ok(addresses)) => found.push((candidate, addresses.clone())),
+                    Some(Ok(answer)) => found.push((candidate, answer.clone())),
                     Some(Err(failure)) => self.note_failure(failure.clone()),
                     None => {}
                 },
             }
         }
         let is_own = |address: &IpAddr| self.policy.own_addresses.contains(&address.to_canonical());
-        if !self.configured && found.iter().any(|(_, addresses)| addresses.iter().any(is_own)) {
+        if !self.configured && found.iter().any(|(_, answer)| answer.addresses.iter().any(is_own)) {
             self.groups.clear();
             if self.targets_left == MAX_TARGETS {
                 self.note_loop();
             }
             return;
         }
-        for (candidate, addresses) in found {
-            self.prepare_host(candidate, &addresses);
+        for (candidate, answer) in found {
+            self.prepare_host(candidate, &answer);
         }
     }
 
-    fn prepare_host(&mut self, candidate: &Candidate, addresses: &[IpAddr]) {
+    fn prepare_host(&mut self, candidate: &Candidate, answer: &HostAnswer) {
         let host = candidate.place.to_string();
         let allowed = |address: &IpAddr| self.configured || may_be_mailed_to(*address, self.policy.allow_private);
-        let usable: Vec<IpAddr> = addresses.iter().copied().filter(allowed).collect();
+        let usable: Vec<IpAddr> = answer.addresses.iter().copied().filter(allowed).collect();
         if usable.is_empty() {
             // To the outside such a host is one without an address.
             let text = format!("{host} has only addresses that no mail is sent to (private or reserved)");
@@ -305,8 +358,12 @@ impl Plan {
         if ordered.is_empty() {
             return self.note(TroubleKind::Connect, format!("{host} has no address of the family that is used here"));
         }
+        let tls = match self.demands.of_host(&host, &self.domain, &answer.tlsa) {
+            Ok(tls) => tls,
+            Err(Trouble { kind, text }) => return self.note(kind, text),
+        };
         for address in ordered {
-            self.ready.push_back(Target { host: host.clone(), address, port: candidate.port, tls: self.tls });
+            self.ready.push_back(Target { host: host.clone(), address, port: candidate.port, tls: tls.clone() });
         }
     }
 

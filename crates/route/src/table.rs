@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mailtier_types::{Domain, NotAHost, RouteHost};
 
-/// Whether a connection is encrypted (RFC 3207, RFC 7435).
+/// What an operator asks of the encryption of connections (RFC 3207, RFC 7435). What owners of domains ask for with DANE
+/// and MTA-STS comes on top, but for [`TlsPolicy::Off`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TlsPolicy {
     /// STARTTLS is not used even where it is offered.
@@ -15,8 +16,11 @@ pub enum TlsPolicy {
     Opportunistic,
     /// Never a message in clear.
     Required,
-    /// Only to a host that shows a certificate for its name, by a root that the system trusts.
+    /// Only to a host that shows a certificate for its name, by a root that the system trusts, or as its TLSA records
+    /// say.
     Verified,
+    /// Only to a host that shows a certificate as its TLSA records say (RFC 7672).
+    Dane,
 }
 
 /// A route cannot be used as it is written.

@@ -7,25 +7,44 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mailtier_route::{
-    Exchanger, Exchangers, Families, LookupFailure, MAX_HOSTS, MAX_TARGETS, Plan, Policy, RouteRule, RouteTable, Step,
-    TlsPolicy,
+    Encryption, Exchanger, Exchangers, Families, Found, HostAnswer, HostQuestion, LookupFailure, MAX_HOSTS,
+    MAX_TARGETS, Plan, Policy, RouteRule, RouteTable, Step, StsPolicy, Target, TlsPolicy, Tlsa,
 };
-use mailtier_types::Domain;
+use mailtier_types::{Domain, ServerIdentity, TlsaRecord};
 
 /// What DNS says, a line each: `mx NAME PREFERENCE HOST`, `mx NAME null|unusable|servfail|nxdomain` and
-/// `a NAME ADDRESS…|servfail|nxdomain`. A name without a line does not exist; one with only addresses has no MX.
+/// `a NAME ADDRESS…|servfail|nxdomain`. `secure NAME` has DNSSEC vouch for exchangers, `tlsa NAME PORT usable|unusable|servfail`
+/// says what TLSA records there are, `sts NAME MODE MX` is a policy. A name without a line does not exist; one with only addresses has no MX.
 struct World {
     mx: BTreeMap<String, Result<Exchangers, LookupFailure>>,
     addresses: BTreeMap<String, Result<Vec<IpAddr>, LookupFailure>>,
+    secure: BTreeSet<String>,
+    tlsa: BTreeMap<String, Tlsa>,
+    sts: BTreeMap<String, Arc<StsPolicy>>,
 }
 
 fn failure(word: &str, name: &str) -> LookupFailure {
     LookupFailure { temporary: word == "servfail", text: format!("{name}: {word}") }
 }
 
+fn tlsa(name: &str, word: &str) -> Tlsa {
+    let record = TlsaRecord::usable(3, 1, 1, &[7; 32]).unwrap();
+    match word {
+        "usable" => Tlsa::Records { base: name.parse().unwrap(), usable: Arc::new([record]) },
+        "unusable" => Tlsa::Records { base: name.parse().unwrap(), usable: Arc::new([]) },
+        _ => Tlsa::Unknown(word.to_owned()),
+    }
+}
+
 impl World {
     fn read(lines: &[&str]) -> Self {
-        let mut world = Self { mx: BTreeMap::new(), addresses: BTreeMap::new() };
+        let mut world = Self {
+            mx: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            secure: BTreeSet::new(),
+            tlsa: BTreeMap::new(),
+            sts: BTreeMap::new(),
+        };
         for line in lines {
             let words: Vec<_> = line.split_whitespace().collect();
             match words.as_slice() {
@@ -44,10 +63,33 @@ impl World {
                     let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
                     world.addresses.insert((*name).to_owned(), Ok(addresses));
                 }
+                ["secure", name] => drop(world.secure.insert((*name).to_owned())),
+                ["tlsa", name, port, word] => {
+                    world.tlsa.insert(format!("{name}:{port}"), tlsa(name, word));
+                }
+                ["sts", name, mode, mx] => {
+                    let text = format!("version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 86400\n");
+                    world.sts.insert((*name).to_owned(), Arc::new(StsPolicy::parse(&text).unwrap()));
+                }
                 _ => panic!("{line}"),
             }
         }
         world
+    }
+
+    fn find(&self, domain: &Domain) -> Found {
+        let name = domain.as_str();
+        Found {
+            exchangers: self.exchangers(domain),
+            secure: self.secure.contains(name),
+            sts: self.sts.get(name).cloned(),
+        }
+    }
+
+    fn host(&self, question: &HostQuestion) -> Result<HostAnswer, LookupFailure> {
+        let addresses = self.addresses(&question.name)?;
+        let known = |port| self.tlsa.get(&format!("{}:{port}", question.name)).cloned();
+        Ok(HostAnswer { addresses, tlsa: question.tlsa_of_port.and_then(known).unwrap_or_default() })
     }
 
     fn exchangers(&self, domain: &Domain) -> Result<Exchangers, LookupFailure> {
@@ -71,6 +113,22 @@ fn policy() -> Policy {
         allow_private: false,
         port: 25,
         tls: TlsPolicy::Opportunistic,
+        dane: true,
+    }
+}
+
+/// What differs from the usual.
+fn tls_words(target: &Target) -> String {
+    let encryption = match target.tls.encryption {
+        Encryption::Off => " in clear",
+        Encryption::Opportunistic => "",
+        Encryption::Required => " encrypted",
+    };
+    match target.tls.identity.as_deref() {
+        None => encryption.to_owned(),
+        Some(ServerIdentity::Pkix { .. }) if target.tls.enforced => format!("{encryption} pkix"),
+        Some(ServerIdentity::Pkix { .. }) => format!("{encryption} pkix looked for"),
+        Some(ServerIdentity::Dane { names, .. }) => format!("{encryption} dane {}", names.join(",")),
     }
 }
 
@@ -81,18 +139,18 @@ fn drive(mut plan: Plan, world: &World) -> Vec<String> {
         match plan.poll() {
             Step::AskExchangers(domain) => {
                 assert_eq!(plan.poll(), Step::AskExchangers(domain.clone()), "a question stands until it is answered");
-                plan.exchangers(world.exchangers(&domain));
+                plan.exchangers(world.find(&domain));
             }
             Step::AskAddresses { hosts, configured } => {
                 let again = Step::AskAddresses { hosts: hosts.clone(), configured };
                 assert_eq!(plan.poll(), again, "a question stands until it is answered");
-                let mut names: Vec<_> = hosts.iter().map(Domain::as_str).collect();
+                let mut names: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
                 names.sort_unstable();
                 told.push(format!("ask {}", names.join(" ")));
-                plan.addresses(hosts.iter().map(|host| world.addresses(host)).collect());
+                plan.addresses(hosts.iter().map(|host| world.host(host)).collect());
             }
             Step::Try(target) => {
-                let tls = if target.tls == TlsPolicy::Opportunistic { "" } else { " tls differs" };
+                let tls = tls_words(&target);
                 let port = if target.port == 25 { String::new() } else { format!(" port {}", target.port) };
                 told.push(format!("{} {}{port}{tls}", target.host, target.address));
             }
@@ -320,7 +378,74 @@ const CASES: &[Case] = &[
         name: "an exception to a wider route goes by MX",
         to: "direct.routed.example",
         world: &["mx direct.routed.example 10 a.example", "a a.example 192.0.2.1"],
-        expect: &["ask a.example", "a.example 192.0.2.1 tls differs", "end"],
+        expect: &["ask a.example", "a.example 192.0.2.1 encrypted", "end"],
+    },
+    Case {
+        name: "hosts that DNSSEC vouches for are used as their TLSA records say (RFC 7672 section 2.2)",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 b.example",
+            "mx d.example 30 c.example",
+            "mx d.example 40 e.example",
+            "secure d.example",
+            "a a.example 192.0.2.1",
+            "a b.example 192.0.2.2",
+            "a c.example 192.0.2.3",
+            "a e.example 192.0.2.5",
+            "tlsa a.example 25 usable",
+            "tlsa b.example 25 servfail",
+            "tlsa c.example 25 unusable",
+        ],
+        expect: &[
+            "ask a.example",
+            "a.example 192.0.2.1 encrypted dane a.example,d.example",
+            "ask b.example",
+            "ask c.example",
+            "c.example 192.0.2.3 encrypted",
+            "ask e.example",
+            "e.example 192.0.2.5",
+            "DnsTemporary: TLSA records of b.example: servfail",
+        ],
+    },
+    Case {
+        name: "where nobody vouches for the exchangers their TLSA records are not asked for (RFC 7672 section 2.2.1)",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "a a.example 192.0.2.1", "tlsa a.example 25 usable"],
+        expect: &["ask a.example", "a.example 192.0.2.1", "end"],
+    },
+    Case {
+        name: "a policy of MTA-STS leaves out what it does not name (RFC 8461 section 5)",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 rogue.example",
+            "mx d.example 20 a.mail.example",
+            "a rogue.example 192.0.2.1",
+            "a a.mail.example 192.0.2.2",
+            "sts d.example enforce *.mail.example",
+        ],
+        expect: &[
+            "ask rogue.example",
+            "ask a.mail.example",
+            "a.mail.example 192.0.2.2 encrypted pkix",
+            "Tls: the MTA-STS policy of d.example does not name its exchanger rogue.example",
+        ],
+    },
+    Case {
+        name: "and one that is being tested leaves out nothing",
+        to: "d.example",
+        world: &["mx d.example 10 a.example", "a a.example 192.0.2.1", "sts d.example testing b.example"],
+        expect: &["ask a.example", "a.example 192.0.2.1 pkix looked for", "end"],
+    },
+    Case {
+        name: "a route that asks for DANE gets it for the port it names, though the system finds the host",
+        to: "dane.example",
+        world: &["a relay.example 10.0.0.1", "tlsa relay.example 587 usable", "tlsa relay.example 25 unusable"],
+        expect: &[
+            "ask relay.example",
+            "relay.example 10.0.0.1 port 587 encrypted dane relay.example,dane.example",
+            "end",
+        ],
     },
     Case {
         name: "a route to ourselves is the operator's own business",
@@ -340,6 +465,7 @@ fn routes() -> RouteTable {
         rule("routed.example", &["relay.example:2525", "127.0.0.1"], None),
         rule(".routed.example", &["relay.example"], None),
         rule("direct.routed.example", &[], Some(TlsPolicy::Required)),
+        rule("dane.example", &["relay.example:587"], Some(TlsPolicy::Dane)),
         rule("mistyped.example", &["smarthsot.example"], None),
         rule("home.example", &["us.example:26"], None),
     ])
@@ -350,7 +476,7 @@ fn plan_for(domain: &str, policy: Policy, seed: u64) -> Plan {
     let domain: Domain = domain.parse().unwrap();
     let routes = routes();
     let route = routes.find(&domain).map(Arc::as_ref);
-    Plan::new(Arc::new(policy), domain, route, seed)
+    Plan::new(Arc::new(policy), domain, route, false, seed)
 }
 
 #[test]
@@ -421,4 +547,21 @@ fn a_host_of_the_other_family_may_be_reached_some_day() {
     let told = drive(plan_for("d.example", only_v4.clone(), 1), &world);
     assert_eq!(told[1], "Connect: d.example has no address of the family that is used here");
     assert_eq!(drive(plan_for("e.example", only_v4, 1), &world)[1..], ["e.example 192.0.2.1", "end"]);
+}
+
+#[test]
+fn requiretls_is_for_hosts_whose_names_are_certain() {
+    for (lines, expected) in [
+        (vec![], "RequireTls: REQUIRETLS is asked for, and the host was found by DNS without DNSSEC or MTA-STS"),
+        (vec!["secure d.example"], "a.example 192.0.2.1 encrypted pkix"),
+        (vec!["sts d.example enforce a.example"], "a.example 192.0.2.1 encrypted pkix"),
+        (
+            vec!["secure d.example", "tlsa a.example 25 usable"],
+            "a.example 192.0.2.1 encrypted dane a.example,d.example",
+        ),
+    ] {
+        let world = World::read(&[&["mx d.example 10 a.example", "a a.example 192.0.2.1"], &lines[..]].concat());
+        let plan = Plan::new(Arc::new(policy()), "d.example".parse().unwrap(), None, true, 1);
+        assert_eq!(drive(plan, &world)[1], expected, "{lines:?}");
+    }
 }

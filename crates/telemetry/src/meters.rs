@@ -63,6 +63,8 @@ meters! {
         outbound_attempts = OutboundAttempts;
         outbound_connections = OutboundConnections;
         outbound_tls = OutboundTls;
+        outbound_proofs = OutboundProofs;
+        outbound_sts_fetches = OutboundStsFetches;
     }
     gauges {
         inbound_sessions_active = InboundSessionsActive;

@@ -93,6 +93,8 @@ metrics! {
     OutboundConnections = "mailtier.outbound.connections", Counter, "{connection}", "result", "Connections: opened, reused or failed";
     OutboundConnectionsActive = "mailtier.outbound.connections.active", Gauge, "{connection}", "", "Open connections";
     OutboundTls = "mailtier.outbound.tls", Counter, "{connection}", "version", "New connections by TLS version, none included";
+    OutboundProofs = "mailtier.outbound.proofs", Counter, "{connection}", "result", "New connections to hosts that had to prove who they are: pkix, dane-ta, dane-ee, or unproven";
+    OutboundStsFetches = "mailtier.outbound.mta_sts.fetches", Counter, "{policy}", "result", "MTA-STS policies: fetched or failed";
     OutboundAttemptDuration = "mailtier.outbound.attempt.duration", Histogram, "s", "", "From dispatch to result";
     OutboundUnsettled = "mailtier.outbound.unsettled", Gauge, "{result}", "", "Results that no owner has settled yet";
 }

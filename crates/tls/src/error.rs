@@ -45,18 +45,6 @@ pub enum TlsError {
         /// Why.
         source: rustls::server::VerifierBuilderError,
     },
-    /// The system has no trusted roots that can be read.
-    #[error("no trusted root certificates found: {reasons}")]
-    NoRoots {
-        /// What was tried, one line.
-        reasons: String,
-    },
-    /// The name of a server is neither a domain nor an address.
-    #[error("{name} is not a server name")]
-    ServerName {
-        /// The name.
-        name: String,
-    },
     /// The cryptographic provider does not fit.
     #[error("TLS cannot be configured")]
     Configuration(#[from] rustls::Error),
@@ -72,7 +60,7 @@ impl TlsError {
             | Self::Key { path, .. }
             | Self::Verifier { path, .. } => Some(path),
             Self::Mismatch { certificate, .. } => Some(certificate),
-            Self::NoRoots { .. } | Self::ServerName { .. } | Self::Configuration(_) => None,
+            Self::Configuration(_) => None,
         }
     }
 }

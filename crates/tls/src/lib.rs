@@ -1,7 +1,7 @@
 //! TLS for SMTP: configuration of rustls for both roles.
 //!
 //! Responsible for certificates and keys (with reloading), the one cryptographic provider (aws-lc-rs, passed
-//! explicitly, so that no global default matters), and how much a client trusts a server. Not responsible for when TLS
+//! explicitly, so that no global default matters), and whether a server has proved who it is. Not responsible for when TLS
 //! is used or what a failed handshake leads to.
 
 mod certificate;
@@ -12,11 +12,15 @@ mod describe;
 mod error;
 mod provider;
 mod server;
+mod verifier;
 
+#[cfg(test)]
+mod proofs;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientTls, KeyExchange, is_certificate_refused};
+pub use client::{ClientTls, KeyExchange};
 pub use describe::describe;
 pub use error::TlsError;
 pub use server::{CertificateFiles, ServerTls};
+pub use verifier::{Unproven, Verifier};

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio_rustls::{client, server};
 
-use crate::{CertificateFiles, ClientTls, KeyExchange, ServerTls, TlsError, describe, is_certificate_refused};
+use crate::{CertificateFiles, ClientTls, KeyExchange, ServerTls, TlsError, describe};
 
 struct Files {
     folder: TempDir,
@@ -51,21 +51,15 @@ type Shaken = (
 
 async fn shake_hands(server: &ServerTls, client: &ClientTls, name: &str, keys: KeyExchange) -> Shaken {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let name = client.server_name(name, IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+    let name = ClientTls::server_name(name, IpAddr::V4(Ipv4Addr::LOCALHOST));
     tokio::join!(client.connector(keys).connect(name, near), server.acceptor().accept(far))
 }
 
-fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientTls> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    ClientTls::build(Some(&Arc::new(roots))).unwrap()
-}
-
 #[tokio::test]
-async fn an_opportunistic_client_takes_any_certificate() {
+async fn a_handshake_takes_any_certificate() {
     let files = Files::new();
     files.issue("elsewhere.example");
-    let (server, client) = (files.load().unwrap(), ClientTls::opportunistic().unwrap());
+    let (server, client) = (files.load().unwrap(), ClientTls::new().unwrap());
     for name in ["mx.example.org", "192.0.2.1", "not a name", ""] {
         let (near, far) = shake_hands(&server, &client, name, KeyExchange::PostQuantum).await;
         let info = describe(near.unwrap().get_ref().1);
@@ -76,35 +70,10 @@ async fn an_opportunistic_client_takes_any_certificate() {
 }
 
 #[tokio::test]
-async fn a_verifying_client_wants_name_and_issuer() {
-    let files = Files::new();
-    let issued = files.issue("mx.example.org");
-    let server = files.load().unwrap();
-    let client = trusting(issued);
-    assert!(shake_hands(&server, &client, "mx.example.org", KeyExchange::PostQuantum).await.0.is_ok());
-    let stranger = trusting(Files::new().issue("mx.example.org"));
-    for (client, name) in [(&client, "mx2.example.org"), (&stranger, "mx.example.org")] {
-        let refused = shake_hands(&server, client, name, KeyExchange::PostQuantum).await.0.unwrap_err();
-        assert!(is_certificate_refused(&refused), "{refused:?}");
-    }
-    assert!(matches!(client.server_name("not a name", Ipv4Addr::LOCALHOST.into()), Err(TlsError::ServerName { .. })));
-}
-
-#[tokio::test]
-async fn a_server_that_breaks_off_did_not_have_its_certificate_refused() {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    drop(far);
-    let client = trusting(Files::new().issue("mx.example.org"));
-    let name = client.server_name("mx.example.org", Ipv4Addr::LOCALHOST.into()).unwrap();
-    let error = client.connector(KeyExchange::PostQuantum).connect(name, near).await.unwrap_err();
-    assert!(!is_certificate_refused(&error), "{error:?}");
-}
-
-#[tokio::test]
 async fn key_exchange_is_post_quantum_unless_told_otherwise() {
     let files = Files::new();
     files.issue("mx.example.org");
-    let (server, client) = (files.load().unwrap(), ClientTls::opportunistic().unwrap());
+    let (server, client) = (files.load().unwrap(), ClientTls::new().unwrap());
     for (keys, is_post_quantum) in [(KeyExchange::PostQuantum, true), (KeyExchange::Classical, false)] {
         let (near, _far) = shake_hands(&server, &client, "mx.example.org", keys).await;
         let group = near.unwrap().get_ref().1.negotiated_key_exchange_group().unwrap().name();
@@ -118,7 +87,7 @@ async fn a_certificate_is_replaced_while_the_server_runs() {
     let first = files.issue("mx.example.org");
     let server = files.load().unwrap();
     let second = files.issue("mx.example.org");
-    let client = ClientTls::opportunistic().unwrap();
+    let client = ClientTls::new().unwrap();
     let presented = async || {
         let (near, _far) = shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await;
         near.unwrap().get_ref().1.peer_certificates().unwrap().first().unwrap().clone().into_owned()
@@ -126,13 +95,13 @@ async fn a_certificate_is_replaced_while_the_server_runs() {
     assert_eq!(presented().await, first, "not before it is told to");
     server.reload().unwrap();
     // A client that resumes a session is not shown a certificate at all, so this one has none to resume.
-    let client = ClientTls::opportunistic().unwrap();
+    let client = ClientTls::new().unwrap();
     let (near, _far) = shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await;
     assert_eq!(near.unwrap().get_ref().1.peer_certificates().unwrap().first(), Some(&second));
 
     fs::write(files.key(), "nothing").unwrap();
     assert!(matches!(server.reload(), Err(TlsError::Key { .. })));
-    let client = ClientTls::opportunistic().unwrap();
+    let client = ClientTls::new().unwrap();
     assert!(
         shake_hands(&server, &client, "mx.example.org", KeyExchange::Classical).await.0.is_ok(),
         "the old one stays"
@@ -231,7 +200,7 @@ async fn each_name_has_its_certificate() {
         ("unheard.example", &one),
         ("192.0.2.1", &one),
     ] {
-        let client = ClientTls::opportunistic().unwrap();
+        let client = ClientTls::new().unwrap();
         let (near, _far) = shake_hands(&server, &client, name, KeyExchange::Classical).await;
         assert_eq!(near.unwrap().get_ref().1.peer_certificates().unwrap().first(), Some(expected), "{name}");
     }

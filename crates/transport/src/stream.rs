@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// Most octets taken by one read.
 const READ_OCTETS: usize = 64 * 1024;
@@ -81,6 +82,14 @@ impl Stream {
     /// Whether it is in TLS.
     pub(crate) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// What the other end showed of itself, its own certificate first.
+    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
+            Self::Plain(_) | Self::Gone => &[],
+        }
     }
 
     /// The TCP stream, for a handshake; nothing where TLS is active already.

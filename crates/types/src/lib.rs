@@ -8,6 +8,7 @@
 //! | [`address`] | mailboxes, domains, reverse-paths (RFC 5321 §4.1.2) |
 //! | [`group`] | what keeps to limits together, and slices of these |
 //! | [`host`] | hosts that mail is routed to |
+//! | [`identity`] | who a TLS server has to prove to be (RFC 6698, RFC 7672) |
 //! | [`id`] | typed ids and the source of message ids |
 //! | [`shard`] | what a destination hashes to, and who owned it when |
 //! | [`reply`] | SMTP replies with enhanced codes; every reply literal of the project |
@@ -32,6 +33,7 @@ pub mod event;
 pub mod group;
 pub mod host;
 pub mod id;
+pub mod identity;
 pub mod lifecycle;
 pub mod outcome;
 pub mod reply;
@@ -50,6 +52,7 @@ pub use event::{Event, EventDetail, EventKind};
 pub use group::{Group, Slice, SliceLease, SliceReport, SliceWish};
 pub use host::{NotAHost, Place, RouteHost};
 pub use id::{DeliveryId, IdSource, MessageId, NodeNumber, ReplicaId, TenantId, WorkerId};
+pub use identity::{DaneMatching, DaneSelector, DaneUsage, Proof, ServerIdentity, TlsaRecord};
 pub use lifecycle::{Change, IllegalChange, State};
 pub use outcome::{Cause, Egress, Outcome, RemoteHost, Stage, Trouble, TroubleKind};
 pub use reply::{EnhancedCode, Reply};

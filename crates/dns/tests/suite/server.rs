@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use mailtier_dns::Resolver;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 pub(crate) enum Say {
     /// These records, each to a question for its kind; none is NODATA.
     Records(Vec<RData>),
+    /// The same, validated with DNSSEC.
+    Secure(Vec<RData>),
     /// The same, with another lifetime in seconds.
     RecordsFor(u32, Vec<RData>),
     /// An address to A, SERVFAIL to everything else.
@@ -38,6 +40,14 @@ pub(crate) fn aaaa(address: &str) -> RData {
 
 pub(crate) fn cname(name: &str) -> RData {
     RData::CNAME(CNAME(absolute(name)))
+}
+
+pub(crate) fn tlsa_record(usage: u8, selector: u8, matching: u8) -> RData {
+    RData::TLSA(TLSA::new(usage.into(), selector.into(), matching.into(), vec![7; 32]))
+}
+
+pub(crate) fn txt(pieces: &[&str]) -> RData {
+    RData::TXT(TXT::new(pieces.iter().map(|&piece| piece.to_owned()).collect()))
 }
 
 fn absolute(name: &str) -> Name {
@@ -113,6 +123,11 @@ impl NameServer {
         let (ttl, records) = match self.names.get(query.name()) {
             Some(Say::Nothing) => return None,
             Some(Say::Records(records)) => (300, records.clone()),
+            Some(Say::Secure(records)) => {
+                // RFC 6840 section 5.8: said to those who ask for it.
+                answer.metadata.authentic_data = question.metadata.authentic_data;
+                (300, records.clone())
+            }
             Some(Say::RecordsFor(ttl, records)) => (*ttl, records.clone()),
             Some(Say::OnlyA(address)) if query.query_type() == RecordType::A => (300, vec![a(address)]),
             Some(Say::OnlyA(_) | Say::ServFail) => {

@@ -212,6 +212,6 @@ pub(crate) async fn tls_client(system: &System) -> Client {
 /// The same connection after a handshake.
 pub(crate) async fn in_tls(client: Client) -> Client {
     let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();
-    let connector = ClientTls::opportunistic().unwrap().connector(mailtier_tls::KeyExchange::PostQuantum);
+    let connector = ClientTls::new().unwrap().connector(mailtier_tls::KeyExchange::PostQuantum);
     Client::over(connector.connect(name, client.into_inner()).await.unwrap())
 }

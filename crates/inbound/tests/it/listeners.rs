@@ -35,7 +35,7 @@ async fn tls_from_the_first_octet() {
     })
     .await;
     let name = rustls_pki_types::ServerName::try_from("mx.example.org").unwrap();
-    let connector = ClientTls::opportunistic().unwrap().connector(mailtier_tls::KeyExchange::Classical);
+    let connector = ClientTls::new().unwrap().connector(mailtier_tls::KeyExchange::Classical);
     let stream = TcpStream::connect(system.address).await.unwrap();
     let mut client = Client::over(connector.connect(name, stream).await.unwrap());
     assert_eq!(client.reply().await, "220 mx.example.org ESMTP");

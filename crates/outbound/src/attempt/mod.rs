@@ -6,7 +6,7 @@
 
 pub(crate) mod body;
 mod conversation;
-mod lookup;
+pub(crate) mod lookup;
 pub(crate) mod open;
 pub(crate) mod record;
 
@@ -16,8 +16,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
-use mailtier_route::{Plan, Route, Target, TlsPolicy};
-use mailtier_transport::client::ConnectFailure;
+use mailtier_route::{Plan, Route, Target};
+use mailtier_smtp::TlsInfo;
+use mailtier_transport::client::{ConnectFailure, Connection};
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -86,8 +87,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
     };
     let ordered = ordered_route(worker, dispatch, &domain);
     let route = ordered.as_ref().or_else(|| worker.routes.find(&domain).map(std::convert::AsRef::as_ref));
-    let routed = route.is_some_and(|route| !route.hosts.is_empty());
-    let mut plan = Plan::new(Arc::clone(&egress.policy), domain, route, rand::random());
+    let mut plan = Plan::new(Arc::clone(&egress.policy), domain, route, options.require_tls, rand::random());
     let attempt = Attempt {
         worker,
         dispatch,
@@ -100,7 +100,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         record: Record::default(),
         failures: Vec::new(),
     };
-    attempt.follow(&mut plan, routed).await
+    attempt.follow(&mut plan).await
 }
 
 /// Where an operator sends this delivery; what the configuration asks of the connection for its domain still holds.
@@ -111,21 +111,12 @@ fn ordered_route(worker: &Worker, dispatch: &Dispatch, domain: &Domain) -> Optio
 
 impl Attempt<'_> {
     /// Tries what the plan names until every recipient has an outcome or nothing is left.
-    async fn follow(mut self, plan: &mut Plan, routed: bool) -> Ended {
+    async fn follow(mut self, plan: &mut Plan) -> Ended {
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
-            match lookup::next(plan, &self.worker.resolver).await {
+            match lookup::next(plan, &self.worker.directory).await {
                 // The owner of the shard first decides under whose limits this is.
                 Next::Try(target) if self.dispatch.resolve_first => return Ended::Resolved(target.host),
-                Next::Try(mut target) => {
-                    if self.options.require_tls {
-                        // RFC 8689 §4.2.1: the name must be certain as well. One that the operator gave is; one that
-                        // DNS gave would need DNSSEC or MTA-STS.
-                        if !routed {
-                            self.not_secure();
-                            break;
-                        }
-                        target.tls = TlsPolicy::Verified;
-                    }
+                Next::Try(target) => {
                     if let Tried::Stop(ended) = self.try_target(&target).await {
                         return ended;
                     }
@@ -184,7 +175,7 @@ impl Attempt<'_> {
         let mut place = Place::of(target);
         place.egress = self.egress.egress(leased.source);
         place.notifies = leased.connection.capabilities().dsn;
-        place.tls = leased.connection.tls().map(|tls| format!("{} {}", tls.version, tls.cipher));
+        place.tls = described(&leased.connection);
         let letter = Letter {
             sender: &self.dispatch.sender,
             options: &self.options,
@@ -228,14 +219,6 @@ impl Attempt<'_> {
         let failure = outcome(failure.stage, failure.cause, &place, delays, now());
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
-    }
-
-    /// RFC 8689 §4.2.1, with the status of its §5.
-    fn not_secure(&mut self) {
-        let text = "REQUIRETLS is asked for, and the host was found by DNS without DNSSEC or MTA-STS".to_owned();
-        let trouble = Trouble { kind: TroubleKind::RequireTls, text };
-        let delays = Delays { waiting: self.taken_at.elapsed(), ..Delays::default() };
-        self.failures.push(outcome(Stage::Resolve, Cause::Trouble(trouble), &Place::default(), delays, now()));
     }
 
     /// The plan ended; trouble that it names speaks as well.
@@ -285,6 +268,15 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// Version, cipher and, where the remote proved who it is, how.
+fn described(connection: &Connection) -> Option<String> {
+    let TlsInfo { version, cipher, .. } = connection.tls()?;
+    Some(match connection.proof() {
+        Some(Ok(proof)) => format!("{version} {cipher} {proof}"),
+        _ => format!("{version} {cipher}"),
+    })
 }
 
 /// The domain that decides where to go.

@@ -5,29 +5,42 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_route::{Target, TlsPolicy};
+use mailtier_route::{Encryption, Target, TlsDemand};
 use mailtier_telemetry::Meters;
-use mailtier_tls::ClientTls;
-use mailtier_transport::client::{ConnectFailure, ConnectOptions, Connection, TlsMode};
+use mailtier_tls::{ClientTls, Verifier};
+use mailtier_transport::client::{ConnectFailure, ConnectOptions, Connection, Expected, TlsMode, TlsUse};
 use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use moka::sync::Cache;
 use opentelemetry::KeyValue;
 
 use crate::connections::{Connections, Key, Leased, Slot};
 use crate::egress::{EgressPool, STAGE};
 
+/// Hosts remembered whose TLS does not work.
+const MAX_BROKEN: u64 = 10_000;
+/// For so long nothing is tried with their TLS where it is a bonus: each message would wait for it to fail again.
+const BROKEN_FOR: Duration = Duration::from_secs(900);
+
 /// How connections are opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opener {
     /// For TCP's handshake.
-    pub(crate) connect_timeout: Duration,
-    /// Encryption without authentication.
-    pub(crate) tls: Arc<ClientTls>,
-    /// Encryption with authentication; absent where the system trusts nobody.
-    pub(crate) verified: Option<Arc<ClientTls>>,
-    pub(crate) meters: Arc<Meters>,
+    connect_timeout: Duration,
+    tls: Arc<ClientTls>,
+    /// Who judges whether a host is who it has to be.
+    verifier: Verifier,
+    /// Hosts whose TLS failed a while ago.
+    broken: Cache<SocketAddr, ()>,
+    meters: Arc<Meters>,
 }
 
 impl Opener {
+    /// With this patience for TCP's handshake.
+    pub(crate) fn new(connect_timeout: Duration, tls: Arc<ClientTls>, verifier: Verifier, meters: Arc<Meters>) -> Self {
+        let broken = Cache::builder().max_capacity(MAX_BROKEN).time_to_live(BROKEN_FOR).build();
+        Self { connect_timeout, tls, verifier, broken, meters }
+    }
+
     /// An idle connection, or a new one.
     ///
     /// # Errors
@@ -63,18 +76,25 @@ impl Opener {
     ) -> Result<Leased, ConnectFailure> {
         let address = SocketAddr::new(target.address, target.port);
         let source = egress.source_towards(target.address).map_err(no_source)?;
-        let options = |policy| self.options((egress, source), target, policy);
-        let opened = match Connection::open(address, &options(target.tls)?).await {
-            Err(failure) if failure.tls_failed && target.tls == TlsPolicy::Opportunistic => {
-                tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
-                Connection::open(address, &options(TlsPolicy::Off)?).await
+        let options = |encryption| self.options(egress, source, target, encryption);
+        let is_bonus = target.tls.encryption == Encryption::Opportunistic;
+        let opened = if is_bonus && self.broken.contains_key(&address) {
+            Connection::open(address, &options(Encryption::Off)).await
+        } else {
+            match Connection::open(address, &options(target.tls.encryption)).await {
+                Err(failure) if failure.tls_failed && is_bonus => {
+                    tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
+                    self.broken.insert(address, ());
+                    Connection::open(address, &options(Encryption::Off)).await
+                }
+                other => other,
             }
-            other => other,
         };
         self.count(if opened.is_ok() { "opened" } else { "failed" });
         let connection = opened?;
         let version = connection.tls().map_or("none", |tls| tls.version.as_str()).to_owned();
         self.meters.outbound_tls.add(1, &[KeyValue::new("version", version)]);
+        self.note_proof(&connection, target);
         Ok(Leased::new(connection, source, slot))
     }
 
@@ -82,36 +102,44 @@ impl Opener {
         self.meters.outbound_connections.add(1, &Meters::attribute("result", result));
     }
 
+    fn note_proof(&self, connection: &Connection, target: &Target) {
+        let Some(proof) = connection.proof() else { return };
+        let result = proof.as_ref().map_or_else(|_| "unproven".to_owned(), ToString::to_string);
+        self.meters.outbound_proofs.add(1, &[KeyValue::new("result", result)]);
+        if let Err(error) = proof {
+            let (host, authority) = (&target.host, target.tls.authority);
+            tracing::info!(host, %authority, %error, "a host did not prove who it is; it did not have to");
+        }
+    }
+
     fn options(
         &self,
-        (egress, source): (&EgressPool, Option<IpAddr>),
+        egress: &EgressPool,
+        source: Option<IpAddr>,
         target: &Target,
-        policy: TlsPolicy,
-    ) -> Result<ConnectOptions, ConnectFailure> {
-        Ok(ConnectOptions {
+        encryption: Encryption,
+    ) -> ConnectOptions {
+        let tls = || self.tls_use(&target.tls);
+        ConnectOptions {
             smtp: Arc::clone(&egress.smtp),
             connect_timeout: self.connect_timeout,
             source,
-            tls: match policy {
-                TlsPolicy::Off => TlsMode::Off,
-                TlsPolicy::Opportunistic => TlsMode::Opportunistic(Arc::clone(&self.tls)),
-                TlsPolicy::Required => TlsMode::Required(Arc::clone(&self.tls)),
-                TlsPolicy::Verified => {
-                    TlsMode::Required(Arc::clone(self.verified.as_ref().ok_or_else(nobody_is_trusted)?))
-                }
+            tls: match encryption {
+                Encryption::Off => TlsMode::Off,
+                Encryption::Opportunistic => TlsMode::Opportunistic(tls()),
+                Encryption::Required => TlsMode::Required(tls()),
             },
             server_name: target.host.clone(),
-        })
+        }
     }
-}
 
-/// The system has no roots.
-fn nobody_is_trusted() -> ConnectFailure {
-    let text = "no certificate can be verified: this system has no trusted roots (package ca-certificates)".to_owned();
-    ConnectFailure {
-        stage: Stage::StartTls,
-        cause: Cause::Trouble(Trouble { kind: TroubleKind::Local, text }),
-        tls_failed: false,
+    fn tls_use(&self, demand: &TlsDemand) -> TlsUse {
+        let expected = |identity: &Arc<_>| Expected {
+            identity: Arc::clone(identity),
+            verifier: self.verifier.clone(),
+            enforced: demand.enforced,
+        };
+        TlsUse { tls: Arc::clone(&self.tls), identity: demand.identity.as_ref().map(expected) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mailtier_route::{Target, TlsPolicy};
+use mailtier_route::{Encryption, Target, TlsDemand};
 use mailtier_transport::client::Connection;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,16 +30,17 @@ pub(crate) struct Key {
     /// Which egress pool: who the remote takes us for.
     egress: usize,
     address: SocketAddr,
-    tls: TlsPolicy,
-    /// Where the certificate had to be issued for it.
+    tls: TlsDemand,
+    /// Where TLS is a must, since the host was asked for by it.
     host: Option<String>,
 }
 
 impl Key {
     /// Connections of an egress pool to this target.
     pub(crate) fn of(egress: &EgressPool, target: &Target) -> Self {
-        let host = matches!(target.tls, TlsPolicy::Required | TlsPolicy::Verified).then(|| target.host.clone());
-        Self { egress: egress.number, address: SocketAddr::new(target.address, target.port), tls: target.tls, host }
+        let host = (target.tls.encryption == Encryption::Required).then(|| target.host.clone());
+        let address = SocketAddr::new(target.address, target.port);
+        Self { egress: egress.number, address, tls: target.tls.clone(), host }
     }
 }
 

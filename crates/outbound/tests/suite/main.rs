@@ -11,11 +11,13 @@
 mod bodies;
 mod dns;
 mod fallback;
+mod identity;
 mod ownership;
 mod peer;
 mod pools;
 mod queue;
 mod resolving;
 mod sessions;
+mod signed;
 mod tls;
 mod world;

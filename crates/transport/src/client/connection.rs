@@ -1,7 +1,6 @@
 //! A session on a connection, from its opening to QUIT. Not responsible for what is said: the engine is.
 
 use std::future::pending;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use bytes::Bytes;
 use mailtier_smtp::{
     Capabilities, ClientAction, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
-use mailtier_tls::{ClientTls, KeyExchange, describe, is_certificate_refused};
-use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use mailtier_tls::{ClientTls, KeyExchange, Unproven, describe};
+use mailtier_types::{Cause, Proof, Stage, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
 use super::content::{Content, look_at};
 use super::open::connect;
-use super::{ConnectFailure, ConnectOptions, TlsMode};
+use super::{ConnectFailure, ConnectOptions, TlsMode, TlsUse};
 use crate::link::{Link, now};
 use crate::stream::Stream;
 
@@ -27,6 +26,7 @@ pub struct Connection {
     session: ClientSession,
     link: Link,
     peer: SocketAddr,
+    proof: Option<Result<Proof, Unproven>>,
 }
 
 /// Why an opening came to nothing.
@@ -63,12 +63,13 @@ impl Connection {
     async fn open_once(address: SocketAddr, options: &ConnectOptions, keys: KeyExchange) -> Result<Self, Failed> {
         let stream = connect(address, options).await?;
         let session = ClientSession::new(Arc::clone(&options.smtp), now());
-        let mut connection = Self { session, link: Link::new(Stream::Plain(stream)), peer: address };
+        let mut connection = Self { session, link: Link::new(Stream::Plain(stream)), peer: address, proof: None };
         connection.settle().await?;
         let starttls = connection.capabilities().starttls;
         match &options.tls {
-            TlsMode::Opportunistic(tls) if starttls => connection.start_tls(tls, &options.server_name, keys).await?,
-            TlsMode::Required(tls) if starttls => connection.start_tls(tls, &options.server_name, keys).await?,
+            TlsMode::Opportunistic(tls) | TlsMode::Required(tls) if starttls => {
+                connection.start_tls(tls, &options.server_name, keys).await?;
+            }
             TlsMode::Required(_) => {
                 return Err(ConnectFailure::tls("TLS is required and the remote does not offer STARTTLS").into());
             }
@@ -108,6 +109,12 @@ impl Connection {
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsInfo> {
         self.session.tls()
+    }
+
+    /// What came of the proof that was expected of the server; absent where none was.
+    #[must_use]
+    pub const fn proof(&self) -> Option<&Result<Proof, Unproven>> {
+        self.proof.as_ref()
     }
 
     /// The remote's address.
@@ -158,10 +165,12 @@ impl Connection {
         }
     }
 
-    async fn start_tls(&mut self, tls: &ClientTls, server_name: &str, keys: KeyExchange) -> Result<(), Failed> {
+    async fn start_tls(&mut self, with: &TlsUse, host: &str, keys: KeyExchange) -> Result<(), Failed> {
         self.session.start_tls(now());
         self.settle().await?;
-        let info = self.shake_hands(tls, server_name, keys).await?;
+        let name = with.identity.as_ref().and_then(|expected| expected.identity.server_name()).unwrap_or(host);
+        let info = self.shake_hands(&with.tls, name, keys).await?;
+        self.look_for_proof(with)?;
         self.session.handle_tls(info, now());
         // A remote that loses its words once TLS is active may still have them in clear.
         self.settle().await.map_err(|failure| {
@@ -170,9 +179,8 @@ impl Connection {
         })
     }
 
-    async fn shake_hands(&mut self, tls: &ClientTls, server_name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
-        let name =
-            tls.server_name(server_name, self.peer.ip()).map_err(|error| ConnectFailure::tls(error.to_string()))?;
+    async fn shake_hands(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
+        let name = ClientTls::server_name(name, self.peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {
             return Err(ConnectFailure::tls("TLS is active already").into());
         };
@@ -182,16 +190,19 @@ impl Connection {
                 self.link.stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
                 Ok(info)
             }
-            Some(Err(error)) => Err(handshake_failed(&error)),
+            Some(Err(error)) => Err(Failed::InHandshake(ConnectFailure::tls(format!("TLS handshake failed: {error}")))),
             None => Err(ConnectFailure::tls("TLS handshake timed out").into()),
         }
     }
-}
 
-/// A certificate that is refused is refused again.
-fn handshake_failed(error: &io::Error) -> Failed {
-    let failure = ConnectFailure::tls(format!("TLS handshake failed: {error}"));
-    if is_certificate_refused(error) { Failed::For(failure) } else { Failed::InHandshake(failure) }
+    /// Before anything is said over the connection.
+    fn look_for_proof(&mut self, with: &TlsUse) -> Result<(), Failed> {
+        let Some(expected) = &with.identity else { return Ok(()) };
+        let proof = expected.verifier.prove(&expected.identity, self.link.stream.peer_certificates());
+        let missing = proof.as_ref().err().filter(|_| expected.enforced).map(ToString::to_string);
+        self.proof = Some(proof);
+        missing.map_or(Ok(()), |why| Err(ConnectFailure::tls(why).into()))
+    }
 }
 
 /// The engine always reports; this stands for what it cannot say.

@@ -6,4 +6,4 @@ mod content;
 mod open;
 
 pub use connection::Connection;
-pub use open::{ConnectFailure, ConnectOptions, TlsMode};
+pub use open::{ConnectFailure, ConnectOptions, Expected, TlsMode, TlsUse};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_smtp::{ClientConfig, SessionFailure};
-use mailtier_tls::ClientTls;
-use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use mailtier_tls::{ClientTls, Verifier};
+use mailtier_types::{Cause, ServerIdentity, Stage, Trouble, TroubleKind};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Whether and how a connection is encrypted.
@@ -16,9 +16,37 @@ pub enum TlsMode {
     /// In clear.
     Off,
     /// With STARTTLS where it is offered.
-    Opportunistic(Arc<ClientTls>),
+    Opportunistic(TlsUse),
     /// With STARTTLS or not at all.
-    Required(Arc<ClientTls>),
+    Required(TlsUse),
+}
+
+/// How STARTTLS is used.
+#[derive(Clone, Debug)]
+pub struct TlsUse {
+    /// What a handshake needs.
+    pub tls: Arc<ClientTls>,
+    /// Who the server has to prove to be; anyone where absent.
+    pub identity: Option<Expected>,
+}
+
+impl TlsUse {
+    /// Encryption, whoever the server is.
+    #[must_use]
+    pub const fn with_anyone(tls: Arc<ClientTls>) -> Self {
+        Self { tls, identity: None }
+    }
+}
+
+/// Who is expected at the other end.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Who.
+    pub identity: Arc<ServerIdentity>,
+    /// Who judges the proof.
+    pub verifier: Verifier,
+    /// Without the proof there is no connection; else what came of it is only kept.
+    pub enforced: bool,
 }
 
 /// How a connection is opened.
@@ -32,7 +60,7 @@ pub struct ConnectOptions {
     pub source: Option<IpAddr>,
     /// Encryption.
     pub tls: TlsMode,
-    /// The name of the host, for TLS.
+    /// The name of the host, for TLS where nobody in particular is expected.
     pub server_name: String,
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod delivering;
+mod faults;
 mod peers;
 mod served;
 mod serving;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mailtier_smtp::ServerConfig;
 use mailtier_tls::{CertificateFiles, ClientTls, ServerTls};
-use mailtier_transport::client::{Connection, TlsMode};
+use mailtier_transport::client::{Connection, TlsMode, TlsUse};
 use mailtier_transport::server::{Accepted, SessionEnd};
 use mailtier_types::{Cause, Stage, TroubleKind};
 use tempfile::TempDir;
@@ -32,9 +32,9 @@ fn offering() -> ServerConfig {
 #[tokio::test]
 async fn mail_in_tls_where_it_is_offered() {
     let mut served = Served::start(offering(), Some(server_tls())).await;
-    let tls = ClientTls::opportunistic().unwrap();
+    let tls = TlsUse::with_anyone(ClientTls::new().unwrap());
     let large: Vec<u8> = (0..60_000).flat_map(|line| format!(".{line} and some more of it\r\n").into_bytes()).collect();
-    for mode in [TlsMode::Opportunistic(Arc::clone(&tls)), TlsMode::Required(tls)] {
+    for mode in [TlsMode::Opportunistic(tls.clone()), TlsMode::Required(tls)] {
         let mut connection = Connection::open(served.address, &options(mode)).await.unwrap();
         assert!(!connection.capabilities().starttls, "what was said in clear is forgotten");
         assert!(connection.is_alive());
@@ -57,9 +57,8 @@ async fn mail_in_tls_where_it_is_offered() {
 #[tokio::test]
 async fn without_an_offer_opportunistic_goes_on_in_clear_and_required_does_not() {
     let served = Served::start(ServerConfig::new("mx.example.org"), None).await;
-    let tls = ClientTls::opportunistic().unwrap();
-    let connection =
-        Connection::open(served.address, &options(TlsMode::Opportunistic(Arc::clone(&tls)))).await.unwrap();
+    let tls = TlsUse::with_anyone(ClientTls::new().unwrap());
+    let connection = Connection::open(served.address, &options(TlsMode::Opportunistic(tls.clone()))).await.unwrap();
     assert_eq!(connection.tls(), None);
     let failure = Connection::open(served.address, &options(TlsMode::Required(tls))).await.unwrap_err();
     assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
@@ -74,7 +73,7 @@ async fn a_refusal_of_starttls_is_told_from_other_failures() {
         peer.say("454 4.7.0 not today\r\n").await;
     })
     .await;
-    let tls = TlsMode::Opportunistic(ClientTls::opportunistic().unwrap());
+    let tls = TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new().unwrap()));
     let failure = Connection::open(address, &options(tls)).await.unwrap_err();
     assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
     assert_eq!(said(&failure.cause), "454 4.7.0 not today");
@@ -95,7 +94,7 @@ async fn a_failed_handshake_is_tried_once_more_without_post_quantum_keys() {
         peer.say("this is not TLS").await;
     })
     .await;
-    let tls = TlsMode::Opportunistic(ClientTls::opportunistic().unwrap());
+    let tls = TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new().unwrap()));
     let failure = Connection::open(address, &options(tls)).await.unwrap_err();
     assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
     let [first, second] = [0, 1].map(|number| HELLOS[number].load(Ordering::SeqCst));
@@ -110,7 +109,7 @@ async fn words_injected_between_the_reply_to_starttls_and_the_handshake_end_the_
         peer.say("220 go\r\n250-mx.example.org\r\n250 X-INJECTED\r\n").await;
     })
     .await;
-    let tls = TlsMode::Opportunistic(ClientTls::opportunistic().unwrap());
+    let tls = TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new().unwrap()));
     let failure = Connection::open(address, &options(tls)).await.unwrap_err();
     assert_eq!(failure.stage, Stage::StartTls);
     assert!(said(&failure.cause).starts_with("Protocol: "), "{failure:?}");
