@@ -6,6 +6,7 @@
 mod idle;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -29,17 +30,33 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Key {
     /// Which egress pool: who the remote takes us for.
     egress: usize,
-    address: SocketAddr,
+    place: Place,
     tls: TlsPolicy,
     /// Where the certificate had to be issued for it.
     host: Option<String>,
+    /// Whose mail it carries alone: we are logged in for it, or speak LMTP.
+    route: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Address(SocketAddr),
+    /// Of this machine.
+    Socket(Arc<PathBuf>),
 }
 
 impl Key {
     /// Connections of an egress pool to this target.
-    pub(crate) fn of(egress: &EgressPool, target: &Target) -> Self {
+    pub(crate) fn of(egress: &EgressPool, target: &Target, route: Option<usize>) -> Self {
         let host = matches!(target.tls, TlsPolicy::Required | TlsPolicy::Verified).then(|| target.host.clone());
-        Self { egress: egress.number, address: SocketAddr::new(target.address, target.port), tls: target.tls, host }
+        let place = Place::Address(SocketAddr::new(target.address, target.port));
+        Self { egress: egress.number, place, tls: target.tls, host, route }
+    }
+
+    /// Connections to this socket.
+    pub(crate) fn of_socket(egress: &EgressPool, path: &Arc<PathBuf>, route: Option<usize>) -> Self {
+        let place = Place::Socket(Arc::clone(path));
+        Self { egress: egress.number, place, tls: TlsPolicy::Off, host: None, route }
     }
 }
 

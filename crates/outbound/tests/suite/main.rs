@@ -11,11 +11,15 @@
 mod bodies;
 mod dns;
 mod fallback;
+mod hooks;
+mod lmtp;
+mod logins;
 mod ownership;
 mod peer;
 mod pools;
 mod queue;
 mod resolving;
+mod routes;
 mod sessions;
 mod tls;
 mod world;

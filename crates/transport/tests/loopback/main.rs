@@ -9,6 +9,7 @@
 )]
 
 mod delivering;
+mod logins;
 mod peers;
 mod served;
 mod serving;
