@@ -119,6 +119,8 @@ pub struct Dispatch {
     pub resolve_first: bool,
     /// Where an operator sends it, in the order in which they are tried. None: where configuration and DNS say.
     pub hosts: Vec<RouteHost>,
+    /// A route has held it, and an operator has let it go: no route holds it again.
+    pub was_held: bool,
 }
 
 /// What an attempt came to.
@@ -138,6 +140,8 @@ pub struct WorkResult {
     pub not_attempted: bool,
     /// The exchanger that was asked for, where the attempt was not to be made before that is known.
     pub exchanger: Option<String>,
+    /// Its mail took ways that are not for all mail to the destination: it says nothing of the destination.
+    pub own_way: bool,
 }
 
 /// A question about shards, each with its epoch.
@@ -378,6 +382,7 @@ impl From<Dispatch> for wire::Dispatch {
             body: dispatch.body.unwrap_or_default(),
             resolve_first: dispatch.resolve_first,
             hosts: dispatch.hosts.iter().map(ToString::to_string).collect(),
+            was_held: dispatch.was_held,
         }
     }
 }
@@ -403,6 +408,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             body: dispatch.inline_body.then_some(dispatch.body),
             resolve_first: dispatch.resolve_first,
             hosts: route_hosts(&dispatch.hosts)?,
+            was_held: dispatch.was_held,
         })
     }
 }
@@ -421,6 +427,7 @@ impl From<WorkResult> for wire::Result {
             outcomes: result.outcomes.iter().map(outcome).collect(),
             not_attempted: result.not_attempted,
             exchanger: result.exchanger.unwrap_or_default(),
+            own_way: result.own_way,
         }
     }
 }
@@ -441,6 +448,7 @@ impl TryFrom<wire::Result> for WorkResult {
             outcomes: result.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
             not_attempted: result.not_attempted,
             exchanger: Some(result.exchanger).filter(|exchanger| !exchanger.is_empty()),
+            own_way: result.own_way,
         })
     }
 }

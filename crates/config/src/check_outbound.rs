@@ -1,4 +1,4 @@
-//! What must hold between the values of `[outbound]`. Not responsible for the hosts of routes: `mailtier-route` reads them.
+//! What must hold between the values of `[outbound]`. Not responsible for routes (`check_routes`).
 
 use std::time::Duration;
 
@@ -27,13 +27,7 @@ impl Config {
         check_limits(outbound)?;
         check_names(outbound)?;
         self.check_egress_pools()?;
-        for (index, route) in outbound.routes.iter().enumerate() {
-            if route.domain.is_empty() {
-                let key = format!("outbound.routes[{index}].domain");
-                return Err(ConfigError::bad(key, "is empty; `*` means all"));
-            }
-        }
-        Ok(())
+        outbound.check_routes()
     }
 }
 

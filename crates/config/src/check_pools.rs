@@ -138,14 +138,7 @@ fn check_rule(queue: &QueueConfig, index: usize, rule: &PoolRuleConfig, known: &
     for (name, domain) in [("sender_domain", &rule.sender_domain), ("destination", &rule.destination)] {
         domain.as_ref().map_or(Ok(()), |domain| domains(&key(name), std::slice::from_ref(domain)))?;
     }
-    if let Some(provider) = &rule.provider {
-        let providers: Vec<&str> = queue.providers.iter().map(|provider| provider.name.as_str()).collect();
-        if providers.is_empty() {
-            let problem = format!("is {}, but there is no provider: see [[queue.providers]]", quote(provider));
-            return Err(ConfigError::bad(key("provider"), problem));
-        }
-        among(&key("provider"), provider, &providers)?;
-    }
+    rule.provider.as_ref().map_or(Ok(()), |name| provider(&key("provider"), name, queue))?;
     let earlier = queue.pool_rules.iter().take(index);
     match earlier.clone().position(|before| is_for_all(before) || is_same(before, rule)) {
         Some(before) => {
@@ -154,6 +147,16 @@ fn check_rule(queue: &QueueConfig, index: usize, rule: &PoolRuleConfig, known: &
         }
         None => Ok(()),
     }
+}
+
+/// The name of a provider.
+pub(crate) fn provider(key: &str, name: &str, queue: &QueueConfig) -> Result<(), ConfigError> {
+    let known: Vec<&str> = queue.providers.iter().map(|provider| provider.name.as_str()).collect();
+    if known.is_empty() {
+        let problem = format!("is {}, but there is no provider: see [[queue.providers]]", quote(name));
+        return Err(ConfigError::bad(key, problem));
+    }
+    among(key, name, &known)
 }
 
 /// A rule without conditions.

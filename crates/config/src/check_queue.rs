@@ -11,6 +11,7 @@ use crate::bounds::{
 };
 use crate::check::{apart, host_name, is_host_and_port};
 use crate::check_listeners::tenant_number;
+use crate::check_pools::provider;
 use crate::check_recipients::{domain_pattern, domains};
 use crate::keys::quote;
 use crate::{Config, ConfigError, QueueConfig};
@@ -135,6 +136,7 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
         domains(&key("exchangers"), &one.exchangers)?;
         concurrency(key("concurrency"), one.concurrency)?;
     }
+    check_sites(queue)?;
     let mut seen = HashSet::new();
     for (index, one) in queue.tenants.iter().enumerate() {
         let key = |name: &str| format!("queue.tenants[{index}].{name}");
@@ -143,6 +145,25 @@ fn check_shaping(queue: &QueueConfig) -> Result<(), ConfigError> {
             return Err(ConfigError::bad(key("id"), format!("is {} again; keep one", one.id)));
         }
         concurrency(key("concurrency"), one.concurrency)?;
+    }
+    Ok(())
+}
+
+/// Each exchanger is one provider's.
+fn check_sites(queue: &QueueConfig) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for (index, one) in queue.sites.iter().enumerate() {
+        let key = |name: &str| format!("queue.sites[{index}].{name}");
+        provider(&key("provider"), &one.provider, queue)?;
+        if one.exchangers.is_empty() {
+            return Err(ConfigError::bad(key("exchangers"), "is empty; name the mail exchangers"));
+        }
+        domains(&key("exchangers"), &one.exchangers)?;
+        for name in &one.exchangers {
+            if !seen.insert(domain_pattern(name).unwrap_or_default()) {
+                return Err(ConfigError::bad(key("exchangers"), format!("holds {} again; keep one", quote(name))));
+            }
+        }
     }
     Ok(())
 }

@@ -20,12 +20,12 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("queue.destinations", &["domain"]),
     ("queue.retries", &["class"]),
     ("queue.providers", &["name", "exchangers"]),
+    ("queue.sites", &["exchangers", "provider"]),
     ("queue.tenants", &["id"]),
     ("queue.pools", &["name"]),
     ("queue.pools.warm_up", &["began", "per_day"]),
     ("queue.pool_rules", &["pool"]),
     ("outbound.pools", &["name"]),
-    ("outbound.routes", &["domain", "hosts"]),
 ];
 
 /// What a path leads to.

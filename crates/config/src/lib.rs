@@ -13,6 +13,7 @@ mod check_outbound;
 mod check_pools;
 mod check_queue;
 mod check_recipients;
+mod check_routes;
 mod environment;
 mod error;
 mod inbound;
@@ -22,6 +23,7 @@ mod networks;
 mod pools;
 mod rate;
 mod reference;
+mod routes;
 mod secret;
 mod section;
 mod sections;
@@ -32,6 +34,7 @@ pub use address_files::{AddressFile, AddressTable};
 pub use check::{resolve_host_name, system_name};
 pub use check_inbound::EHLO_KEYWORDS;
 pub use check_recipients::domain_pattern;
+pub use check_routes::{RouteHook, RouteLogin};
 pub use error::ConfigError;
 pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
@@ -40,13 +43,13 @@ pub use inbound::{
 pub use pools::{DEFAULT_POOL, DayConfig, EgressPoolConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
 pub use rate::{InvalidRate, RateConfig};
 pub use reference::reference_markdown;
+pub use routes::{RouteConfig, RouteVia};
 pub use secret::Secret;
 pub use section::Key;
 pub use sections::{
-    ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, RouteConfig, TelemetryConfig,
-    TlsPolicy,
+    ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig, TlsPolicy,
 };
-pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, TenantLimitConfig};
+pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig};
 pub use words::expected;
 
 /// The whole configuration.
@@ -88,6 +91,7 @@ impl Config {
         ("[[queue.destinations]]", DestinationConfig::ABOUT, DestinationConfig::KEYS),
         ("[[queue.retries]]", RetryConfig::ABOUT, RetryConfig::KEYS),
         ("[[queue.providers]]", ProviderConfig::ABOUT, ProviderConfig::KEYS),
+        ("[[queue.sites]]", SiteConfig::ABOUT, SiteConfig::KEYS),
         ("[[queue.tenants]]", TenantLimitConfig::ABOUT, TenantLimitConfig::KEYS),
         ("[[queue.pools]]", PoolConfig::ABOUT, PoolConfig::KEYS),
         ("[queue.pools.warm_up]", WarmUpConfig::ABOUT, WarmUpConfig::KEYS),

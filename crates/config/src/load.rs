@@ -110,9 +110,9 @@ fn value_at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// A secret given in place or in a file; a file's last line end is not part of it.
 pub(crate) fn secret(
-    key: &'static str,
+    key: &str,
     value: Option<&Secret>,
-    file_key: &'static str,
+    file_key: &str,
     file: Option<&PathBuf>,
 ) -> Result<Option<Secret>, ConfigError> {
     match (value, file) {

@@ -8,9 +8,10 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 use crate::pools::{EgressPoolConfig, PoolConfig, PoolRuleConfig};
+use crate::routes::RouteConfig;
 use crate::secret::Secret;
-use crate::section::{Key, section};
-use crate::shaping::{DestinationConfig, ProviderConfig, RetryConfig, TenantLimitConfig};
+use crate::section::section;
+use crate::shaping::{DestinationConfig, ProviderConfig, RetryConfig, SiteConfig, TenantLimitConfig};
 use crate::words::words;
 
 pub(crate) const fn loopback(port: u16) -> SocketAddr {
@@ -162,6 +163,8 @@ section! {
         destinations: Vec<DestinationConfig> = Vec::new(), "list of tables";
         /// Providers, see below.
         providers: Vec<ProviderConfig> = Vec::new(), "list of tables";
+        /// Mail exchangers whose names do not say whose they are, see below.
+        sites: Vec<SiteConfig> = Vec::new(), "list of tables";
         /// Tenants with limits of their own, see below.
         tenants: Vec<TenantLimitConfig> = Vec::new(), "list of tables";
         /// Egress pools, see below.
@@ -239,45 +242,6 @@ words! {
     }
 }
 
-/// A way for some domains that replaces their MX records.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouteConfig {
-    /// `example.com`, `.example.com` for all below it, or `*`.
-    pub domain: String,
-    /// `host`, `host:port`, `[address]:port`, tried in this order. Empty: the domain's own MX records, as an exception
-    /// to a wider route.
-    pub hosts: Vec<String>,
-    /// TLS towards these hosts; `outbound.tls` when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsPolicy>,
-}
-
-impl RouteConfig {
-    /// Every key of the table.
-    pub const KEYS: &'static [Key] = &[
-        Key {
-            name: "domain",
-            kind: "text",
-            lines: &["Required: `example.com`, `.example.com` for all below it, or `*`."],
-        },
-        Key {
-            name: "hosts",
-            kind: "list of `host`, `host:port`, `[address]:port`",
-            lines: &[
-                "Required; tried in this order. Empty: the domain’s own MX records, as an exception to a wider route.",
-            ],
-        },
-        Key {
-            name: "tls",
-            kind: "word",
-            lines: &["`opportunistic`, `required`, `verified`, `dane` or `off`; `outbound.tls` when not set."],
-        },
-    ];
-    /// What the table is about.
-    pub const ABOUT: &'static [&'static str] = &["A way for some domains that replaces their MX records."];
-}
-
 section! {
     /// mailtier-outbound: delivery.
     OutboundConfig {
@@ -337,7 +301,7 @@ section! {
         drain_timeout: Duration = Duration::from_secs(60), "duration";
         /// Egress pools that this worker serves, see below; `default` alone when empty.
         pools: Vec<EgressPoolConfig> = Vec::new(), "list of tables";
-        /// Ways that replace MX records; the most precise domain counts.
+        /// Ways for some mail, see below; other mail goes to the mail exchangers of its domain.
         routes: Vec<RouteConfig> = Vec::new(), "list of tables";
         /// Worker threads; 0: one for each core.
         threads: usize = 0, "number";

@@ -79,6 +79,17 @@ section! {
 }
 
 section! {
+    /// Mail exchangers whose names do not say whose they are, such as those under a customer's own name: they count as a
+    /// provider's. The most precise name goes first, and before `exchangers` of `[[queue.providers]]`.
+    SiteConfig {
+        /// Their names; `.example.com` means all below it. Required.
+        exchangers: Vec<String> = Vec::new(), "list of domains";
+        /// Whose they are, by its name in `[[queue.providers]]`. Required.
+        provider: String = String::new(), "text";
+    }
+}
+
+section! {
     /// Limits of the mail of one tenant, wherever it goes. They hold for all queue replicas together, which lease slices
     /// of them. What is beyond them waits by itself.
     TenantLimitConfig {

@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use mailtier_config::{Config, ConfigError};
+use mailtier_config::{Config, ConfigError, TlsPolicy};
+use mailtier_types::SaslMechanism;
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
@@ -135,6 +136,41 @@ fn what_is_printed_can_be_read_back() {
     let config = load("[[outbound.routes]]\ndomain = \"*\"\nhosts = [\"127.0.0.1:2526\"]", &[]).unwrap();
     let printed = config.to_toml().unwrap();
     assert_eq!(load(&printed, &[]).unwrap().to_toml().unwrap(), printed);
+}
+
+#[test]
+fn what_a_route_means_where_nothing_is_said() {
+    let route = |text: &str| {
+        let config = load(&format!("[[outbound.routes]]\n{text}"), &[]).unwrap();
+        let route = config.outbound.routes[0].clone();
+        (route.way().word(), route.tls().map(TlsPolicy::word))
+    };
+    let login = "hosts = [\"a\"]\nuser = \"u\"\npassword = \"p\"";
+    assert_eq!(route("domain = \"a.example\""), ("mx", None));
+    assert_eq!(route("hosts = [\"a\"]"), ("smtp", None));
+    assert_eq!(route("url = \"https://a/\""), ("http", None));
+    assert_eq!(route(login), ("smtp", Some("verified")), "a password goes to nobody but whom it is for");
+    assert_eq!(route(&format!("{login}\ntls = \"required\"")), ("smtp", Some("required")));
+    assert_eq!(route(&format!("{login}\nsasl_in_clear = true")), ("smtp", None));
+}
+
+#[test]
+fn secrets_of_routes_come_from_files_and_are_never_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "horse\n").unwrap();
+    let path = file.path();
+    let text = format!(
+        "[[outbound.routes]]\nhosts = [\"a\"]\nuser = \"u\"\npassword_file = {path:?}\nsasl_mechanisms = [\"login\", \"plain\"]\n\
+         [[outbound.routes]]\ndomain = \"b\"\nurl = \"https://b/\"\ntoken = \"battery\"\nsigning_key = \"staple\""
+    );
+    let config = load(&text, &[]).unwrap();
+    let login = config.outbound.route_logins().unwrap()[0].clone().unwrap();
+    assert_eq!((login.user.as_str(), login.password.expose()), ("u", "horse"));
+    assert_eq!(login.mechanisms, [SaslMechanism::Plain, SaslMechanism::Login], "the strongest first");
+    let hook = config.outbound.route_hooks().unwrap()[1].clone().unwrap();
+    assert_eq!(hook.token.as_ref().unwrap().expose(), "battery");
+    let shown = format!("{}{config:?}{login:?}{hook:?}", config.to_toml().unwrap());
+    assert!(["horse", "battery", "staple"].iter().all(|secret| !shown.contains(secret)), "{shown}");
 }
 
 #[test]

@@ -46,13 +46,13 @@ fn words_that_are_none_are_shown_with_those_there_are() {
         ("[inbound]\nlines = true", "`inbound.lines` is `true`; expected `strict` or `normalize`"),
         (
             "[outbound]\ntls = \"require\"",
-            "`outbound.tls` is `require`; expected `opportunistic`, `required`, `verified` or `off`; did you mean \
+            "`outbound.tls` is `require`; expected `opportunistic`, `required`, `verified`, `dane` or `off`; did you mean \
              `required`?",
         ),
         ("[outbound]\nip_preference = \"v6\"", "`outbound.ip_preference` is `v6`; expected `both`, `ipv4` or `ipv6`"),
         (
             "[[outbound.routes]]\ndomain = \"*\"\nhosts = []\ntls = \"on\"",
-            "`outbound.routes[0].tls` is `on`; expected `opportunistic`, `required`, `verified` or `off`",
+            "`outbound.routes[0].tls` is `on`; expected `opportunistic`, `required`, `verified`, `dane` or `off`",
         ),
         ("[telemetry]\nlog_format = \"xml\"", "`telemetry.log_format` is `xml`; expected `json` or `text`"),
         (
@@ -120,7 +120,6 @@ fn values_of_another_kind_are_shown_with_what_is_expected() {
             "[[inbound.listeners]]\nname = \"x\"\nlisten = [\"127.0.0.1:587\"]\nprotocl = \"lmtp\"",
             "unknown key `inbound.listeners[0].protocl`; did you mean `inbound.listeners[0].protocol`?",
         ),
-        ("[[outbound.routes]]\ndomain = \"*\"", "`outbound.routes[0].hosts` is not set, and has no default; give it"),
         (
             "[[inbound.tenants]]\nmessages_per_hour = 5",
             "`inbound.tenants[0].id` is not set, and has no default; give it",
@@ -230,7 +229,17 @@ fn sections_that_make_no_sense_are_refused() {
         ),
         (
             "[outbound]\nroutes = [{ domain = \"\", hosts = [\"a\"] }]",
-            "`outbound.routes[0].domain` is empty; `*` means all",
+            "`outbound.routes[0].domain` cannot be used: \"\" is not a domain of a route: expected example.com, \
+             .example.com for what is below it, or *",
+        ),
+        (
+            "[[queue.sites]]\nexchangers = [\"mx.a.example\"]\nprovider = \"big\"",
+            "`queue.sites[0].provider` is `big`, but there is no provider: see [[queue.providers]]",
+        ),
+        (
+            "[[queue.providers]]\nname = \"big\"\nexchangers = [\"b\"]\n[[queue.sites]]\nexchangers = [\"A.example\", \
+             \"a.example\"]\nprovider = \"big\"",
+            "`queue.sites[0].exchangers` holds `a.example` again; keep one",
         ),
         ("[database]\nmax_connections = 0", "`database.max_connections` is 0; give 1 to 262143"),
         ("[database]\nstatement_timeout = \"0s\"", "`database.statement_timeout` is 0s; give 1s to 1d"),
@@ -358,6 +367,11 @@ fn what_is_merely_unusual_is_taken() {
         "[queue]\nlease = \"3s\"\nrenew_every = \"500ms\"\nworker_grace = \"2s\"\ndrain_timeout = \"0s\"",
         "[outbound]\nidle_timeout = \"0s\"\nidle_connections = 0",
         "[[outbound.routes]]\ndomain = \"example.com\"\nhosts = []",
+        "[[outbound.routes]]\nsender = \"<>\"\nhosts = [\"a | b:26\", \"c\"]\nuser = \"u\"\npassword = \"p\"",
+        "[[outbound.routes]]\nvia = \"lmtp\"\nhosts = [\"unix:/run/lmtp\"]",
+        "[[outbound.routes]]\nurl = \"https://hooks.example/in?x=1\"\ntoken = \"t\"\nsigning_key = \"k\"",
+        "[[outbound.routes]]\nurl = \"http://[::1]:8080/in\"\ntoken = \"t\"",
+        "[[outbound.routes]]\nurl = \"http://hooks.internal/in\"",
         "[outbound]\nqueue = [\"http://queue.mail.svc.cluster.local.:7070\", \"http://[::1]:7070\"]",
     ] {
         assert_eq!(load(text).err(), None, "{text}");
@@ -527,4 +541,67 @@ fn pools_of_a_worker_that_cannot_work_are_refused() {
         refused(&[(text, message)]);
     }
     assert!(load(&pool("source_ipv4 = [\"192.0.2.1\"]")).is_ok(), "a worker's file need not have the queue's tables");
+}
+
+#[test]
+fn routes_that_cannot_be_meant_so() {
+    for (route, expected) in [
+        (
+            "via = \"smpt\"",
+            "`outbound.routes[0].via` is `smpt`; expected `mx`, `smtp`, `lmtp`, `http`, `discard` or `hold`; did you mean `smtp`?",
+        ),
+        ("via = \"lmtp\"", "`outbound.routes[0].hosts` cannot be used: names no host"),
+        (
+            "via = \"hold\"\nhosts = [\"a\"]",
+            "`outbound.routes[0].hosts` is for `smtp` and `lmtp` alone, and this route is `hold`",
+        ),
+        ("via = \"http\"", "`outbound.routes[0].url` is not set"),
+        ("hosts = [\"a\"]\nexchangers_of = \"b.example\"", "`outbound.routes[0].exchangers_of` is for `mx` alone"),
+        ("hosts = [\"a\"]\ntoken = \"t\"", "`outbound.routes[0].token` is for `http` alone"),
+        ("via = \"discard\"\ntls = \"off\"", "`outbound.routes[0].tls` is for `mx`, and hosts"),
+        (
+            "via = \"lmtp\"\nhosts = [\"unix:/a\"]\nuser = \"u\"",
+            "`outbound.routes[0].user` is for hosts of `smtp` and `lmtp` alone",
+        ),
+        ("hosts = [\"a\"]\nuser = \"u\"", "`outbound.routes[0].password` is not set, beside `user`"),
+        ("hosts = [\"a\"]\npassword = \"p\"", "`outbound.routes[0].user` is not set, beside a password"),
+        (
+            "hosts = [\"a\"]\nuser = \"u\"\npassword = \"p\"\npassword_file = \"f\"",
+            "`outbound.routes[0].password` and `outbound.routes[0].password_file` are both set",
+        ),
+        (
+            "hosts = [\"a\"]\nuser = \"u\"\npassword_file = \"/nonexistent/f\"",
+            "`outbound.routes[0].password_file`: cannot read /nonexistent/f",
+        ),
+        ("hosts = [\"a\"]\nuser = \"\"\npassword = \"p\"", "`outbound.routes[0].user` is empty"),
+        (
+            "hosts = [\"a\"]\nuser = \"u\"\npassword = \"p\"\ntls = \"opportunistic\"",
+            "`outbound.routes[0].tls` lets messages go without TLS, and the password with them",
+        ),
+        (
+            "hosts = [\"a\"]\nuser = \"u\"\npassword = \"p\"\nsasl_mechanisms = [\"CRAM-MD5\"]",
+            "`outbound.routes[0].sasl_mechanisms` holds `CRAM-MD5`; expected `SCRAM-SHA-256`, `PLAIN` or `LOGIN`",
+        ),
+        ("hosts = [\"a\"]\nsasl_mechanisms = [\"PLAIN\"]", "`outbound.routes[0].sasl_mechanisms` is for logins"),
+        ("url = \"ftp://a\"", "`outbound.routes[0].url` is `ftp://a`; expected https://host/path"),
+        ("url = \"https://u:hidden@a/\"", "`outbound.routes[0].url` is"),
+        ("url = \"https:///x\"", "`outbound.routes[0].url` is `https:///x`; expected"),
+        (
+            "url = \"http://hooks.example/\"\ntoken = \"t\"",
+            "`outbound.routes[0].url` is `http://hooks.example/`, and the token would go there in clear",
+        ),
+        ("url = \"https://a/\"\ntoken = \"a\\nb\"", "`outbound.routes[0].token` has characters"),
+        ("url = \"https://a/\"\ntimeout = \"1ms\"", "`outbound.routes[0].timeout` is 1ms; give 1s to 10m"),
+        (
+            "domain = \"a.example\"\nrecipient = \"b@a.example\"\nvia = \"hold\"",
+            "`outbound.routes[0].domain` cannot be used: is set beside `recipient`",
+        ),
+        (
+            "via = \"hold\"\n[[outbound.routes]]\nvia = \"discard\"",
+            "`outbound.routes[1]` cannot be used: there are two routes for all mail",
+        ),
+    ] {
+        let problem = load(&format!("[[outbound.routes]]\n{route}")).unwrap_err();
+        assert!(problem.starts_with(expected), "{route}: {problem}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, audit, classify, config_check, queue, send, sink, token, trace, up, user};
+use crate::{address, audit, classify, config_check, queue, route, send, sink, token, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -46,6 +46,9 @@ enum Command {
     Audit(audit::Options),
     /// Says what a reply means: its bounce class, whether it passes, what follows, and which rule says so
     Classify(classify::Options),
+    /// Explains where mail goes
+    #[command(subcommand)]
+    Route(route::Command),
     /// Checks a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -135,6 +138,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Trace(options) => trace::run(options).await,
         Command::Audit(options) => audit::run(options).await,
         Command::Classify(options) => classify::run(&options),
+        Command::Route(command) => route::run(command).await,
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }
 }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use jsonwebtoken::jwk::JwkSet;
 use mailtier_config::{Config, InboundConfig, resolve_host_name};
-use mailtier_route::{RouteRule, RouteTable};
 use mailtier_tls::ServerTls;
 
 use crate::classify;
@@ -63,16 +62,8 @@ fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
-/// What a program would only find when it starts: files, routes, filters.
+/// What a program would only find when it starts: files, filters.
 fn unusable(config: &Config) -> Option<String> {
-    let rules = config.outbound.routes.iter().map(|route| RouteRule {
-        domain: route.domain.clone(),
-        hosts: route.hosts.clone(),
-        tls: None,
-    });
-    if let Err(error) = RouteTable::new(rules) {
-        return Some(format!("`outbound.routes`: {error}"));
-    }
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
@@ -95,7 +86,7 @@ fn token_keys(inbound: &InboundConfig) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use mailtier_config::{OauthConfig, RouteConfig};
+    use mailtier_config::OauthConfig;
 
     use super::*;
 
@@ -103,12 +94,6 @@ mod tests {
     fn what_only_a_start_would_find_is_found() {
         let mut config = Config::default();
         assert_eq!(unusable(&config), None);
-        let route = |host: &str| RouteConfig { domain: "*".into(), hosts: vec![host.into()], tls: None };
-        config.outbound.routes = vec![route("h:99999")];
-        assert!(unusable(&config).is_some_and(|text| text.contains("h:99999")));
-        config.outbound.routes = vec![route("a.example"), route("b.example")];
-        assert!(unusable(&config).is_some_and(|text| text.contains("two routes")));
-        config.outbound.routes.clear();
         config.telemetry.log_filter = "===,,".into();
         assert!(unusable(&config).is_some_and(|text| text.contains("===")));
         config.telemetry.log_filter = "info".into();

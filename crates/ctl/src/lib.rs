@@ -20,6 +20,7 @@ mod overview;
 mod progress;
 mod queue;
 mod restored;
+mod route;
 mod send;
 mod show;
 mod sink;

@@ -129,7 +129,16 @@ impl Desk {
         let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
         let refusal = |epoch| {
             let outcomes = Vec::new();
-            Some(WorkResult { delivery, shard, epoch, attempt, outcomes, not_attempted: true, exchanger: None })
+            Some(WorkResult {
+                delivery,
+                shard,
+                epoch,
+                attempt,
+                outcomes,
+                not_attempted: true,
+                exchanger: None,
+                own_way: false,
+            })
         };
         let answer = if state.leaving {
             refusal(epoch)

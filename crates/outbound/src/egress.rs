@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mailtier_config::{Config, DEFAULT_POOL, EgressPoolConfig};
-use mailtier_route::{Families, Policy};
+use mailtier_route::Policy;
 use mailtier_smtp::ClientConfig;
 use mailtier_types::{Egress, Stage, Trouble, TroubleKind};
 
@@ -35,6 +35,8 @@ pub(crate) struct EgressPool {
     pub(crate) name: String,
     /// Our name and patience.
     pub(crate) smtp: Arc<ClientConfig>,
+    /// The same where LMTP is spoken.
+    pub(crate) lmtp: Arc<ClientConfig>,
     /// What plans of its mail keep to.
     pub(crate) policy: Arc<Policy>,
     /// Its place among all.
@@ -131,15 +133,11 @@ impl EgressPools {
 
 fn pool(number: usize, config: &EgressPoolConfig, ehlo_name: &str, policy: &Policy, is_configured: bool) -> EgressPool {
     let ehlo_name = config.ehlo_name.as_deref().unwrap_or(ehlo_name);
-    let (ipv4, ipv6) = (!config.source_ipv4.is_empty(), !config.source_ipv6.is_empty());
-    let families = match (ipv4, ipv6) {
-        (true, false) => Families::Ipv4,
-        (false, true) => Families::Ipv6,
-        _ => policy.families,
-    };
+    let families = config.families(policy.families);
     EgressPool {
         name: config.name.clone(),
         smtp: Arc::new(ClientConfig::new(ehlo_name.to_owned())),
+        lmtp: Arc::new(ClientConfig { lmtp: true, ..ClientConfig::new(ehlo_name.to_owned()) }),
         policy: Arc::new(Policy { families, ..policy.clone() }),
         number,
         ipv4: Sources::new(config.source_ipv4.iter().copied().map(IpAddr::V4)),

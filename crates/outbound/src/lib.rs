@@ -1,4 +1,4 @@
-//! mailtier-outbound: takes deliveries from the queue, brings them to their destinations over SMTP, and reports what
+//! mailtier-outbound: takes deliveries from the queue, brings them to their destinations over SMTP, LMTP or HTTP, and reports what
 //! each attempt meant.
 //!
 //! Responsible for links to every queue replica, for the plan and the connections of each attempt, and for keeping
@@ -14,16 +14,21 @@
 //! | `worker` | what attempts share, and the frame of each |
 //! | `attempt` | one attempt, from the plan to the outcomes |
 //! | `connections` | kept for the next message |
+//! | `routes` | the routes of the configuration, and which recipients take which |
+//! | `logins` | how routes log in, and where that was refused |
+//! | `hook` | web servers that messages are posted to |
 //! | `egress` | the egress pools that are served: names and addresses |
 
 mod attempt;
 mod connections;
 mod desk;
 mod egress;
+mod hook;
 mod ledger;
 mod links;
+mod logins;
+mod routes;
 mod start;
-mod sts;
 mod worker;
 
 pub use start::{StartError, check, start};

@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
-use mailtier_dns::{DnsError, Resolver};
-use mailtier_route::{Families, Policy, RouteRule, RouteTable, TlsPolicy};
+use mailtier_directory::Directory;
+use mailtier_dns::DnsError;
 use mailtier_service::{Context, Running};
-use mailtier_telemetry::Meters;
 use mailtier_tls::{ClientTls, TlsError, Verifier};
-use mailtier_types::{Domain, WorkerId};
+use mailtier_types::WorkerId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::body::BodyBudget;
-use crate::attempt::lookup::Directory;
 use crate::attempt::open::Opener;
 use crate::connections::{ConnectionLimits, Connections};
 use crate::desk::Desk;
 use crate::egress::EgressPools;
+use crate::hook::HookError;
 use crate::links::{Endpoint, LinkKeeper};
-use crate::sts::StsPolicies;
+use crate::routes::{Routes, RoutesError};
 use crate::worker::Worker;
 
 /// How often gauges are recorded.
@@ -41,6 +40,19 @@ pub enum StartError {
     /// The client's side of TLS.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// Posts over HTTP.
+    #[error("a route cannot be set up: {0}")]
+    Post(String),
+}
+
+impl From<RoutesError> for StartError {
+    fn from(error: RoutesError) -> Self {
+        match error {
+            RoutesError::Configuration(error) => Self::Configuration(error),
+            RoutesError::Hook(HookError::Client(error)) => Self::Post(error.to_string()),
+            RoutesError::Hook(error) => Self::Post(error.to_string()),
+        }
+    }
 }
 
 /// Starts a worker. It ends when `context.shutdown` is cancelled and what was in hand is finished and settled, or the
@@ -69,8 +81,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
 /// [`ConfigError`] names the key.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let ehlo_name = resolve_host_name("outbound.ehlo_name", config.outbound.ehlo_name.as_deref())?;
-    routes(&config.outbound)?;
-    policy(config, &ehlo_name).map(|_| ())
+    config.route_policy(&ehlo_name).map(|_| ())
 }
 
 async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: CancellationToken, drain_timeout: Duration) {
@@ -121,7 +132,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
-    let egress = EgressPools::new(config, &ehlo_name, &policy(config, &ehlo_name)?);
+    let egress = EgressPools::new(config, &ehlo_name, &config.route_policy(&ehlo_name)?);
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
@@ -139,8 +150,8 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
             verifier(outbound)?,
             Arc::clone(&context.meters),
         ),
-        directory: directory(outbound, &context.meters)?,
-        routes: routes(outbound)?,
+        directory: Directory::new(outbound, &context.meters)?,
+        routes: Routes::new(outbound)?,
         egress,
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
         meters: Arc::clone(&context.meters),
@@ -161,70 +172,7 @@ fn verifier(outbound: &OutboundConfig) -> Result<Verifier, StartError> {
     Ok(Verifier::from_file(path).map_err(|error| bad("outbound.trusted_roots", &error))?)
 }
 
-/// Who is asked for the way.
-fn directory(outbound: &OutboundConfig, meters: &Arc<Meters>) -> Result<Directory, StartError> {
-    let resolver = Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?;
-    let policies = outbound.mta_sts.then(|| {
-        StsPolicies::new(
-            resolver.clone(),
-            outbound.allow_private_addresses,
-            outbound.mta_sts_port,
-            outbound.trusted_roots.as_deref(),
-            Arc::clone(meters),
-        )
-    });
-    let sts = policies.and_then(|policies| {
-        let unusable =
-            |reason: &String| tracing::warn!(reason, "policies of MTA-STS are not heeded: none can be fetched");
-        policies.inspect_err(unusable).ok()
-    });
-    Ok(Directory { resolver, sts })
-}
-
-fn routes(outbound: &OutboundConfig) -> Result<RouteTable, ConfigError> {
-    let rules = outbound.routes.iter().map(|route| RouteRule {
-        domain: route.domain.clone(),
-        hosts: route.hosts.clone(),
-        tls: route.tls.map(tls_policy),
-    });
-    RouteTable::new(rules).map_err(|error| bad("outbound.routes", &error))
-}
-
-fn policy(config: &Config, ehlo_name: &str) -> Result<Policy, ConfigError> {
-    let outbound = &config.outbound;
-    let of_pools = outbound.pools.iter().filter_map(|pool| pool.ehlo_name.as_ref());
-    let own_names = outbound.own_names.iter().chain(&config.inbound.hostname).chain(of_pools).map(String::as_str);
-    Ok(Policy {
-        own_names: own_names
-            .chain([ehlo_name])
-            .map(|name| {
-                Domain::parse(name).map_err(|_| bad("outbound.own_names", &format!("{name:?} is no host name")))
-            })
-            .collect::<Result<_, _>>()?,
-        own_addresses: outbound.own_addresses.iter().map(std::net::IpAddr::to_canonical).collect(),
-        families: match outbound.ip_preference {
-            mailtier_config::IpPreference::Both => Families::Both,
-            mailtier_config::IpPreference::Ipv4 => Families::Ipv4,
-            mailtier_config::IpPreference::Ipv6 => Families::Ipv6,
-        },
-        allow_private: outbound.allow_private_addresses,
-        port: outbound.smtp_port,
-        tls: tls_policy(outbound.tls),
-        dane: outbound.dane,
-    })
-}
-
 /// A value that shows itself wrong only here.
 fn bad(key: &'static str, problem: &dyn std::fmt::Display) -> ConfigError {
     ConfigError::bad(key, format!("cannot be used: {problem}"))
-}
-
-const fn tls_policy(policy: mailtier_config::TlsPolicy) -> TlsPolicy {
-    match policy {
-        mailtier_config::TlsPolicy::Opportunistic => TlsPolicy::Opportunistic,
-        mailtier_config::TlsPolicy::Required => TlsPolicy::Required,
-        mailtier_config::TlsPolicy::Verified => TlsPolicy::Verified,
-        mailtier_config::TlsPolicy::Dane => TlsPolicy::Dane,
-        mailtier_config::TlsPolicy::Off => TlsPolicy::Off,
-    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::Secret;
-use mailtier_route::RouteTable;
+use mailtier_directory::Directory;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{Mailbox, Outcome, Timestamp, WorkerId};
@@ -15,13 +15,13 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::attempt::body::BodyBudget;
-use crate::attempt::lookup::Directory;
 use crate::attempt::open::Opener;
 use crate::attempt::{Ended, attempt, crashed};
 use crate::connections::Connections;
 use crate::desk::Desk;
 use crate::egress::EgressPools;
 use crate::ledger::LinkId;
+use crate::routes::Routes;
 
 /// Recipients named in one line of the log.
 const LOGGED_RECIPIENTS: usize = 20;
@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     pub(crate) egress: EgressPools,
     pub(crate) opener: Opener,
     pub(crate) directory: Directory,
-    pub(crate) routes: RouteTable,
+    pub(crate) routes: Routes,
     pub(crate) bodies: BodyBudget,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
@@ -104,9 +104,10 @@ impl Duty {
     fn end(mut self, ended: Ended, took: Duration) {
         self.done = true;
         match ended {
-            Ended::Outcomes(outcomes) => {
+            Ended::Outcomes { outcomes, own_way } => {
                 self.tell(&outcomes, took);
-                self.worker.desk.finish(self.link, &self.dispatch.pool, self.result(outcomes));
+                let result = WorkResult { own_way, ..self.result(outcomes) };
+                self.worker.desk.finish(self.link, &self.dispatch.pool, result);
             }
             Ended::NotAttempted => self.worker.desk.finish(self.link, &self.dispatch.pool, self.result(Vec::new())),
             Ended::Resolved(exchanger) => {
@@ -123,7 +124,8 @@ impl Duty {
 
     fn result(&self, outcomes: Vec<(Vec<Mailbox>, Outcome)>) -> WorkResult {
         let Dispatch { delivery, shard, epoch, attempt, .. } = self.dispatch;
-        WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes, exchanger: None }
+        let not_attempted = outcomes.is_empty();
+        WorkResult { delivery, shard, epoch, attempt, not_attempted, outcomes, exchanger: None, own_way: false }
     }
 
     /// The log, the counters and the span.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailtier_config::{DEFAULT_POOL, QueueConfig, RateConfig, RetryConfig, domain_pattern};
+use mailtier_config::{DEFAULT_POOL, QueueConfig, RateConfig, RetryConfig, SiteConfig, domain_pattern};
 use mailtier_schedule::{
     DestinationLimits, GroupLimits, PoolId, PoolRule, Pools, Provider, Rate, RetryPolicy, RetryRules, Rules, WarmUp,
 };
@@ -36,12 +36,22 @@ pub(crate) fn rules(config: &QueueConfig) -> Rules {
         destination: of_all,
         destinations: destinations.collect(),
         providers: providers.collect(),
+        sites: sites(config).collect(),
         tenant: GroupLimits::default(),
         tenants: tenants.collect(),
         pools: pools(config),
         probe: retry_policy(config),
         dead_after: config.dead_after,
     }
+}
+
+/// Whose the exchangers are that do not say it.
+fn sites(config: &QueueConfig) -> impl Iterator<Item = (String, String)> + '_ {
+    let of_one = |one: &SiteConfig| {
+        let provider = one.provider.clone();
+        one.exchangers.iter().map(|name| (as_destination(name), provider.clone())).collect::<Vec<_>>()
+    };
+    config.sites.iter().flat_map(of_one)
 }
 
 /// Egress pools. Names that are none were refused with the configuration.
@@ -136,6 +146,7 @@ mod tests {
                 ..Default::default()
             }],
             tenants: vec![TenantLimitConfig { id: 7, concurrency: Some(3), ..Default::default() }],
+            sites: vec![SiteConfig { exchangers: vec![".Own.example".into()], provider: "Big".into() }],
             ..QueueConfig::default()
         };
         let rules = rules(&config);
@@ -145,6 +156,7 @@ mod tests {
         assert_eq!((below.concurrency, below.rate.is_some()), (20, true));
         assert_eq!(rules.of_destination("example.com").rate, None);
         assert_eq!(rules.provider_of("one.mx.example.net"), Some("Big"));
+        assert_eq!(rules.provider_of("mx.own.example"), Some("Big"));
         assert!(rules.of_provider("Big").rate.is_some());
         assert_eq!(rules.of_tenant(TenantId(7)).concurrency, Some(3));
         assert_eq!(rules.of_tenant(TenantId(8)), GroupLimits::default());

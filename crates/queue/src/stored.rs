@@ -41,6 +41,7 @@ pub(crate) fn example() -> StoredDelivery {
         told_at: None,
         hosts: Vec::new(),
         held: None,
+        was_held: false,
     }
 }
 

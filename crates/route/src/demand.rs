@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mailtier_types::{Domain, ServerIdentity, TlsaRecord, Trouble, TroubleKind};
 
 use crate::sts::{StsMode, StsPolicy};
-use crate::table::TlsPolicy;
+use crate::way::TlsPolicy;
 
 /// Whether a connection is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@
 //! attempt whose best host answers asks for no other. Not responsible for looking up or connecting.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use rand::seq::SliceRandom;
 
 use crate::address::{Families, in_order, may_be_mailed_to};
 use crate::demand::{Demands, TlsDemand, Tlsa};
+use crate::omission::{Omission, Reason};
 use crate::sts::StsPolicy;
-use crate::table::{Route, TlsPolicy};
+use crate::way::{Protocol, Route, TlsPolicy, Way};
 
 /// Hosts of one attempt that are looked up.
 pub const MAX_HOSTS: usize = 16;
@@ -166,11 +168,14 @@ pub struct Plan {
     /// Why something cannot be tried.
     trouble: Option<Trouble>,
     rng: SmallRng,
+    /// What is left out, where somebody wants to know.
+    omitted: Option<Vec<Omission>>,
 }
 
 impl Plan {
-    /// For a recipient's domain with the route found for it. `require_tls`: the sender asks for REQUIRETLS. `seed` decides
-    /// the order among hosts of equal preference (RFC 5321 §5.1: it must be random).
+    /// For a recipient's domain with the route found for it, which goes by exchangers or to hosts. `require_tls`: the
+    /// sender asks for REQUIRETLS. `seed` decides the order among hosts of equal preference (RFC 5321 §5.1: it must be
+    /// random).
     #[must_use]
     pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, require_tls: bool, seed: u64) -> Self {
         let tls = route.and_then(|route| route.tls).unwrap_or(policy.tls);
@@ -186,12 +191,36 @@ impl Plan {
             targets_left: MAX_TARGETS,
             trouble: None,
             rng: SmallRng::seed_from_u64(seed),
+            omitted: None,
         };
-        match route.map(|route| route.hosts.as_slice()) {
-            Some(hosts @ [_, ..]) => plan.follow_route(hosts),
+        match route.map(|route| &route.way) {
+            Some(Way::Hosts { ranks, protocol }) => plan.follow_route(ranks, *protocol),
+            Some(Way::Exchangers { of: Some(other) }) => {
+                plan.domain = other.clone();
+                plan.follow_domain();
+            }
             _ => plan.follow_domain(),
         }
         plan
+    }
+
+    /// Keeps account of what is left out.
+    #[must_use]
+    pub fn explained(mut self) -> Self {
+        self.omitted = Some(Vec::new());
+        self
+    }
+
+    /// What was left out so far, where that is kept account of.
+    #[must_use]
+    pub fn omitted(&self) -> &[Omission] {
+        self.omitted.as_deref().unwrap_or_default()
+    }
+
+    fn omit(&mut self, host: &dyn fmt::Display, address: Option<IpAddr>, reason: Reason) {
+        if let Some(omitted) = &mut self.omitted {
+            omitted.push(Omission { host: host.to_string(), address, reason });
+        }
     }
 
     /// What is needed next.
@@ -212,6 +241,9 @@ impl Plan {
             let Some(mut group) = self.groups.pop_front() else {
                 return Step::Exhausted(self.last_word());
             };
+            for candidate in group.iter().skip(self.hosts_left) {
+                self.omit(&candidate.place, None, Reason::TooMany);
+            }
             group.truncate(self.hosts_left);
             self.hosts_left -= group.len();
             if group.iter().any(|candidate| matches!(candidate.place, Place::Name(_))) {
@@ -249,15 +281,17 @@ impl Plan {
         }
     }
 
-    /// The configured hosts, one after the other.
-    fn follow_route(&mut self, hosts: &[RouteHost]) {
+    /// The configured hosts, one rank after the other.
+    fn follow_route(&mut self, ranks: &[Vec<RouteHost>], protocol: Protocol) {
         self.configured = true;
         self.demands.names_are_certain = true;
-        let port = self.policy.port;
-        self.groups = hosts
-            .iter()
-            .map(|host| vec![Candidate { place: host.place.clone(), port: host.port.unwrap_or(port) }])
-            .collect();
+        let port = protocol.port(self.policy.port);
+        for rank in ranks {
+            let candidate = |host: &RouteHost| Candidate { place: host.place.clone(), port: host.port.unwrap_or(port) };
+            let mut group: Vec<Candidate> = rank.iter().map(candidate).collect();
+            group.shuffle(&mut self.rng);
+            self.groups.push_back(group);
+        }
     }
 
     /// The domain's own exchangers, or the address it is written as (RFC 5321 §4.1.3, §5.1).
@@ -281,6 +315,10 @@ impl Plan {
             if limit.is_none_or(|limit| record.preference < limit) {
                 let candidate = Candidate { place: Place::Name(record.host), port: self.policy.port };
                 groups.entry(record.preference).or_default().push(candidate);
+            } else if self.omitted.is_some() {
+                let is_own = self.policy.own_names.contains(&record.host);
+                let reason = if is_own { Reason::OwnName } else { Reason::NotBetterThanUs };
+                self.omit(&record.host, None, reason);
             }
         }
         if groups.is_empty() {
@@ -334,6 +372,7 @@ impl Plan {
         }
         let is_own = |address: &IpAddr| self.policy.own_addresses.contains(&address.to_canonical());
         if !self.configured && found.iter().any(|(_, answer)| answer.addresses.iter().any(is_own)) {
+            self.omit_from_us_on(&found);
             self.groups.clear();
             if self.targets_left == MAX_TARGETS {
                 self.note_loop();
@@ -345,16 +384,45 @@ impl Plan {
         }
     }
 
+    /// Hosts among which we are, and all that are worse.
+    fn omit_from_us_on(&mut self, found: &[(&Candidate, HostAnswer)]) {
+        if self.omitted.is_none() {
+            return;
+        }
+        for (candidate, answer) in found {
+            for address in &answer.addresses {
+                let is_own = self.policy.own_addresses.contains(&address.to_canonical());
+                let reason = if is_own { Reason::OwnAddress } else { Reason::BesideUs };
+                self.omit(&candidate.place, Some(*address), reason);
+            }
+        }
+        for candidate in std::mem::take(&mut self.groups).into_iter().flatten() {
+            self.omit(&candidate.place, None, Reason::BesideUs);
+        }
+    }
+
     fn prepare_host(&mut self, candidate: &Candidate, answer: &HostAnswer) {
         let host = candidate.place.to_string();
         let allowed = |address: &IpAddr| self.configured || may_be_mailed_to(*address, self.policy.allow_private);
         let usable: Vec<IpAddr> = answer.addresses.iter().copied().filter(allowed).collect();
         if usable.is_empty() {
+            answer.addresses.iter().for_each(|address| self.omit(&host, Some(*address), Reason::Private));
             // To the outside such a host is one without an address.
             let text = format!("{host} has only addresses that no mail is sent to (private or reserved)");
             return self.note(TroubleKind::NoSuchDomain, text);
         }
         let ordered = in_order(&usable, self.policy.families);
+        if self.omitted.is_some() {
+            for address in answer.addresses.iter().filter(|address| !ordered.contains(address)) {
+                let is_of_family = !in_order(&[*address], self.policy.families).is_empty();
+                let reason = match () {
+                    () if !usable.contains(address) => Reason::Private,
+                    () if !is_of_family => Reason::Family,
+                    () => Reason::TooMany,
+                };
+                self.omit(&host, Some(*address), reason);
+            }
+        }
         if ordered.is_empty() {
             return self.note(TroubleKind::Connect, format!("{host} has no address of the family that is used here"));
         }

@@ -1,26 +1,57 @@
-//! Routes by recipient domain: exact, by suffix, or for all. Not responsible for resolving the hosts they name.
+//! Which route some mail takes. Not responsible for going there, nor for resolving the hosts that routes name.
+//!
+//! A route has conditions, all of which must hold. Of the routes whose conditions hold for a message and one of its
+//! recipients the most precise one decides, wherever it stands in the file:
+//!
+//! 1. by the recipient: its address, its domain, the nearest domain above, anybody;
+//! 2. of these by the sender: its address (or the null one), its domain, the nearest domain above, anybody;
+//! 3. of these one for the tenant before one for all;
+//! 4. of these one for the class of the message before one for all.
+//!
+//! That is Postfix's order: `transport_maps` are asked from the address to the domain to `*`, and before
+//! `sender_dependent_relayhost_maps`. No two routes have the same conditions, so there is always one answer. Exim's order,
+//! the first router that fits, would have each look-up walk over every route.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use mailtier_types::{Domain, NotAHost, RouteHost};
+use mailtier_types::{Mailbox, NotAHost, TenantId};
 
-/// What an operator asks of the encryption of connections (RFC 3207, RFC 7435). What owners of domains ask for with DANE
-/// and MTA-STS comes on top, but for [`TlsPolicy::Off`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TlsPolicy {
-    /// STARTTLS is not used even where it is offered.
-    Off,
-    /// STARTTLS where it is offered, with any certificate; without it where it fails.
-    #[default]
-    Opportunistic,
-    /// Never a message in clear.
-    Required,
-    /// Only to a host that shows a certificate for its name, by a root that the system trusts, or as its TLSA records
-    /// say.
-    Verified,
-    /// Only to a host that shows a certificate as its TLSA records say (RFC 7672).
-    Dane,
+use crate::pattern::{Pattern, Patterns};
+use crate::way::{Route, TlsPolicy, Way, WayRule};
+
+/// What a message is for, by its priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageClass {
+    /// Below 0.
+    Bulk,
+    /// 0.
+    Normal,
+    /// Above 0.
+    Transactional,
+}
+
+impl MessageClass {
+    /// The class of a priority (RFC 6710), which is what travels with a message.
+    #[must_use]
+    pub const fn of_priority(priority: i16) -> Self {
+        match priority {
+            ..0 => Self::Bulk,
+            0 => Self::Normal,
+            1.. => Self::Transactional,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Normal => "normal",
+            Self::Transactional => "transactional",
+        }
+    }
 }
 
 /// A route cannot be used as it is written.
@@ -29,155 +60,210 @@ pub enum RouteError {
     /// Not a host of a route.
     #[error(transparent)]
     Host(#[from] NotAHost),
+    /// There is nobody to send to.
+    #[error("names no host; expected host, host:port, an IPv4 address or an IPv6 address in brackets")]
+    NoHosts,
+    /// Not a socket beside others.
+    #[error("{text:?} is no socket, as the others are: expected unix:/path; hosts have a route of their own")]
+    Socket {
+        /// As it is written.
+        text: String,
+    },
+    /// Nothing but LMTP is spoken over sockets.
+    #[error("names a socket, which only LMTP is spoken over: say via = \"lmtp\"")]
+    SocketWithoutLmtp,
     /// Not what a route can be for.
     #[error("{text:?} is not a domain of a route: expected example.com, .example.com for what is below it, or *")]
     Pattern {
         /// As it is written.
         text: String,
     },
-    /// Two routes for the same domain.
-    #[error("there are two routes for {text:?}")]
-    Twice {
+    /// Not a recipient.
+    #[error("{text:?} is not an address: expected user@example.com; whole domains are for `domain`")]
+    Recipient {
         /// As it is written.
+        text: String,
+    },
+    /// Not a sender.
+    #[error(
+        "{text:?} is not a sender: expected user@example.com, example.com, .example.com, <> for notifications, or *"
+    )]
+    Sender {
+        /// As it is written.
+        text: String,
+    },
+    /// Not a domain.
+    #[error("{text:?} is not a domain: expected example.com")]
+    Domain {
+        /// As it is written.
+        text: String,
+    },
+    /// An address says its domain already.
+    #[error("is set beside `recipient`, which says its domain itself; keep one")]
+    DomainBesideRecipient,
+    /// Two routes for the same mail.
+    #[error("there are two routes for {text}: which would count? keep one, or give one another condition")]
+    Twice {
+        /// What they are for.
         text: String,
     },
 }
 
-/// Where mail for some domains goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Route {
-    /// In the order in which they are tried. None: the domain's own mail exchangers, which makes an exception to a
-    /// wider route.
-    pub hosts: Vec<RouteHost>,
-    /// The ordinary one where absent.
-    pub tls: Option<TlsPolicy>,
+impl RouteError {
+    /// The key it is about.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Host(_) | Self::NoHosts | Self::Socket { .. } | Self::SocketWithoutLmtp => "hosts",
+            Self::Pattern { .. } | Self::DomainBesideRecipient => "domain",
+            Self::Recipient { .. } => "recipient",
+            Self::Sender { .. } => "sender",
+            Self::Domain { .. } => "exchangers_of",
+            Self::Twice { .. } => "",
+        }
+    }
 }
 
-/// A route and what it is for, as written in the configuration.
+/// Which of several routes cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("route {place}: {error}")]
+pub struct RouteFault {
+    /// Its place among all.
+    pub place: usize,
+    /// Why.
+    pub error: RouteError,
+}
+
+/// A route and what it is for, as it is written. What is absent holds for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRule {
+    /// What operators call it.
+    pub name: Option<String>,
     /// `example.com`, `.example.com` for all below it, or `*` for all.
-    pub domain: String,
-    /// As [`RouteHost`] reads them.
-    pub hosts: Vec<String>,
+    pub domain: Option<String>,
+    /// `user@example.com`.
+    pub recipient: Option<String>,
+    /// `user@example.com`, `example.com`, `.example.com`, `<>` or `*`.
+    pub sender: Option<String>,
+    /// Whose mail it is.
+    pub tenant: Option<TenantId>,
+    /// What it is for.
+    pub class: Option<MessageClass>,
+    /// What is done with it.
+    pub way: WayRule,
     /// The ordinary one where absent.
     pub tls: Option<TlsPolicy>,
 }
 
-/// All routes. A domain's own route goes before that of the longest suffix, and that before the one for all.
+impl RouteRule {
+    /// A route for all mail.
+    #[must_use]
+    pub const fn new(way: WayRule) -> Self {
+        Self { name: None, domain: None, recipient: None, sender: None, tenant: None, class: None, way, tls: None }
+    }
+
+    /// What it is for, for people.
+    fn conditions(&self) -> String {
+        let texts = [("domain", &self.domain), ("recipient", &self.recipient), ("sender", &self.sender)];
+        let mut all: Vec<String> =
+            texts.iter().filter_map(|(key, text)| text.as_ref().map(|text| format!("{key} {text}"))).collect();
+        all.extend(self.tenant.map(|tenant| format!("tenant {}", tenant.0)));
+        all.extend(self.class.map(|class| format!("class {}", class.word())));
+        if all.is_empty() { "all mail".to_owned() } else { all.join(", ") }
+    }
+
+    fn recipient_pattern(&self) -> Result<Pattern, RouteError> {
+        let is_domain = |pattern: &Pattern| !matches!(pattern, Pattern::Address(_) | Pattern::Null);
+        match (&self.domain, &self.recipient) {
+            (Some(_), Some(_)) => Err(RouteError::DomainBesideRecipient),
+            (Some(text), None) => {
+                let wrong = || RouteError::Pattern { text: text.clone() };
+                Pattern::parse(text).filter(is_domain).ok_or_else(wrong)
+            }
+            (None, Some(text)) => {
+                let wrong = || RouteError::Recipient { text: text.clone() };
+                Pattern::parse(text).filter(|pattern| matches!(pattern, Pattern::Address(_))).ok_or_else(wrong)
+            }
+            (None, None) => Ok(Pattern::All),
+        }
+    }
+
+    fn sender_pattern(&self) -> Result<Pattern, RouteError> {
+        let Some(text) = &self.sender else { return Ok(Pattern::All) };
+        Pattern::parse(text).ok_or_else(|| RouteError::Sender { text: text.clone() })
+    }
+}
+
+/// The mail that a route is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Mail<'a> {
+    /// To whom.
+    pub recipient: &'a Mailbox,
+    /// From whom; absent: the null reverse-path.
+    pub sender: Option<&'a Mailbox>,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What for.
+    pub class: MessageClass,
+    /// A route has held it, and an operator has let it go: none holds it again.
+    pub was_held: bool,
+}
+
+/// Routes by tenant and class.
+type Owners = HashMap<(Option<TenantId>, Option<MessageClass>), Arc<Route>>;
+
+/// All routes. See the module for which one counts.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<str>, Arc<Route>>,
-    /// Keys without the leading dot.
-    below: HashMap<Box<str>, Arc<Route>>,
-    all: Option<Arc<Route>>,
+    by_recipient: Patterns<Patterns<Owners>>,
+    routes: usize,
 }
 
 impl RouteTable {
-    /// Reads the routes.
+    /// Reads the routes. Each is numbered by its place.
     ///
     /// # Errors
-    /// [`RouteError`] names the first that cannot be used.
-    pub fn new(rules: impl IntoIterator<Item = RouteRule>) -> Result<Self, RouteError> {
+    /// [`RouteFault`] names the first that cannot be used.
+    pub fn new(rules: impl IntoIterator<Item = RouteRule>) -> Result<Self, RouteFault> {
         let mut table = Self::default();
-        for rule in rules {
-            let hosts = rule.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
-            table.add(&rule.domain, Arc::new(Route { hosts, tls: rule.tls }))?;
+        for (place, rule) in rules.into_iter().enumerate() {
+            table.add(place, rule).map_err(|error| RouteFault { place, error })?;
         }
         Ok(table)
     }
 
-    fn add(&mut self, pattern: &str, route: Arc<Route>) -> Result<(), RouteError> {
-        let domain = |text: &str| {
-            Domain::parse(text)
-                .map(|domain| domain.as_str().into())
-                .map_err(|_| RouteError::Pattern { text: pattern.to_owned() })
+    fn add(&mut self, number: usize, rule: RouteRule) -> Result<(), RouteError> {
+        let (recipient, sender) = (rule.recipient_pattern()?, rule.sender_pattern()?);
+        let owner = (rule.tenant, rule.class);
+        let is_for_all = sender == Pattern::All && owner == (None, None) && !matches!(recipient, Pattern::Address(_));
+        let text = rule.conditions();
+        let name = rule.name.unwrap_or_else(|| text.clone());
+        let route = Route { name, number, way: rule.way.read()?, tls: rule.tls, is_for_all };
+        match self.by_recipient.entry(recipient).entry(sender).entry(owner) {
+            Entry::Occupied(_) => return Err(RouteError::Twice { text }),
+            Entry::Vacant(place) => place.insert(Arc::new(route)),
         };
-        let before = match pattern.strip_prefix('.') {
-            Some(suffix) => self.below.insert(domain(suffix)?, route),
-            None if pattern == "*" => self.all.replace(route),
-            None => self.exact.insert(domain(pattern)?, route),
-        };
-        before.map_or(Ok(()), |_| Err(RouteError::Twice { text: pattern.to_owned() }))
+        self.routes += 1;
+        Ok(())
     }
 
-    /// The route for a recipient's domain, if there is one.
+    /// The route for a message and one of its recipients, if there is one.
     #[must_use]
-    pub fn find(&self, domain: &Domain) -> Option<&Arc<Route>> {
-        let name = domain.as_str();
-        self.exact.get(name).or_else(|| self.find_below(name)).or(self.all.as_ref())
-    }
-
-    /// By the longest suffix, cut at dots.
-    fn find_below(&self, name: &str) -> Option<&Arc<Route>> {
-        if self.below.is_empty() || name.starts_with('[') {
+    pub fn find(&self, mail: &Mail<'_>) -> Option<&Arc<Route>> {
+        if self.routes == 0 {
             return None;
         }
-        let mut rest = name;
-        while let Some((_, parent)) = rest.split_once('.') {
-            if let Some(route) = self.below.get(parent) {
-                return Some(route);
-            }
-            rest = parent;
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(domain: &str, host: &str) -> RouteRule {
-        RouteRule { domain: domain.to_owned(), hosts: vec![host.to_owned()], tls: None }
+        let takes = |route: &&Arc<Route>| !(mail.was_held && route.way == Way::Hold);
+        let (tenant, class) = (Some(mail.tenant), Some(mail.class));
+        let owners = [(tenant, class), (tenant, None), (None, class), (None, None)];
+        self.by_recipient.find(Some(mail.recipient), |senders| {
+            senders.find(mail.sender, |routes| owners.iter().filter_map(|owner| routes.get(owner)).find(takes))
+        })
     }
 
-    #[test]
-    fn the_nearest_route_wins() {
-        let table = RouteTable::new([
-            rule("example.com", "exact"),
-            rule(".example.com", "below"),
-            rule(".deep.example.com", "deeper"),
-            rule("Bücher.example", "books"),
-            rule("[192.0.2.1]", "literal"),
-            rule("*", "all"),
-        ])
-        .unwrap();
-        for (domain, expected) in [
-            ("example.com", "exact"),
-            ("EXAMPLE.com", "exact"),
-            ("a.example.com", "below"),
-            ("a.b.example.com", "below"),
-            ("deep.example.com", "below"),
-            ("a.deep.example.com", "deeper"),
-            ("notexample.com", "all"),
-            ("com", "all"),
-            ("xn--bcher-kva.example", "books"),
-            ("[192.0.2.1]", "literal"),
-            ("[192.0.2.2]", "all"),
-            ("[IPv6:2001:db8::1]", "all"),
-        ] {
-            let found = table.find(&Domain::parse(domain).unwrap()).unwrap();
-            assert_eq!(found.hosts[0].to_string(), expected, "{domain}");
-        }
-    }
-
-    #[test]
-    fn without_a_route_for_all_most_domains_have_none() {
-        let table = RouteTable::new([rule(".example.com", "below")]).unwrap();
-        assert!(table.find(&Domain::parse("example.com").unwrap()).is_none(), "below means below");
-        assert!(table.find(&Domain::parse("example.org").unwrap()).is_none());
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let twice = RouteTable::new([rule("example.com", "a"), rule("EXAMPLE.com", "b")]).unwrap_err();
-        assert_eq!(twice, RouteError::Twice { text: "EXAMPLE.com".to_owned() });
-        for pattern in ["", ".", "*.example.com", "a b", ".."] {
-            let wrong = RouteTable::new([rule(pattern, "a")]).unwrap_err();
-            assert_eq!(wrong, RouteError::Pattern { text: pattern.to_owned() });
-        }
-        let wrong = RouteTable::new([rule("example.com", "a:b")]).unwrap_err();
-        assert!(wrong.to_string().contains("\"a:b\""), "{wrong}");
+    /// Whether recipients of one domain may take different routes.
+    #[must_use]
+    pub fn tells_recipients_apart(&self) -> bool {
+        self.by_recipient.have_addresses()
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use mailtier_route::{
     Encryption, Exchanger, Exchangers, Families, Found, HostAnswer, HostQuestion, LookupFailure, MAX_HOSTS,
-    MAX_TARGETS, Plan, Policy, RouteRule, RouteTable, Step, StsPolicy, Target, TlsPolicy, Tlsa,
+    MAX_TARGETS, Mail, MessageClass, Plan, Policy, Protocol, RouteRule, RouteTable, Step, StsPolicy, Target, TlsPolicy,
+    Tlsa, WayRule,
 };
-use mailtier_types::{Domain, ServerIdentity, TlsaRecord};
+use mailtier_types::{Domain, Mailbox, ServerIdentity, TenantId, TlsaRecord};
 
 /// What DNS says, a line each: `mx NAME PREFERENCE HOST`, `mx NAME null|unusable|servfail|nxdomain` and
 /// `a NAME ADDRESS…|servfail|nxdomain`. `secure NAME` has DNSSEC vouch for exchangers, `tlsa NAME PORT usable|unusable|servfail`
@@ -448,6 +449,18 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "LMTP has a port of its own (RFC 2033 section 5)",
+        to: "stored.example",
+        world: &[],
+        expect: &["10.0.0.9 10.0.0.9 port 24", "end"],
+    },
+    Case {
+        name: "the exchangers of another domain",
+        to: "elsewhere.example",
+        world: &["mx elsewhere.example 10 a.example", "mx other.example 10 b.example", "a b.example 192.0.2.2"],
+        expect: &["ask b.example", "b.example 192.0.2.2", "end"],
+    },
+    Case {
         name: "a route to ourselves is the operator's own business",
         to: "home.example",
         world: &["a us.example 198.51.100.1"],
@@ -456,26 +469,34 @@ const CASES: &[Case] = &[
 ];
 
 fn routes() -> RouteTable {
-    let rule = |domain: &str, hosts: &[&str], tls| RouteRule {
-        domain: domain.to_owned(),
-        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
-        tls,
+    let rule = |domain: &str, way| RouteRule { domain: Some(domain.to_owned()), ..RouteRule::new(way) };
+    let to = |domain: &str, hosts: &[&str]| {
+        let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        rule(domain, WayRule::Hosts { hosts, protocol: Protocol::Smtp })
     };
+    let store = WayRule::Hosts { hosts: vec!["10.0.0.9".to_owned()], protocol: Protocol::Lmtp };
+    let other = WayRule::Exchangers { of: Some("other.example".to_owned()) };
     RouteTable::new([
-        rule("routed.example", &["relay.example:2525", "127.0.0.1"], None),
-        rule(".routed.example", &["relay.example"], None),
-        rule("direct.routed.example", &[], Some(TlsPolicy::Required)),
-        rule("dane.example", &["relay.example:587"], Some(TlsPolicy::Dane)),
-        rule("mistyped.example", &["smarthsot.example"], None),
-        rule("home.example", &["us.example:26"], None),
+        to("routed.example", &["relay.example:2525", "127.0.0.1"]),
+        to(".routed.example", &["relay.example"]),
+        RouteRule { tls: Some(TlsPolicy::Required), ..rule("direct.routed.example", WayRule::Exchangers { of: None }) },
+        RouteRule { tls: Some(TlsPolicy::Dane), ..to("dane.example", &["relay.example:587"]) },
+        to("mistyped.example", &["smarthsot.example"]),
+        to("home.example", &["us.example:26"]),
+        to("ranked.example", &["10.0.0.1|10.0.0.2:26 | 10.0.0.3", "10.0.1.1"]),
+        rule("stored.example", store),
+        rule("elsewhere.example", other),
     ])
     .unwrap()
 }
 
 fn plan_for(domain: &str, policy: Policy, seed: u64) -> Plan {
     let domain: Domain = domain.parse().unwrap();
+    let recipient = Mailbox::from_parts("a", &domain).unwrap();
+    let mail =
+        Mail { recipient: &recipient, sender: None, tenant: TenantId(0), class: MessageClass::Normal, was_held: false };
     let routes = routes();
-    let route = routes.find(&domain).map(Arc::as_ref);
+    let route = routes.find(&mail).map(Arc::as_ref);
     Plan::new(Arc::new(policy), domain, route, false, seed)
 }
 
@@ -514,6 +535,18 @@ fn hosts_of_equal_preference_share_the_load() {
 }
 
 #[test]
+fn hosts_of_one_rank_share_the_load_and_the_next_rank_waits() {
+    let mut orders = BTreeSet::new();
+    for seed in 0..200 {
+        let told = drive(plan_for("ranked.example", policy(), seed), &World::read(&[]));
+        assert_eq!(told[3..], ["10.0.1.1 10.0.1.1", "end"], "{told:?}");
+        orders.insert(told[..3].to_vec());
+    }
+    assert_eq!(orders.len(), 6, "every order occurs: {orders:?}");
+    assert!(orders.iter().all(|order| order.contains(&"10.0.0.2 10.0.0.2 port 26".to_owned())));
+}
+
+#[test]
 fn an_attempt_is_bounded_whatever_dns_says() {
     let mut lines = Vec::new();
     for n in 0..100 {
@@ -531,6 +564,53 @@ fn an_attempt_is_bounded_whatever_dns_says() {
     let told = drive(plan_for("d.example", policy(), 1), &World::read(&[&line]));
     assert_eq!(told.iter().filter(|line| line.starts_with("d.example")).count(), MAX_TARGETS);
     assert_eq!(told.last().unwrap(), "end");
+}
+
+#[test]
+fn who_asks_is_told_what_is_left_out_and_why() {
+    let omitted = |policy: Policy, lines: &[&str]| {
+        let (mut plan, world) = (plan_for("d.example", policy, 1).explained(), World::read(lines));
+        loop {
+            match plan.poll() {
+                Step::AskExchangers(domain) => plan.exchangers(world.find(&domain)),
+                Step::AskAddresses { hosts, .. } => {
+                    plan.addresses(hosts.iter().map(|host| world.host(host)).collect());
+                }
+                Step::Try(_) => {}
+                Step::Exhausted(_) => break,
+            }
+        }
+        let told = plan.omitted().iter().map(|one| {
+            let place = one.address.map_or(one.host.clone(), |address| format!("{} {address}", one.host));
+            format!("{place}: {:?}", one.reason)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let only_v4 = Policy { families: Families::Ipv4, ..policy() };
+    assert_eq!(
+        omitted(only_v4, &["mx d.example 10 a.example", "a a.example 127.0.0.1 192.0.2.1 2001:db8::1"]),
+        ["a.example 127.0.0.1: Private", "a.example 2001:db8::1: Family"]
+    );
+    assert_eq!(
+        omitted(
+            policy(),
+            &[
+                "mx d.example 10 a.example",
+                "mx d.example 20 us.example",
+                "mx d.example 30 b.example",
+                "a a.example 10.0.0.1"
+            ]
+        ),
+        ["us.example: OwnName", "b.example: NotBetterThanUs", "a.example 10.0.0.1: Private"]
+    );
+    assert_eq!(
+        omitted(
+            policy(),
+            &["mx d.example 10 a.example", "mx d.example 20 b.example", "a a.example 198.51.100.1 192.0.2.1"]
+        ),
+        ["a.example 198.51.100.1: OwnAddress", "a.example 192.0.2.1: BesideUs", "b.example: BesideUs"]
+    );
+    assert!(plan_for("d.example", policy(), 1).omitted().is_empty());
 }
 
 #[test]

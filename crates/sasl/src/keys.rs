@@ -48,6 +48,32 @@ impl ScramKeys {
     }
 }
 
+/// What a client proves its password with.
+pub(crate) struct ClientProof {
+    /// For the server, which knows the password or its keys.
+    pub(crate) proof: Digest,
+    /// What a server that knows them answers with.
+    pub(crate) signature: Digest,
+}
+
+/// From a prepared password (RFC 5802 §3), for the messages that were said.
+pub(crate) fn prove(password: &str, salt: &[u8], iterations: NonZeroU32, auth_message: &[u8]) -> ClientProof {
+    let mut salted = [0; DIGEST_OCTETS];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password.as_bytes(), &mut salted);
+    let client_key = mac(&salted, b"Client Key");
+    let signed = mac(&hash(&client_key), auth_message);
+    let mut proof = client_key;
+    for (octet, signed) in proof.iter_mut().zip(signed) {
+        *octet ^= signed;
+    }
+    ClientProof { proof, signature: mac(&mac(&salted, b"Server Key"), auth_message) }
+}
+
+/// Whether two are the same, in a time that does not tell where they differ.
+pub(crate) fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
 /// Whether the proof shows that the client knows the password, and the signature that shows the client that we know the
 /// keys.
 #[must_use]

@@ -67,7 +67,8 @@ fn of_outcome(outcome: &Outcome, judgement: Option<Judgement<'_>>) -> Feedback {
         Cause::Reply(_) if before_mail => Feedback::Unreachable,
         Cause::Reply(_) => Feedback::Good,
         Cause::Trouble(trouble) => match trouble.kind {
-            TroubleKind::Connect | TroubleKind::DnsTemporary => Feedback::Unreachable,
+            // Who is not let in is refused again at once: a probe now and then is enough, and locks nobody out.
+            TroubleKind::Connect | TroubleKind::DnsTemporary | TroubleKind::Login => Feedback::Unreachable,
             TroubleKind::Timeout | TroubleKind::Closed | TroubleKind::Tls | TroubleKind::Protocol if before_mail => {
                 Feedback::Unreachable
             }

@@ -160,6 +160,12 @@ impl Pools {
         candidates
     }
 
+    /// The pool of a mail: by the first rule that fits.
+    #[must_use]
+    pub fn of_mail(&self, tenant: TenantId, sender_domain: &str, destination: &str, provider: Option<&str>) -> PoolId {
+        self.choose(&self.candidates(tenant, sender_domain, destination), provider)
+    }
+
     /// The pool by the first of some candidates that fits, with what is known of the destination's provider.
     pub(crate) fn choose(&self, candidates: &[u16], provider: Option<&str>) -> PoolId {
         let mut rules = candidates.iter().filter_map(|place| self.rules.get(usize::from(*place)));
@@ -220,6 +226,7 @@ mod tests {
         ] {
             let candidates = pools.candidates(TenantId(tenant), sender, destination);
             assert_eq!(pools.choose(&candidates, provider), pool, "{tenant} {sender} {destination} {provider:?}");
+            assert_eq!(pools.of_mail(TenantId(tenant), sender, destination, provider), pool);
         }
         assert!(pools.ask_for_senders() && !Pools::default().ask_for_senders());
         assert_eq!((pools.add("b"), pools.find("nobody")), (Some(b), None));

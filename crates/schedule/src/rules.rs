@@ -68,6 +68,9 @@ pub struct Rules {
     pub destinations: HashMap<String, DestinationLimits>,
     /// The first that fits counts.
     pub providers: Vec<Provider>,
+    /// Providers of exchangers whose names do not say whose they are: by name in lower case; one that begins with a dot is
+    /// for all below. It goes before what [`Provider::exchangers`] says.
+    pub sites: HashMap<String, String>,
     /// Of tenants no rule names.
     pub tenant: GroupLimits,
     /// By tenant.
@@ -89,6 +92,7 @@ impl Rules {
             destination: DestinationLimits { concurrency, initial_concurrency: concurrency, rate: None },
             destinations: HashMap::new(),
             providers: Vec::new(),
+            sites: HashMap::new(),
             tenant: GroupLimits::default(),
             tenants: HashMap::new(),
             pools: Pools::default(),
@@ -112,8 +116,19 @@ impl Rules {
     /// Whose an exchanger is.
     #[must_use]
     pub fn provider_of(&self, exchanger: &str) -> Option<&str> {
+        if let Some(provider) = self.site_of(exchanger) {
+            return Some(provider);
+        }
         let fits = |provider: &&Provider| provider.exchangers.iter().any(|domain| is_below(exchanger, domain));
         self.providers.iter().find(fits).map(|provider| provider.name.as_str())
+    }
+
+    fn site_of(&self, exchanger: &str) -> Option<&str> {
+        if self.sites.is_empty() {
+            return None;
+        }
+        let name = exchanger.strip_suffix('.').unwrap_or(exchanger).to_ascii_lowercase();
+        nearest(&self.sites, &name).map(String::as_str)
     }
 
     /// Of one provider.
@@ -183,6 +198,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(rules.provider_of(exchanger), name, "{exchanger}");
+        }
+        let site = |name: &str, provider: &str| (name.to_owned(), provider.to_owned());
+        rules.sites =
+            [site("mx.customer.example", "two"), site(".mx.example.net", "two"), site("a.mx.example.net", "one")]
+                .into();
+        for (exchanger, name) in [
+            ("MX.customer.example.", Some("two")),
+            ("a.mx.customer.example", None),
+            ("b.mx.example.net", Some("two")),
+            ("a.mx.example.net", Some("one")),
+            ("mx.example.net", Some("one")),
+        ] {
+            assert_eq!(rules.provider_of(exchanger), name, "{exchanger}: the most precise site goes first");
         }
         assert_eq!(rules.of_provider("two").shared_by(3).concurrency, Some(2));
         assert_eq!(rules.of_provider("two").shared_by(30).concurrency, Some(1));

@@ -3,7 +3,7 @@ SELECT d.id, d.message_id, d.shard, d.tenant_id, d.priority, d.expires_at, d.des
        coalesce(r.recipients, d.recipients) AS recipients, d.options,
        coalesce(r.attempts, 0::smallint) AS attempts, r.next_attempt_at,
        coalesce(r.last_outcome, ''::bytea) AS last_outcome, r.told_at, r.hosts,
-       h.since AS held_since, h.operator AS held_by, h.reason AS held_reason
+       h.since AS held_since, h.operator AS held_by, h.reason AS held_reason, d.flags & 8 <> 0 AS was_held
 FROM delivery d
 LEFT JOIN LATERAL (
     SELECT attempts, next_attempt_at, recipients, last_outcome, told_at, hosts

@@ -1,6 +1,8 @@
--- Holds deliveries that are locked and not held.
+-- Holds deliveries that are locked and not held; $5 are the bits of each.
 WITH flagged AS (
-    UPDATE delivery SET flags = flags | 1::smallint WHERE id = ANY ($1::bigint[])
+    UPDATE delivery SET flags = delivery.flags | f.flags
+    FROM unnest($1::bigint[], $5::smallint[]) AS f (id, flags)
+    WHERE delivery.id = f.id
 )
 INSERT INTO held (delivery_id, since, operator, reason)
 SELECT h.delivery_id, h.since, h.operator, h.reason

@@ -44,8 +44,8 @@ pub use error::StoreError;
 pub use history::{HistoryPage, HistoryStretch, Sought};
 pub use load::LoadedPage;
 pub use model::{
-    Accepted, Extras, Finished, Held, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Reroute, Retry, SettlePlan,
-    StoredDelivery, StoredEvent,
+    Accepted, Extras, Finished, Held, Hold, Loaded, NewDelivery, NewEvent, NewMessage, Refusal, Reroute, Retry,
+    SettlePlan, StoredDelivery, StoredEvent,
 };
 pub use ownership::{LiveMember, Member, OwnedShard, ShardOwner, TakenShard};
 pub use pools::Slice;

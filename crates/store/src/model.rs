@@ -180,6 +180,8 @@ pub struct StoredDelivery {
     pub hosts: Vec<String>,
     /// It is held.
     pub held: Option<Held>,
+    /// A route has held it before, where that was read: no route holds it again.
+    pub was_held: bool,
 }
 
 /// A delivery that is over.
@@ -225,13 +227,24 @@ pub struct SettlePlan {
     /// The time of the settlement, for those.
     pub at: Timestamp,
     /// Deliveries to be held, none of which is.
-    pub holds: Vec<(DeliveryId, Held)>,
+    pub holds: Vec<Hold>,
     /// Held deliveries that go on, and when their time is up then.
     pub releases: Vec<(DeliveryId, Timestamp)>,
     /// Deliveries that were attempted, or wait for their first attempt, and are due at a time before their own.
     pub hastened: Option<(Vec<DeliveryId>, Timestamp)>,
     /// Where the next attempts of deliveries go from now on.
     pub reroute: Option<Reroute>,
+}
+
+/// That a delivery is held from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// By whom, and why.
+    pub held: Held,
+    /// A route holds it, and will not again once it is released.
+    pub by_route: bool,
 }
 
 /// A change of where next attempts go.

@@ -7,10 +7,14 @@ use mailtier_types::{DeliveryId, MessageId};
 
 use crate::columns::{bind_events, bind_finished, bind_retries};
 use crate::error::StoreError;
-use crate::model::{NewMessage, Reroute, SettlePlan, StoredDelivery};
+use crate::model::{Hold, NewMessage, Reroute, SettlePlan, StoredDelivery};
 use crate::session::{Session, Transaction};
 use crate::sql;
 use crate::wire::{Columns as _, Time, stored_delivery};
+
+/// Bits of `delivery.flags`: it is held; a route has held it, and holds it no more once it is released.
+const FLAG_HELD: i16 = 1;
+const FLAG_WAS_HELD_BY_ROUTE: i16 = 8;
 
 /// A settlement under way. Dropped without [`commit`](Self::commit) or [`rollback`](Self::rollback) it comes to nothing,
 /// and its session is spent.
@@ -79,12 +83,14 @@ impl SettleTx<'_> {
     async fn apply_orders(&mut self, plan: &SettlePlan) -> Result<(), StoreError> {
         let session = self.transaction.session();
         if !plan.holds.is_empty() {
-            let holds = || plan.holds.iter().map(|(_, held)| held);
+            let holds = || plan.holds.iter().map(|hold| &hold.held);
+            let flags = |hold: &Hold| if hold.by_route { FLAG_HELD | FLAG_WAS_HELD_BY_ROUTE } else { FLAG_HELD };
             let statement = sqlx::query(sql::PUT_HELD)
-                .bind(plan.holds.iter().map(|(id, _)| id.as_i64()).collect::<Vec<_>>())
+                .bind(plan.holds.iter().map(|hold| hold.delivery.as_i64()).collect::<Vec<_>>())
                 .bind(holds().map(|held| Time(held.since)).collect::<Vec<_>>())
                 .bind(holds().map(|held| held.operator.as_str()).collect::<Vec<_>>())
-                .bind(holds().map(|held| held.reason.as_str()).collect::<Vec<_>>());
+                .bind(holds().map(|held| held.reason.as_str()).collect::<Vec<_>>())
+                .bind(plan.holds.iter().map(flags).collect::<Vec<i16>>());
             session.write(statement).await?;
         }
         if !plan.releases.is_empty() {

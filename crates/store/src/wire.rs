@@ -139,6 +139,7 @@ pub(crate) fn stored_delivery(row: &PgRow) -> Result<StoredDelivery, StoreError>
         told_at: if row.has("told_at") { row.time_or_none("told_at")? } else { None },
         hosts: row.texts("hosts")?,
         held: held(row)?,
+        was_held: row.has("was_held") && row.value("was_held")?,
     })
 }
 

@@ -202,6 +202,8 @@ const fn trouble_name(kind: TroubleKind) -> &'static str {
         TroubleKind::NotCapable => "not_capable",
         TroubleKind::RequireTls => "require_tls",
         TroubleKind::Loop => "loop",
+        TroubleKind::Login => "login",
+        TroubleKind::Held => "held",
         TroubleKind::Administrative => "administrative",
         TroubleKind::Local => "local",
     }

@@ -1,4 +1,4 @@
-//! A TCP stream, in clear or in TLS. Not responsible for when which.
+//! A TCP stream, in clear or in TLS, or a socket of this machine. Not responsible for when which.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -23,6 +23,8 @@ thread_local! {
 pub(crate) enum Stream {
     /// In clear.
     Plain(TcpStream),
+    /// A socket of this machine.
+    Local(UnixStream),
     /// In TLS, either role.
     Tls(Box<TlsStream<TcpStream>>),
     /// Given away for a handshake that did not end well.
@@ -36,6 +38,7 @@ impl Stream {
             let mut buffer = ReadBuf::new(scratch);
             ready!(match self {
                 Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+                Self::Local(stream) => Pin::new(stream).poll_read(context, &mut buffer),
                 Self::Tls(stream) => Pin::new(stream).poll_read(context, &mut buffer),
                 Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             })?;
@@ -48,6 +51,7 @@ impl Stream {
     pub(crate) fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, data),
+            Self::Local(stream) => Pin::new(stream).poll_write(context, data),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, data),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -57,7 +61,7 @@ impl Stream {
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Self::Plain(_) | Self::Gone => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Local(_) | Self::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -65,6 +69,7 @@ impl Stream {
     pub(crate) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Local(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Gone => Poll::Ready(Ok(())),
         }
@@ -75,7 +80,7 @@ impl Stream {
         match self {
             Self::Plain(stream) => stream.set_nodelay(true),
             Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
-            Self::Gone => Ok(()),
+            Self::Local(_) | Self::Gone => Ok(()),
         }
     }
 
@@ -88,7 +93,7 @@ impl Stream {
     pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         match self {
             Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
-            Self::Plain(_) | Self::Gone => &[],
+            Self::Plain(_) | Self::Local(_) | Self::Gone => &[],
         }
     }
 

@@ -17,7 +17,7 @@ pub enum Stage {
     Connect,
     /// Waiting for the greeting.
     Banner,
-    /// EHLO or HELO.
+    /// EHLO or HELO, and the login that a route asks for.
     Ehlo,
     /// STARTTLS and the handshake.
     StartTls,
@@ -97,6 +97,10 @@ pub enum TroubleKind {
     NotCapable,
     /// The sender asked for REQUIRETLS, and no way to the remote is secure enough (RFC 8689).
     RequireTls,
+    /// The remote does not let us in with the credentials that a route has, or does not offer to: ours to mend.
+    Login,
+    /// A route holds it until an operator lets it go.
+    Held,
     /// An operator gave it up.
     Administrative,
     /// Trouble on our side.
@@ -136,6 +140,9 @@ impl TroubleKind {
             Self::Loop => EnhancedCode::new(5, 4, 6),
             Self::NotCapable => EnhancedCode::new(5, 3, 3),
             Self::RequireTls => EnhancedCode::new(5, 7, 30),
+            // RFC 4954 §6 has 5.7.8 for credentials that are invalid; trying again helps once they are mended.
+            Self::Login => EnhancedCode::new(4, 7, 8),
+            Self::Held => EnhancedCode::new(4, 7, 0),
             // RFC 3463 §3.8: also "when the condition cannot be further described because of security policies in force".
             Self::Administrative => EnhancedCode::new(5, 7, 0),
             Self::Local => EnhancedCode::new(4, 3, 0),
@@ -174,10 +181,18 @@ impl fmt::Display for Cause {
 /// The host an attempt talked to, or tried to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteHost {
-    /// As the MX record or the route names it.
+    /// As the MX record or the route names it; of a socket its path.
     pub name: String,
     /// Absent where no address was found.
     pub address: Option<IpAddr>,
+}
+
+impl RemoteHost {
+    /// Whether it is a socket of this machine: whose path is nobody's business but an operator's.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
 }
 
 /// How an attempt left this system.
@@ -212,6 +227,8 @@ pub struct Outcome {
     pub notifies: bool,
     /// How it left; absent where no egress pools are configured, and from workers of earlier versions.
     pub egress: Option<Egress>,
+    /// The remote asks not to be tried again before that is over.
+    pub retry_after: Option<Duration>,
 }
 
 impl Outcome {
@@ -229,6 +246,7 @@ impl Outcome {
             at,
             notifies: false,
             egress: None,
+            retry_after: None,
         }
     }
 

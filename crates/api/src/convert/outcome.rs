@@ -33,6 +33,7 @@ impl From<&Outcome> for wire::Outcome {
             notifies: outcome.notifies,
             pool: outcome.egress.as_ref().map(|egress| egress.pool.clone()).unwrap_or_default(),
             source_address: source.map(|address| address.to_string()).unwrap_or_default(),
+            retry_after_s: outcome.retry_after.map_or(0, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
         }
     }
 }
@@ -63,6 +64,7 @@ impl TryFrom<wire::Outcome> for Outcome {
             at: Timestamp::from_micros(outcome.at_us),
             notifies: outcome.notifies,
             egress,
+            retry_after: (outcome.retry_after_s > 0).then(|| Duration::from_secs(outcome.retry_after_s.into())),
         })
     }
 }
@@ -148,6 +150,8 @@ const fn wire_trouble(kind: TroubleKind) -> wire::TroubleKind {
         TroubleKind::NotCapable => wire::TroubleKind::NotCapable,
         TroubleKind::RequireTls => wire::TroubleKind::RequireTls,
         TroubleKind::Administrative => wire::TroubleKind::Administrative,
+        TroubleKind::Login => wire::TroubleKind::Login,
+        TroubleKind::Held => wire::TroubleKind::Held,
         TroubleKind::Loop => wire::TroubleKind::Loop,
         TroubleKind::Local => wire::TroubleKind::Local,
     }
@@ -168,6 +172,8 @@ fn trouble_kind(value: i32) -> Result<TroubleKind, ApiError> {
         Ok(wire::TroubleKind::NotCapable) => Ok(TroubleKind::NotCapable),
         Ok(wire::TroubleKind::RequireTls) => Ok(TroubleKind::RequireTls),
         Ok(wire::TroubleKind::Administrative) => Ok(TroubleKind::Administrative),
+        Ok(wire::TroubleKind::Login) => Ok(TroubleKind::Login),
+        Ok(wire::TroubleKind::Held) => Ok(TroubleKind::Held),
         Ok(wire::TroubleKind::Loop) => Ok(TroubleKind::Loop),
         Ok(wire::TroubleKind::Local) => Ok(TroubleKind::Local),
         // A newer neighbour may know more: what cannot be told apart here may pass.

@@ -58,6 +58,11 @@ const fn for_trouble(kind: TroubleKind) -> Advice {
             "An administrator of this system decided that the message is not delivered.",
             "Ask the administrators of this system if you do not know why.",
         ),
+        TroubleKind::Login => advice(
+            "The server that mail is handed to does not let this system in.",
+            "Tell the administrators of this system; they can correct it.",
+        ),
+        TroubleKind::Held => advice("The message waits for a decision of an administrator of this system.", ""),
         TroubleKind::DnsTemporary => advice("The name servers of the domain did not answer as they should.", ""),
         TroubleKind::Connect => advice("The receiving server could not be reached.", ""),
         TroubleKind::Timeout | TroubleKind::Closed => {

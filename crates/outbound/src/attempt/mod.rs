@@ -6,29 +6,34 @@
 
 pub(crate) mod body;
 mod conversation;
-pub(crate) mod lookup;
+mod hop;
+mod lookup;
 pub(crate) mod open;
+mod other;
 pub(crate) mod record;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
-use mailtier_route::{Plan, Route, Target};
+use mailtier_route::{Plan, Way};
 use mailtier_smtp::TlsInfo;
 use mailtier_transport::client::{ConnectFailure, Connection};
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connections::{Key, Leased};
+use crate::connections::Leased;
 use crate::desk::Begin;
 use crate::egress::EgressPool;
+use crate::routes::{Manner, Part};
 use crate::worker::Worker;
 use body::BodyError;
 use conversation::{Letter, converse, deserves_another_host, was_dead};
+use hop::Hop;
 use lookup::Next;
 use record::{Delays, Place, Record, outcome, spokesman};
 
@@ -39,7 +44,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// With these outcomes, one of which names each recipient.
-    Outcomes(Vec<(Vec<Mailbox>, Outcome)>),
+    Outcomes {
+        outcomes: Vec<(Vec<Mailbox>, Outcome)>,
+        /// They say nothing of the destination: the mail took ways of its own.
+        own_way: bool,
+    },
     /// Before it began: someone else shall do it.
     NotAttempted,
     /// Before it began, because it was first to be found out who would get it: this exchanger.
@@ -53,6 +62,10 @@ struct Attempt<'a> {
     worker: &'a Worker,
     dispatch: &'a Dispatch,
     egress: &'a EgressPool,
+    /// Of the part that is tried now.
+    manner: Manner,
+    /// No part so far took a way that all mail to the destination takes.
+    own_way: bool,
     options: Options,
     taken_at: Instant,
     content: Option<Vec<Bytes>>,
@@ -85,40 +98,88 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
     let Some(egress) = worker.egress.find(&dispatch.pool) else {
         return local_trouble(dispatch, format!("this worker does not serve the egress pool `{}`", dispatch.pool));
     };
-    let ordered = ordered_route(worker, dispatch, &domain);
-    let route = ordered.as_ref().or_else(|| worker.routes.find(&domain).map(std::convert::AsRef::as_ref));
-    let mut plan = Plan::new(Arc::clone(&egress.policy), domain, route, options.require_tls, rand::random());
-    let attempt = Attempt {
+    let (first, others) = worker.routes.parts(dispatch);
+    let mut attempt = Attempt {
         worker,
         dispatch,
         egress,
+        manner: Manner::default(),
+        own_way: true,
         options,
         taken_at,
         content: None,
         room: None,
-        open: dispatch.recipients.clone(),
+        open: Vec::new(),
         record: Record::default(),
         failures: Vec::new(),
     };
-    attempt.follow(&mut plan).await
-}
-
-/// Where an operator sends this delivery; what the configuration asks of the connection for its domain still holds.
-fn ordered_route(worker: &Worker, dispatch: &Dispatch, domain: &Domain) -> Option<Route> {
-    let tls = worker.routes.find(domain).and_then(|route| route.tls);
-    (!dispatch.hosts.is_empty()).then(|| Route { hosts: dispatch.hosts.clone(), tls })
+    let mut left = others.into_iter();
+    let mut next = Some(first);
+    while let Some(part) = next {
+        if let Some(ended) = attempt.take(part, &domain).await {
+            attempt.open.extend(left.flat_map(|part| part.recipients));
+            return attempt.stopped(ended);
+        }
+        next = left.next();
+    }
+    Ended::Outcomes { outcomes: attempt.record.into_groups(), own_way: attempt.own_way }
 }
 
 impl Attempt<'_> {
+    /// Recipients that take one way: they have an outcome afterwards, or the attempt is over.
+    async fn take(&mut self, part: Part, domain: &Domain) -> Option<Ended> {
+        self.own_way &= !part.is_for_all();
+        let Part { route, recipients } = part;
+        let route = route.as_deref();
+        self.open = recipients;
+        self.manner = self.worker.routes.manner(route);
+        let ended = match route.map(|route| (route, &route.way)) {
+            Some((route, Way::Discard)) => {
+                self.discard(route);
+                None
+            }
+            Some((route, Way::Hold)) => {
+                self.hold(route);
+                None
+            }
+            Some((route, Way::Post)) => self.post(route).await,
+            Some((_, Way::Sockets(paths))) => self.follow_sockets(paths).await,
+            Some((_, Way::Exchangers { .. } | Way::Hosts { .. })) | None => {
+                let policy = Arc::clone(&self.egress.policy);
+                let mut plan = Plan::new(policy, domain.clone(), route, self.options.require_tls, rand::random());
+                self.follow(&mut plan).await
+            }
+        };
+        if ended.is_none() {
+            self.end_part();
+        }
+        ended
+    }
+
+    /// The sockets of a route, one after the other.
+    async fn follow_sockets(&mut self, paths: &[Arc<PathBuf>]) -> Option<Ended> {
+        for path in paths {
+            if self.open.is_empty() {
+                break;
+            }
+            if let Tried::Stop(ended) = self.try_hop(Hop::Socket(path)).await {
+                return Some(ended);
+            }
+        }
+        None
+    }
+
     /// Tries what the plan names until every recipient has an outcome or nothing is left.
-    async fn follow(mut self, plan: &mut Plan) -> Ended {
+    async fn follow(&mut self, plan: &mut Plan) -> Option<Ended> {
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
             match lookup::next(plan, &self.worker.directory).await {
                 // The owner of the shard first decides under whose limits this is.
-                Next::Try(target) if self.dispatch.resolve_first => return Ended::Resolved(target.host),
+                Next::Try(target) if self.dispatch.resolve_first && self.record.is_empty() => {
+                    return Some(Ended::Resolved(target.host));
+                }
                 Next::Try(target) => {
-                    if let Tried::Stop(ended) = self.try_target(&target).await {
-                        return ended;
+                    if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
+                        return Some(ended);
                     }
                 }
                 Next::Exhausted(trouble) => {
@@ -127,34 +188,34 @@ impl Attempt<'_> {
                 }
             }
         }
-        self.end()
+        None
     }
 
-    /// One address: a connection, and the transaction on it. A connection that turns out to have died while it idled is
+    /// One place: a connection, and the transaction on it. A connection that turns out to have died while it idled is
     /// replaced once by a new one.
-    async fn try_target(&mut self, target: &Target) -> Tried {
+    async fn try_hop(&mut self, hop: Hop<'_>) -> Tried {
         let asked_at = Instant::now();
         let mut delays = Delays { waiting: asked_at - self.taken_at, ..Delays::default() };
-        let mut lease = self.worker.opener.lease(&self.worker.connections, self.egress, target).await;
+        let mut lease = self.lease(hop).await;
         loop {
             delays.connecting = asked_at.elapsed();
             let leased = match lease {
                 Ok(leased) => leased,
                 Err(failure) => {
-                    self.not_connected(target, failure, delays);
+                    self.not_connected(hop, failure, delays);
                     return Tried::Next;
                 }
             };
             if let Err(ended) = self.fetch_content().await {
-                self.worker.connections.park(Key::of(self.egress, target), leased);
+                self.worker.connections.park(self.key(hop), leased);
                 return Tried::Stop(ended);
             }
             if let Some(ended) = self.refused() {
-                self.worker.connections.park(Key::of(self.egress, target), leased);
+                self.worker.connections.park(self.key(hop), leased);
                 return Tried::Stop(ended);
             }
-            match self.transact(target, leased, delays).await {
-                Some(dead) => lease = self.worker.opener.fresh(self.egress, target, dead.into_slot()).await,
+            match self.transact(hop, leased, delays).await {
+                Some(dead) => lease = self.fresh(hop, dead.into_slot()).await,
                 None => return Tried::Next,
             }
         }
@@ -170,9 +231,9 @@ impl Attempt<'_> {
     }
 
     /// Gives the connection back when it had died while it idled.
-    async fn transact(&mut self, target: &Target, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
+    async fn transact(&mut self, hop: Hop<'_>, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
         let content = self.content.as_ref()?;
-        let mut place = Place::of(target);
+        let mut place = hop.place();
         place.egress = self.egress.egress(leased.source);
         place.notifies = leased.connection.capabilities().dsn;
         place.tls = described(&leased.connection);
@@ -208,17 +269,24 @@ impl Attempt<'_> {
         }
         self.failures.extend(passed_on);
         if told.reusable {
-            self.worker.connections.park(Key::of(self.egress, target), leased);
+            self.worker.connections.park(self.key(hop), leased);
         }
         None
     }
 
     /// RFC 5321 §5.1: the next host is tried, whatever the reason.
-    fn not_connected(&mut self, target: &Target, failure: ConnectFailure, delays: Delays) {
-        let place = Place { egress: self.egress.egress(None), ..Place::of(target) };
+    fn not_connected(&mut self, hop: Hop<'_>, failure: ConnectFailure, delays: Delays) {
+        let place = Place { egress: self.egress.egress(None), ..hop.place() };
         let failure = outcome(failure.stage, failure.cause, &place, delays, now());
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
+    }
+
+    /// RFC 8689 §4.2.1, with the status of its §5.
+    fn not_secure(&mut self, text: &str) {
+        let trouble = Trouble { kind: TroubleKind::RequireTls, text: text.to_owned() };
+        let delays = Delays { waiting: self.taken_at.elapsed(), ..Delays::default() };
+        self.failures.push(outcome(Stage::Resolve, Cause::Trouble(trouble), &Place::default(), delays, now()));
     }
 
     /// The plan ended; trouble that it names speaks as well.
@@ -234,13 +302,37 @@ impl Attempt<'_> {
         self.failures.insert(0, failure);
     }
 
-    fn end(mut self) -> Ended {
+    /// Who is left has what stood in the way.
+    fn end_part(&mut self) {
         if let Some(failure) = spokesman(std::mem::take(&mut self.failures)) {
             for recipient in std::mem::take(&mut self.open) {
                 self.record.add(recipient, failure.clone());
             }
         }
-        Ended::Outcomes(self.record.into_groups())
+    }
+
+    /// The attempt is broken off. What has happened to some recipients must be told all the same: who has the message must
+    /// not get it again.
+    fn stopped(mut self, ended: Ended) -> Ended {
+        if self.record.is_empty() {
+            return ended;
+        }
+        let Ended::Outcomes { outcomes, .. } = ended else {
+            let text = "the attempt was broken off before this recipient's turn".to_owned();
+            let cause = Cause::Trouble(Trouble { kind: TroubleKind::Local, text });
+            let rest = outcome(Stage::Resolve, cause, &Place::default(), Delays::default(), now());
+            for recipient in std::mem::take(&mut self.open) {
+                self.record.add(recipient, rest.clone());
+            }
+            return Ended::Outcomes { outcomes: self.record.into_groups(), own_way: self.own_way };
+        };
+        // Trouble of ours, said of all.
+        for (_, trouble) in outcomes {
+            for recipient in std::mem::take(&mut self.open) {
+                self.record.add(recipient, trouble.clone());
+            }
+        }
+        Ended::Outcomes { outcomes: self.record.into_groups(), own_way: self.own_way }
     }
 
     /// The content, once an attempt. What cannot be had or read is our trouble, not the remote's.
@@ -288,14 +380,14 @@ fn destination(dispatch: &Dispatch) -> Option<Domain> {
 fn local_trouble(dispatch: &Dispatch, text: String) -> Ended {
     let cause = Cause::Trouble(Trouble { kind: TroubleKind::Local, text });
     let outcome = outcome(Stage::Resolve, cause, &Place::default(), Delays::default(), now());
-    Ended::Outcomes(vec![(dispatch.recipients.clone(), outcome)])
+    Ended::Outcomes { outcomes: vec![(dispatch.recipients.clone(), outcome)], own_way: false }
 }
 
 /// The outcome of an attempt that came to no end: a message that breaks us is put off like any other trouble, so that
 /// it does not break us again at once.
 pub(crate) fn crashed(dispatch: &Dispatch) -> Vec<(Vec<Mailbox>, Outcome)> {
     match local_trouble(dispatch, "the attempt crashed".to_owned()) {
-        Ended::Outcomes(outcomes) => outcomes,
+        Ended::Outcomes { outcomes, .. } => outcomes,
         Ended::NotAttempted | Ended::Resolved(_) | Ended::Dropped => Vec::new(),
     }
 }

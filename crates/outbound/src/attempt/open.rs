@@ -2,8 +2,9 @@
 //! is said on it, nor for which target comes next.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailtier_route::{Encryption, Target, TlsDemand};
 use mailtier_telemetry::Meters;
@@ -15,6 +16,7 @@ use opentelemetry::KeyValue;
 
 use crate::connections::{Connections, Key, Leased, Slot};
 use crate::egress::{EgressPool, STAGE};
+use crate::routes::Manner;
 
 /// Hosts remembered whose TLS does not work.
 const MAX_BROKEN: u64 = 10_000;
@@ -50,15 +52,16 @@ impl Opener {
         connections: &Connections,
         egress: &EgressPool,
         target: &Target,
+        manner: &Manner,
     ) -> Result<Leased, ConnectFailure> {
-        match connections.take(&Key::of(egress, target)) {
+        match connections.take(&Key::of(egress, target, manner.route)) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)
             }
             None => {
                 let slot = connections.slot().await.ok_or_else(closing)?;
-                self.fresh(egress, target, slot).await
+                self.fresh(egress, target, manner, slot).await
             }
         }
     }
@@ -72,11 +75,15 @@ impl Opener {
         &self,
         egress: &EgressPool,
         target: &Target,
+        manner: &Manner,
         slot: Slot,
     ) -> Result<Leased, ConnectFailure> {
+        if let Some(login) = &manner.login {
+            login.may_try(&target.host, Instant::now())?;
+        }
         let address = SocketAddr::new(target.address, target.port);
         let source = egress.source_towards(target.address).map_err(no_source)?;
-        let options = |encryption| self.options(egress, source, target, encryption);
+        let options = |encryption| self.options((egress, source), (target, manner), encryption);
         let is_bonus = target.tls.encryption == Encryption::Opportunistic;
         let opened = if is_bonus && self.broken.contains_key(&address) {
             Connection::open(address, &options(Encryption::Off)).await
@@ -91,11 +98,52 @@ impl Opener {
             }
         };
         self.count(if opened.is_ok() { "opened" } else { "failed" });
-        let connection = opened?;
+        let mut connection = opened?;
         let version = connection.tls().map_or("none", |tls| tls.version.as_str()).to_owned();
         self.meters.outbound_tls.add(1, &[KeyValue::new("version", version)]);
         self.note_proof(&connection, target);
+        if let Some(login) = &manner.login {
+            login.log_in(&mut connection, &target.host).await?;
+        }
         Ok(Leased::new(connection, source, slot))
+    }
+
+    /// An idle connection to a socket of this machine, or a new one.
+    ///
+    /// # Errors
+    /// How far opening came.
+    pub(crate) async fn lease_local(
+        &self,
+        connections: &Connections,
+        egress: &EgressPool,
+        path: &Arc<PathBuf>,
+        route: Option<usize>,
+    ) -> Result<Leased, ConnectFailure> {
+        match connections.take(&Key::of_socket(egress, path, route)) {
+            Some(leased) => {
+                self.count("reused");
+                Ok(leased)
+            }
+            None => {
+                let slot = connections.slot().await.ok_or_else(closing)?;
+                self.fresh_local(egress, path, slot).await
+            }
+        }
+    }
+
+    /// A new one, which speaks LMTP.
+    ///
+    /// # Errors
+    /// How far opening came.
+    pub(crate) async fn fresh_local(
+        &self,
+        egress: &EgressPool,
+        path: &Arc<PathBuf>,
+        slot: Slot,
+    ) -> Result<Leased, ConnectFailure> {
+        let opened = Connection::open_local(path, &egress.lmtp, self.connect_timeout).await;
+        self.count(if opened.is_ok() { "opened" } else { "failed" });
+        Ok(Leased::new(opened?, None, slot))
     }
 
     fn count(&self, result: &'static str) {
@@ -114,14 +162,13 @@ impl Opener {
 
     fn options(
         &self,
-        egress: &EgressPool,
-        source: Option<IpAddr>,
-        target: &Target,
+        (egress, source): (&EgressPool, Option<IpAddr>),
+        (target, manner): (&Target, &Manner),
         encryption: Encryption,
     ) -> ConnectOptions {
         let tls = || self.tls_use(&target.tls);
         ConnectOptions {
-            smtp: Arc::clone(&egress.smtp),
+            smtp: Arc::clone(if manner.is_lmtp { &egress.lmtp } else { &egress.smtp }),
             connect_timeout: self.connect_timeout,
             source,
             tls: match encryption {

@@ -1,5 +1,6 @@
 //! What an attempt meant for each recipient, gathered and grouped. Pure; not responsible for making it happen.
 
+use std::path::Path;
 use std::time::Duration;
 
 use mailtier_route::Target;
@@ -37,6 +38,14 @@ impl Place {
     }
 }
 
+impl Place {
+    /// A socket of this machine.
+    pub(crate) fn of_socket(path: &Path) -> Self {
+        let remote = RemoteHost { name: path.display().to_string(), address: None };
+        Self { remote: Some(remote), ..Self::default() }
+    }
+}
+
 /// Makes an outcome.
 pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays, at: Timestamp) -> Outcome {
     Outcome {
@@ -50,6 +59,7 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays,
         at,
         notifies: place.notifies,
         egress: place.egress.clone(),
+        retry_after: None,
     }
 }
 
@@ -68,6 +78,11 @@ impl Record {
         }
     }
 
+    /// Whether nothing has happened to anybody.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// The groups.
     pub(crate) fn into_groups(self) -> Vec<(Vec<Mailbox>, Outcome)> {
         self.groups
@@ -81,6 +96,7 @@ fn is_same(one: &Outcome, other: &Outcome) -> bool {
         && one.remote == other.remote
         && one.tls == other.tls
         && one.egress == other.egress
+        && one.retry_after == other.retry_after
 }
 
 /// Which of the failures of an attempt speaks for it: the last that may pass, since then trying again makes sense;

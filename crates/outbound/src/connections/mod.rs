@@ -6,11 +6,12 @@
 mod idle;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mailtier_route::{Encryption, Target, TlsDemand};
+use mailtier_route::{Authority, Encryption, Target, TlsDemand};
 use mailtier_transport::client::Connection;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,18 +30,33 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Key {
     /// Which egress pool: who the remote takes us for.
     egress: usize,
-    address: SocketAddr,
+    place: Place,
     tls: TlsDemand,
     /// Where TLS is a must, since the host was asked for by it.
     host: Option<String>,
+    /// Whose mail it carries alone: we are logged in for it, or speak LMTP.
+    route: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Address(SocketAddr),
+    /// Of this machine.
+    Socket(Arc<PathBuf>),
 }
 
 impl Key {
     /// Connections of an egress pool to this target.
-    pub(crate) fn of(egress: &EgressPool, target: &Target) -> Self {
+    pub(crate) fn of(egress: &EgressPool, target: &Target, route: Option<usize>) -> Self {
         let host = (target.tls.encryption == Encryption::Required).then(|| target.host.clone());
-        let address = SocketAddr::new(target.address, target.port);
-        Self { egress: egress.number, address, tls: target.tls.clone(), host }
+        let place = Place::Address(SocketAddr::new(target.address, target.port));
+        Self { egress: egress.number, place, tls: target.tls.clone(), host, route }
+    }
+
+    /// Connections to this socket.
+    pub(crate) fn of_socket(egress: &EgressPool, path: &Arc<PathBuf>, route: Option<usize>) -> Self {
+        let tls = TlsDemand::anyone(Encryption::Off, Authority::Operator);
+        Self { egress: egress.number, place: Place::Socket(Arc::clone(path)), tls, host: None, route }
     }
 }
 

@@ -27,6 +27,7 @@ fn result(id: i64, shard: ShardId, attempt: u16) -> WorkResult {
         outcomes,
         not_attempted: false,
         exchanger: None,
+        own_way: false,
     }
 }
 

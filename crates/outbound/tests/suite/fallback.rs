@@ -1,6 +1,7 @@
 //! What happens within one attempt when a host refuses, breaks off or takes only some: who is tried next, and what is
 //! told about whom.
 
+use mailtier_config::RouteConfig;
 use mailtier_types::{Cause, Stage, TroubleKind};
 
 use crate::dns::{self, addresses, mx};
@@ -139,10 +140,8 @@ async fn what_a_remote_cannot_take_is_not_forced_on_it() {
     let queue = Queue::start().await;
     let _worker = Worker::start(&queue, |config| {
         smarthost(config, &peer);
-        config.outbound.routes[0].domain = "old.example".to_owned();
-        let mut new = config.outbound.routes[0].clone();
-        (new.domain, new.hosts) = ("new.example".to_owned(), vec![able.address.to_string()]);
-        config.outbound.routes.push(new);
+        config.outbound.routes[0].domain = Some("old.example".to_owned());
+        config.outbound.routes.push(RouteConfig::to_hosts("new.example", vec![able.address.to_string()]));
     })
     .await;
     let text = "Subject: grüße\r\n\r\nHallo\r\n";

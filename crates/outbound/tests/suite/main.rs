@@ -11,12 +11,16 @@
 mod bodies;
 mod dns;
 mod fallback;
+mod hooks;
 mod identity;
+mod lmtp;
+mod logins;
 mod ownership;
 mod peer;
 mod pools;
 mod queue;
 mod resolving;
+mod routes;
 mod sessions;
 mod signed;
 mod tls;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use mailtier_tls::ServerTls;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 /// What a script says to a command.
@@ -32,11 +33,17 @@ pub(crate) struct Script {
     recipients_limit: Option<usize>,
     hold_banner: Option<watch::Receiver<bool>>,
     hold_final: Option<watch::Receiver<bool>>,
+    is_lmtp: bool,
 }
 
 impl Script {
     pub(crate) fn new() -> Self {
         Self { extensions: vec!["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"], ..Self::default() }
+    }
+
+    /// Speaks LMTP: at the end of the content each recipient has a reply, `on("DATA-END RCPT TO:<…>", …)`.
+    pub(crate) fn lmtp() -> Self {
+        Self { is_lmtp: true, ..Self::new() }
     }
 
     pub(crate) fn banner(mut self, line: &str) -> Self {
@@ -202,6 +209,30 @@ impl Peer {
         self.seen.subscribe().wait_for(what).await.unwrap().clone()
     }
 
+    /// On a socket of this machine.
+    pub(crate) fn at(path: &Path, script: Script) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let peer = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            seen: Arc::new(watch::Sender::default()),
+            script: Arc::new(Mutex::new(script)),
+        };
+        let accepting = peer.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut number = 0;
+                accepting.seen.send_modify(|seen| {
+                    seen.sessions += 1;
+                    number = seen.sessions;
+                });
+                let session = Session { peer: accepting.clone(), number, tls: false };
+                tokio::spawn(session.run(stream));
+            }
+        });
+        peer
+    }
+
     fn note(&self, change: impl FnOnce(&mut Seen)) {
         self.seen.send_modify(change);
     }
@@ -220,7 +251,7 @@ enum Ended {
 }
 
 impl Session {
-    async fn run(mut self, stream: TcpStream) {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
         let mut stream = BufStream::new(stream);
         let (banner, hold) = {
             let script = self.peer.script.lock().unwrap();
@@ -297,7 +328,9 @@ impl Session {
     fn ordinary(&self, verb: &str, recipients: usize) -> Say {
         let script = self.peer.script.lock().unwrap();
         Say::Line(match verb {
-            "EHLO" => {
+            "LHLO" if !script.is_lmtp => "500 5.5.1 what?".to_owned(),
+            "EHLO" if script.is_lmtp => "500 5.5.1 LHLO is what is said here".to_owned(),
+            "EHLO" | "LHLO" => {
                 let offered = script.extensions.iter().filter(|name| !(self.tls && **name == "STARTTLS"));
                 let mut lines: Vec<_> = std::iter::once(&"peer.example").chain(offered).copied().collect();
                 let last = lines.pop().unwrap();
@@ -329,12 +362,41 @@ impl Session {
         self.peer.note(|seen| seen.contents += 1);
         let hold = self.peer.script.lock().unwrap().hold_final.clone();
         wait_for(hold).await;
+        if self.peer.script.lock().unwrap().is_lmtp {
+            return self.end_of_data_for_each(stream, taken).await;
+        }
         let reply = self.peer.script.lock().unwrap().reply_to("DATA-END");
         let reply = reply.unwrap_or_else(|| Say::Line("250 2.0.0 taken".to_owned()));
         if matches!(&reply, Say::Line(text) | Say::LineAndClose(text) if text.starts_with('2')) {
             self.peer.note(|seen| seen.taken.push(taken));
         }
         say(stream, reply).await
+    }
+}
+
+impl Session {
+    /// RFC 2033 section 4.2.
+    async fn end_of_data_for_each<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufStream<S>,
+        taken: Taken,
+    ) -> bool {
+        let (mut replies, mut happy) = (Vec::new(), Vec::new());
+        for recipient in &taken.recipients {
+            let reply = self.peer.script.lock().unwrap().reply_to(&format!("DATA-END {recipient}"));
+            let reply = reply.unwrap_or_else(|| Say::Line("250 2.0.0 stored".to_owned()));
+            if matches!(&reply, Say::Line(text) if text.starts_with('2')) {
+                happy.push(recipient.clone());
+            }
+            replies.push(reply);
+        }
+        self.peer.note(|seen| seen.taken.push(Taken { recipients: happy, ..taken }));
+        for reply in replies {
+            if !say(stream, reply).await {
+                return false;
+            }
+        }
+        true
     }
 }
 

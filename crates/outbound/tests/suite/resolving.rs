@@ -103,7 +103,7 @@ async fn routes_replace_dns_and_the_nearest_one_counts() {
     let _worker = Worker::start(&queue, |config| {
         smarthost(config, &smart);
         let hosts = vec![dead, exact.address.to_string()];
-        config.outbound.routes.push(RouteConfig { domain: ".routed.example".to_owned(), hosts, tls: None });
+        config.outbound.routes.push(RouteConfig::to_hosts(".routed.example", hosts));
     })
     .await;
     for to in ["a@routed.example", "b@deep.routed.example"] {

@@ -93,7 +93,7 @@ async fn an_idle_connection_gives_way_when_another_host_needs_its_place() {
     let _worker = Worker::start(&queue, |config| {
         smarthost(config, &one);
         let hosts = vec![two.address.to_string()];
-        config.outbound.routes.push(RouteConfig { domain: "two.example".to_owned(), hosts, tls: None });
+        config.outbound.routes.push(RouteConfig::to_hosts("two.example", hosts));
         config.outbound.max_connections = 1;
     })
     .await;

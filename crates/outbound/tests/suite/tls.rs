@@ -10,7 +10,7 @@ use crate::peer::{Peer, Script};
 use crate::queue::Queue;
 use crate::world::{Worker, letter, only, smarthost};
 
-fn server_tls() -> Arc<ServerTls> {
+pub(crate) fn server_tls() -> Arc<ServerTls> {
     let issued = rcgen::generate_simple_self_signed(vec!["peer.example".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));

@@ -64,8 +64,7 @@ impl Drop for Worker {
 
 /// All mail goes to this peer.
 pub(crate) fn smarthost(config: &mut Config, peer: &Peer) {
-    let route = RouteConfig { domain: "*".to_owned(), hosts: vec![peer.address.to_string()], tls: None };
-    config.outbound.routes = vec![route];
+    config.outbound.routes = vec![RouteConfig::to_hosts("*", vec![peer.address.to_string()])];
 }
 
 pub(crate) const TEXT: &str = "Subject: greetings\r\n\r\nHello.\r\n.dot\r\n";
@@ -112,6 +111,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         body: Some(vec![Bytes::copy_from_slice(text.as_bytes())]),
         resolve_first: false,
         hosts: Vec::new(),
+        was_held: false,
     }
 }
 

@@ -105,6 +105,7 @@ fn deliveries(
                 reports_success,
                 body: inline.clone(),
                 hosts: Vec::new(),
+                was_held: false,
             };
             let committed = Committed {
                 entry: entry_of(&row, hold_until.unwrap_or_else(|| id.made_at()), warn_at),
@@ -173,6 +174,7 @@ pub(crate) fn content_of(
         traceparent: options.traceparent,
         received_at: options.received_at,
         body,
+        was_held: stored.was_held,
         hosts: stored.hosts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(not_a_host)?,
     })
 }

@@ -45,6 +45,7 @@ impl AdminService {
             operator: order.operator.clone(),
             reason: order.reason.clone(),
             recipients: order.filter.recipient.clone(),
+            is_by_route: false,
         });
         let (mut answer, mut done_to) = (ChangeAnswer::default(), order.after);
         while let Some(mut page) = search.page(session, CHANGED_AT_ONCE).await? {

@@ -102,6 +102,7 @@ mod tests {
             received_at: Timestamp::EPOCH,
             body: Some(vec![Bytes::from(vec![0; bytes])]),
             hosts: Vec::new(),
+            was_held: false,
         })
     }
 

@@ -357,6 +357,7 @@ fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String)
         body: None,
         resolve_first: false,
         hosts: content.hosts.clone(),
+        was_held: content.was_held,
     }
 }
 

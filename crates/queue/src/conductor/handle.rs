@@ -62,6 +62,8 @@ pub(crate) struct Content {
     pub(crate) body: Option<Vec<Bytes>>,
     /// Where an operator sends it; none: its own way.
     pub(crate) hosts: Vec<RouteHost>,
+    /// A route has held it before.
+    pub(crate) was_held: bool,
 }
 
 /// A delivery to be read from the database.

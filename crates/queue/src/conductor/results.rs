@@ -98,7 +98,7 @@ impl ConductorTask {
     fn learn(&mut self, result: &WorkResult, is_rerouted: bool, now: Timestamp) {
         let outcomes = || result.outcomes.iter().map(|(_, outcome)| outcome);
         // Whose exchanger an operator's choice is says nothing of the destination.
-        let remote = outcomes().find_map(|outcome| outcome.remote.as_ref()).filter(|_| !is_rerouted);
+        let remote = outcomes().find_map(|outcome| outcome.remote.as_ref()).filter(|_| !is_rerouted && !result.own_way);
         let exchanger = remote.map(|remote| remote.name.as_str());
         let classification = Arc::clone(&self.settings.classification);
         let judged: Vec<_> = outcomes().map(|outcome| (outcome, classification.judge(outcome))).collect();
@@ -108,6 +108,8 @@ impl ConductorTask {
             let (destination, whom) = (self.scheduler.place_of(result.delivery), whom.name());
             tracing::warn!(destination, whom, ?time, ?rules, "nothing more is attempted for a time: a rule says so");
         }
+        // What is met on a way of this mail's own, such as one sender's smarthost, keeps nobody else's from going.
+        let said = if result.own_way { Feedback::Nothing } else { said };
         self.scheduler.learn(result.delivery, said, exchanger, rand::random(), now);
     }
 

@@ -228,6 +228,7 @@ fn content() -> Content {
         reports_success: false,
         body: Some(vec![Bytes::from_static(b"x")]),
         hosts: Vec::new(),
+        was_held: false,
     }
 }
 
@@ -241,6 +242,7 @@ fn result(number: i64) -> WorkerFrame {
         outcomes: vec![(content().recipients, Outcome::new(Stage::Final, reply, Timestamp::EPOCH))],
         not_attempted: false,
         exchanger: None,
+        own_way: false,
     };
     WorkerFrame { results: vec![result], ..WorkerFrame::default() }
 }

@@ -7,6 +7,7 @@ mod changer;
 mod line;
 mod orders;
 mod plan;
+mod routed;
 mod settler;
 
 use std::sync::Arc;

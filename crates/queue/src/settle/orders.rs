@@ -5,7 +5,7 @@ use mailtier_api::change::DeliveryChange;
 use mailtier_api::filter::AddressPattern;
 use mailtier_api::peer::{Hint, News};
 use mailtier_api::tokens::OURSELVES;
-use mailtier_store::{Held, NewEvent, Reroute, StoredDelivery};
+use mailtier_store::{Held, Hold, NewEvent, Reroute, StoredDelivery};
 use mailtier_types::{
     ByMode, Cause, Change, EventDetail, EventKind, Outcome, ReversePath, Stage, State, Timestamp, Trouble, TroubleKind,
 };
@@ -24,6 +24,8 @@ pub(crate) struct Order {
     pub(crate) reason: String,
     /// What ends, ends for these recipients alone.
     pub(crate) recipients: Option<AddressPattern>,
+    /// A route of the configuration says so.
+    pub(crate) is_by_route: bool,
 }
 
 /// What a sender is told where the operator gave no reason.
@@ -33,7 +35,16 @@ impl Order {
     /// That a delivery is held because it may be what ends workers.
     pub(super) fn quarantine(losses: u16) -> Self {
         let reason = format!("{losses} workers were lost with it in their hands; see their logs before it is released");
-        Self { what: DeliveryChange::Hold, operator: OURSELVES.to_owned(), reason, recipients: None }
+        Self::hold(reason, false)
+    }
+
+    /// That a delivery is held because a route says so.
+    pub(super) fn of_route(reason: &str) -> Self {
+        Self::hold(reason.to_owned(), true)
+    }
+
+    fn hold(reason: String, is_by_route: bool) -> Self {
+        Self { what: DeliveryChange::Hold, operator: OURSELVES.to_owned(), reason, recipients: None, is_by_route }
     }
 
     /// The outcome that a delivery given up by order has.
@@ -128,7 +139,8 @@ pub(super) fn plan_kept(stored: &StoredDelivery, order: &Order, now: Timestamp, 
         Effect::Nothing => return true,
         Effect::Hold => {
             let (operator, reason) = (order.operator.clone(), order.reason.clone());
-            planned.plan.holds.push((stored.id, Held { since: now, operator, reason }));
+            let held = Held { since: now, operator, reason };
+            planned.plan.holds.push(Hold { delivery: stored.id, held, by_route: order.is_by_route });
             EventKind::DeliveryHeld
         }
         Effect::Release(later) => {

@@ -19,10 +19,13 @@ use mailtier_types::{
 use super::bounce::{BounceFacts, BounceWriter};
 use super::line::Line;
 use super::orders::{Order, hint, plan_kept, state_of};
-use super::{After, Disposition, Report, What};
+use super::{After, Disposition, Report, What, routed};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
 use crate::stored::{due, last_outcome};
+
+/// The longest wait that a remote may ask for: mail is not put off for days on a server's word.
+const MOST_ASKED_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What settlement is set to.
 #[derive(Debug, Clone)]
@@ -171,6 +174,8 @@ struct Verdicts {
     deferral: Option<(Outcome, Timestamp)>,
     /// It is late, and that is dealt with now.
     is_told: bool,
+    /// A route holds all that is left, and which.
+    hold: Option<String>,
 }
 
 /// What happened to some recipients.
@@ -301,6 +306,7 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp) -> Verdicts {
         What::Outcomes(outcomes) => {
             // A recipient that is over already takes no further change (invariant 2), and each is named once.
             let mut open: HashSet<&str> = stored.recipients.iter().map(String::as_str).collect();
+            let mut held_back = routed::HeldBack::new();
             for (recipients, outcome) in outcomes {
                 let named: Vec<String> = recipients
                     .iter()
@@ -308,7 +314,18 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp) -> Verdicts {
                     .filter(|recipient| open.remove(recipient))
                     .map(str::to_owned)
                     .collect();
-                if !named.is_empty() {
+                match named.is_empty() {
+                    true => {}
+                    // As with any opinion, one of an earlier attempt says nothing any more.
+                    false if routed::is_hold(outcome) && case.report.attempt > stored.attempts => {
+                        held_back.push((named, outcome));
+                    }
+                    false => verdicts.classify(case, policy, now, named, outcome),
+                }
+            }
+            verdicts.hold = routed::reason(stored, &held_back, &verdicts.resolved);
+            if verdicts.hold.is_none() {
+                for (named, outcome) in held_back {
                     verdicts.classify(case, policy, now, named, outcome);
                 }
             }
@@ -342,6 +359,9 @@ impl Verdicts {
                     self.is_told = true;
                     add_group(&mut self.delays, &named, Some(outcome), |recipient| options.notify(recipient).delay);
                 }
+                // RFC 9110 §10.2.3, within what we would wait ourselves at the longest.
+                let asked = now.after(outcome.retry_after.unwrap_or_default().min(MOST_ASKED_WAIT));
+                let due = due.max(asked.min(case.stored.expires_at));
                 self.deferral = Some((outcome.clone(), due));
                 let kind = EventKind::AttemptDeferred;
                 self.events.push(Happened { kind, recipients: named, outcome: said(), class });
@@ -419,6 +439,9 @@ fn after(case: &Case<'_>, remaining: &[String], surroundings: &Surroundings<'_>,
         planned.plan.finished.push(Finished { delivery: stored.id, message: stored.message, fanout });
         return After::Over;
     }
+    if let Some(reason) = &verdicts.hold {
+        return routed::hold((stored, report.attempt), (reason, remaining), surroundings.now, planned);
+    }
     let (attempts, due, last_outcome) = match &verdicts.deferral {
         Some((outcome, due)) => (report.attempt, *due, mailtier_api::encode_outcome(outcome)),
         None => {
@@ -495,7 +518,7 @@ mod tests {
     use mailtier_store::Held;
     use mailtier_types::{
         Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, Stage,
-        TenantId,
+        TenantId, Trouble, TroubleKind,
     };
 
     use super::*;
@@ -814,6 +837,7 @@ mod tests {
             operator: "root".to_owned(),
             reason: "they asked".to_owned(),
             recipients: None,
+            is_by_route: false,
         }))
     }
 
@@ -903,6 +927,66 @@ mod tests {
         assert!(detail.reason.unwrap().contains("4 workers were lost"));
         assert!(result.plan.dsns.is_empty());
         assert_eq!((result.dispositions[0].after, result.dispositions[0].was_reported), (After::Held, true));
+    }
+
+    fn held_by_route(recipient: &str) -> (Vec<Mailbox>, Outcome) {
+        let text = "held by the route `quarantine`".to_owned();
+        let cause = Cause::Trouble(Trouble { kind: TroubleKind::Held, text });
+        (vec![Mailbox::parse(recipient).unwrap()], Outcome::new(Stage::Resolve, cause, NOW))
+    }
+
+    #[test]
+    fn what_a_route_holds_is_held_once_and_was_no_attempt() {
+        let one = stored("s@a.example", &["x@b.example"], 2);
+        let result = planned(&one, &report(3, What::Outcomes(vec![held_by_route("x@b.example")])));
+        let hold = &result.plan.holds[0];
+        assert!(hold.by_route && hold.held.reason == "held by the route `quarantine`", "{hold:?}");
+        assert_eq!(hold.held.operator, "mailtier");
+        assert_eq!((result.plan.retries.len(), result.plan.dsns.len()), (0, 0));
+        assert_eq!(result.plan.events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::DeliveryHeld]);
+        assert_eq!(result.dispositions[0].after, After::Held);
+        // An opinion of an earlier attempt, reported once more after an operator has let it go.
+        let late = planned(&one, &report(2, What::Outcomes(vec![held_by_route("x@b.example")])));
+        assert!(late.plan.holds.is_empty() && late.plan.events.is_empty());
+    }
+
+    #[test]
+    fn a_route_holds_those_that_are_left_when_the_others_are_over() {
+        let two = stored("s@a.example", &["x@b.example", "y@b.example"], 0);
+        let and = |mut others: Vec<(Vec<Mailbox>, Outcome)>| {
+            others.push(held_by_route("y@b.example"));
+            planned(&two, &report(1, What::Outcomes(others)))
+        };
+        let What::Outcomes(delivered) = outcomes(&[("x@b.example", 250)]) else { panic!() };
+        let result = and(delivered);
+        assert_eq!(result.plan.retries[0].recipients, ["y@b.example"]);
+        let events: Vec<_> = result.plan.events.iter().map(|event| (event.kind, event.recipients.clone())).collect();
+        let of = |name: &str| vec![name.to_owned()];
+        assert_eq!(
+            events,
+            [(EventKind::DeliveryHeld, of("y@b.example")), (EventKind::RecipientDelivered, of("x@b.example"))]
+        );
+        assert_eq!((result.plan.holds.len(), result.dispositions[0].after), (1, After::Held));
+        let What::Outcomes(deferred) = outcomes(&[("x@b.example", 450)]) else { panic!() };
+        let result = and(deferred);
+        assert!(result.plan.holds.is_empty(), "x must not wait for an operator");
+        assert_eq!(result.plan.retries[0].recipients, ["x@b.example", "y@b.example"]);
+        assert!(matches!(result.dispositions[0].after, After::Later { attempts: 1, .. }));
+    }
+
+    #[test]
+    fn a_remote_may_ask_for_a_longer_wait_within_a_day_and_the_lifetime() {
+        let one = StoredDelivery { expires_at: NOW.after(HOUR * 48), ..stored("s@a.example", &["x@b.example"], 0) };
+        let due = |stored: &StoredDelivery, asked: Duration| {
+            let What::Outcomes(mut said) = outcomes(&[("x@b.example", 450)]) else { panic!() };
+            said[0].1.retry_after = Some(asked);
+            planned(stored, &report(1, What::Outcomes(said))).plan.retries[0].next_attempt_at
+        };
+        assert_eq!(due(&one, HOUR), NOW.after(HOUR));
+        assert_eq!(due(&one, Duration::from_secs(1)), NOW.after(Duration::from_secs(300)), "ours is longer");
+        assert_eq!(due(&one, HOUR * 1000), NOW.after(HOUR * 24));
+        let short = StoredDelivery { expires_at: NOW.after(HOUR * 2), ..one };
+        assert_eq!(due(&short, HOUR * 5), short.expires_at);
     }
 
     #[test]

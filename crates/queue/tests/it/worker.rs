@@ -188,7 +188,16 @@ pub(crate) fn said_by(dispatch: &Dispatch, exchanger: &str, code: u16) -> WorkRe
 /// For some recipients each.
 pub(crate) fn result(dispatch: &Dispatch, outcomes: Vec<(Vec<Mailbox>, Outcome)>) -> WorkResult {
     let Dispatch { delivery, shard, epoch, attempt, .. } = *dispatch;
-    WorkResult { delivery, shard, epoch, attempt, not_attempted: outcomes.is_empty(), outcomes, exchanger: None }
+    WorkResult {
+        delivery,
+        shard,
+        epoch,
+        attempt,
+        not_attempted: outcomes.is_empty(),
+        outcomes,
+        exchanger: None,
+        own_way: false,
+    }
 }
 
 pub(crate) fn outcome(code: u16) -> Outcome {

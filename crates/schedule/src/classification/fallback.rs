@@ -47,7 +47,8 @@ const fn of_trouble(kind: TroubleKind) -> BounceClass {
         TroubleKind::Protocol | TroubleKind::Conversion | TroubleKind::Smtputf8 | TroubleKind::NotCapable => {
             BounceClass::Protocol
         }
-        TroubleKind::Administrative => BounceClass::Administrative,
+        TroubleKind::Login => BounceClass::Authentication,
+        TroubleKind::Administrative | TroubleKind::Held => BounceClass::Administrative,
         TroubleKind::Local => BounceClass::LocalTrouble,
     }
 }

@@ -1,5 +1,9 @@
 //! What the remote offered in its answer to EHLO (RFC 5321 §4.1.1.1). Not responsible for using any of it.
 
+use mailtier_types::SaslMechanism;
+
+const _: () = assert!(SaslMechanism::ALL.len() <= 8, "a bit for each mechanism");
+
 /// The extensions a client session knows how to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -27,6 +31,8 @@ pub struct Capabilities {
     pub deliver_by: bool,
     /// MT-PRIORITY (RFC 6710).
     pub priority: bool,
+    /// AUTH (RFC 4954): a bit for each of [`SaslMechanism::ALL`].
+    logins: u8,
     /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
     pub size: Option<Option<u64>>,
 }
@@ -39,6 +45,18 @@ impl Capabilities {
             offered.add(line);
         }
         offered
+    }
+
+    /// Whether logins with this mechanism are offered.
+    #[must_use]
+    pub fn offers_login(&self, mechanism: SaslMechanism) -> bool {
+        self.logins & bit(mechanism) != 0
+    }
+
+    /// Whether any logins are offered that are known here.
+    #[must_use]
+    pub const fn offers_logins(&self) -> bool {
+        self.logins != 0
     }
 
     /// One `ehlo-line`. What is not known is ignored, and keywords are case-insensitive (RFC 5321 §2.4, §4.1.1.1).
@@ -68,11 +86,24 @@ impl Capabilities {
             self.deliver_by = true;
         } else if is("MT-PRIORITY") {
             self.priority = true;
+        } else if is("AUTH") {
+            self.add_logins(words);
+        } else if keyword.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH=")) {
+            // As servers had it before RFC 2554, and some still do for the sake of their old clients.
+            self.add_logins(keyword.get(5..).into_iter().chain(words));
         } else if is("SIZE") {
             // RFC 1870 §4: 0, or no number at all, means that there is no fixed limit.
             self.size = Some(words.next().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0));
         }
     }
+
+    fn add_logins<'a>(&mut self, mechanisms: impl Iterator<Item = &'a str>) {
+        self.logins |= mechanisms.filter_map(|name| name.parse().ok()).fold(0, |bits, one| bits | bit(one));
+    }
+}
+
+fn bit(mechanism: SaslMechanism) -> u8 {
+    SaslMechanism::ALL.iter().position(|known| *known == mechanism).map_or(0, |place| 1 << place)
 }
 
 #[cfg(test)]
@@ -102,6 +133,25 @@ mod tests {
     #[test]
     fn the_first_line_is_a_greeting_even_when_it_looks_like_a_keyword() {
         assert_eq!(Capabilities::parse("PIPELINING"), Capabilities { extended: true, ..Capabilities::default() });
+    }
+
+    #[test]
+    fn logins_in_both_ways_of_writing() {
+        use SaslMechanism::{Login, Plain, ScramSha256, ScramSha256Plus};
+        for (line, expected) in [
+            ("AUTH PLAIN login", &[Plain, Login][..]),
+            ("auth=PLAIN LOGIN", &[Plain, Login]),
+            ("AUTH SCRAM-SHA-256 CRAM-MD5 X", &[ScramSha256]),
+            ("AUTH", &[]),
+            ("AUTH=", &[]),
+            ("AUTHX PLAIN", &[]),
+        ] {
+            let offered = Capabilities::parse(&format!("x\n{line}"));
+            for mechanism in [ScramSha256Plus, ScramSha256, Plain, Login] {
+                assert_eq!(offered.offers_login(mechanism), expected.contains(&mechanism), "{line}: {mechanism}");
+            }
+            assert_eq!(offered.offers_logins(), !expected.is_empty(), "{line}");
+        }
     }
 
     #[test]

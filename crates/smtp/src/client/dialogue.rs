@@ -25,6 +25,7 @@ impl ClientSession {
                 self.fail_protocol("the remote answered STARTTLS with another 2xx")
             }
             Phase::Helo | Phase::StartTls => self.fail_by(reply),
+            Phase::Login => self.handle_login_reply(reply, now),
             Phase::Envelope => self.handle_envelope_reply(reply, now),
             Phase::Body => self.handle_early_reply(reply),
             // The dot is the last octet that is written: while anything waits, nothing can be a reply to it.
@@ -33,7 +34,7 @@ impl ClientSession {
             Phase::FinalOfNothing if reply.code == 421 => self.fail_by(reply),
             Phase::FinalOfNothing => self.finish(),
             Phase::Ready if reply.code == 421 => self.fail_by(reply),
-            Phase::Ready => self.fail_protocol("the remote sent a reply that nothing asked for"),
+            Phase::Ready | Phase::Challenged => self.fail_protocol("the remote sent a reply that nothing asked for"),
             Phase::Handshake => self.fail_protocol("the remote sent plaintext after its reply to STARTTLS"),
             Phase::Quit | Phase::Closed => self.close(),
         }

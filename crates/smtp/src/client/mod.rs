@@ -1,6 +1,6 @@
 //! The client half of the engine: one SMTP connection seen from the side that delivers.
 //!
-//! Responsible for the dialogue: greeting, EHLO or HELO, STARTTLS, transactions with pipelining (RFC 2920), what each
+//! Responsible for the dialogue: greeting, EHLO or HELO, STARTTLS, AUTH, transactions with pipelining (RFC 2920), what each
 //! reply means for each recipient, dot-stuffing, and every timeout of RFC 5321 §4.5.3.2. Not responsible for sockets,
 //! TLS itself, choosing hosts, or what an outcome leads to.
 //!
@@ -12,6 +12,7 @@ mod capabilities;
 mod config;
 mod dialogue;
 mod exchange;
+mod login;
 mod reply_reader;
 mod session;
 mod transaction;

@@ -1,6 +1,7 @@
 //! The state of one client session and its transitions. Not responsible for sockets or clocks, nor for what happens
 //! between MAIL and DATA: that is an exchange.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use mailtier_types::{Cause, Reply, Stage, TroubleKind};
 use super::body::BodyEncoder;
 use super::dialogue::bounded;
 use super::exchange::{Exchange, trouble};
+use super::login::Login;
 use super::reply_reader::ReplyReader;
 use super::{Capabilities, ClientConfig, SessionFailure, Transaction, TransactionReport};
 use crate::TlsInfo;
@@ -33,6 +35,8 @@ pub enum ClientAction {
     NeedBody,
     /// Do the TLS handshake, then say [`ClientSession::handle_tls`].
     UpgradeTls,
+    /// The remote wants to be answered this, with [`ClientSession::answer`].
+    Challenge(Vec<u8>),
     /// The transaction is over.
     Finished(TransactionReport),
     /// The session is over, and no transaction was under way.
@@ -56,6 +60,10 @@ pub(super) enum Phase {
     StartTls,
     /// The driver does the handshake.
     Handshake,
+    /// The reply to AUTH, or to an answer of ours, is awaited.
+    Login,
+    /// The driver is to answer a challenge.
+    Challenged,
     /// Replies to MAIL, RCPT and DATA are awaited.
     Envelope,
     /// The driver gives the content.
@@ -71,7 +79,6 @@ pub(super) enum Phase {
 }
 
 /// One SMTP connection, seen from the client.
-#[derive(Debug)]
 pub struct ClientSession {
     pub(super) config: Arc<ClientConfig>,
     pub(super) phase: Phase,
@@ -83,6 +90,8 @@ pub struct ClientSession {
     written: usize,
     pub(super) encoder: BodyEncoder,
     pub(super) exchange: Option<Exchange>,
+    pub(super) login: Option<Login>,
+    pub(super) logged_in: bool,
     /// The last transaction was left open, and RSET must come before the next (RFC 5321 §4.1.1.5).
     reset_first: bool,
     /// For the reply or the progress that is awaited.
@@ -90,7 +99,14 @@ pub struct ClientSession {
     /// For the transaction as a whole.
     transaction_deadline: Option<Instant>,
     /// Something to be told once.
-    event: Option<ClientAction>,
+    pub(super) event: Option<ClientAction>,
+}
+
+/// What is said is not shown: passwords are among it.
+impl fmt::Debug for ClientSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSession").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl ClientSession {
@@ -108,6 +124,8 @@ impl ClientSession {
             written: 0,
             encoder: BodyEncoder::new(),
             exchange: None,
+            login: None,
+            logged_in: false,
             reset_first: false,
             deadline,
             transaction_deadline: None,
@@ -207,6 +225,7 @@ impl ClientSession {
         if self.phase == Phase::Handshake {
             self.tls = Some(info);
             self.capabilities = Capabilities::default();
+            self.logged_in = false;
             self.reader = ReplyReader::default();
             self.send_hello(self.config.hello(), Phase::Ehlo, now);
         }
@@ -289,7 +308,7 @@ impl ClientSession {
     fn patience(&self) -> Option<Duration> {
         let timeouts = &self.config.timeouts;
         match (self.phase, self.stage()) {
-            (Phase::Ready | Phase::Closed, _) => None,
+            (Phase::Ready | Phase::Challenged | Phase::Closed, _) => None,
             (Phase::Quit, _) => Some(timeouts.quit),
             (Phase::Body, _) => Some(timeouts.block),
             (Phase::Final | Phase::FinalOfNothing, _) if !self.output().is_empty() => Some(timeouts.block),
@@ -305,7 +324,7 @@ impl ClientSession {
     fn stage(&self) -> Stage {
         match self.phase {
             Phase::Banner => Stage::Banner,
-            Phase::Ehlo | Phase::Helo => Stage::Ehlo,
+            Phase::Ehlo | Phase::Helo | Phase::Login | Phase::Challenged => Stage::Ehlo,
             Phase::StartTls | Phase::Handshake => Stage::StartTls,
             Phase::Ready | Phase::Quit | Phase::Closed => Stage::Mail,
             Phase::Envelope => self.exchange.as_ref().map_or(Stage::Mail, Exchange::stage),
@@ -319,6 +338,7 @@ impl ClientSession {
             Phase::Banner => "while waiting for the greeting",
             Phase::Ehlo | Phase::Helo => "while waiting for the reply to EHLO",
             Phase::StartTls | Phase::Handshake => "during STARTTLS",
+            Phase::Login | Phase::Challenged => "while logging in",
             Phase::Envelope => "while sending the envelope",
             Phase::Body => "while sending the content",
             Phase::Final | Phase::FinalOfNothing => "while waiting for the reply to the end of data",
@@ -334,7 +354,7 @@ impl ClientSession {
         self.fail(trouble(TroubleKind::Protocol, text));
     }
 
-    fn fail(&mut self, cause: Cause) {
+    pub(super) fn fail(&mut self, cause: Cause) {
         self.fail_at(self.stage(), cause);
     }
 
@@ -354,6 +374,7 @@ impl ClientSession {
         self.deadline = None;
         self.transaction_deadline = None;
         self.reader = ReplyReader::default();
+        self.login = None;
         self.clear_output();
     }
 

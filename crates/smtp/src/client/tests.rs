@@ -109,6 +109,14 @@ impl Play {
             }
             "quit" => self.session.quit(self.now),
             "starttls" => self.session.start_tls(self.now),
+            "login" => {
+                let (mechanism, initial) = rest.split_once(' ').unwrap_or((rest, ""));
+                let initial = (!initial.is_empty()).then(|| unescape(&format!("{initial}\\c")));
+                self.session.log_in(mechanism.parse().unwrap(), initial.as_deref(), self.now);
+            }
+            "answer" => self.session.answer(Some(&unescape(&format!("{rest}\\c"))), self.now),
+            "cancel" => self.session.answer(None, self.now),
+            "reject" => self.session.reject_login(rest),
             "handshake" => {
                 let info = TlsInfo::default();
                 self.session.handle_tls(info, self.now);
@@ -208,6 +216,11 @@ impl Play {
                     }
                     return;
                 }
+                ClientAction::Challenge(challenge) => {
+                    let line = format!("= challenge: {}", String::from_utf8_lossy(&challenge));
+                    writeln!(self.log, "{}", line.trim_end()).unwrap();
+                    return;
+                }
                 ClientAction::UpgradeTls => {
                     self.log.push_str("= upgrade\n");
                     return;
@@ -253,7 +266,9 @@ impl Play {
             (" utf8", offered.smtputf8),
             (" starttls", offered.starttls),
             (" size", offered.size.is_some()),
+            (" logins", offered.offers_logins()),
             (" in-tls", self.session.tls().is_some()),
+            (" in-as-user", self.session.is_logged_in()),
         ] {
             text.push_str(if is_offered { name } else { "" });
         }
@@ -855,6 +870,213 @@ fn parameters_only_where_offered_and_needed() {
     );
 }
 
+const LOGINS: &str = "
+    S: 220 mx
+    C: EHLO client.example
+    S: 250-mx
+    S: 250 AUTH PLAIN LOGIN SCRAM-SHA-256
+    = ready logins
+";
+
+/// What a login comes to after EHLO.
+fn check_login(transcript: &str) {
+    check(&format!("{LOGINS}{transcript}"));
+}
+
+/// RFC 4954 section 4.1 has this dialogue.
+#[test]
+fn logins_with_and_without_challenges() {
+    check_login(
+        "
+        > login PLAIN \\0user\\0secret
+        C: AUTH PLAIN AHVzZXIAc2VjcmV0
+        S: 235 2.7.0 Authentication successful
+        = ready logins in-as-user
+        ",
+    );
+    check_login(
+        "
+        > login LOGIN
+        C: AUTH LOGIN
+        S: 334 VXNlcm5hbWU6
+        = challenge: Username:
+        > answer user
+        C: dXNlcg==
+        S: 334 UGFzc3dvcmQ6
+        = challenge: Password:
+        > answer secret
+        C: c2VjcmV0
+        S: 235 ok
+        = ready logins in-as-user
+        ",
+    );
+    check_login(
+        "
+        > login SCRAM-SHA-256 n,,n=user,r=x
+        C: AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9eA==
+        S: 334 cj14eQ==
+        = challenge: r=xy
+        > answer c=biws
+        C: Yz1iaXdz
+        S: 334 dj0x
+        = challenge: v=1
+        > answer
+        C:
+        S: 235 2.7.0 in
+        = ready logins in-as-user
+        ",
+    );
+}
+
+#[test]
+fn what_was_offered_before_tls_may_be_somebody_elses_offer() {
+    check(
+        "
+        S: 220 mx
+        C: EHLO client.example
+        S: 250-mx
+        S: 250-STARTTLS
+        S: 250 AUTH PLAIN
+        = ready starttls logins
+        > starttls
+        C: STARTTLS
+        S: 220 go
+        = upgrade
+        > handshake
+        C: EHLO client.example
+        S: 250 mx
+        = ready in-tls
+        ",
+    );
+}
+
+#[test]
+fn a_login_that_is_refused_is_no_word_about_the_message() {
+    for (said, told) in [
+        ("535 5.7.8 no such user", "the login was refused: 535 5.7.8 no such user"),
+        ("454 4.7.0 later", "the login was refused: 454 4.7.0 later"),
+        ("504 5.5.4 unknown", "the login was refused: 504 5.5.4 unknown"),
+        ("530 5.7.0 in clear", "the login was refused: 530 5.7.0 in clear"),
+    ] {
+        check_login(&format!(
+            "> login PLAIN \\0u\\0p
+             C: AUTH PLAIN AHUAcA==
+             S: {said}
+             = failed at ehlo: Login 4.7.8 ({told})
+             = closed"
+        ));
+    }
+}
+
+#[test]
+fn logins_that_go_wrong() {
+    for (said, told) in [
+        ("S: 250 fine", "Protocol 4.5.0 (the remote answered AUTH with neither 235 nor 334)"),
+        ("S: 354 go", "Protocol 4.5.0 (the remote answered AUTH with neither 235 nor 334)"),
+        ("S: 334 not base64!", "Protocol 4.5.0 (the remote's challenge to AUTH is not base64)"),
+        ("S: 421 4.3.2 closing", "421 4.3.2 closing"),
+        ("> eof", "Closed 4.4.2 (connection lost while logging in)"),
+        ("> wait 300", "Timeout 4.4.2 (timed out while logging in)"),
+    ] {
+        check_login(&format!(
+            "> login PLAIN \\0u\\0p
+             C: AUTH PLAIN AHUAcA==
+             {said}
+             = failed at ehlo: {told}
+             = closed"
+        ));
+    }
+    check_login(
+        "
+        > login LOGIN
+        C: AUTH LOGIN
+        S: 334
+        = challenge:
+        > cancel
+        C: *
+        S: 501 5.7.0 cancelled
+        = failed at ehlo: Login 4.7.8 (the login was refused: 501 5.7.0 cancelled)
+        = closed
+        ",
+    );
+    check_login(
+        "
+        > login SCRAM-SHA-256 n,,n=user,r=x
+        C: AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9eA==
+        S: 235 in without proof
+        = ready logins in-as-user
+        > reject it proves nothing
+        = failed at ehlo: Login 4.7.8 (the login was broken off: it proves nothing)
+        = closed
+        ",
+    );
+}
+
+#[test]
+fn an_initial_response_that_does_not_fit_the_command_waits_for_an_empty_challenge() {
+    // RFC 5321 section 4.5.3.1.4 has 512 octets, and `AUTH PLAIN` with its end takes 13.
+    for (octets, fits) in [(372, true), (375, false)] {
+        let mut session = ready_for_login();
+        let initial = vec![b'x'; octets];
+        session.log_in("PLAIN".parse().unwrap(), Some(&initial), session_time());
+        let encoded = format!("{}\r\n", "eHh4".repeat(octets / 3));
+        let whole = format!("AUTH PLAIN {encoded}");
+        assert_eq!(whole.len() <= 512, fits);
+        if !fits {
+            assert_eq!(session.output(), b"AUTH PLAIN\r\n");
+            session.sent(12, session_time());
+            session.handle_input(b"334 \r\n", session_time());
+        }
+        let expected = if fits { whole } else { encoded };
+        assert_eq!(session.output(), expected.as_bytes());
+        let written = session.output().len();
+        session.sent(written, session_time());
+        session.handle_input(b"235 in\r\n", session_time());
+        assert!(session.poll() == ClientAction::Ready && session.is_logged_in());
+    }
+}
+
+#[test]
+fn a_remote_that_never_stops_challenging_is_left() {
+    let mut session = ready_for_login();
+    session.log_in("LOGIN".parse().unwrap(), None, session_time());
+    let mut challenges = 0;
+    let failure = loop {
+        session.handle_input(b"334 eA==\r\n", session_time());
+        match session.poll() {
+            ClientAction::Challenge(_) => challenges += 1,
+            ClientAction::Failed(failure) => break failure,
+            other => panic!("{other:?}"),
+        }
+        session.answer(Some(b"x"), session_time());
+    };
+    assert_eq!(challenges, 8);
+    assert!(describe(&failure.cause).contains("does not come to an end"), "{failure:?}");
+}
+
+#[test]
+fn a_password_stands_in_no_debug_output() {
+    let mut session = ready_for_login();
+    session.log_in("PLAIN".parse().unwrap(), Some(b"\0user\0secret"), session_time());
+    assert!(session.output().ends_with(b"AHVzZXIAc2VjcmV0\r\n"));
+    let shown = format!("{session:?}");
+    assert!(!shown.contains("secret") && !shown.contains("AHVz") && !shown.contains("65, 72"), "{shown}");
+}
+
+fn ready_for_login() -> ClientSession {
+    let mut session = ClientSession::new(Arc::new(ClientConfig::new("client.example")), session_time());
+    session.handle_input(b"220 mx\r\n", session_time());
+    let octets = session.output().len();
+    session.sent(octets, session_time());
+    session.handle_input(b"250-mx\r\n250 AUTH PLAIN LOGIN\r\n", session_time());
+    session
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test needs some beginning")]
+fn session_time() -> Instant {
+    Instant::now()
+}
+
 #[test]
 fn starttls_and_what_is_forgotten_by_it() {
     // RFC 3207 section 4.2.
@@ -1185,7 +1407,7 @@ proptest! {
                             reports += 1;
                         }
                         ClientAction::Failed(_) | ClientAction::UpgradeTls => {}
-                        ClientAction::NeedInput | ClientAction::Closed => break,
+                        ClientAction::NeedInput | ClientAction::Challenge(_) | ClientAction::Closed => break,
                     }
                     // A remote without 8BITMIME has every second transaction fail at once: that is no hang.
                     if begun > 60 { break }

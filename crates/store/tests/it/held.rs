@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mailtier_store::{Finished, Held, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
+use mailtier_store::{Finished, Held, Hold, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
 use mailtier_testkit::postgres::TestDatabase;
 use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, Timestamp};
 
@@ -17,7 +17,10 @@ async fn apply(session: &mut Session, plan: SettlePlan) {
 
 fn hold(mail: &NewMessage, ordinal: u16) -> SettlePlan {
     let held = Held { since: now(), operator: "alice".to_owned(), reason: "they asked".to_owned() };
-    SettlePlan { holds: vec![(mail.id.delivery(ordinal), held)], ..SettlePlan::default() }
+    SettlePlan {
+        holds: vec![Hold { delivery: mail.id.delivery(ordinal), held, by_route: false }],
+        ..SettlePlan::default()
+    }
 }
 
 fn reroute(mail: &NewMessage, hosts: &[&str]) -> SettlePlan {

@@ -2,19 +2,21 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_smtp::{
-    Capabilities, ClientAction, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
+    Capabilities, ClientAction, ClientConfig, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
 use mailtier_tls::{ClientTls, KeyExchange, Unproven, describe};
 use mailtier_types::{Cause, Proof, Stage, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
 use super::content::{Content, look_at};
-use super::open::connect;
+use super::open::{connect, connect_local};
 use super::{ConnectFailure, ConnectOptions, TlsMode, TlsUse};
 use crate::link::{Link, now};
 use crate::stream::Stream;
@@ -23,9 +25,10 @@ use crate::stream::Stream;
 /// transaction whose future was dropped leaves a connection that carries no other.
 #[derive(Debug)]
 pub struct Connection {
-    session: ClientSession,
+    pub(super) session: ClientSession,
     link: Link,
-    peer: SocketAddr,
+    /// Absent where it is a socket of this machine.
+    peer: Option<SocketAddr>,
     proof: Option<Result<Proof, Unproven>>,
 }
 
@@ -63,7 +66,8 @@ impl Connection {
     async fn open_once(address: SocketAddr, options: &ConnectOptions, keys: KeyExchange) -> Result<Self, Failed> {
         let stream = connect(address, options).await?;
         let session = ClientSession::new(Arc::clone(&options.smtp), now());
-        let mut connection = Self { session, link: Link::new(Stream::Plain(stream)), peer: address, proof: None };
+        let link = Link::new(Stream::Plain(stream));
+        let mut connection = Self { session, link, peer: Some(address), proof: None };
         connection.settle().await?;
         let starttls = connection.capabilities().starttls;
         match &options.tls {
@@ -75,6 +79,19 @@ impl Connection {
             }
             TlsMode::Opportunistic(_) | TlsMode::Off => {}
         }
+        Ok(connection)
+    }
+
+    /// Connects to a socket of this machine, waits for the greeting and says LHLO or EHLO, without TLS: nobody else is on
+    /// the way.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`], from which the caller decides whether to try another socket, or later.
+    pub async fn open_local(path: &Path, smtp: &Arc<ClientConfig>, patience: Duration) -> Result<Self, ConnectFailure> {
+        let stream = connect_local(path, patience).await?;
+        let session = ClientSession::new(Arc::clone(smtp), now());
+        let mut connection = Self { session, link: Link::new(Stream::Local(stream)), peer: None, proof: None };
+        connection.settle().await?;
         Ok(connection)
     }
 
@@ -92,7 +109,11 @@ impl Connection {
                 ClientAction::Send | ClientAction::NeedInput => self.advance().await,
                 ClientAction::NeedBody => content.give(&mut self.session),
                 ClientAction::Finished(report) => return report,
-                ClientAction::Failed(_) | ClientAction::UpgradeTls | ClientAction::Ready | ClientAction::Closed => {
+                ClientAction::Failed(_)
+                | ClientAction::UpgradeTls
+                | ClientAction::Challenge(_)
+                | ClientAction::Ready
+                | ClientAction::Closed => {
                     return undecided(count);
                 }
             }
@@ -117,9 +138,9 @@ impl Connection {
         self.proof.as_ref()
     }
 
-    /// The remote's address.
+    /// The remote's address; a socket of this machine has none.
     #[must_use]
-    pub const fn peer(&self) -> SocketAddr {
+    pub const fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
@@ -138,7 +159,7 @@ impl Connection {
     }
 
     /// One step of writing, reading or waiting.
-    async fn advance(&mut self) {
+    pub(super) async fn advance(&mut self) {
         let moved = if self.session.output().is_empty() {
             self.link.read(&mut self.session, pin!(pending())).await.map(drop)
         } else {
@@ -158,7 +179,10 @@ impl Connection {
                 ClientAction::Send | ClientAction::NeedInput => self.advance().await,
                 ClientAction::Ready | ClientAction::UpgradeTls => return Ok(()),
                 ClientAction::Failed(failure) => return Err(failure.into()),
-                ClientAction::Finished(_) | ClientAction::NeedBody | ClientAction::Closed => {
+                ClientAction::Finished(_)
+                | ClientAction::NeedBody
+                | ClientAction::Challenge(_)
+                | ClientAction::Closed => {
                     return Err(ConnectFailure::trouble(Stage::Ehlo, TroubleKind::Local, "the session ended"));
                 }
             }
@@ -180,7 +204,8 @@ impl Connection {
     }
 
     async fn shake_hands(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
-        let name = ClientTls::server_name(name, self.peer.ip());
+        let Some(peer) = self.peer else { return Err(ConnectFailure::tls("no TLS is spoken over a socket").into()) };
+        let name = ClientTls::server_name(name, peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {
             return Err(ConnectFailure::tls("TLS is active already").into());
         };

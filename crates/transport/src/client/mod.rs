@@ -3,7 +3,9 @@
 
 mod connection;
 mod content;
+mod login;
 mod open;
 
 pub use connection::Connection;
+pub use login::Login;
 pub use open::{ConnectFailure, ConnectOptions, Expected, TlsMode, TlsUse};

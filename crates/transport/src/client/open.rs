@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_smtp::{ClientConfig, SessionFailure};
 use mailtier_tls::{ClientTls, Verifier};
 use mailtier_types::{Cause, ServerIdentity, Stage, Trouble, TroubleKind};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Whether and how a connection is encrypted.
 #[derive(Clone, Debug)]
@@ -112,6 +113,16 @@ pub(super) async fn connect(address: SocketAddr, options: &ConnectOptions) -> Re
         }
         Ok(Err(error)) => Err(failed(kind_of(&error), format!("connect to {address}: {error}"))),
         Err(_) => Err(failed(TroubleKind::Connect, format!("connect to {address}: timed out"))),
+    }
+}
+
+/// The connection to a socket of this machine.
+pub(super) async fn connect_local(path: &Path, patience: Duration) -> Result<UnixStream, ConnectFailure> {
+    let failed = |text| ConnectFailure::trouble(Stage::Connect, TroubleKind::Connect, text);
+    match tokio::time::timeout(patience, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(failed(format!("connect to {}: {error}", path.display()))),
+        Err(_) => Err(failed(format!("connect to {}: timed out", path.display()))),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod delivering;
 mod faults;
+mod logins;
 mod peers;
 mod served;
 mod serving;

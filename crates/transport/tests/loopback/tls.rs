@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::peers::{PATIENCE, Peer, options, remote, said, transaction};
 use crate::served::{Seen, Served};
 
-fn server_tls() -> Arc<ServerTls> {
+pub(crate) fn server_tls() -> Arc<ServerTls> {
     let folder = TempDir::new().unwrap();
     let issued = rcgen::generate_simple_self_signed(vec!["mx.example.org".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));

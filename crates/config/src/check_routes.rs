@@ -1,0 +1,252 @@
+//! What must hold between the keys of routes, and the secrets that they name. Not responsible for which mail takes which
+//! route (`mailtier-route`).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mailtier_route::{Families, Policy, RouteTable};
+use mailtier_types::{Domain, SaslMechanism};
+
+use crate::bounds::{SECOND, duration, line};
+use crate::keys::quote;
+use crate::load::secret;
+use crate::routes::RouteVia;
+use crate::sections::{IpPreference, TlsPolicy};
+use crate::{Config, ConfigError, EgressPoolConfig, OutboundConfig, RouteConfig, Secret};
+
+/// Mechanisms that a client of ours speaks, the strongest first.
+pub(crate) const CLIENT_MECHANISMS: [SaslMechanism; 3] =
+    [SaslMechanism::ScramSha256, SaslMechanism::Plain, SaslMechanism::Login];
+
+/// A worker that waits longer holds up too much else.
+const MOST_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How a route logs in at its hosts.
+#[derive(Debug, Clone)]
+pub struct RouteLogin {
+    /// As whom.
+    pub user: String,
+    /// With what.
+    pub password: Secret,
+    /// Which may be used, the strongest first.
+    pub mechanisms: Vec<SaslMechanism>,
+    /// Also without TLS.
+    pub in_clear: bool,
+}
+
+/// Where a route posts its messages.
+#[derive(Debug, Clone)]
+pub struct RouteHook {
+    /// Where.
+    pub url: String,
+    /// Shows who we are.
+    pub token: Option<Secret>,
+    /// Signs what is posted.
+    pub signing_key: Option<Secret>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// What all plans keep to, whose mail is sent with this name in EHLO.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the name that is none.
+    pub fn route_policy(&self, ehlo_name: &str) -> Result<Policy, ConfigError> {
+        let outbound = &self.outbound;
+        let of_pools = outbound.pools.iter().filter_map(|pool| pool.ehlo_name.as_ref());
+        let own_names = outbound.own_names.iter().chain(&self.inbound.hostname).chain(of_pools).map(String::as_str);
+        let own_name = |name| {
+            let wrong = |_| ConfigError::bad("outbound.own_names", format!("cannot be used: {name:?} is no host name"));
+            Domain::parse(name).map_err(wrong)
+        };
+        Ok(Policy {
+            own_names: own_names.chain([ehlo_name]).map(own_name).collect::<Result<_, _>>()?,
+            own_addresses: outbound.own_addresses.iter().map(IpAddr::to_canonical).collect(),
+            families: match outbound.ip_preference {
+                IpPreference::Both => Families::Both,
+                IpPreference::Ipv4 => Families::Ipv4,
+                IpPreference::Ipv6 => Families::Ipv6,
+            },
+            allow_private: outbound.allow_private_addresses,
+            port: outbound.smtp_port,
+            tls: outbound.tls.into(),
+            dane: outbound.dane,
+        })
+    }
+}
+
+impl EgressPoolConfig {
+    /// Which addresses its mail can be sent to: those of the families that it has addresses of, where it has any.
+    #[must_use]
+    pub const fn families(&self, otherwise: Families) -> Families {
+        match (self.source_ipv4.is_empty(), self.source_ipv6.is_empty()) {
+            (false, true) => Families::Ipv4,
+            (true, false) => Families::Ipv6,
+            _ => otherwise,
+        }
+    }
+}
+
+impl OutboundConfig {
+    /// All routes; each is numbered by its place.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key of the first that cannot be used.
+    pub fn route_table(&self) -> Result<RouteTable, ConfigError> {
+        RouteTable::new(self.routes.iter().map(RouteConfig::rule)).map_err(|fault| {
+            let key = match fault.error.key() {
+                "" => format!("outbound.routes[{}]", fault.place),
+                key => format!("outbound.routes[{}].{key}", fault.place),
+            };
+            ConfigError::bad(key, format!("cannot be used: {}", fault.error))
+        })
+    }
+
+    /// The logins of routes, by number.
+    ///
+    /// # Errors
+    /// A file cannot be read, or something is missing.
+    pub fn route_logins(&self) -> Result<Vec<Option<RouteLogin>>, ConfigError> {
+        self.routes.iter().enumerate().map(|(place, route)| route.login(place)).collect()
+    }
+
+    /// Where routes post, by number.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn route_hooks(&self) -> Result<Vec<Option<RouteHook>>, ConfigError> {
+        self.routes.iter().enumerate().map(|(place, route)| route.hook(place)).collect()
+    }
+
+    pub(crate) fn check_routes(&self) -> Result<(), ConfigError> {
+        for (place, route) in self.routes.iter().enumerate() {
+            route.check(place)?;
+        }
+        self.route_table()?;
+        self.route_logins()?;
+        self.route_hooks().map(|_| ())
+    }
+}
+
+impl RouteConfig {
+    fn check(&self, place: usize) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("outbound.routes[{place}].{name}");
+        self.name.as_deref().map_or(Ok(()), |name| line(key("name"), name))?;
+        let way = self.way();
+        let speaks = matches!(way, RouteVia::Smtp | RouteVia::Lmtp);
+        let sockets = self.hosts.iter().any(|host| host.starts_with("unix:"));
+        let has_login = self.user.is_some() || self.password.is_some() || self.password_file.is_some();
+        // What is said and would have no meaning is a slip.
+        for (name, is_set, has_meaning, only) in [
+            ("hosts", !self.hosts.is_empty(), speaks, "`smtp` and `lmtp`"),
+            ("exchangers_of", self.exchangers_of.is_some(), way == RouteVia::Mx, "`mx`"),
+            (
+                "tls",
+                self.tls.is_some(),
+                (speaks && !sockets) || way == RouteVia::Mx,
+                "`mx`, and hosts of `smtp` and `lmtp`",
+            ),
+            ("user", has_login, speaks && !sockets, "hosts of `smtp` and `lmtp`"),
+            ("url", self.url.is_some(), way == RouteVia::Http, "`http`"),
+            ("token", self.token.is_some() || self.token_file.is_some(), way == RouteVia::Http, "`http`"),
+            (
+                "signing_key",
+                self.signing_key.is_some() || self.signing_key_file.is_some(),
+                way == RouteVia::Http,
+                "`http`",
+            ),
+        ] {
+            if is_set && !has_meaning {
+                let problem = format!("is for {only} alone, and this route is `{}`; leave it out", way.word());
+                return Err(ConfigError::bad(key(name), problem));
+            }
+        }
+        if way == RouteVia::Http && self.url.is_none() {
+            return Err(ConfigError::bad(key("url"), "is not set; say where messages are posted: https://host/path"));
+        }
+        let in_clear = matches!(self.tls, Some(TlsPolicy::Off | TlsPolicy::Opportunistic));
+        if self.user.is_some() && in_clear && !self.sasl_in_clear {
+            let problem = "lets messages go without TLS, and the password with them: use `verified` or `required`, or \
+                           set `sasl_in_clear = true` where nobody else is on the way";
+            return Err(ConfigError::bad(key("tls"), problem));
+        }
+        duration(key("timeout"), self.timeout, SECOND..=MOST_TIMEOUT)
+    }
+
+    fn login(&self, place: usize) -> Result<Option<RouteLogin>, ConfigError> {
+        let key = |name: &str| format!("outbound.routes[{place}].{name}");
+        let (value, file) = (self.password.as_ref(), self.password_file.as_ref());
+        let password = secret(&key("password"), value, &key("password_file"), file)?;
+        match (&self.user, password) {
+            (None, None) if !self.sasl_mechanisms.is_empty() => {
+                Err(ConfigError::bad(key("sasl_mechanisms"), "is for logins, and there is no `user`; leave it out"))
+            }
+            (None, None) => Ok(None),
+            (Some(_), None) => {
+                Err(ConfigError::bad(key("password"), "is not set, beside `user`; give it or `password_file`"))
+            }
+            (None, Some(_)) => Err(ConfigError::bad(key("user"), "is not set, beside a password; say whose it is")),
+            (Some(user), Some(password)) => {
+                let credential = |name: &str, text: &str| match text.is_empty() || text.contains('\0') {
+                    true => Err(ConfigError::bad(key(name), "is empty, or has a null character; nobody logs in so")),
+                    false => Ok(()),
+                };
+                credential("user", user)?;
+                credential("password", password.expose())?;
+                let (user, in_clear) = (user.clone(), self.sasl_in_clear);
+                Ok(Some(RouteLogin { user, password, mechanisms: self.mechanisms(&key("sasl_mechanisms"))?, in_clear }))
+            }
+        }
+    }
+
+    fn mechanisms(&self, key: &str) -> Result<Vec<SaslMechanism>, ConfigError> {
+        let known = |text: &String| CLIENT_MECHANISMS.into_iter().find(|known| known.name().eq_ignore_ascii_case(text));
+        if let Some(other) = self.sasl_mechanisms.iter().find(|text| known(text).is_none()) {
+            let problem = format!("holds {}; expected `SCRAM-SHA-256`, `PLAIN` or `LOGIN`", quote(other));
+            return Err(ConfigError::bad(key, problem));
+        }
+        let wanted: Vec<SaslMechanism> = self.sasl_mechanisms.iter().filter_map(known).collect();
+        let is_wanted = |one: &SaslMechanism| wanted.is_empty() || wanted.contains(one);
+        Ok(CLIENT_MECHANISMS.into_iter().filter(is_wanted).collect())
+    }
+
+    fn hook(&self, place: usize) -> Result<Option<RouteHook>, ConfigError> {
+        let key = |name: &str| format!("outbound.routes[{place}].{name}");
+        let Some(url) = &self.url else { return Ok(None) };
+        let read = |name: &str, value, file| secret(&key(name), value, &key(&format!("{name}_file")), file);
+        let token = read("token", self.token.as_ref(), self.token_file.as_ref())?;
+        let signing_key = read("signing_key", self.signing_key.as_ref(), self.signing_key_file.as_ref())?;
+        check_url(&key("url"), url, token.is_some())?;
+        let is_sendable = |token: &Secret| token.expose().bytes().all(|octet| matches!(octet, b'!'..=b'~'));
+        if token.as_ref().is_some_and(|token| !is_sendable(token)) {
+            return Err(ConfigError::bad(key("token"), "has characters that cannot be sent (RFC 6750 section 2.1)"));
+        }
+        Ok(Some(RouteHook { url: url.clone(), token, signing_key, timeout: self.timeout }))
+    }
+}
+
+/// A web server; in clear, a token goes to this machine alone.
+fn check_url(key: &str, url: &str, has_token: bool) -> Result<(), ConfigError> {
+    let (is_clear, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Err(not_a_url(key, url)),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(authority, |(host, _)| host);
+    if host.is_empty() || authority.contains('@') || rest.contains(char::is_whitespace) {
+        return Err(not_a_url(key, url));
+    }
+    let bare = host.trim_matches(['[', ']']);
+    let is_here = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if is_clear && has_token && !is_here {
+        let problem = format!("is {}, and the token would go there in clear: use https://", quote(url));
+        return Err(ConfigError::bad(key, problem));
+    }
+    Ok(())
+}
+
+fn not_a_url(key: &str, url: &str) -> ConfigError {
+    ConfigError::bad(key, format!("is {}; expected https://host/path, without a password in it", quote(url)))
+}

@@ -1,0 +1,58 @@
+//! One place that a delivery is tried at: an address, or a socket of this machine. Not responsible for what is said there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mailtier_route::Target;
+use mailtier_transport::client::ConnectFailure;
+
+use super::Attempt;
+use super::record::Place;
+use crate::connections::{Key, Leased, Slot};
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(super) enum Hop<'a> {
+    /// A host of the plan.
+    Host(&'a Target),
+    /// A socket of a route.
+    Socket(&'a Arc<PathBuf>),
+}
+
+impl Hop<'_> {
+    /// For outcomes.
+    pub(super) fn place(self) -> Place {
+        match self {
+            Self::Host(target) => Place::of(target),
+            Self::Socket(path) => Place::of_socket(path),
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// Which connections are as good as any.
+    pub(super) fn key(&self, hop: Hop<'_>) -> Key {
+        match hop {
+            Hop::Host(target) => Key::of(self.egress, target, self.manner.route),
+            Hop::Socket(path) => Key::of_socket(self.egress, path, self.manner.route),
+        }
+    }
+
+    /// An idle connection, or a new one.
+    pub(super) async fn lease(&self, hop: Hop<'_>) -> Result<Leased, ConnectFailure> {
+        let opener = &self.worker.opener;
+        let connections = &self.worker.connections;
+        match hop {
+            Hop::Host(target) => opener.lease(connections, self.egress, target, &self.manner).await,
+            Hop::Socket(path) => opener.lease_local(connections, self.egress, path, self.manner.route).await,
+        }
+    }
+
+    /// A new connection in the place of one that had died.
+    pub(super) async fn fresh(&self, hop: Hop<'_>, slot: Slot) -> Result<Leased, ConnectFailure> {
+        match hop {
+            Hop::Host(target) => self.worker.opener.fresh(self.egress, target, &self.manner, slot).await,
+            Hop::Socket(path) => self.worker.opener.fresh_local(self.egress, path, slot).await,
+        }
+    }
+}
