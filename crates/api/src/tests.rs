@@ -154,6 +154,8 @@ fn causes() -> impl Strategy<Value = Cause> {
         TroubleKind::Conversion,
         TroubleKind::Smtputf8,
         TroubleKind::Loop,
+        TroubleKind::Login,
+        TroubleKind::Held,
         TroubleKind::Local,
     ]);
     let status = proptest::option::of((0..999_u16, 0..999_u16).prop_map(|(s, d)| EnhancedCode::new(4, s, d)));
@@ -178,7 +180,20 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
             let egress = tls
                 .is_some()
                 .then(|| Egress { pool: "warm".into(), source: remote.as_ref().and_then(|host| host.address) });
-            Outcome { stage, cause, remote, tls, waiting, connecting, sending, at, notifies: false, egress }
+            let retry_after = (waiting.as_micros() % 2 == 1).then_some(Duration::from_secs(7));
+            Outcome {
+                stage,
+                cause,
+                remote,
+                tls,
+                waiting,
+                connecting,
+                sending,
+                at,
+                notifies: false,
+                egress,
+                retry_after,
+            }
         },
     )
 }
@@ -212,6 +227,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 expires_at,
                 body,
                 hosts: vec!["relay.example:2525".parse().unwrap(), "[2001:db8::1]:25".parse().unwrap()],
+                was_held: attempt % 3 == 1,
             }
         },
     )
@@ -227,6 +243,7 @@ fn results() -> impl Strategy<Value = WorkResult> {
             attempt,
             not_attempted: outcomes.is_empty(),
             exchanger: outcomes.is_empty().then(|| "mx.b.example".to_owned()),
+            own_way: attempt % 2 == 1,
             outcomes,
         },
     )

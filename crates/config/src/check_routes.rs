@@ -170,7 +170,7 @@ impl RouteConfig {
                            set `sasl_in_clear = true` where nobody else is on the way";
             return Err(ConfigError::bad(key("tls"), problem));
         }
-        duration(&key("timeout"), self.timeout, SECOND..=MOST_TIMEOUT)
+        duration(key("timeout"), self.timeout, SECOND..=MOST_TIMEOUT)
     }
 
     fn login(&self, place: usize) -> Result<Option<RouteLogin>, ConfigError> {

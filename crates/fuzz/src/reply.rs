@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mailtier_smtp::{ClientAction, ClientConfig, ClientSession, Transaction, Wishes};
-use mailtier_types::{Mailbox, ReversePath};
+use mailtier_types::{Mailbox, ReversePath, SaslMechanism};
 
 pub(crate) fn run(data: &[u8]) {
     let now = Instant::now();
@@ -27,7 +27,11 @@ fn story(data: &[u8], step: usize, now: Instant) -> Vec<String> {
     // A remote speaks when it is its turn: a line at a time, each in pieces.
     for line in said.split_inclusive(|octet| *octet == b'\n') {
         settle(&mut session, &mut told, now);
-        if session.poll() == ClientAction::Ready && !begun {
+        let is_ready = session.poll() == ClientAction::Ready;
+        if is_ready && !begun && session.capabilities().offers_logins() && !session.is_logged_in() {
+            session.log_in(SaslMechanism::Login, None, now);
+            settle(&mut session, &mut told, now);
+        } else if is_ready && !begun {
             begun = true;
             let transaction = Transaction {
                 sender: ReversePath::Null,
@@ -63,6 +67,7 @@ fn settle(session: &mut ClientSession, told: &mut Vec<String>, now: Instant) {
                 session.end_of_body(now);
             }
             ClientAction::Finished(report) => told.push(format!("{report:?}")),
+            ClientAction::Challenge(challenge) => session.answer(Some(&challenge), now),
             ClientAction::Failed(failure) => told.push(format!("{failure:?}")),
             ClientAction::NeedInput | ClientAction::Ready | ClientAction::UpgradeTls | ClientAction::Closed => return,
         }

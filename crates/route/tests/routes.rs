@@ -147,6 +147,7 @@ fn a_route_without_a_name_is_called_by_what_it_is_for() {
 
 /// A scan over the routes would take 100,000 times as long as one look.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
 fn a_hundred_thousand_routes_cost_no_more_than_a_hundred() {
     let table = |routes: usize| {
         let by_domain = (0..routes).map(|n| RouteRule {

@@ -117,6 +117,7 @@ impl Pair {
                 ClientAction::Ready => return Rest::Ready,
                 ClientAction::NeedBody => return Rest::NeedBody,
                 ClientAction::Finished(report) => return Rest::Finished(report),
+                ClientAction::Challenge(challenge) => panic!("nobody logs in: {challenge:?}"),
                 ClientAction::Failed(_) | ClientAction::Closed => return Rest::Closed,
             }
         }

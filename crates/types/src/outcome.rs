@@ -181,10 +181,18 @@ impl fmt::Display for Cause {
 /// The host an attempt talked to, or tried to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteHost {
-    /// As the MX record or the route names it.
+    /// As the MX record or the route names it; of a socket its path.
     pub name: String,
     /// Absent where no address was found.
     pub address: Option<IpAddr>,
+}
+
+impl RemoteHost {
+    /// Whether it is a socket of this machine: whose path is nobody's business but an operator's.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
 }
 
 /// How an attempt left this system.

@@ -107,7 +107,7 @@ fn explain(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, charset: 
 
 /// Who said what follows, and when in the conversation.
 fn introduction(outcome: &Outcome, is_last: bool) -> String {
-    let host = outcome.remote.as_ref().map(|remote| {
+    let host = outcome.remote.as_ref().filter(|remote| !remote.is_socket()).map(|remote| {
         let name = text::host(&remote.name);
         match remote.address {
             Some(address) if !name.contains(&address.to_string()) => format!("{name} [{address}]"),

@@ -62,7 +62,7 @@ fn status(out: &mut String, facts: &DsnFacts<'_>, failure: &DsnGroup, recipient:
         text::field(out, "Will-Retry-Until", &date::rfc5322(until));
     }
     let Some(outcome) = &failure.outcome else { return };
-    if let Some(remote) = &outcome.remote {
+    if let Some(remote) = outcome.remote.as_ref().filter(|remote| !remote.is_socket()) {
         text::field(out, "Remote-MTA", &format!("dns; {}", text::host(&remote.name)));
     }
     let kind = match &outcome.cause {

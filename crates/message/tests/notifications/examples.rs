@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mailtier_message::dsn::Action;
-use mailtier_types::{OriginalRecipient, RecipientRequest, Stage, TroubleKind};
+use mailtier_types::{OriginalRecipient, RecipientRequest, RemoteHost, Stage, TroubleKind};
 
 use crate::world::*;
 
@@ -199,4 +199,14 @@ fn what_was_passed_on_is_not_said_to_be_undelivered() {
         assert_eq!(field(&parsed.programs[1], "Action"), "relayed");
         assert!(!text(&message.content).contains("undelivered"));
     }
+}
+
+#[test]
+fn where_a_mail_store_listens_is_nobodys_business() {
+    let remote = Some(RemoteHost { name: "/run/dovecot/lmtp".to_owned(), address: None });
+    let said = outcome(Stage::Rcpt, reply(550, "5.1.1", "no such user"), remote, ARRIVAL);
+    let message = write("s@example.com", b"", &[failure(&["x@example.org"], said, false)], SOON);
+    let text = String::from_utf8_lossy(&message.content);
+    assert!(text.contains("the server answered the RCPT TO command with:"), "{text}");
+    assert!(!text.contains("dovecot") && !text.contains("Remote-MTA"), "{text}");
 }

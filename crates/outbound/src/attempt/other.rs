@@ -36,7 +36,10 @@ impl Attempt<'_> {
     /// Posts the message, to so many recipients at a time.
     pub(super) async fn post(&mut self, route: &Route) -> Option<Ended> {
         let worker = self.worker;
-        let Some(hook) = worker.routes.hook(route) else { return None };
+        let Some(hook) = worker.routes.hook(route) else {
+            self.exhausted(None);
+            return None;
+        };
         let place =
             Place { remote: Some(RemoteHost { name: hook.host().to_owned(), address: None }), ..Place::default() };
         if self.options.require_tls && !hook.is_secure() {

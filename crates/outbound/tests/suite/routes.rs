@@ -112,6 +112,37 @@ async fn hosts_of_one_rank_share_the_mail_and_stand_in_for_each_other() {
 }
 
 #[tokio::test]
+async fn what_came_before_an_attempt_is_broken_off_is_told() {
+    let (go, gate) = tokio::sync::watch::channel(false);
+    let first = Peer::start(Script::new().hold_final(gate)).await;
+    let second = Peer::start(Script::new()).await;
+    let queue = Queue::start().await;
+    let mut worker = Worker::start(&queue, |config| {
+        smarthost(config, &second);
+        let hosts = vec![first.address.to_string()];
+        let recipient = Some("a@d.example".to_owned());
+        config.outbound.routes.push(RouteConfig { recipient, hosts, ..RouteConfig::default() });
+    })
+    .await;
+    queue.dispatch([letter(&["a@d.example", "b@d.example"])]).await;
+    first.until(|seen| seen.contents == 1).await;
+    worker.shut_down();
+    worker.health.subscribe().wait_for(|reason| *reason == Some("draining")).await.unwrap();
+    go.send_replace(true);
+    let result = queue.results(1).await.pop().unwrap();
+    assert_eq!(
+        lines(&result),
+        [
+            "a: final host 127.0.0.1 said: 250 2.0.0 taken (in reply to final)",
+            "b: resolve the attempt was broken off before this recipient's turn (resolve)",
+        ],
+        "whoever has the message must not get it again"
+    );
+    assert_eq!(second.seen().sessions, 0, "nothing new is begun");
+    worker.ended().await;
+}
+
+#[tokio::test]
 async fn a_question_comes_before_anything_is_done() {
     let peer = Peer::start(Script::new()).await;
     let queue = Queue::start().await;
