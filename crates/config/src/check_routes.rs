@@ -103,15 +103,15 @@ impl OutboundConfig {
         })
     }
 
-    /// The logins of routes, by number.
+    /// The logins of routes, by number. Only workers have use for them: nobody else need be able to read their files.
     ///
     /// # Errors
-    /// A file cannot be read, or something is missing.
+    /// A file cannot be read.
     pub fn route_logins(&self) -> Result<Vec<Option<RouteLogin>>, ConfigError> {
         self.routes.iter().enumerate().map(|(place, route)| route.login(place)).collect()
     }
 
-    /// Where routes post, by number.
+    /// Where routes post, by number; only workers have use for it.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -123,9 +123,7 @@ impl OutboundConfig {
         for (place, route) in self.routes.iter().enumerate() {
             route.check(place)?;
         }
-        self.route_table()?;
-        self.route_logins()?;
-        self.route_hooks().map(|_| ())
+        self.route_table().map(|_| ())
     }
 }
 
@@ -171,33 +169,52 @@ impl RouteConfig {
                            set `sasl_in_clear = true` where nobody else is on the way";
             return Err(ConfigError::bad(key("tls"), problem));
         }
+        self.check_login(place)?;
+        self.url
+            .as_ref()
+            .map_or(Ok(()), |url| check_url(&key("url"), url, self.token.is_some() || self.token_file.is_some()))?;
         duration(key("timeout"), self.timeout, SECOND..=MOST_TIMEOUT)
+    }
+
+    /// What can be said of a login without its password.
+    fn check_login(&self, place: usize) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("outbound.routes[{place}].{name}");
+        let bad = |name: &str, problem: &str| Err(ConfigError::bad(key(name), problem));
+        let has_password = self.password.is_some() || self.password_file.is_some();
+        for (name, value, file) in [
+            ("password", &self.password, &self.password_file),
+            ("token", &self.token, &self.token_file),
+            ("signing_key", &self.signing_key, &self.signing_key_file),
+        ] {
+            if value.is_some() && file.is_some() {
+                return bad(name, &format!("and `{}` are both set; keep one", key(&format!("{name}_file"))));
+            }
+        }
+        self.mechanisms(&key("sasl_mechanisms"))?;
+        match &self.user {
+            None if has_password => bad("user", "is not set, beside a password; say whose it is"),
+            None if !self.sasl_mechanisms.is_empty() => {
+                bad("sasl_mechanisms", "is for logins, and there is no `user`; leave it out")
+            }
+            None => Ok(()),
+            Some(_) if !has_password => bad("password", "is not set, beside `user`; give it or `password_file`"),
+            Some(user) if user.is_empty() || user.contains('\0') => {
+                bad("user", "is empty, or has a null character; nobody logs in so")
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn login(&self, place: usize) -> Result<Option<RouteLogin>, ConfigError> {
         let key = |name: &str| format!("outbound.routes[{place}].{name}");
         let (value, file) = (self.password.as_ref(), self.password_file.as_ref());
         let password = secret(&key("password"), value, &key("password_file"), file)?;
-        match (&self.user, password) {
-            (None, None) if !self.sasl_mechanisms.is_empty() => {
-                Err(ConfigError::bad(key("sasl_mechanisms"), "is for logins, and there is no `user`; leave it out"))
-            }
-            (None, None) => Ok(None),
-            (Some(_), None) => {
-                Err(ConfigError::bad(key("password"), "is not set, beside `user`; give it or `password_file`"))
-            }
-            (None, Some(_)) => Err(ConfigError::bad(key("user"), "is not set, beside a password; say whose it is")),
-            (Some(user), Some(password)) => {
-                let credential = |name: &str, text: &str| match text.is_empty() || text.contains('\0') {
-                    true => Err(ConfigError::bad(key(name), "is empty, or has a null character; nobody logs in so")),
-                    false => Ok(()),
-                };
-                credential("user", user)?;
-                credential("password", password.expose())?;
-                let (user, in_clear) = (user.clone(), self.sasl_in_clear);
-                Ok(Some(RouteLogin { user, password, mechanisms: self.mechanisms(&key("sasl_mechanisms"))?, in_clear }))
-            }
+        let (Some(user), Some(password)) = (&self.user, password) else { return Ok(None) };
+        if password.expose().contains('\0') {
+            return Err(ConfigError::bad(key("password"), "has a null character; nobody logs in so"));
         }
+        let (user, in_clear) = (user.clone(), self.sasl_in_clear);
+        Ok(Some(RouteLogin { user, password, mechanisms: self.mechanisms(&key("sasl_mechanisms"))?, in_clear }))
     }
 
     fn mechanisms(&self, key: &str) -> Result<Vec<SaslMechanism>, ConfigError> {
@@ -217,7 +234,6 @@ impl RouteConfig {
         let read = |name: &str, value, file| secret(&key(name), value, &key(&format!("{name}_file")), file);
         let token = read("token", self.token.as_ref(), self.token_file.as_ref())?;
         let signing_key = read("signing_key", self.signing_key.as_ref(), self.signing_key_file.as_ref())?;
-        check_url(&key("url"), url, token.is_some())?;
         let is_sendable = |token: &Secret| token.expose().bytes().all(|octet| matches!(octet, b'!'..=b'~'));
         if token.as_ref().is_some_and(|token| !is_sendable(token)) {
             return Err(ConfigError::bad(key("token"), "has characters that cannot be sent (RFC 6750 section 2.1)"));

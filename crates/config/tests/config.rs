@@ -169,6 +169,13 @@ fn secrets_of_routes_come_from_files_and_are_never_shown() {
     assert_eq!(login.mechanisms, [SaslMechanism::Plain, SaslMechanism::Login], "the strongest first");
     let hook = config.outbound.route_hooks().unwrap()[1].clone().unwrap();
     assert_eq!(hook.token.as_ref().unwrap().expose(), "battery");
+    // Who is no worker need not be able to read it, and starts.
+    let elsewhere =
+        load("[[outbound.routes]]\nhosts = [\"a\"]\nuser = \"u\"\npassword_file = \"/nonexistent/f\"", &[]).unwrap();
+    let problem = elsewhere.outbound.route_logins().unwrap_err().to_string();
+    assert!(problem.starts_with("`outbound.routes[0].password_file`: cannot read /nonexistent/f"), "{problem}");
+    let unsendable = load("[[outbound.routes]]\nurl = \"https://a/\"\ntoken = \"a\\nb\"", &[]).unwrap();
+    assert!(unsendable.outbound.route_hooks().unwrap_err().to_string().contains("cannot be sent"));
     let shown = format!("{}{config:?}{login:?}{hook:?}", config.to_toml().unwrap());
     assert!(["horse", "battery", "staple"].iter().all(|secret| !shown.contains(secret)), "{shown}");
 }

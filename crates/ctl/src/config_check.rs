@@ -62,8 +62,12 @@ fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
-/// What a program would only find when it starts: files, filters.
+/// What a program would only find when it starts: files, secrets of routes, filters.
 fn unusable(config: &Config) -> Option<String> {
+    let outbound = &config.outbound;
+    if let Err(error) = outbound.route_logins().map(|_| ()).and_then(|()| outbound.route_hooks().map(|_| ())) {
+        return Some(error.to_string());
+    }
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
@@ -86,7 +90,7 @@ fn token_keys(inbound: &InboundConfig) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use mailtier_config::OauthConfig;
+    use mailtier_config::{OauthConfig, RouteConfig};
 
     use super::*;
 
@@ -94,6 +98,14 @@ mod tests {
     fn what_only_a_start_would_find_is_found() {
         let mut config = Config::default();
         assert_eq!(unusable(&config), None);
+        let route = RouteConfig {
+            user: Some("u".into()),
+            password_file: Some("/nonexistent/p".into()),
+            ..RouteConfig::default()
+        };
+        config.outbound.routes = vec![route];
+        assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/p")));
+        config.outbound.routes.clear();
         config.telemetry.log_filter = "===,,".into();
         assert!(unusable(&config).is_some_and(|text| text.contains("===")));
         config.telemetry.log_filter = "info".into();

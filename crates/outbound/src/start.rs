@@ -81,6 +81,8 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
 /// [`ConfigError`] names the key.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let ehlo_name = resolve_host_name("outbound.ehlo_name", config.outbound.ehlo_name.as_deref())?;
+    config.outbound.route_logins()?;
+    config.outbound.route_hooks()?;
     config.route_policy(&ehlo_name).map(|_| ())
 }
 

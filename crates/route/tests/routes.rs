@@ -143,7 +143,6 @@ fn a_route_without_a_name_is_called_by_what_it_is_for() {
     assert!(matches!(&route.way, Way::Sockets(paths) if paths.len() == 2) && !route.is_for_all);
 }
 
-/// A scan over the routes would take 100,000 times as long as one look.
 #[test]
 fn among_a_hundred_thousand_routes_each_is_found() {
     const MANY: usize = 100_000;

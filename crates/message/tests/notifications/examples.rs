@@ -207,6 +207,6 @@ fn where_a_mail_store_listens_is_nobodys_business() {
     let said = outcome(Stage::Rcpt, reply(550, "5.1.1", "no such user"), remote, ARRIVAL);
     let message = write("s@example.com", b"", &[failure(&["x@example.org"], said, false)], SOON);
     let text = String::from_utf8_lossy(&message.content);
-    assert!(text.contains("the server answered the RCPT TO command with:"), "{text}");
+    assert!(text.contains("The server answered the RCPT TO command with:"), "{text}");
     assert!(!text.contains("dovecot") && !text.contains("Remote-MTA"), "{text}");
 }

@@ -22,6 +22,7 @@ mod ownership;
 mod pair;
 mod pools;
 mod quarantine;
+mod routed;
 mod submitter;
 mod suspensions;
 mod system;

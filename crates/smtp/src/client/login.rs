@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailtier_types::{Cause, Reply, SaslMechanism, Stage, TroubleKind};
 
+use super::dialogue::bounded;
 use super::exchange::trouble;
 use super::session::{ClientAction, ClientSession, Phase};
 
@@ -84,7 +85,7 @@ impl ClientSession {
                 self.fail_protocol("the remote answered AUTH with neither 235 nor 334");
             }
             // 535, 534, 454 and whatever else keeps us out: it says nothing of the message, nor of its recipients.
-            _ => self.fail(refused(&reply)),
+            _ => self.fail(refused(&bounded(reply))),
         }
     }
 
