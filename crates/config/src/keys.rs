@@ -26,6 +26,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("queue.pool_rules", &["pool"]),
     ("outbound.pools", &["name"]),
     ("outbound.routes", &["domain", "hosts"]),
+    ("suppression.tenants", &["id", "mode"]),
 ];
 
 /// What a path leads to.

@@ -23,6 +23,7 @@ mod restored;
 mod send;
 mod show;
 mod sink;
+mod suppression;
 mod suspensions;
 mod token;
 mod trace;

@@ -52,6 +52,7 @@ fn line(one: &Reported) -> String {
     text + "\n"
 }
 
+/// RFC 3464, RFC 5965, RFC 6522, RFC 6533, and what keeps to none of them.
 #[test]
 fn each_form_is_read_as_is_said_beside_it() {
     let corpus = corpus();

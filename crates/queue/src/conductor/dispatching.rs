@@ -132,6 +132,9 @@ impl ConductorTask {
         let is_rerouted = !content.hosts.is_empty();
         let asks = !is_rerouted && self.scheduler.asks(entry.id);
         let mut dispatch = dispatch_of(entry, epoch, (destination, pool_name), &content);
+        if let Some(signed) = self.settings.feedback.return_path(entry.tenant, entry.id, &content) {
+            dispatch.sender = signed;
+        }
         // A question needs no body. A worker that does not know questions fetches it.
         dispatch.resolve_first = asks;
         dispatch.body = if asks { None } else { self.body_of(&mut content) };
