@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{AcceptLimits, Examiner, Examining, Flusher, Job, SubmitService, Uploader};
+use crate::accept::{AcceptLimits, Examiner, Examiners, Examining, Flusher, Job, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::{AdminService, Hastening, Searching, Suspending};
 use crate::allowance::{Order, Purser};
@@ -218,7 +218,9 @@ impl Parts {
         let (hints, hint_queue) = mpsc::channel(HINTS);
         let (orders, order_queue) = mpsc::unbounded_channel();
         let (courier, slice_reports) = mpsc::unbounded_channel();
-        let (examined, examine_queue) = mpsc::unbounded_channel();
+        let (report_jobs, came_back) = mpsc::unbounded_channel();
+        let (recipient_jobs, screened) = mpsc::unbounded_channel();
+        let examiners = Examiners { reports: report_jobs, recipients: recipient_jobs };
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let shards_free = Arc::new(Notify::new());
@@ -231,11 +233,13 @@ impl Parts {
         loops.spawn(task.run(commands));
         let job_queue = Arc::new(Mutex::new(job_queue));
         for _ in 0..FLUSHERS {
-            let (jobs, store, examiner) = (Arc::clone(&job_queue), self.store.clone(), examined.clone());
+            let (jobs, store, examiners) = (Arc::clone(&job_queue), self.store.clone(), examiners.clone());
             let meters = Arc::clone(&meters);
-            loops.spawn(Flusher { jobs, store, examiner, conductor: conductor.clone(), meters }.run());
+            loops.spawn(Flusher { jobs, store, examiners, conductor: conductor.clone(), meters }.run());
         }
-        loops.spawn(self.examiner(examine_queue, jobs.clone(), &conductor, &ids).run());
+        for examined in [came_back, screened] {
+            loops.spawn(self.examiner(examined, jobs.clone(), &conductor, &ids).run());
+        }
         if self.suppressing.rules.are_used() {
             loops.spawn(self.list_keeper().run());
         }

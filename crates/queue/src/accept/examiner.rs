@@ -106,27 +106,30 @@ impl Examiner {
                 Err(error) => Err(error),
             };
             match looked {
-                Ok(found) => {
-                    for mut job in jobs {
-                        let tenant = job.message.accepted.tenant;
-                        let of_tenant = found.iter().filter(|one| one.tenant == tenant);
-                        let mine: HashSet<String> = wanted_of(&job).collect();
-                        let reasons: Reasons = of_tenant
-                            .filter(|one| mine.contains(&one.address))
-                            .map(|one| (one.address.clone(), one.reason.clone()))
-                            .collect();
-                        if reasons.is_empty() {
-                            job.examine = None;
-                            let _ = self.ordinary.send(job).await;
-                        } else {
-                            self.commit(connector, job, &Found::Suppressed(reasons)).await;
-                        }
-                    }
-                    return;
-                }
+                Ok(found) => return self.part(connector, jobs, &found).await,
                 Err(error) => connector.trouble(&error).await,
             }
             jobs.retain(|job| !is_late(job));
+        }
+    }
+
+    /// Those with nobody on a list go on at once, the others after them.
+    async fn part(&self, connector: &mut Connector, jobs: Vec<Job>, found: &[mailtier_store::Suppressed]) {
+        let mut with_listed = Vec::new();
+        for mut job in jobs {
+            let mine: HashSet<String> = wanted_of(&job).collect();
+            let of_it = found.iter().filter(|one| one.tenant == job.message.accepted.tenant);
+            let of_it = of_it.filter(|one| mine.contains(&one.address));
+            let reasons: Reasons = of_it.map(|one| (one.address.clone(), one.reason.clone())).collect();
+            if reasons.is_empty() {
+                job.examine = None;
+                let _ = self.ordinary.send(job).await;
+            } else {
+                with_listed.push((job, reasons));
+            }
+        }
+        for (job, reasons) in with_listed {
+            self.commit(connector, job, &Found::Suppressed(reasons)).await;
         }
     }
 
@@ -258,7 +261,6 @@ impl Examiner {
             // A stranger's words: never where a line's own are expected.
             reply = detail.outcome.map(|outcome| outcome.cause.to_string()),
             reason = detail.reason,
-            "something came back"
         );
     }
 }

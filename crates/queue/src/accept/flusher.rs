@@ -11,7 +11,7 @@ use mailtier_telemetry::Meters;
 use mailtier_types::{MessageId, reply};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{BATCH_BYTES, BATCH_MESSAGES, Job, Told};
+use super::{BATCH_BYTES, BATCH_MESSAGES, Examine, Examiners, Job, Told};
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
 
@@ -22,8 +22,8 @@ pub(crate) struct Flusher {
     pub(crate) jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
     /// The database.
     pub(crate) store: Store,
-    /// What is to be looked into first. What waits there is bounded by what submissions may hold.
-    pub(crate) examiner: mpsc::UnboundedSender<Job>,
+    /// What is to be looked into first.
+    pub(crate) examiners: Examiners,
     /// Told of what was committed.
     pub(crate) conductor: Conductor,
     /// Metrics.
@@ -56,12 +56,16 @@ impl Flusher {
     }
 
     fn sort_in(&self, job: Job, batch: &mut Vec<Job>, bytes: &mut usize) {
-        if job.examine.is_some() {
-            let _ = self.examiner.send(job);
-        } else {
-            *bytes += job.bytes;
-            batch.push(job);
-        }
+        let examiner = match job.examine {
+            Some(Examine::Report) => &self.examiners.reports,
+            Some(Examine::Recipients) => &self.examiners.recipients,
+            None => {
+                *bytes += job.bytes;
+                batch.push(job);
+                return;
+            }
+        };
+        let _ = examiner.send(job);
     }
 
     /// Commits a batch, again and again until it is known to be durable or its submitters have stopped waiting.

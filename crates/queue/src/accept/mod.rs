@@ -57,6 +57,15 @@ pub(crate) enum Examine {
     Recipients,
 }
 
+/// Who looks into what: neither waits for the other. What waits is bounded by what submissions may hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Examiners {
+    /// What came back.
+    pub(crate) reports: mpsc::UnboundedSender<Job>,
+    /// Mail to recipients who may be on a list.
+    pub(crate) recipients: mpsc::UnboundedSender<Job>,
+}
+
 /// Where what a submitter is told goes, for one stream.
 pub(crate) type Answer = mpsc::UnboundedSender<Told>;
 

@@ -151,10 +151,12 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     fn status(&self, status: &StatusReport, context: Context<'_>, plan: &mut AsidePlan) {
+        // A report that names a recipient of ours means by another name somebody else.
+        let is_named = status.recipients.iter().any(|one| self.known(&[&one.original, &one.recipient]).is_some());
         // One report, whoever names a recipient in it how often.
         let mut told = HashSet::new();
         for one in &status.recipients {
-            let (recipient, unknown) = self.named(&[&one.original, &one.recipient]);
+            let (recipient, unknown) = self.named(&[&one.original, &one.recipient], !is_named);
             if !told.insert((one.fate, recipient.cloned(), unknown.clone())) {
                 continue;
             }
@@ -198,10 +200,12 @@ impl Subject<'_> {
     }
 
     fn complaint(&self, complaint: &Complaint, context: Context<'_>, plan: &mut AsidePlan) {
-        let named = complaint.recipients.iter().filter_map(|address| self.named(&[address]).0);
+        let named = complaint.recipients.iter().filter_map(|address| self.known(&[address]));
         let mut recipients: Vec<Mailbox> = named.cloned().collect();
-        // Where nobody is named, it is the only one there is.
-        recipients.extend(self.named(&[]).0.filter(|_| complaint.recipients.is_empty()).cloned());
+        // Where nobody is named whom we know, it is the only one there is.
+        if recipients.is_empty() {
+            recipients.extend(self.named(&[], true).0.cloned());
+        }
         recipients.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         recipients.dedup();
         let reason = match complaint.agent.as_str() {
@@ -226,17 +230,20 @@ impl Subject<'_> {
         plan.events.push(self.event(EventKind::ComplaintReceived, recipients, &detail, context.now));
     }
 
-    /// The recipient of the delivery that is meant by these addresses, and who else they name. Where a message was sent on,
-    /// a report names somebody whom we do not know: of a delivery to one recipient it is about that one all the same. Of
-    /// several nobody can say which, and no one is taken for another.
-    fn named(&self, addresses: &[&String]) -> (Option<&Mailbox>, Option<String>) {
+    /// The recipient of the delivery that one of these addresses is.
+    fn known(&self, addresses: &[&String]) -> Option<&Mailbox> {
         let is = |recipient: &&Mailbox, address: &str| recipient.as_str().to_lowercase() == address.to_lowercase();
-        let found =
-            addresses.iter().find_map(|address| self.recipients.iter().find(|recipient| is(recipient, address)));
+        addresses.iter().find_map(|address| self.recipients.iter().find(|recipient| is(recipient, address)))
+    }
+
+    /// The recipient of the delivery that is meant by these addresses, and who else they name. Where a message was sent on,
+    /// a report names somebody whom we do not know: if it names nobody else, then of a delivery to one recipient it is about
+    /// that one all the same. Of several nobody can say which, and no one is taken for another.
+    fn named(&self, addresses: &[&String], may_be_another: bool) -> (Option<&Mailbox>, Option<String>) {
         let other = || addresses.iter().rev().find(|address| !address.is_empty()).map(|address| (*address).clone());
-        match (found, self.recipients.as_slice()) {
+        match (self.known(addresses), self.recipients.as_slice()) {
             (Some(found), _) => (Some(found), None),
-            (None, [only]) => (Some(only), other()),
+            (None, [only]) if may_be_another => (Some(only), other()),
             (None, _) => (None, other()),
         }
     }
@@ -417,9 +424,20 @@ mod tests {
         assert_eq!(found("x@elsewhere.example", 0), (String::new(), elsewhere, 0));
         // A recipient of another delivery of the same message.
         assert_eq!(found("only@c.example", 0).2, 0);
+        // A report that names the recipient says nothing of it where it names others.
+        let both = [
+            reported(Fate::Failed, "only@c.example", "5.2.2", "552 5.2.2 mailbox full"),
+            reported(Fate::Failed, "x@elsewhere.example", "5.1.1", "550 5.1.1 no such user"),
+        ];
+        let mixed = told(status(both.to_vec()), Some(original(&all)), 1, false);
+        assert_eq!(
+            (mixed.events[0].1.join(" "), mixed.events[1].1.join(" ")),
+            ("only@c.example".into(), String::new())
+        );
+        assert_eq!(suppressed(&mixed).len(), 0);
         // The history has forgotten the message.
-        let told = told(gone("a@b.example"), None, 0, false);
-        assert_eq!((told.events[0].1.len(), suppressed(&told).len()), (0, 0));
+        let forgotten = told(gone("a@b.example"), None, 0, false);
+        assert_eq!((forgotten.events[0].1.len(), suppressed(&forgotten).len()), (0, 0));
     }
 
     #[test]

@@ -83,6 +83,8 @@ impl Rules {
             return None;
         }
         reason.truncate(reason.floor_char_boundary(MAX_REASON_OCTETS));
+        // A stranger's words: what is no text to the database would keep the failure from being settled.
+        let reason = reason.replace(char::is_control, " ");
         Some(NewSuppression {
             tenant,
             address: listed_address(recipient),
@@ -130,6 +132,16 @@ mod tests {
         assert_eq!(found.address, "user@b.example");
         assert_eq!(found.reason, "invalid_mailbox: 550 5.1.1 gone");
         assert_eq!(found.expires_at, Some(NOW.after(Duration::from_secs(90 * 86_400))));
+    }
+
+    #[test]
+    fn whatever_a_host_said_can_be_stored() {
+        let (recipient, message) = (Mailbox::parse("user@b.example").unwrap(), MessageId::from_i64(9).unwrap());
+        let said = format!("no\0such\nuser {}", "ü".repeat(500));
+        let why = (SuppressionSource::Failure, said);
+        let class = BounceClass::InvalidMailbox;
+        let found = rules(|_| {}).of_failure(TenantId(0), class, &recipient, why, message, NOW).unwrap();
+        assert!(found.reason.starts_with("invalid_mailbox: no such user ü") && found.reason.len() <= MAX_REASON_OCTETS);
     }
 
     #[test]
