@@ -218,9 +218,6 @@ impl Parts {
         let (hints, hint_queue) = mpsc::channel(HINTS);
         let (orders, order_queue) = mpsc::unbounded_channel();
         let (courier, slice_reports) = mpsc::unbounded_channel();
-        let (report_jobs, came_back) = mpsc::unbounded_channel();
-        let (recipient_jobs, screened) = mpsc::unbounded_channel();
-        let examiners = Examiners { reports: report_jobs, recipients: recipient_jobs };
         let (rule_changes, rules_changed) = mpsc::channel(RULE_CHANGES);
         let (map, map_reader) = watch::channel(empty_map());
         let shards_free = Arc::new(Notify::new());
@@ -231,14 +228,12 @@ impl Parts {
             Outlets { settler: reports, fetcher: wanted, purser: orders, courier, loader: walks, hints: hints.clone() };
         let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
         loops.spawn(task.run(commands));
+        let examiners = self.examiners(&jobs, &conductor, &ids, &mut loops);
         let job_queue = Arc::new(Mutex::new(job_queue));
         for _ in 0..FLUSHERS {
             let (jobs, store, examiners) = (Arc::clone(&job_queue), self.store.clone(), examiners.clone());
             let meters = Arc::clone(&meters);
             loops.spawn(Flusher { jobs, store, examiners, conductor: conductor.clone(), meters }.run());
-        }
-        for examined in [came_back, screened] {
-            loops.spawn(self.examiner(examined, jobs.clone(), &conductor, &ids).run());
         }
         if self.suppressing.rules.are_used() {
             loops.spawn(self.list_keeper().run());
@@ -376,6 +371,22 @@ impl Parts {
             config.delay_warning,
         )
         .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
+    }
+
+    /// Starts those who look into messages.
+    fn examiners(
+        &self,
+        jobs: &mpsc::Sender<Job>,
+        conductor: &Conductor,
+        ids: &Arc<Ids>,
+        loops: &mut JoinSet<()>,
+    ) -> Examiners {
+        let (reports, came_back) = mpsc::unbounded_channel();
+        let (recipients, screened) = mpsc::unbounded_channel();
+        for examined in [came_back, screened] {
+            loops.spawn(self.examiner(examined, jobs.clone(), conductor, ids).run());
+        }
+        Examiners { reports, recipients }
     }
 
     fn examiner(
