@@ -70,7 +70,7 @@ section! {
         bounce_classes: Vec<String> = ["invalid_mailbox", "inactive_mailbox"].map(str::to_owned).to_vec(), "list of words";
         /// How long such a recipient stays there, 1s to 1y.
         #[serde(with = "humantime_serde")]
-        bounces_for: Duration = Duration::from_secs(90 * 86_400), "duration";
+        bounces_for: Duration = Duration::from_secs(30 * 86_400), "duration";
         /// Complaints put a recipient on the list.
         complaints: bool = true, "boolean";
         /// How long it stays there for that; until an operator takes it off when not set.

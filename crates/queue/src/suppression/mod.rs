@@ -131,7 +131,7 @@ mod tests {
         let found = failed(&rules, 0, BounceClass::InvalidMailbox).unwrap();
         assert_eq!(found.address, "user@b.example");
         assert_eq!(found.reason, "invalid_mailbox: 550 5.1.1 gone");
-        assert_eq!(found.expires_at, Some(NOW.after(Duration::from_secs(90 * 86_400))));
+        assert_eq!(found.expires_at, Some(NOW.after(Duration::from_secs(30 * 86_400))));
     }
 
     #[test]
