@@ -181,6 +181,12 @@ fn where_it_is_to_fail_the_others_get_it_and_the_sender_is_told() {
     }
     let trace = installation.mailtier(&["trace", "gone@sink.example"]).unwrap();
     assert!(trace.contains("failed") && trace.contains("class=administrative"), "{trace}");
+    // Nobody else is left: there is no delivery, and the sender is told all the same.
+    let before = letters.len();
+    assert_eq!(send(server, SENDER, &["GONE@sink.example"], CONTENT).unwrap(), 250);
+    let last = counterpart.wait_for_letters(before + 1, LIMIT).pop().unwrap();
+    assert_eq!(last.recipients, ["sender@client.example"]);
+    assert!(String::from_utf8_lossy(&last.content).contains("Final-Recipient: rfc822; GONE@sink.example"));
     until("nothing is left to be accounted for", || installation.audit().unwrap().is_empty().then_some(()));
     installation.stop().unwrap();
 }
