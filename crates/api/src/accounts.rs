@@ -83,6 +83,17 @@ pub struct Address {
     pub targets: Vec<String>,
 }
 
+/// What a tenant's suppression list says of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundSuppression {
+    /// Nobody is on the list.
+    Nobody,
+    /// It is not on the list; others are.
+    NotListed,
+    /// It is on the list, for this reason.
+    Listed(String),
+}
+
 /// A connection to a replica.
 #[derive(Debug, Clone)]
 pub struct AccountsClient {
@@ -160,6 +171,21 @@ impl AccountsClient {
         let request = wire::StartQueueRequest { destination: destination.to_owned() };
         Ok(self.inner.clone().start_queue(request).await?.into_inner().started)
     }
+
+    /// Whether a recipient is on a tenant's suppression list.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`]: the replica has no such lists, for it is of an earlier version. Others: it could not be found
+    /// out.
+    pub async fn find_suppression(&self, tenant: TenantId, recipient: &str) -> Result<FoundSuppression, ApiError> {
+        let request = wire::FindSuppressionRequest { tenant: tenant.0, recipient: recipient.to_owned() };
+        let reply = self.inner.clone().find_suppression(request).await?.into_inner();
+        Ok(match (reply.has_any, reply.suppressed) {
+            (_, true) => FoundSuppression::Listed(reply.reason),
+            (true, false) => FoundSuppression::NotListed,
+            (false, false) => FoundSuppression::Nobody,
+        })
+    }
 }
 
 fn login(reply: wire::LoginReply) -> Result<Login, ApiError> {
@@ -188,6 +214,16 @@ impl From<Login> for wire::LoginReply {
             Login::Limited => wire::login_reply::Result::Refusal(wire::LoginRefusal::Limited.into()),
         };
         Self { result: Some(result), server_signature: Bytes::new() }
+    }
+}
+
+impl From<FoundSuppression> for wire::FindSuppressionReply {
+    fn from(found: FoundSuppression) -> Self {
+        let has_any = found != FoundSuppression::Nobody;
+        match found {
+            FoundSuppression::Listed(reason) => Self { has_any, suppressed: true, reason },
+            FoundSuppression::NotListed | FoundSuppression::Nobody => Self { has_any, ..Self::default() },
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod roles;
 pub mod server;
 mod stream;
 pub mod submit;
+pub mod suppressions;
 pub mod suspensions;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,9 @@ use crate::access::caller;
 use crate::accounts::Address;
 use crate::admin::{MAX_ROWS, Shown};
 use crate::change::ChangeOrder;
-use crate::convert::message_id;
+use crate::convert::{message_id, tenant_id};
 use crate::server::{Adaptor, AdminHandler};
+use crate::suppressions::{SuppressOrder, suppressed_address};
 use crate::suspensions::{ResumeOrder, SuspendOrder, page_after};
 use crate::tokens::TokenOrder;
 use crate::users::UserChange;
@@ -185,5 +186,32 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adaptor<H> {
 
     async fn trace(&self, request: Request<wire::TraceRequest>) -> Result<Response<wire::TraceReply>, Status> {
         Ok(Response::new(self.0.trace(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn list_suppressions(
+        &self,
+        request: Request<wire::ListSuppressionsRequest>,
+    ) -> Result<Response<wire::ListSuppressionsReply>, Status> {
+        let page = self.0.list_suppressions(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::ListSuppressionsReply { suppressions: page.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn put_suppressions(
+        &self,
+        request: Request<wire::PutSuppressionsRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let (caller, mut order) = (caller(&request)?, SuppressOrder::try_from(request.into_inner())?);
+        order.operator = caller.signature(&order.operator)?;
+        Ok(Response::new(wire::ChangeReply { changed: self.0.suppress(order).await? }))
+    }
+
+    async fn delete_suppression(
+        &self,
+        request: Request<wire::DeleteSuppressionRequest>,
+    ) -> Result<Response<wire::ChangeReply>, Status> {
+        let (caller, request) = (caller(&request)?, request.into_inner());
+        let (operator, address) = (caller.signature(&request.operator)?, suppressed_address(&request.address)?);
+        let changed = u64::from(self.0.unsuppress(tenant_id(request.tenant)?, address, operator).await?);
+        Ok(Response::new(wire::ChangeReply { changed }))
     }
 }

@@ -104,10 +104,13 @@ calls! {
     ShowMessage needs Viewer;
     Trace needs Viewer;
     ListSuspensions needs Viewer;
+    ListSuppressions needs Viewer;
     Audit needs Viewer;
     ChangeDeliveries needs Operator;
     Suspend needs Operator;
     Resume needs Operator;
+    PutSuppressions needs Operator;
+    DeleteSuppression needs Operator;
     PutUser needs Admin;
     ListUsers needs Admin;
     DeleteUser needs Admin;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use mailtier_config::Secret;
-use mailtier_types::{MessageId, ReplicaId, SliceLease, SliceReport};
+use mailtier_types::{MessageId, ReplicaId, SliceLease, SliceReport, TenantId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -18,7 +18,7 @@ use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::{Access, Authenticator, Gate};
-use crate::accounts::{Address, Login, ScramProof, ScramSalt, ScramVerdict};
+use crate::accounts::{Address, FoundSuppression, Login, ScramProof, ScramSalt, ScramVerdict};
 use crate::admin::{ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use crate::audit::{AuditReply, AuditRequest};
 use crate::auth::Guard;
@@ -26,13 +26,14 @@ use crate::change::{ChangeAnswer, ChangeOrder};
 use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
 };
-use crate::convert::message_id;
+use crate::convert::{message_id, tenant_id};
 use crate::counts::{CountReply, CountRequest};
 use crate::error::ApiError;
 use crate::overview::{ShardMap, Status as ReplicaStatus};
 use crate::peer::Hint;
 use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
+use crate::suppressions::{ListSuppressions, SuppressOrder, Suppression};
 use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use crate::tokens::{NewToken, TokenOrder, TokenView};
 use crate::users::{UserChange, UserView};
@@ -119,6 +120,20 @@ pub trait AdminHandler: Send + Sync + 'static {
         after: Option<Scope>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Suspension>, ApiError>> + Send;
+    /// Puts recipients on a suppression list; how many.
+    fn suppress(&self, order: SuppressOrder) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Takes a recipient, in lower case, off one; false where it was not there.
+    fn unsuppress(
+        &self,
+        tenant: TenantId,
+        address: String,
+        operator: String,
+    ) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// A page of who is on suppression lists, in the order of tenants and addresses.
+    fn list_suppressions(
+        &self,
+        request: ListSuppressions,
+    ) -> impl Future<Output = Result<Vec<Suppression>, ApiError>> + Send;
     /// A part of the audit.
     fn audit(&self, request: AuditRequest) -> impl Future<Output = Result<AuditReply, ApiError>> + Send;
     /// Makes a token.
@@ -150,6 +165,12 @@ pub trait AccountsHandler: Send + Sync + 'static {
     fn find_addresses(&self, patterns: Vec<String>) -> impl Future<Output = Result<Vec<Address>, ApiError>> + Send;
     /// Attempts what waits for a destination now, and says how much that is.
     fn start_queue(&self, destination: String) -> impl Future<Output = Result<u64, ApiError>> + Send;
+    /// Whether a recipient is on a tenant's suppression list.
+    fn find_suppression(
+        &self,
+        tenant: TenantId,
+        recipient: String,
+    ) -> impl Future<Output = Result<FoundSuppression, ApiError>> + Send;
 }
 
 /// A server being put together.
@@ -416,5 +437,13 @@ impl<H: AccountsHandler> wire::accounts_server::Accounts for Adaptor<H> {
     ) -> Result<Response<wire::StartQueueReply>, Status> {
         let started = self.0.start_queue(request.into_inner().destination).await?;
         Ok(Response::new(wire::StartQueueReply { started }))
+    }
+
+    async fn find_suppression(
+        &self,
+        request: Request<wire::FindSuppressionRequest>,
+    ) -> Result<Response<wire::FindSuppressionReply>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(self.0.find_suppression(tenant_id(request.tenant)?, request.recipient).await?.into()))
     }
 }

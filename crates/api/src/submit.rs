@@ -28,6 +28,8 @@ pub struct Submission {
     pub body: Bytes,
     /// Chunks uploaded before as [`BodyPart`]s.
     pub parts: u32,
+    /// Recipients on the tenant's suppression list fail at once.
+    pub screened: bool,
 }
 
 /// One chunk of a body, ahead of its submission.
@@ -166,6 +168,7 @@ impl From<Submission> for wire::Submission {
             resubmission: submission.resubmission,
             body: submission.body,
             parts: submission.parts,
+            screened: submission.screened,
             encoding: options.encoding,
             size_bytes: options.size_bytes,
             envelope: Some(wire::Envelope {
@@ -202,6 +205,7 @@ impl TryFrom<wire::Submission> for Submission {
             },
             body: submission.body,
             parts: submission.parts,
+            screened: submission.screened,
         })
     }
 }

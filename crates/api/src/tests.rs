@@ -221,6 +221,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 attempt,
                 tenant: TenantId(tenant),
                 destination,
+                return_path: (!sender.is_null()).then(|| ReversePath::parse("bounces+abc@back.example").unwrap()),
                 sender,
                 recipients,
                 options,
@@ -296,11 +297,11 @@ proptest! {
         (id, resubmission, parts) in (messages(), any::<bool>(), any::<u32>()),
         (sender, recipients) in (senders(), proptest::collection::vec(mailboxes(), 1..4)),
         (tenant, priority, options) in (any::<i32>(), any::<i16>(), asked()),
-        (body, data, seq) in (bytes(), bytes(), any::<u32>()),
+        (body, data, seq, screened) in (bytes(), bytes(), any::<u32>(), any::<bool>()),
     ) {
         let envelope = Envelope { sender, recipients, tenant: TenantId(tenant), priority, options };
         let frame = SubmitFrame {
-            submissions: vec![Submission { id, resubmission, envelope, body, parts }],
+            submissions: vec![Submission { id, resubmission, envelope, body, parts, screened }],
             parts: vec![BodyPart { id, seq, data }],
             aborted: vec![id],
         };
@@ -349,6 +350,7 @@ proptest! {
             reason: Some(reason),
             hosts: vec!["relay.example:2525".to_owned()],
             class: Some(BounceClass::Greylisted),
+            report: Some(about),
         };
         prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
     }

@@ -105,8 +105,10 @@ pub struct Dispatch {
     pub pool: String,
     /// What limits apply to.
     pub destination: String,
-    /// The reverse-path.
+    /// The reverse-path with which it was accepted.
     pub sender: ReversePath,
+    /// The one with which it goes out, where that is another.
+    pub return_path: Option<ReversePath>,
     /// Still to be delivered.
     pub recipients: Vec<Mailbox>,
     /// Encoded, see [`crate::decode_options`].
@@ -375,6 +377,7 @@ impl From<Dispatch> for wire::Dispatch {
             pool: dispatch.pool,
             destination: dispatch.destination,
             sender: dispatch.sender.as_str().to_owned(),
+            return_path: dispatch.return_path.as_ref().map(|path| path.as_str().to_owned()).unwrap_or_default(),
             recipients: strings(&dispatch.recipients),
             options: dispatch.options,
             expires_at_us: dispatch.expires_at.as_micros(),
@@ -402,6 +405,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             pool: pool(dispatch.pool)?,
             destination: dispatch.destination,
             sender: sender(&dispatch.sender)?,
+            return_path: Some(sender(&dispatch.return_path)?).filter(|path| !path.is_null()),
             recipients: mailboxes(&dispatch.recipients)?,
             options: dispatch.options,
             expires_at: Timestamp::from_micros(dispatch.expires_at_us),

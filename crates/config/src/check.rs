@@ -72,6 +72,7 @@ impl Config {
         self.check_inbound()?;
         self.check_queue()?;
         self.check_outbound()?;
+        self.check_feedback()?;
         self.check_database()?;
         self.check_telemetry()?;
         self.cluster.service_token().map(|_| ())?;

@@ -26,6 +26,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("queue.pools.warm_up", &["began", "per_day"]),
     ("queue.pool_rules", &["pool"]),
     ("outbound.pools", &["name"]),
+    ("suppression.tenants", &["id", "mode"]),
 ];
 
 /// What a path leads to.

@@ -16,6 +16,7 @@ mod check_recipients;
 mod check_routes;
 mod environment;
 mod error;
+mod feedback;
 mod inbound;
 mod keys;
 mod load;
@@ -36,6 +37,7 @@ pub use check_inbound::EHLO_KEYWORDS;
 pub use check_recipients::domain_pattern;
 pub use check_routes::{RouteHook, RouteLogin};
 pub use error::ConfigError;
+pub use feedback::{FeedbackConfig, ReturnPathSettings, SuppressionConfig, SuppressionMode, SuppressionTenantConfig};
 pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
     LoginPolicy, MessageClass, NetworkConfig, OauthConfig, TenantConfig,
@@ -66,6 +68,10 @@ pub struct Config {
     pub queue: QueueConfig,
     /// mailtier-outbound.
     pub outbound: OutboundConfig,
+    /// What comes back.
+    pub feedback: FeedbackConfig,
+    /// Who is not sent to any more.
+    pub suppression: SuppressionConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -78,6 +84,8 @@ impl Config {
         ("inbound", InboundConfig::ABOUT, InboundConfig::KEYS),
         ("queue", QueueConfig::ABOUT, QueueConfig::KEYS),
         ("outbound", OutboundConfig::ABOUT, OutboundConfig::KEYS),
+        ("feedback", FeedbackConfig::ABOUT, FeedbackConfig::KEYS),
+        ("suppression", SuppressionConfig::ABOUT, SuppressionConfig::KEYS),
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
     ];
 
@@ -98,5 +106,6 @@ impl Config {
         ("[[queue.pool_rules]]", PoolRuleConfig::ABOUT, PoolRuleConfig::KEYS),
         ("[[outbound.pools]]", EgressPoolConfig::ABOUT, EgressPoolConfig::KEYS),
         ("[[outbound.routes]]", RouteConfig::ABOUT, RouteConfig::KEYS),
+        ("[[suppression.tenants]]", SuppressionTenantConfig::ABOUT, SuppressionTenantConfig::KEYS),
     ];
 }

@@ -600,3 +600,55 @@ fn routes_that_cannot_be_meant_so() {
         assert!(problem.starts_with(expected), "{route}: {problem}");
     }
 }
+
+#[test]
+fn what_comes_back_can_be_known_and_lists_name_what_is_against_a_recipient() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let signed = |more: &str| {
+        format!("[feedback]\nreturn_path_domain = \"bounces.example.com\"\nreturn_path_keys = \"{key}\"\n{more}")
+    };
+    let cases = [
+        (
+            "[feedback]\nreturn_path_domain = \"bounces.example.com\"".to_owned(),
+            "`feedback.return_path_domain` is set, and there are no keys; name their file in \
+             `feedback.return_path_keys_file`",
+        ),
+        (
+            format!("[feedback]\nreturn_path_keys = \"{key}\""),
+            "`feedback.return_path_domain` is not set, and there are keys; give it, or take them out",
+        ),
+        (
+            "[feedback]\nreturn_path_users = [\"*\"]".to_owned(),
+            "`feedback.return_path_domain` is not set, and tenants or users are to have signed return paths; give it",
+        ),
+        (
+            signed("return_path_tenants = [7, 0]"),
+            "`feedback.return_path_tenants` holds 0, to whom belongs what strangers send: their bounces would never reach \
+             them; name users in `feedback.return_path_users` (`*` for all who log in), or give your networks a tenant",
+        ),
+        (signed("return_path_lifetime = \"1h\""), "`feedback.return_path_lifetime` is 1h; give 1d to 365d"),
+        (
+            "[feedback]\nreport_addresses = [\"fbl\"]".to_owned(),
+            "`feedback.report_addresses` holds `fbl`: address has no @ and domain",
+        ),
+        ("[suppression]\nmode = \"on\"".to_owned(), "`suppression.mode` is `on`; expected `off`, `reject` or `fail`"),
+        (
+            "[suppression]\nbounce_classes = [\"spam\"]".to_owned(),
+            "`suppression.bounce_classes` holds `spam`; expected `invalid_mailbox`, `invalid_domain` or \
+             `inactive_mailbox`",
+        ),
+        (
+            "[[suppression.tenants]]\nid = 7".to_owned(),
+            "`suppression.tenants[0].mode` is not set, and has no default; give it",
+        ),
+        (
+            "[[suppression.tenants]]\nid = 7\nmode = \"off\"\n[[suppression.tenants]]\nid = 7\nmode = \"fail\""
+                .to_owned(),
+            "`suppression.tenants[1].id` is 7 again; keep one",
+        ),
+    ];
+    for (text, message) in &cases {
+        refused(&[(text, message)]);
+    }
+    assert!(load(&signed("return_path_tenants = [7]\nreturn_path_users = [\"*\"]")).is_ok());
+}

@@ -51,6 +51,12 @@ points! {
     PartStored = "part-stored",
     /// queue: the accepting statement is with the database, its answer was not read.
     AcceptSent = "accept-sent",
+    /// queue: a message that is looked into is accepted in a transaction, and nothing that follows from it is written.
+    AsideAccepted = "aside-accepted",
+    /// queue: so is what follows, the transaction is open.
+    AsideWritten = "aside-written",
+    /// queue: COMMIT of that is with the database, its answer was not read.
+    AsideSent = "aside-sent",
     /// queue: committed, and no verdict sent.
     AcceptCommitted = "accept-committed",
     /// queue: verdicts are on their way, the schedule does not know.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, audit, classify, config_check, queue, route, send, sink, token, trace, up, user};
+use crate::{address, audit, classify, config_check, queue, route, send, sink, suppression, token, trace, up, user};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -37,6 +37,9 @@ enum Command {
     /// Manages which recipients there are, and who gets mail for whom
     #[command(subcommand)]
     Address(address::Command),
+    /// Manages recipients that a tenant's mail is not sent to any more
+    #[command(subcommand)]
+    Suppression(suppression::Command),
     /// Manages operators' tokens: who may look, change, and manage
     #[command(subcommand)]
     Token(token::Command),
@@ -134,6 +137,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Queue(command) => queue::run(*command).await,
         Command::User(command) => user::run(command).await,
         Command::Address(command) => address::run(command).await,
+        Command::Suppression(command) => suppression::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Trace(options) => trace::run(options).await,
         Command::Audit(options) => audit::run(options).await,

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jsonwebtoken::jwk::JwkSet;
-use mailtier_config::{Config, InboundConfig, resolve_host_name};
+use mailtier_config::{Config, FeedbackConfig, InboundConfig, ReturnPathSettings, resolve_host_name};
+use mailtier_message::ReturnPaths;
 use mailtier_tls::ServerTls;
 
 use crate::classify;
@@ -74,9 +75,20 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(problem) = classify::read(config.queue.classification.as_deref()) {
         return Some(format!("`queue.classification`: {problem}"));
     }
+    if let Err(problem) = return_path_keys(&config.feedback) {
+        return Some(problem);
+    }
     let inbound = &config.inbound;
     let files = inbound.check_address_files().and_then(|()| ServerTls::configured(inbound).map(|_| ()));
     files.map_err(|error| error.to_string()).and_then(|()| token_keys(inbound)).err()
+}
+
+/// Whether return paths can be signed with the keys there are.
+fn return_path_keys(feedback: &FeedbackConfig) -> Result<(), String> {
+    let settings = feedback.return_paths().map_err(|error| error.to_string())?;
+    let Some(ReturnPathSettings { domain, keys, lifetime }) = settings else { return Ok(()) };
+    let made = ReturnPaths::new(domain, keys.expose(), lifetime);
+    made.map(|_| ()).map_err(|error| format!("`{}` {error}", FeedbackConfig::KEYS_FILE))
 }
 
 /// Whether the keys of tokens can be read where they are in a file.
@@ -98,6 +110,10 @@ mod tests {
     fn what_only_a_start_would_find_is_found() {
         let mut config = Config::default();
         assert_eq!(unusable(&config), None);
+        config.feedback.return_path_domain = Some("bounces.example.com".into());
+        config.feedback.return_path_keys = Some(mailtier_config::Secret::new("short".into()));
+        assert!(unusable(&config).is_some_and(|text| text.contains("fewer than 32 characters")));
+        config.feedback = FeedbackConfig::default();
         let route = RouteConfig {
             user: Some("u".into()),
             password_file: Some("/nonexistent/p".into()),

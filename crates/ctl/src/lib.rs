@@ -24,6 +24,7 @@ mod route;
 mod send;
 mod show;
 mod sink;
+mod suppression;
 mod suspensions;
 mod token;
 mod trace;

@@ -49,7 +49,11 @@ fn readable_part(event: &Event) -> String {
     if let Some(class) = event.detail.class {
         line.push_str(&format!(" class={class}"));
     }
-    if let Some(outcome) = &event.detail.outcome {
+    if let Some(outcome) = event.detail.outcome.as_ref().filter(|_| event.kind == EventKind::BounceReceived) {
+        // No attempt of ours: there is neither a way nor a time that it took.
+        let host = outcome.remote.as_ref().map_or("unknown", |remote| remote.name.as_str());
+        line.push_str(&format!(" host={host} dsn={} ({})", outcome.status(), outcome.cause));
+    } else if let Some(outcome) = &event.detail.outcome {
         line.push_str(&format!(" {}", outcome_text(outcome)));
         if let Some(tls) = &outcome.tls {
             line.push_str(&format!(" tls=\"{tls}\""));
@@ -63,14 +67,18 @@ fn readable_part(event: &Event) -> String {
     if let Some(dsn) = event.detail.dsn {
         line.push_str(&format!(" notification={dsn}"));
     }
+    if let Some(report) = event.detail.report {
+        line.push_str(&format!(" report={report}"));
+    }
     if let Some(operator) = &event.detail.operator {
         line.push_str(&format!(" by={operator}"));
     }
     if event.kind == EventKind::DeliveryRerouted {
         line.push_str(&format!(" way={}", way(&event.detail.hosts)));
     }
-    // An outcome has it in its text.
-    if let Some(reason) = event.detail.reason.as_ref().filter(|_| event.detail.outcome.is_none()) {
+    // An outcome has it in its text, unless it is somebody else's.
+    let is_of_outcome = event.detail.outcome.is_some() && event.kind != EventKind::BounceReceived;
+    if let Some(reason) = event.detail.reason.as_ref().filter(|_| !is_of_outcome) {
         line.push_str(&format!(" ({reason})"));
     }
     line

@@ -1,5 +1,5 @@
 //! What strangers can say to us, as targets for a fuzzer: commands, replies, addresses, header sections, logins, PROXY
-//! headers. Not responsible for making inputs: `make fuzz` does, and tests replay what it found worth keeping.
+//! headers, reports of what became of mail. Not responsible for making inputs: `make fuzz` does, and tests replay what it found worth keeping.
 //!
 //! A target panics where something is wrong. Beyond not to crash, each holds its subject to a law: what comes out must not
 //! depend on the borders between two reads, what is taken must be clean, what is written must be read back.
@@ -11,6 +11,7 @@ mod command;
 mod header;
 mod proxy;
 mod reply;
+mod report;
 mod sasl;
 
 /// What is done with an input.
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("header", header::run),
     ("proxy", proxy::run),
     ("reply", reply::run),
+    ("report", report::run),
     ("sasl", sasl::run),
 ];
 

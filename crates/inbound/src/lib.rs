@@ -18,6 +18,8 @@
 //! | `policy` | the decisions, stage by stage: connect, helo, mail, rcpt, content |
 //! | `transaction` | one message while it is received |
 //! | `recipients` | which recipients there are, and who gets mail for whom |
+//! | `reports` | which recipients are return paths of ours |
+//! | `suppression` | what tenants' suppression lists say |
 //! | `body`, `budget` | chunks, compression, memory |
 //! | `ids` | message ids while a node number is leased |
 //! | `submit` | the way to a verdict over any replica |
@@ -58,10 +60,12 @@ mod policy;
 mod pressure;
 mod recipients;
 mod record;
+mod reports;
 mod session;
 mod shared;
 mod start;
 mod submit;
+mod suppression;
 mod transaction;
 mod watch;
 

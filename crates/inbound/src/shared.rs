@@ -21,7 +21,9 @@ use crate::peer::Peer;
 use crate::policy::relay::RelayPolicy;
 use crate::pressure::Pressure;
 use crate::recipients::Recipients;
+use crate::reports::Reports;
 use crate::submit::Submitter;
+use crate::suppression::Suppression;
 
 /// Built once at the start.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     /// Judges tokens, where those are taken.
     pub(crate) tokens: Option<Arc<TokenJudge>>,
     pub(crate) recipients: Arc<Recipients>,
+    pub(crate) reports: Reports,
+    pub(crate) suppression: Suppression,
     pub(crate) limits: Limits,
     pub(crate) tenants: HashMap<TenantId, TenantConfig>,
     pub(crate) pressure: Pressure,

@@ -24,8 +24,10 @@ use crate::oauth::TokenJudge;
 use crate::policy::relay::RelayPolicy;
 use crate::pressure::Pressure;
 use crate::recipients::Recipients;
+use crate::reports::Reports;
 use crate::shared::{Shared, TrustedProxies};
 use crate::submit::{EndpointKeeper, Endpoints, LeaseKeeper, Submitter};
+use crate::suppression::Suppression;
 use crate::watch::{CertificateKeeper, ReadinessKeeper};
 
 /// How long the replicas may take to be left in order, once no session is left.
@@ -57,6 +59,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     resolve_host_name("inbound.hostname", config.inbound.hostname.as_deref())?;
     gateway::check(&config.inbound, &Listener::all(&config.inbound)?, &gateway::gateways())?;
     config.inbound.check_address_files()?;
+    Reports::new(config)?;
     ServerTls::configured(&config.inbound)?;
     config.inbound.oauth.clone().map(TokenJudge::new).transpose().map(|_| ())
 }
@@ -164,6 +167,8 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
         accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
         tokens: config.oauth.clone().map(TokenJudge::new).transpose()?,
         recipients: Arc::new(Recipients::new(config, &hostname)?),
+        reports: Reports::new(&context.config)?,
+        suppression: Suppression::new(&context.config.suppression),
         limits: Limits::new(config),
         tenants: tenants(config),
         pressure: Pressure::new(memory_octets()),

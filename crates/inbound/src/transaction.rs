@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use mailtier_config::ListenerProtocol;
+use mailtier_config::{ListenerProtocol, SuppressionMode};
 use mailtier_message::{
     HeaderScan, ReceivedFacts, Transmission, complete, original_headers, received_field, separator, with_keyword,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Transaction {
     pub(crate) requests: Vec<RecipientRequest>,
     /// Some of them are others than were written.
     pub(crate) was_expanded: bool,
+    /// It is read and not delivered, and has no other recipient.
+    pub(crate) is_report: bool,
     pub(crate) content: Option<Content>,
     /// The memory of the envelope.
     share: Share,
@@ -116,7 +118,15 @@ pub(crate) struct Ready {
 
 impl Transaction {
     pub(crate) const fn new(parameters: MailParameters, share: Share) -> Self {
-        Self { parameters, recipients: Vec::new(), requests: Vec::new(), was_expanded: false, content: None, share }
+        Self {
+            parameters,
+            recipients: Vec::new(),
+            requests: Vec::new(),
+            was_expanded: false,
+            is_report: false,
+            content: None,
+            share,
+        }
     }
 
     /// Takes what was sent to a recipient for those who get it, unless there is no memory for that. What was asked for it
@@ -284,7 +294,8 @@ impl Transaction {
             priority: self.parameters.priority.unwrap_or(0).into(),
             options,
         };
-        let message = Message { id, envelope, parts, unstored, body };
+        let screened = peer.is_ours() && shared.suppression.mode_of(peer.tenant()) == SuppressionMode::Fail;
+        let message = Message { id, envelope, parts, unstored, body, screened };
         Ok(Ready { message, stored_octets, route, shares: [self.share, content.share] })
     }
 

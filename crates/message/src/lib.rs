@@ -1,7 +1,7 @@
 //! The content of messages, as far as a mail transfer agent touches it (RFC 5322).
 //!
 //! Responsible for looking at a header section while it arrives, for the trace field that goes before it, for dates,
-//! and for delivery status notifications. Not responsible for the transport of content (dot-stuffing and line ends are
+//! for delivery status notifications, for reading what comes back, and for the return paths it comes back to. Not responsible for the transport of content (dot-stuffing and line ends are
 //! the `smtp` crate's), for its authentication (`mailauth`), nor for bodies: those pass through untouched.
 //!
 //! Whatever a peer chose (names, replies, header fields) is made harmless before it is written: nothing here can be
@@ -9,11 +9,14 @@
 
 pub mod date;
 pub mod dsn;
+pub mod feedback;
 mod header;
 mod received;
+mod return_path;
 mod submission;
 mod text;
 
 pub use header::{HeaderScan, HeaderTooLarge, original_headers};
 pub use received::{ReceivedFacts, Transmission, received_field, with_keyword};
+pub use return_path::{BadKeys, Claim, MAX_KEYS, MIN_SECRET_OCTETS, ReturnPaths, Returned};
 pub use submission::{Completion, complete, separator};

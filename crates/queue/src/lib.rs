@@ -13,6 +13,8 @@
 //! | `settle` | turns results into state, events and notifications, in one transaction each batch |
 //! | `allowance` | takes slices of what warm-ups allow by the day |
 //! | `peers` | tells other replicas of their deliveries |
+//! | `feedback` | signed return paths, and what follows from what comes back to them |
+//! | `suppression` | who is on a tenant's suppression list |
 //! | `leasing` | limits that all replicas keep to together |
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
@@ -30,6 +32,7 @@ mod clock;
 mod conductor;
 mod database;
 mod dispatch;
+mod feedback;
 mod ids;
 mod leasing;
 mod load;
@@ -42,6 +45,7 @@ mod settle;
 mod shaping;
 mod start;
 mod stored;
+mod suppression;
 mod suspensions;
 mod tokens;
 

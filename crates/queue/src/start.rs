@@ -19,13 +19,14 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{AcceptLimits, Flusher, SubmitService, Uploader};
+use crate::accept::{AcceptLimits, Examiner, Examiners, Examining, Flusher, Job, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::{AdminService, Hastening, Searching, Suspending};
 use crate::allowance::{Order, Purser};
 use crate::clock;
 use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
+use crate::feedback::Feedback;
 use crate::ids::Ids;
 use crate::leasing::{Addressed, Courier, Leasing};
 use crate::load::{Fetcher, Loader};
@@ -34,6 +35,7 @@ use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Changer, Settler, SettlerParts, Settling};
 use crate::shaping;
+use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
 use crate::tokens::Tokens;
 
@@ -82,6 +84,8 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     resolve_host_name("queue.hostname", config.queue.hostname.as_deref())?;
     classification(&config.queue)?;
+    Feedback::new(config)?;
+    suppression::Rules::new(config)?;
     config.database.resolved_url().map(|_| ())
 }
 
@@ -106,6 +110,8 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config.queue;
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
     let classification = Arc::new(classification(config)?);
+    let feedback = Arc::new(Feedback::new(&context.config)?);
+    let rules = Arc::new(suppression::Rules::new(&context.config)?);
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
     context.config.database.resolved_url()?;
     for pool in config.unused_pools() {
@@ -118,7 +124,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    let parts = Parts { context: context.clone(), store, hostname, classification, bound, me: ReplicaId::random() };
+    let suppressing = Suppressing { rules, listed: Listed::default() };
+    let me = ReplicaId::random();
+    let parts = Parts { context: context.clone(), store, hostname, classification, feedback, suppressing, bound, me };
     let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -187,8 +195,16 @@ struct Parts {
     store: Store,
     hostname: String,
     classification: Arc<Classification>,
+    feedback: Arc<Feedback>,
+    suppressing: Suppressing,
     bound: std::net::SocketAddr,
     me: ReplicaId,
+}
+
+/// Who is put on suppression lists, and which tenants have any.
+struct Suppressing {
+    rules: Arc<suppression::Rules>,
+    listed: Listed,
 }
 
 impl Parts {
@@ -212,10 +228,15 @@ impl Parts {
             Outlets { settler: reports, fetcher: wanted, purser: orders, courier, loader: walks, hints: hints.clone() };
         let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
         loops.spawn(task.run(commands));
+        let examiners = self.examiners(&jobs, &conductor, &ids, &mut loops);
         let job_queue = Arc::new(Mutex::new(job_queue));
         for _ in 0..FLUSHERS {
-            let (jobs, store) = (Arc::clone(&job_queue), self.store.clone());
-            loops.spawn(Flusher { jobs, store, conductor: conductor.clone(), meters: Arc::clone(&meters) }.run());
+            let (jobs, store, examiners) = (Arc::clone(&job_queue), self.store.clone(), examiners.clone());
+            let meters = Arc::clone(&meters);
+            loops.spawn(Flusher { jobs, store, examiners, conductor: conductor.clone(), meters }.run());
+        }
+        if self.suppressing.rules.are_used() {
+            loops.spawn(self.list_keeper().run());
         }
         let (store, job_sender) = (self.store.clone(), jobs.clone());
         loops.spawn(Uploader { uploads: upload_queue, jobs: job_sender, store, meters: Arc::clone(&meters) }.run());
@@ -231,8 +252,9 @@ impl Parts {
         loops.spawn(self.sweeper().run());
 
         let end = CancellationToken::new();
-        let submit =
-            SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), self.context.shutdown.clone());
+        let examining = Examining { feedback: Arc::clone(&self.feedback), listed: self.suppressing.listed.clone() };
+        let shutdown = self.context.shutdown.clone();
+        let submit = SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), examining, shutdown);
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
@@ -272,6 +294,7 @@ impl Parts {
             searching: Searching::new(config),
             hastening: Hastening::new(),
             tokens: Tokens::new(desk.clone(), token),
+            lists: Lists::new(desk.clone(), self.suppressing.listed.clone()),
         }
     }
 
@@ -303,6 +326,7 @@ impl Parts {
             catch_up_every: config.catch_up_every,
             reconcile_every: config.reconcile_every,
             quarantine_after: config.quarantine_after,
+            feedback: Arc::clone(&self.feedback),
         }
     }
 
@@ -346,6 +370,51 @@ impl Parts {
             self.limits(),
             config.delay_warning,
         )
+        .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
+    }
+
+    /// Starts those who look into messages.
+    fn examiners(
+        &self,
+        jobs: &mpsc::Sender<Job>,
+        conductor: &Conductor,
+        ids: &Arc<Ids>,
+        loops: &mut JoinSet<()>,
+    ) -> Examiners {
+        let (reports, came_back) = mpsc::unbounded_channel();
+        let (recipients, screened) = mpsc::unbounded_channel();
+        for examined in [came_back, screened] {
+            loops.spawn(self.examiner(examined, jobs.clone(), conductor, ids).run());
+        }
+        Examiners { reports, recipients }
+    }
+
+    fn examiner(
+        &self,
+        jobs: mpsc::UnboundedReceiver<Job>,
+        ordinary: mpsc::Sender<Job>,
+        conductor: &Conductor,
+        ids: &Arc<Ids>,
+    ) -> Examiner {
+        Examiner {
+            jobs,
+            ordinary,
+            store: self.store.clone(),
+            conductor: conductor.clone(),
+            ids: Arc::clone(ids),
+            policy: self.settling(),
+            feedback: Arc::clone(&self.feedback),
+            meters: Arc::clone(&self.context.meters),
+        }
+    }
+
+    fn list_keeper(&self) -> ListKeeper {
+        ListKeeper {
+            listed: self.suppressing.listed.clone(),
+            store: self.store.clone(),
+            meters: Arc::clone(&self.context.meters),
+            shutdown: self.context.shutdown.clone(),
+        }
     }
 
     fn changer(&self, conductor: &Conductor, ids: &Arc<Ids>, hints: mpsc::Sender<Vec<Hint>>) -> Changer {

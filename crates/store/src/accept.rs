@@ -66,6 +66,14 @@ impl Session {
         Ok(batch.into_iter().filter(|message| !note_if_known(message, &known, accepted)).collect())
     }
 
+    /// Whether this very message was accepted before.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn is_accepted(&mut self, message: &NewMessage) -> Result<bool, StoreError> {
+        Ok(self.accepted_before(&[message]).await?.iter().any(|known| known.is(message)))
+    }
+
     async fn accept_batch(&mut self, batch: &[&NewMessage], accepted: &mut Accepted) -> Result<(), StoreError> {
         let mut waiting = vec![batch];
         while let Some(part) = waiting.pop() {
@@ -117,7 +125,7 @@ impl Session {
     }
 
     /// Writes until when a message is held.
-    async fn hold(&mut self, message: &NewMessage) -> Result<(), StoreError> {
+    pub(crate) async fn hold(&mut self, message: &NewMessage) -> Result<(), StoreError> {
         let Some(until) = message.hold_until else { return Ok(()) };
         let ids: Vec<i64> = message.deliveries.iter().map(|delivery| delivery.id.as_i64()).collect();
         let recipients: Vec<String> = message.deliveries.iter().map(|delivery| joined(&delivery.recipients)).collect();

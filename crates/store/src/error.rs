@@ -141,14 +141,16 @@ impl StoreError {
     }
 
     /// Whether a key was there already.
-    pub(crate) fn is_duplicate_key(&self) -> bool {
+    #[must_use]
+    pub fn is_duplicate_key(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 }
 
 impl StoreError {
     /// Whether a value was one that PostgreSQL cannot hold (classes 22, data exception, and 54, program limit).
-    pub(crate) fn is_data_error(&self) -> bool {
+    #[must_use]
+    pub fn is_data_error(&self) -> bool {
         match self {
             Self::Database(error) => {
                 sqlstate(error).is_some_and(|state| state.starts_with("22") || state.starts_with("54"))

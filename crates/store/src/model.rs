@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, TenantId, Timestamp};
 
+use crate::suppressions::NewSuppression;
+
 /// A delivery to be stored: one message to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {
@@ -35,7 +37,7 @@ pub struct NewMessage {
     /// Whether an earlier answer to this id may have been lost. Only a hint that saves work: a message is accepted once
     /// whatever this says.
     pub resubmission: bool,
-    /// At least one.
+    /// At least one; none where it is not to be delivered ([`AsidePlan`](crate::AsidePlan)).
     pub deliveries: Vec<NewDelivery>,
     /// The last chunk of the body and its number. Chunks before it were written with
     /// [`put_parts`](crate::Session::put_parts).
@@ -234,6 +236,8 @@ pub struct SettlePlan {
     pub hastened: Option<(Vec<DeliveryId>, Timestamp)>,
     /// Where the next attempts of deliveries go from now on.
     pub reroute: Option<Reroute>,
+    /// Who is put on suppression lists.
+    pub suppressions: Vec<NewSuppression>,
 }
 
 /// That a delivery is held from now on.

@@ -70,6 +70,7 @@ impl SettleTx<'_> {
             let due: Vec<Time> = plan.told.iter().map(|(_, due)| Time(*due)).collect();
             session.write(sqlx::query(sql::TELL).bind(ids).bind(due).bind(Time(plan.at))).await?;
         }
+        session.suppress(&plan.suppressions).await?;
         let dsns: Vec<&NewMessage> = plan.dsns.iter().collect();
         if !dsns.is_empty() {
             reach(Point::SettleWritten);

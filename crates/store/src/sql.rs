@@ -27,9 +27,11 @@ statements! {
     DELETE_ORPHANS = "delete_orphans";
     DELETE_RULE = "delete_rule";
     DELETE_TOKEN = "delete_token";
+    DROP_BODY = "drop_body";
     DURABILITY = "durability";
     FETCH = "fetch";
     FIND_ADDRESSES = "find_addresses";
+    FIND_SUPPRESSED = "find_suppressed";
     FINISH_DELIVERED = "finish_delivered";
     FORGET_LOGIN_FAILURES = "forget_login_failures";
     HEARTBEAT = "heartbeat";
@@ -53,6 +55,7 @@ statements! {
     PUT_HELD = "put_held";
     PUT_PARTS = "put_parts";
     PUT_RULE = "put_rule";
+    RECORD = "record";
     RELEASE = "release";
     RELEASE_HELD = "release_held";
     RENEW = "renew";
@@ -70,7 +73,11 @@ statements! {
     SHARD_MAP = "shard_map";
     SHOW = "show";
     SWEEP_POOL_DAYS = "sweep_pool_days";
+    SUPPRESS = "suppress";
+    SUPPRESSING_TENANTS = "suppressing_tenants";
+    SUPPRESSIONS = "suppressions";
     SWEEP_RULES = "sweep_rules";
+    SWEEP_SUPPRESSIONS = "sweep_suppressions";
     TAKE_ALLOWANCE = "take_allowance";
     TAKE_SHARDS = "take_shards";
     TELL = "tell";
@@ -80,6 +87,7 @@ statements! {
     TRACE_FIELD = "trace_field";
     TRACE_MESSAGE = "trace_message";
     UNLOCK_LOGIN = "unlock_login";
+    UNSUPPRESS = "unsuppress";
     DDL_DROP_PARTITION = "ddl/drop_partition";
     DDL_MAKE_PARTITION = "ddl/make_partition";
     DDL_SCHEMA_VERSION = "ddl/schema_version";

@@ -58,6 +58,7 @@ meters! {
         queue_dispatched = QueueDispatched;
         queue_settled = QueueSettled;
         queue_notifications = QueueNotifications;
+        queue_reports = QueueReports;
         queue_hints = QueueHints;
         queue_database_errors = QueueDatabaseErrors;
         outbound_attempts = OutboundAttempts;

@@ -86,6 +86,7 @@ metrics! {
     QueueSettleBatch = "mailtier.queue.settle.batch", Histogram, "{delivery}", "", "Deliveries in one settling transaction";
     QueueSettleDuration = "mailtier.queue.settle.duration", Histogram, "s", "", "Duration of settling transactions";
     QueueNotifications = "mailtier.queue.notifications", Counter, "{message}", "", "Delivery status notifications written";
+    QueueReports = "mailtier.queue.reports", Counter, "{event}", "kind", "What came back about mail that was taken: bounced, complained or answered";
     QueueHints = "mailtier.queue.hints", Counter, "{delivery}", "", "Deliveries announced to their owners";
     QueueDatabaseErrors = "mailtier.queue.database.errors", Counter, "{error}", "operation", "Failed database operations";
     OutboundAttempts = "mailtier.outbound.attempts", Counter, "{attempt}", "result", "Attempts: delivered, partial, deferred or failed";

@@ -31,6 +31,12 @@ pub enum EventKind {
     DeliveryRerouted = 9,
     /// An operator wants a delivery attempted before its time.
     DeliveryHastened = 10,
+    /// Whoever took the message says now that these recipients did not get it.
+    BounceReceived = 11,
+    /// These recipients did not want the message, and say so.
+    ComplaintReceived = 12,
+    /// Something came back that is neither, or that says too little.
+    AnswerReceived = 13,
 }
 
 impl EventKind {
@@ -54,14 +60,26 @@ impl EventKind {
             8 => Some(Self::DeliveryReleased),
             9 => Some(Self::DeliveryRerouted),
             10 => Some(Self::DeliveryHastened),
+            11 => Some(Self::BounceReceived),
+            12 => Some(Self::ComplaintReceived),
+            13 => Some(Self::AnswerReceived),
             _ => None,
         }
     }
 
-    /// Whether it tells what became of recipients, and not what somebody ordered about their delivery.
+    /// Whether it tells what became of recipients, and not what somebody ordered about their delivery or said after it.
     #[must_use]
     pub const fn is_outcome(self) -> bool {
-        !matches!(self, Self::DeliveryHeld | Self::DeliveryReleased | Self::DeliveryRerouted | Self::DeliveryHastened)
+        match self {
+            Self::MessageAccepted
+            | Self::AttemptDeferred
+            | Self::RecipientDelivered
+            | Self::RecipientFailed
+            | Self::RecipientExpired
+            | Self::RecipientRemoved => true,
+            Self::DeliveryHeld | Self::DeliveryReleased | Self::DeliveryRerouted | Self::DeliveryHastened => false,
+            Self::BounceReceived | Self::ComplaintReceived | Self::AnswerReceived => false,
+        }
     }
 
     /// The vocabulary's word for it, as in logs and metrics.
@@ -78,6 +96,9 @@ impl EventKind {
             Self::DeliveryReleased => "released",
             Self::DeliveryRerouted => "rerouted",
             Self::DeliveryHastened => "hastened",
+            Self::BounceReceived => "bounced",
+            Self::ComplaintReceived => "complained",
+            Self::AnswerReceived => "answered",
         }
     }
 }
@@ -110,9 +131,9 @@ pub struct Event {
 /// The part of an event that depends on its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventDetail {
-    /// Deferred, delivered, failed, expired: the outcome that decided.
+    /// Deferred, delivered, failed, expired: the outcome that decided. Bounced: what is said to have decided elsewhere.
     pub outcome: Option<Outcome>,
-    /// Deferred, failed, expired: why, as the rules of that moment had it.
+    /// Deferred, failed, expired, bounced: why, as the rules of that moment had it.
     pub class: Option<BounceClass>,
     /// Deferred: when the next attempt is due.
     pub next_attempt_at: Option<Timestamp>,
@@ -124,8 +145,10 @@ pub struct EventDetail {
     pub dsn: Option<MessageId>,
     /// Where somebody decided it: who.
     pub operator: Option<String>,
-    /// Where somebody decided it: why, as far as that was said.
+    /// Where somebody decided it: why, as far as that was said. Complained, answered: what came back.
     pub reason: Option<String>,
+    /// Bounced, complained, answered: the message that said so.
+    pub report: Option<MessageId>,
     /// Rerouted: the hosts that are tried from now on; none where it goes its own way again.
     pub hosts: Vec<String>,
 }

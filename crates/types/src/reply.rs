@@ -326,6 +326,8 @@ literals! {
     CANNOT_EXPN_IN_ASCII = Reply::new(550, 5, 6, 8, "The answer needs SMTPUTF8");
     /// A recipient that does not exist.
     NO_SUCH_RECIPIENT = Reply::new(550, 5, 1, 1, "No such recipient");
+    /// A recipient that the sender's mail is not sent to any more.
+    RECIPIENT_SUPPRESSED = Reply::new(550, 5, 1, 1, "Recipient is on your suppression list");
     /// The user may not use this sender address.
     SENDER_NOT_OWNED = Reply::new(553, 5, 7, 1, "Sender address is not owned by the user");
     /// Neither the recipient's domain nor the client's network is ours to relay for.

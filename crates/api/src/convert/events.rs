@@ -18,6 +18,7 @@ impl From<&EventDetail> for wire::EventDetail {
             reason: detail.reason.clone().unwrap_or_default(),
             hosts: detail.hosts.clone(),
             bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
+            report_message_id: detail.report.map(MessageId::as_i64).unwrap_or_default(),
         }
     }
 }
@@ -37,6 +38,7 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             reason: Some(detail.reason).filter(|reason| !reason.is_empty()),
             hosts: detail.hosts,
             class: bounce_class(&detail.bounce_class),
+            report: present(detail.report_message_id).map(message_id).transpose()?,
         })
     }
 }

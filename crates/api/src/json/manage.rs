@@ -1,10 +1,10 @@
-//! What operators manage: suspensions, users, recipients, tokens.
+//! What operators manage: suspensions, suppression lists, users, recipients, tokens.
 
 use mailtier_config::Secret;
 
 use super::At;
 use super::shape::shape;
-use crate::{accounts, suspensions, tokens, users};
+use crate::{accounts, suppressions, suspensions, tokens, users};
 
 shape! {
     answer
@@ -46,6 +46,47 @@ shape! {
         /// Why, for whoever looks later: one line, at most 500 octets.
         reason: Option<String>,
         /// For how many seconds; until it is resumed when not given.
+        lasting_s: Option<u64>,
+    }
+
+    answer
+    /// A recipient that a tenant's mail is not sent to any more.
+    Suppression {
+        /// Whose list it is on.
+        tenant: i32,
+        /// In lower case.
+        address: String,
+        /// failure: a delivery failed; bounce: one that was taken came back; complaint; operator.
+        source: String,
+        /// Why; may be empty.
+        reason: String,
+        /// Who put it there; `mailtier` where it was a rule.
+        operator: String,
+        /// When.
+        since: At,
+        /// When it ends by itself; null: when it is taken off.
+        until: Option<At>,
+        /// The message it follows from; null where that is none.
+        message: Option<String>,
+    }
+
+    answer
+    /// A page of suppressions.
+    Suppressions {
+        /// In the order of tenants and addresses.
+        suppressions: Vec<Suppression>,
+        /// To be given as `after` for the next page; null at the end.
+        next: Option<String>,
+    }
+
+    request
+    /// Recipients to be put on a list.
+    Suppress {
+        /// 1 to 1000.
+        addresses: Vec<String>,
+        /// Why, for whoever looks later: one line, at most 500 octets.
+        reason: Option<String>,
+        /// For how many seconds; until they are taken off when not given.
         lasting_s: Option<u64>,
     }
 
@@ -196,6 +237,21 @@ impl From<&suspensions::Suspension> for Suspension {
             reason: suspension.reason.clone(),
             since: At(suspension.since),
             until: suspension.until.map(At),
+        }
+    }
+}
+
+impl From<&suppressions::Suppression> for Suppression {
+    fn from(suppression: &suppressions::Suppression) -> Self {
+        Self {
+            tenant: suppression.tenant.0,
+            address: suppression.address.clone(),
+            source: suppression.source.clone(),
+            reason: suppression.reason.clone(),
+            operator: suppression.operator.clone(),
+            since: At(suppression.since),
+            until: suppression.until.map(At),
+            message: suppression.message.map(|id| id.to_string()),
         }
     }
 }

@@ -18,8 +18,8 @@ use time::format_description::well_known::Rfc3339;
 
 pub use look::{Count, Group, Replica, Shard, Shards, Status, Worker};
 pub use manage::{
-    Address, AddressTargets, Addresses, Changed, MadeToken, NewToken, NewUser, Suspend, Suspension, Suspensions, Token,
-    Tokens, User, UserChanges, Users,
+    Address, AddressTargets, Addresses, Changed, MadeToken, NewToken, NewUser, Suppress, Suppression, Suppressions,
+    Suspend, Suspension, Suspensions, Token, Tokens, User, UserChanges, Users,
 };
 pub use queue::{
     Audit, Change, ChangedDeliveries, Deliveries, Delivery, Event, Events, Finding, Held, Message, Outcome,
@@ -50,6 +50,13 @@ pub fn time(at: Timestamp) -> String {
         .and_then(|moment| moment.format(&Rfc3339).ok())
         .and_then(|text| Some(format!("{}.{:03}Z", text.strip_suffix('Z')?, at.as_millis().rem_euclid(1000))))
         .unwrap_or_else(|| at.as_micros().to_string())
+}
+
+/// The time that such a text means; RFC 3339 with any offset and any digits of a second.
+#[must_use]
+pub fn moment(text: &str) -> Option<Timestamp> {
+    let micros = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1000;
+    i64::try_from(micros).ok().map(Timestamp::from_micros)
 }
 
 /// A length of time as JSON has it.

@@ -91,7 +91,8 @@ shape! {
     Event {
         /// When.
         at: At,
-        /// accepted, deferred, delivered, failed, expired, removed, held, released, rerouted, hastened.
+        /// accepted, deferred, delivered, failed, expired, removed, held, released, rerouted, hastened,
+        /// bounced, complained, answered.
         kind: String,
         /// The message's id.
         message: String,
@@ -120,10 +121,13 @@ shape! {
         /// The message that this one tells of.
         #[serde(skip_serializing_if = "Option::is_none")]
         notification_about: Option<String>,
+        /// Bounced, complained, answered: the message that said so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        report: Option<String>,
         /// Whose token it was, and who used it: `ci-bot (alice)`.
         #[serde(skip_serializing_if = "Option::is_none")]
         operator: Option<String>,
-        /// Why, as far as the operator said it.
+        /// Why, as far as the operator said it; what came back where it is neither bounce nor delivery.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// Rerouted: where to; empty: its own way.
@@ -340,6 +344,7 @@ impl From<&mailtier_types::Event> for Event {
             next_attempt_at: detail.next_attempt_at.map(At),
             notification: detail.dsn.map(|id| id.to_string()),
             notification_about: detail.dsn_about.map(|id| id.to_string()),
+            report: detail.report.map(|id| id.to_string()),
             operator: detail.operator.clone(),
             reason: detail.reason.clone(),
             hosts: (event.kind == EventKind::DeliveryRerouted).then(|| detail.hosts.clone()),

@@ -16,11 +16,15 @@ use crate::accounts::Address;
 use crate::admin::{DeliveryView, ListRequest, MAX_ROWS, Shown, TraceBy, TraceRequest, header_message_id};
 use crate::audit::AuditRequest;
 use crate::change::{ChangeOrder, DeliveryChange};
+use crate::convert::tenant_id;
 use crate::counts::CountRequest;
 use crate::filter::{Filter, MAX_MESSAGES};
 use crate::json;
 use crate::roles::{Caller, Role};
 use crate::server::AdminHandler;
+use crate::suppressions::{
+    ListSuppressions, MAX_SUPPRESSIONS, NewSuppression, SuppressOrder, SuppressionFilter, suppressed_address,
+};
 use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension, lasting, reason};
 use crate::tokens::{TokenOrder, token_name};
 use crate::users::UserChange;
@@ -49,11 +53,10 @@ pub(super) async fn answer<H: AdminHandler>(
         Op::Audit => of.audit().await,
         Op::ListSuspensions => of.list_suspensions().await,
         Op::PutSuspension => of.suspend().await,
-        Op::DeleteSuspension => {
-            let order = ResumeOrder { scope: of.scope()?, operator: of.operator()? };
-            let told = format!("{} is not suspended", order.scope);
-            of.changed_one(handler.resume(order).await?, told)
-        }
+        Op::DeleteSuspension => of.resume().await,
+        Op::ListSuppressions => of.list_suppressions().await,
+        Op::PutSuppressions => of.suppress().await,
+        Op::DeleteSuppression => of.unsuppress().await,
         Op::ListUsers => {
             let users = handler.list_users(ask.owned("after").unwrap_or_default(), ask.limit()).await?;
             let next = of.next(&users, |last| last.name.clone());
@@ -268,6 +271,52 @@ impl<H: AdminHandler> Question<'_, H> {
         };
         self.handler.suspend(order).await?;
         self.changed(1)
+    }
+
+    fn tenant(&self) -> Result<TenantId, Problem> {
+        let number = self.ask.number("tenant")?.ok_or_else(|| Problem::bad("tenant", "is missing"))?;
+        Ok(tenant_id(number)?)
+    }
+
+    async fn list_suppressions(&self) -> Result<Response<Bytes>, Problem> {
+        let after = self.ask.text("after").map(|text| {
+            let place =
+                text.split_once(':').and_then(|(tenant, of)| Some((TenantId(tenant.parse().ok()?), of.to_owned())));
+            place.ok_or_else(|| Problem::bad("after", "is not what a page before said is `next`"))
+        });
+        let filter = SuppressionFilter {
+            tenant: self.ask.text("tenant").map(|_| self.tenant()).transpose()?,
+            address: self.ask.text("address").map(suppressed_address).transpose()?,
+        };
+        let request = ListSuppressions { filter, after: after.transpose()?, limit: self.ask.limit() };
+        let page = self.handler.list_suppressions(request).await?;
+        let next = self.next(&page, |last| format!("{}:{}", last.tenant.0, last.address));
+        self.json(&json::Suppressions { suppressions: page.iter().map(Into::into).collect(), next })
+    }
+
+    async fn suppress(&self) -> Result<Response<Bytes>, Problem> {
+        let json::Suppress { addresses, reason: why, lasting_s } = self.ask.body()?;
+        let now = Timestamp::from_system(SystemTime::now());
+        let until = lasting(lasting_s)?.map(|lasting| now.after(lasting));
+        let why = why.unwrap_or_default();
+        let one = |address: &String| NewSuppression::new(address, why.clone(), until);
+        // Too many are not looked at.
+        let suppressions = addresses.iter().take(MAX_SUPPRESSIONS + 1).map(one).collect::<Result<_, _>>()?;
+        let order = SuppressOrder { tenant: self.tenant()?, suppressions, operator: self.operator()? };
+        let changed = self.handler.suppress(order.judged()?).await?;
+        self.changed(changed)
+    }
+
+    async fn unsuppress(&self) -> Result<Response<Bytes>, Problem> {
+        let (tenant, address) = (self.tenant()?, suppressed_address(self.ask.required("address")?)?);
+        let told = format!("`{address}` is not on the list of tenant {}", tenant.0);
+        self.changed_one(self.handler.unsuppress(tenant, address, self.operator()?).await?, told)
+    }
+
+    async fn resume(&self) -> Result<Response<Bytes>, Problem> {
+        let order = ResumeOrder { scope: self.scope()?, operator: self.operator()? };
+        let told = format!("{} is not suspended", order.scope);
+        self.changed_one(self.handler.resume(order).await?, told)
     }
 
     async fn create_user(&self) -> Result<Response<Bytes>, Problem> {

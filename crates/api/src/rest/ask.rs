@@ -8,13 +8,12 @@ use mailtier_config::expected;
 use mailtier_types::Timestamp;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tonic::codegen::http::{HeaderMap, StatusCode, Uri, header};
 
 use super::problem::Problem;
 use super::table::{Kind, OPERATIONS, Operation, Parameter, Place};
 use crate::admin::MAX_ROWS;
+use crate::json::moment;
 
 /// The rows of a page whose length nobody has said.
 const USUAL_ROWS: u32 = 100;
@@ -232,11 +231,6 @@ fn judge(parameter: &Parameter, value: &str) -> Result<(), Problem> {
         Kind::Word(words) if words.contains(&value) => Ok(()),
         Kind::Word(words) => wrong(expected(value, words)),
     }
-}
-
-fn moment(text: &str) -> Option<Timestamp> {
-    let micros = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1000;
-    i64::try_from(micros).ok().map(Timestamp::from_micros)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::counts::GroupBy;
 use crate::json::shape::{Described, Schemas};
 use crate::json::{
     AddressTargets, Addresses, Audit, Change, Changed, ChangedDeliveries, Count, Deliveries, Events, MadeToken,
-    Message, NewToken, NewUser, Shards, Status, Suspend, Suspensions, Tokens, UserChanges, Users,
+    Message, NewToken, NewUser, Shards, Status, Suppress, Suppressions, Suspend, Suspensions, Tokens, UserChanges,
+    Users,
 };
 use crate::roles::{Call, Role};
 use crate::suspensions::Scope;
@@ -30,6 +31,9 @@ pub(crate) enum Op {
     ListSuspensions,
     PutSuspension,
     DeleteSuspension,
+    ListSuppressions,
+    PutSuppressions,
+    DeleteSuppression,
     ListUsers,
     CreateUser,
     ChangeUser,
@@ -85,6 +89,7 @@ const LIMIT: Parameter = query("limit", Kind::Limit, "At the most.");
 const AFTER: Parameter = query("after", Kind::Text, "What the page before said is `next`.");
 const OPERATOR: Parameter =
     query("operator", Kind::Text, "Who uses the token; appended to its name where the change is recorded.");
+const TENANT: Parameter = path("tenant", Kind::Number, "Whose list.");
 const CHANGE: Parameter = path("change", Kind::Word(DeliveryChange::NAMES), "What is done.");
 const SCOPE_KIND: Parameter = path("kind", Kind::Word(Scope::KINDS), "What `name` names.");
 const SCOPE_NAME: Parameter = path(
@@ -221,6 +226,20 @@ operations! {
          replaces what was said before.", [SCOPE_KIND, SCOPE_NAME, OPERATOR], takes Suspend, 200 json of Changed;
     DeleteSuspension: DELETE "/v1/suspensions/{kind}/{name}" as Resume, "Attempts again what was suspended.",
         [SCOPE_KIND, SCOPE_NAME, OPERATOR], 200 json of Changed;
+
+    ListSuppressions: GET "/v1/suppressions" as ListSuppressions,
+        "Lists recipients that tenants' mail is not sent to any more, by pages.", [
+        query("tenant", Kind::Number, "Of this tenant alone."),
+        query("address", Kind::Text, "This recipient alone."),
+        LIMIT,
+        AFTER
+    ], 200 json of Suppressions;
+    PutSuppressions: POST "/v1/suppressions/{tenant}" as PutSuppressions,
+        "Puts recipients on a tenant's list, all or none of them. Said again, it replaces what was said before.",
+        [TENANT, OPERATOR], takes Suppress, 200 json of Changed;
+    DeleteSuppression: DELETE "/v1/suppressions/{tenant}/{address}" as DeleteSuppression,
+        "Takes a recipient off a tenant's list.",
+        [TENANT, path("address", Kind::Text, "The recipient."), OPERATOR], 200 json of Changed;
 
     ListUsers: GET "/v1/users" as ListUsers, "Lists the users who may log in, by pages.", [LIMIT, AFTER],
         200 json of Users;

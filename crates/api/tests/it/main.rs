@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::access::{Access, Authenticator};
-use mailtier_api::accounts::{Account, AccountsClient, Address, Login, ScramProof, ScramSalt, ScramVerdict};
+use mailtier_api::accounts::{
+    Account, AccountsClient, Address, FoundSuppression, Login, ScramProof, ScramSalt, ScramVerdict,
+};
 use mailtier_api::admin::{AdminClient, ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
@@ -23,6 +25,7 @@ use mailtier_api::overview::{DeadView, Overview, PoolView, ReplicaView, ShardMap
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
+use mailtier_api::suppressions::{ListSuppressions, NewSuppression, SuppressOrder, Suppression, SuppressionFilter};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
@@ -154,6 +157,20 @@ impl AdminHandler for Replica {
         let numbers = (first..1500).take(usize::try_from(limit).unwrap());
         Ok(numbers.map(|number| suspension(TenantId(number))).collect())
     }
+    async fn suppress(&self, order: SuppressOrder) -> Result<u64, ApiError> {
+        assert_eq!((order.tenant, order.operator.as_str()), (TenantId(7), "bot (alice)"));
+        Ok(order.suppressions.len() as u64)
+    }
+    async fn unsuppress(&self, tenant: TenantId, address: String, operator: String) -> Result<bool, ApiError> {
+        Ok((tenant.0, address.as_str(), operator.as_str()) == (7, "gone@b.example", "bot (alice)"))
+    }
+    /// More than there are in one answer.
+    async fn list_suppressions(&self, request: ListSuppressions) -> Result<Vec<Suppression>, ApiError> {
+        let first = request.after.map_or(0, |(_, address)| address[1..5].parse::<u32>().unwrap() + 1);
+        let numbers = (first..1500).take(usize::try_from(request.limit).unwrap());
+        let tenant = request.filter.tenant.unwrap_or_default();
+        Ok(numbers.map(|number| suppression(tenant, number)).collect())
+    }
     async fn audit(&self, request: AuditRequest) -> Result<AuditReply, ApiError> {
         let message = MessageId::from_i64(request.until.as_millis()).unwrap();
         let finding = |is_queued| Finding { message, recipient: "x@b.example".into(), is_queued };
@@ -247,6 +264,13 @@ impl AccountsHandler for Replica {
     async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
         Ok(destination.len() as u64)
     }
+    async fn find_suppression(&self, tenant: TenantId, recipient: String) -> Result<FoundSuppression, ApiError> {
+        Ok(match (tenant.0, recipient.as_str()) {
+            (0, _) => FoundSuppression::Nobody,
+            (_, "gone@b.example") => FoundSuppression::Listed("it bounced".into()),
+            _ => FoundSuppression::NotListed,
+        })
+    }
 }
 
 fn suspend_order() -> SuspendOrder {
@@ -255,6 +279,19 @@ fn suspend_order() -> SuspendOrder {
         reason: "they asked".into(),
         lasting: Some(Duration::from_secs(7200)),
         operator: "alice".into(),
+    }
+}
+
+fn suppression(tenant: TenantId, number: u32) -> Suppression {
+    Suppression {
+        tenant,
+        address: format!("u{number:04}@b.example"),
+        source: "bounce".into(),
+        reason: "it bounced".into(),
+        operator: "mailtier".into(),
+        since: Timestamp::from_secs(7),
+        until: Some(Timestamp::from_secs(9)).filter(|_| number > 0),
+        message: MessageId::from_i64(4096).ok(),
     }
 }
 
@@ -299,7 +336,7 @@ fn submission(body: Bytes) -> Submission {
         priority: 0,
         options: Options::default(),
     };
-    Submission { id: MessageId::from_i64(4096).unwrap(), resubmission: false, envelope, body, parts: 0 }
+    Submission { id: MessageId::from_i64(4096).unwrap(), resubmission: false, envelope, body, parts: 0, screened: true }
 }
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
@@ -480,6 +517,38 @@ async fn suspensions_are_carried_whole() {
     let all = admin.list_suspensions().await.unwrap();
     assert_eq!(all.len(), 1500);
     assert_eq!((&all[0], &all[1499]), (&suspension(TenantId(0)), &suspension(TenantId(1499))));
+}
+
+#[tokio::test]
+async fn suppression_lists_are_carried_whole() {
+    let running = serve().await;
+    let operator = AdminClient::connect(&running.url, Some(&secret("operator"))).await.unwrap();
+    let new = |address: &str| NewSuppression::new(address, "they asked".into(), Some(Timestamp::from_secs(9))).unwrap();
+    let suppressions = vec![new("A@b.example"), new("c@b.example")];
+    let order = SuppressOrder { tenant: TenantId(7), suppressions, operator: "alice".into() };
+    assert_eq!(operator.suppress(order).await.unwrap(), 2);
+    let off = |address: &str| operator.unsuppress(TenantId(7), address.into(), "alice".into());
+    assert!(off("Gone@B.example").await.unwrap() && !off("other@b.example").await.unwrap());
+    assert!(matches!(off("nobody").await, Err(ApiError::Invalid(text)) if text.contains("address: `nobody`")));
+
+    let viewer = AdminClient::connect(&running.url, Some(&secret("viewer"))).await.unwrap();
+    let filter = SuppressionFilter { tenant: Some(TenantId(7)), address: None };
+    let first = viewer.list_suppressions(&filter, None).await.unwrap();
+    let after = first.last().map(|last| (last.tenant, last.address.clone()));
+    let second = viewer.list_suppressions(&filter, after).await.unwrap();
+    assert_eq!((first.len(), second.len()), (1000, 500));
+    assert_eq!((&first[0], &second[499]), (&suppression(TenantId(7), 0), &suppression(TenantId(7), 1499)));
+    let refused = viewer.unsuppress(TenantId(7), "gone@b.example".into(), String::new()).await;
+    assert!(matches!(refused, Err(ApiError::Forbidden(_))));
+
+    let accounts = AccountsClient::connect(&running.url, Some(&secret("service"))).await.unwrap();
+    for (tenant, address, found) in [
+        (0, "gone@b.example", FoundSuppression::Nobody),
+        (7, "other@b.example", FoundSuppression::NotListed),
+        (7, "gone@b.example", FoundSuppression::Listed("it bounced".into())),
+    ] {
+        assert_eq!(accounts.find_suppression(TenantId(tenant), address).await.unwrap(), found);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 //!
 //! Mail is relayed (RFC 5321 §3.6.2) for clients of ours to anywhere, and for anyone to our domains. Nothing else is ever
 //! relayed. Who sends it, in the words of MAIL, is no fact here: anyone can say anything there.
+//!
+//! What comes back about mail of ours is taken from anyone too, where its recipient is a return path that was signed here. One
+//! that was not is answered as any recipient who does not exist: whoever guesses learns nothing.
 
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{Mailbox, reply};
@@ -9,6 +12,7 @@ use mailtier_types::{Mailbox, reply};
 use super::Refusal;
 use super::relay::RelayPolicy;
 use crate::recipients::Found;
+use crate::reports::ReportClaim;
 
 /// What is known of a recipient.
 #[derive(Clone, Debug)]
@@ -24,6 +28,27 @@ pub(crate) struct Facts<'a> {
     pub(crate) found: Option<Found>,
     /// Whether client, user and tenant may have one more recipient. Nothing: not asked yet, and asking uses up a rate.
     pub(crate) within_rate: Option<bool>,
+    /// What it is among return paths and addresses for complaints.
+    pub(crate) claim: ReportClaim,
+    /// The message goes to one of these already.
+    pub(crate) is_report: bool,
+    /// What the tenant's suppression list says.
+    pub(crate) listing: Listing,
+}
+
+/// What a suppression list says of a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// There is none, or it does not count here.
+    NoList,
+    /// It was not asked yet.
+    NotAsked,
+    /// It has nothing against it.
+    Clear,
+    /// It is on it.
+    Listed,
+    /// Nobody could be asked just now.
+    Unsure,
 }
 
 /// What becomes of the recipient.
@@ -31,8 +56,12 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum Admission<'a> {
     /// That depends on whether there is such a recipient.
     LookUp,
+    /// That depends on the suppression list.
+    AskList,
     /// That depends on rates.
     AskRate,
+    /// It is taken as what came back, and read.
+    Report,
     /// It is taken as it is.
     Itself,
     /// It is taken, and goes to whoever reads the postmaster's mail.
@@ -45,7 +74,34 @@ impl<'a> Facts<'a> {
     /// What is known without asking.
     pub(crate) fn new(relay: &'a RelayPolicy, is_of_ours: bool, recipient: &'a Mailbox) -> Self {
         let is_our_domain = relay.is_ours(recipient.domain_str());
-        Self { relay, is_of_ours, recipient, is_our_domain, taken: 0, found: None, within_rate: None }
+        Self {
+            relay,
+            is_of_ours,
+            recipient,
+            is_our_domain,
+            taken: 0,
+            found: None,
+            within_rate: None,
+            claim: ReportClaim::No,
+            is_report: false,
+            listing: Listing::NoList,
+        }
+    }
+
+    /// Those who would get the mail, as far as they are known.
+    pub(crate) fn recipients(&self) -> &[Mailbox] {
+        match &self.found {
+            Some(Found::Recipients(recipients)) => recipients,
+            _ => std::slice::from_ref(self.recipient),
+        }
+    }
+
+    /// The suppression list was asked; it has nothing against these.
+    pub(crate) fn listed(&mut self, clear: Vec<Mailbox>) {
+        self.listing = if clear.is_empty() { Listing::Listed } else { Listing::Clear };
+        if let Some(Found::Recipients(recipients)) = &mut self.found {
+            *recipients = clear;
+        }
     }
 
     /// Those who get the mail of a recipient that was found. Where nobody was, nobody may be taken.
@@ -70,6 +126,12 @@ pub(crate) fn decide<'a>(facts: &Facts<'a>) -> Result<Admission<'a>, Refusal> {
         return Ok(target);
     }
     has_room(facts)?;
+    match facts.listing {
+        Listing::NotAsked if matches!(target, Admission::Itself | Admission::Found) => return Ok(Admission::AskList),
+        Listing::Listed => return Err(Refusal::new(reply::RECIPIENT_SUPPRESSED, "suppressed_recipient")),
+        Listing::Unsure => return Err(unverified()),
+        Listing::NoList | Listing::NotAsked | Listing::Clear => {}
+    }
     match facts.within_rate {
         None => Ok(Admission::AskRate),
         Some(false) => Err(Refusal::rate()),
@@ -80,9 +142,21 @@ pub(crate) fn decide<'a>(facts: &Facts<'a>) -> Result<Admission<'a>, Refusal> {
 /// Where its mail goes, as far as that is known.
 fn target<'a>(facts: &Facts<'a>) -> Result<Admission<'a>, Refusal> {
     let (relay, recipient) = (facts.relay, facts.recipient);
+    match facts.claim {
+        ReportClaim::Forged => return Err(Refusal::new(reply::NO_SUCH_RECIPIENT, "forged_return_path")),
+        ReportClaim::Genuine if facts.taken == 0 => return Ok(Admission::Report),
+        // Each is read for itself: what goes there has no other recipient.
+        ReportClaim::Genuine => return Err(too_many()),
+        ReportClaim::AtDomain | ReportClaim::No if facts.is_report => return Err(too_many()),
+        ReportClaim::AtDomain | ReportClaim::No => {}
+    }
     // RFC 5321 §4.5.1: anyone may write to the postmaster of this host.
     if let Some(reader) = relay.reader_of(recipient) {
         return Ok(Admission::Reader(reader));
+    }
+    if facts.claim == ReportClaim::AtDomain && !facts.is_our_domain {
+        let reader = relay.reader_anywhere(recipient).map(Admission::Reader);
+        return reader.ok_or(Refusal::new(reply::NO_SUCH_RECIPIENT, "unknown_recipient"));
     }
     may_relay(facts)?;
     if !facts.is_our_domain {
@@ -101,8 +175,13 @@ fn has_room(facts: &Facts<'_>) -> Result<(), Refusal> {
     let more = facts.found.as_ref().and_then(|found| judge(found).ok()).map_or(1, <[Mailbox]>::len);
     match facts.taken.saturating_add(more) <= usize::from(MAX_FANOUT) {
         true => Ok(()),
-        false => Err(Refusal::new(reply::TOO_MANY_RECIPIENTS, "too_many_recipients")),
+        false => Err(too_many()),
     }
+}
+
+/// RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
+const fn too_many() -> Refusal {
+    Refusal::new(reply::TOO_MANY_RECIPIENTS, "too_many_recipients")
 }
 
 fn may_relay(facts: &Facts<'_>) -> Result<(), Refusal> {
@@ -339,5 +418,59 @@ mod tests {
         assert_eq!(with(Some(Found::Recipients(members.clone()))).into_found(), Ok(members));
         assert_eq!(with(None).into_found(), Err(unverified()));
         assert_eq!(with(Some(Found::Unknown)).into_found(), Err(unverified()));
+    }
+
+    #[test]
+    fn what_comes_back_is_taken_from_anyone_and_forgeries_are_nobody() {
+        let (relay, reader) = (relay(), mailbox("admin@example.com"));
+        let of = |text: &str, claim, is_of_ours, taken, is_report| {
+            let recipient = mailbox(text);
+            let within_rate = Some(true);
+            let facts = Facts { claim, taken, is_report, within_rate, ..Facts::new(&relay, is_of_ours, &recipient) };
+            decide(&facts)
+                .map(|admission| format!("{admission:?}"))
+                .map_err(|refusal| (refusal.reply.code, refusal.reason))
+        };
+        let path = "bounces+x@bounces.example.com";
+        let forged = Err((550, "forged_return_path"));
+        assert_eq!(of(path, ReportClaim::Genuine, false, 0, false), Ok("Report".to_owned()));
+        for is_of_ours in [false, true] {
+            assert_eq!(of(path, ReportClaim::Forged, is_of_ours, 0, false), forged);
+            let nobody = of("a@bounces.example.com", ReportClaim::AtDomain, is_of_ours, 0, false);
+            assert_eq!(nobody, Err((550, "unknown_recipient")));
+        }
+        let postmaster = of("postmaster@bounces.example.com", ReportClaim::AtDomain, false, 0, false);
+        assert_eq!(postmaster, Ok(format!("{:?}", Admission::Reader(&reader))));
+        // Where the domain has other recipients too, it is one of ours.
+        assert_eq!(of("a@example.org", ReportClaim::AtDomain, false, 0, false), Ok("LookUp".to_owned()));
+        // Each report comes alone; the client sends the rest in another transaction.
+        assert_eq!(of(path, ReportClaim::Genuine, false, 1, false), Err((452, "too_many_recipients")));
+        assert_eq!(of("a@example.org", ReportClaim::No, false, 1, true), Err((452, "too_many_recipients")));
+    }
+
+    #[test]
+    fn the_list_is_asked_once_and_before_a_rate_is_used_up() {
+        let relay = relay();
+        let of = |text: &str, listing, found: Option<Found>| {
+            let recipient = mailbox(text);
+            let facts = Facts { listing, found, ..Facts::new(&relay, true, &recipient) };
+            decide(&facts).map(|admission| format!("{admission:?}")).map_err(|refusal| refusal.reason)
+        };
+        let text = |text: &str| Ok(text.to_owned());
+        assert_eq!(of("a@anywhere.example", Listing::NotAsked, None), text("AskList"));
+        assert_eq!(of("a@anywhere.example", Listing::Clear, None), text("AskRate"));
+        assert_eq!(of("a@anywhere.example", Listing::NoList, None), text("AskRate"));
+        assert_eq!(of("a@anywhere.example", Listing::Listed, None), Err("suppressed_recipient"));
+        assert_eq!(of("a@anywhere.example", Listing::Unsure, None), Err("unverified_recipient"));
+        assert_eq!(of("a@example.org", Listing::NotAsked, None), text("LookUp"), "who gets it is found out first");
+        assert_eq!(of("a@example.org", Listing::NotAsked, Some(Found::Unknown)), Err("unknown_recipient"));
+        // Of several those on the list do not get it.
+        let (both, recipient) = (vec![mailbox("b@example.org"), mailbox("c@example.org")], mailbox("a@example.org"));
+        let mut facts = Facts::new(&relay, true, &recipient);
+        facts.found = Some(Found::Recipients(both.clone()));
+        assert_eq!(facts.recipients(), both);
+        facts.listed(vec![mailbox("c@example.org")]);
+        assert_eq!(facts.listing, Listing::Clear);
+        assert_eq!(facts.into_found(), Ok(vec![mailbox("c@example.org")]));
     }
 }

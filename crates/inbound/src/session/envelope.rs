@@ -1,14 +1,16 @@
 //! MAIL and RCPT: the facts, and the transaction that comes of them. Not responsible for who may send to whom, which is
 //! policy, nor for what the addresses look like.
 
-use mailtier_config::MessageClass;
+use mailtier_config::{MessageClass, SuppressionMode};
 use mailtier_smtp::{MailParameters, RcptParameters, Verdict};
 use mailtier_types::{Mailbox, reply};
 
 use super::Session;
 use crate::policy::{Refusal, mail, rcpt};
 use crate::record;
+use crate::reports::ReportClaim;
 use crate::submit::MOST_HELD_OCTETS;
+use crate::suppression;
 use crate::transaction::Transaction;
 
 impl Session {
@@ -73,12 +75,14 @@ impl Session {
     }
 
     pub(super) async fn rcpt(&mut self, parameters: RcptParameters) -> Verdict {
-        let resolved = self.resolve(&parameters.mailbox).await;
+        let claim = self.shared.reports.claim(&parameters.mailbox);
+        let resolved = self.resolve(&parameters.mailbox, claim).await;
         let Some(transaction) = &mut self.transaction else { return Verdict::Reject(reply::BAD_SEQUENCE) };
         let taken = resolved.and_then(|recipients| match transaction.add(&parameters, recipients) {
             true => Ok(()),
             false => Err(Refusal::memory()),
         });
+        transaction.is_report |= taken.is_ok() && claim == ReportClaim::Genuine;
         match taken {
             Ok(()) => Verdict::Accept,
             Err(Refusal { reply, reason }) => {
@@ -91,23 +95,44 @@ impl Session {
     }
 
     /// Who gets what is sent to this recipient.
-    async fn resolve(&self, recipient: &Mailbox) -> Result<Vec<Mailbox>, Refusal> {
+    async fn resolve(&self, recipient: &Mailbox, claim: ReportClaim) -> Result<Vec<Mailbox>, Refusal> {
         let Self { shared, peer, .. } = self;
-        let taken = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients.len());
         let mut facts = rcpt::Facts::new(&shared.relay, peer.is_ours(), recipient);
-        facts.taken = taken;
+        facts.claim = claim;
+        if let Some(transaction) = &self.transaction {
+            (facts.taken, facts.is_report) = (transaction.recipients.len(), transaction.is_report);
+        }
+        // Whom strangers write to is nobody's list.
+        if peer.is_ours() && shared.suppression.mode_of(peer.tenant()) == SuppressionMode::Reject {
+            facts.listing = rcpt::Listing::NotAsked;
+        }
         loop {
             match rcpt::decide(&facts)? {
                 rcpt::Admission::LookUp => {
                     facts.found = Some(shared.recipients.find(recipient, &shared.relay, &shared.accounts).await);
                 }
+                rcpt::Admission::AskList => self.ask_list(&mut facts).await,
                 rcpt::Admission::AskRate => {
                     facts.within_rate = Some(shared.limits.allow_recipient(&self.account()));
                 }
-                rcpt::Admission::Itself => return Ok(vec![recipient.clone()]),
+                rcpt::Admission::Itself | rcpt::Admission::Report => return Ok(vec![recipient.clone()]),
                 rcpt::Admission::Reader(reader) => return Ok(vec![reader.clone()]),
                 rcpt::Admission::Found => return facts.into_found(),
             }
         }
+    }
+
+    /// What the tenant's suppression list says of those who would get the mail. Of several, those on it do not get it.
+    async fn ask_list(&self, facts: &mut rcpt::Facts<'_>) {
+        let Self { shared, peer, .. } = self;
+        let mut clear = Vec::new();
+        for recipient in facts.recipients() {
+            match shared.suppression.find(peer.tenant(), recipient, &shared.accounts).await {
+                suppression::Listing::Clear => clear.push(recipient.clone()),
+                suppression::Listing::Listed => {}
+                suppression::Listing::Unsure => return facts.listing = rcpt::Listing::Unsure,
+            }
+        }
+        facts.listed(clear);
     }
 }

@@ -71,6 +71,7 @@ impl Frames {
                     envelope: message.envelope.clone(),
                     body: message.body.clone(),
                     parts: message.parts,
+                    screened: message.screened,
                 };
                 self.steps.push_back(Step::Submission(Box::new(submission), answer));
             }
@@ -134,6 +135,7 @@ mod tests {
             parts: 7,
             unstored: unstored.iter().map(|seq| part(id, *seq)).collect(),
             body: Bytes::from(vec![b'x'; body]),
+            screened: false,
         })
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Message {
     pub(crate) unstored: Vec<BodyPart>,
     /// The last chunk.
     pub(crate) body: Bytes,
+    /// Recipients on the tenant's suppression list fail at once.
+    pub(crate) screened: bool,
 }
 
 /// What became of one attempt to submit.

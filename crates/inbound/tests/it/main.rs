@@ -20,4 +20,6 @@ mod logins;
 mod queue;
 mod recipients;
 mod replicas;
+mod reports;
+mod suppression;
 mod system;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mailtier_api::accounts::{Account, Address, Login, ScramProof, ScramSalt, ScramVerdict};
+use mailtier_api::accounts::{Account, Address, FoundSuppression, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::submit::{NodeLease, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::{ApiError, Incoming, server};
 use mailtier_config::Secret;
@@ -256,6 +256,15 @@ impl server::AccountsHandler for Accounts {
 
     async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
         Ok(u64::from(destination == "example.org"))
+    }
+
+    async fn find_suppression(&self, tenant: TenantId, recipient: String) -> Result<FoundSuppression, ApiError> {
+        match (tenant.0, recipient.as_str()) {
+            (9, _) => Ok(FoundSuppression::Nobody),
+            (_, "gone@example.net") => Ok(FoundSuppression::Listed("it bounced".into())),
+            (_, "away@example.net") => Err(ApiError::Unavailable("the database is away".into())),
+            _ => Ok(FoundSuppression::NotListed),
+        }
     }
 }
 

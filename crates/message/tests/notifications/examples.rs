@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mailtier_message::dsn::Action;
+use mailtier_message::feedback::{Fate, Feedback, read};
 use mailtier_types::{OriginalRecipient, RecipientRequest, RemoteHost, Stage, TroubleKind};
 
 use crate::world::*;
@@ -209,4 +210,24 @@ fn where_a_mail_store_listens_is_nobodys_business() {
     let text = String::from_utf8_lossy(&message.content);
     assert!(text.contains("The server answered the RCPT TO command with:"), "{text}");
     assert!(!text.contains("dovecot") && !text.contains("Remote-MTA"), "{text}");
+}
+
+/// RFC 6522, RFC 3464: whoever has this system too reads what it writes.
+#[test]
+fn what_is_written_is_read_back() {
+    let failures = [no_such_user(), failure(&["jörg@example.org"], None, true)];
+    for action in [Action::Failed, Action::Delayed { until: ARRIVAL.after(FIVE_DAYS) }, Action::Relayed] {
+        let facts = Report { action, requests: &[], failures: &failures, age: SOON };
+        let message = report("alice@example.com", HEADERS.as_bytes(), facts);
+        let Feedback::Status(found) = read(&message.content) else { panic!("{action:?} is not understood") };
+        let expected = match action {
+            Action::Failed => Fate::Failed,
+            Action::Delayed { .. } => Fate::Delayed,
+            Action::Relayed => Fate::Relayed,
+        };
+        assert!(found.recipients.iter().all(|one| one.fate == expected), "{found:?}");
+        assert_eq!(found.reporter, "mx.example.net");
+        let named: Vec<&str> = found.recipients.iter().map(|one| one.recipient.as_str()).collect();
+        assert_eq!(named, ["bob@example.org", "jörg@example.org"]);
+    }
 }

@@ -238,7 +238,7 @@ impl Attempt<'_> {
         place.notifies = leased.connection.capabilities().dsn;
         place.tls = described(&leased.connection);
         let letter = Letter {
-            sender: &self.dispatch.sender,
+            sender: self.dispatch.return_path.as_ref().unwrap_or(&self.dispatch.sender),
             options: &self.options,
             priority: self.dispatch.priority,
             now: now(),

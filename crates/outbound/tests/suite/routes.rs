@@ -70,7 +70,12 @@ async fn senders_tenants_and_classes_have_ways_of_their_own() {
     let from = |sender: &str| ReversePath::parse(sender).unwrap();
     let letters = [
         letter(&["a@d.example"]),
-        Dispatch { sender: from("s@corp.example"), ..letter(&["b@d.example"]) },
+        // Its bounces come back elsewhere, and its route is still its sender's.
+        Dispatch {
+            sender: from("s@corp.example"),
+            return_path: Some(from("bounces+x@back.example")),
+            ..letter(&["b@d.example"])
+        },
         Dispatch { sender: from(""), ..letter(&["c@d.example"]) },
         Dispatch { tenant: TenantId(7), priority: -4, ..letter(&["d@d.example"]) },
         Dispatch { tenant: TenantId(7), priority: 0, ..letter(&["e@d.example"]) },
@@ -92,6 +97,7 @@ async fn senders_tenants_and_classes_have_ways_of_their_own() {
         (taken(corp), taken(bulk)),
         (vec!["RCPT TO:<b@d.example>".to_owned()], vec!["RCPT TO:<d@d.example>".to_owned()])
     );
+    assert!(corp.seen().taken[0].mail.starts_with("MAIL FROM:<bounces+x@back.example>"));
 }
 
 #[tokio::test]

@@ -105,6 +105,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         tenant: TenantId(0),
         destination: recipients[0].domain_str().to_owned(),
         sender: ReversePath::parse("sender@from.example").unwrap(),
+        return_path: None,
         recipients,
         options: encode_options(&options),
         expires_at: Timestamp::from_secs(1_900_000_000),

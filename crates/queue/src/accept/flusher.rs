@@ -11,7 +11,7 @@ use mailtier_telemetry::Meters;
 use mailtier_types::{MessageId, reply};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{BATCH_BYTES, BATCH_MESSAGES, Job, Told};
+use super::{BATCH_BYTES, BATCH_MESSAGES, Examine, Examiners, Job, Told};
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
 
@@ -22,6 +22,8 @@ pub(crate) struct Flusher {
     pub(crate) jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
     /// The database.
     pub(crate) store: Store,
+    /// What is to be looked into first.
+    pub(crate) examiners: Examiners,
     /// Told of what was committed.
     pub(crate) conductor: Conductor,
     /// Metrics.
@@ -41,15 +43,29 @@ impl Flusher {
     /// Waits for a job and takes what else is there, until the batch is full.
     async fn gather(&self, batch: &mut Vec<Job>) -> bool {
         let mut jobs = self.jobs.lock().await;
-        let Some(first) = jobs.recv().await else { return false };
-        let mut bytes = first.bytes;
-        batch.push(first);
+        let mut bytes = 0;
+        while batch.is_empty() {
+            let Some(first) = jobs.recv().await else { return false };
+            self.sort_in(first, batch, &mut bytes);
+        }
         while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let Ok(job) = jobs.try_recv() else { break };
-            bytes += job.bytes;
-            batch.push(job);
+            self.sort_in(job, batch, &mut bytes);
         }
         true
+    }
+
+    fn sort_in(&self, job: Job, batch: &mut Vec<Job>, bytes: &mut usize) {
+        let examiner = match job.examine {
+            Some(Examine::Report) => &self.examiners.reports,
+            Some(Examine::Recipients) => &self.examiners.recipients,
+            None => {
+                *bytes += job.bytes;
+                batch.push(job);
+                return;
+            }
+        };
+        let _ = examiner.send(job);
     }
 
     /// Commits a batch, again and again until it is known to be durable or its submitters have stopped waiting.
@@ -139,7 +155,7 @@ fn give_up_late(batch: &mut Vec<Job>, messages: &mut Vec<NewMessage>) {
     *messages = kept;
 }
 
-fn refusal_reply(refusal: Refusal) -> mailtier_types::Reply {
+pub(super) fn refusal_reply(refusal: Refusal) -> mailtier_types::Reply {
     match refusal {
         Refusal::IdTaken | Refusal::PartsMissing => reply::QUEUE_UNAVAILABLE,
         Refusal::NotStorable => reply::POLICY.with_text("Envelope has a character that cannot be stored"),

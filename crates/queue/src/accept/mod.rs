@@ -1,7 +1,8 @@
 //! Acceptance: submissions become durable messages. Responsible for grouping recipients into deliveries, for natural
-//! group commit, for uploads ahead of their submission, and for verdicts. Not responsible for scheduling what was
+//! group commit, for uploads ahead of their submission, for what is looked into before it is accepted, and for verdicts. Not responsible for scheduling what was
 //! committed.
 
+mod examiner;
 mod flusher;
 mod service;
 mod translate;
@@ -14,9 +15,10 @@ use mailtier_store::NewMessage;
 use mailtier_types::{MessageId, Reply};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+pub(crate) use examiner::Examiner;
 pub(crate) use flusher::Flusher;
-pub(crate) use service::{AcceptLimits, SubmitService};
-pub(crate) use translate::{Lifetimes, accepted_detail, content_of, new_message};
+pub(crate) use service::{AcceptLimits, Examining, SubmitService};
+pub(crate) use translate::{Lifetimes, accepted_detail, content_of, group, new_message};
 pub(crate) use uploader::{Upload, Uploader};
 
 use crate::conductor::Committed;
@@ -34,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) message: NewMessage,
     /// What is scheduled afterwards.
     pub(crate) committed: Vec<Committed>,
+    /// What is to be looked into before it is accepted.
+    pub(crate) examine: Option<Examine>,
     /// Where the verdict goes.
     pub(crate) answer: Answer,
     /// After this the submitter no longer waits.
@@ -42,6 +46,24 @@ pub(crate) struct Job {
     pub(crate) bytes: usize,
     /// The share; what is scheduled afterwards keeps it until the conductor has taken it in.
     pub(crate) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// What of a message is to be looked into before it is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Examine {
+    /// It came back about another message, and is read.
+    Report,
+    /// Its recipients may be on a suppression list.
+    Recipients,
+}
+
+/// Who looks into what: neither waits for the other. What waits is bounded by what submissions may hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Examiners {
+    /// What came back.
+    pub(crate) reports: mpsc::UnboundedSender<Job>,
+    /// Mail to recipients who may be on a list.
+    pub(crate) recipients: mpsc::UnboundedSender<Job>,
 }
 
 /// Where what a submitter is told goes, for one stream.

@@ -12,9 +12,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::translate::{Lifetimes, new_message};
-use super::{Answer, Job, Told, Upload, WAITING_BYTES};
+use super::{Answer, Examine, Job, Told, Upload, WAITING_BYTES};
+use crate::clock;
 use crate::database::Chain;
+use crate::feedback::Feedback;
 use crate::ids::NODE_LEASE;
+use crate::suppression::Listed;
 
 /// Verdicts of one frame.
 const VERDICTS_PER_FRAME: usize = 1000;
@@ -41,7 +44,27 @@ pub(crate) struct SubmitService {
     uploads: mpsc::Sender<Upload>,
     room: Arc<Semaphore>,
     lifetimes: Lifetimes,
+    examining: Examining,
     shutdown: CancellationToken,
+}
+
+/// What tells which messages are looked into.
+#[derive(Debug, Clone)]
+pub(crate) struct Examining {
+    /// What comes back.
+    pub(crate) feedback: Arc<Feedback>,
+    /// Which tenants have anybody on their suppression lists.
+    pub(crate) listed: Listed,
+}
+
+impl Examining {
+    fn of(&self, submission: &Submission) -> Option<Examine> {
+        if self.feedback.is_used() && self.feedback.takes(&submission.envelope, clock::now()) {
+            return Some(Examine::Report);
+        }
+        let is_wanted = submission.screened && self.listed.has_any(submission.envelope.tenant);
+        is_wanted.then_some(Examine::Recipients)
+    }
 }
 
 impl SubmitService {
@@ -50,10 +73,11 @@ impl SubmitService {
         jobs: mpsc::Sender<Job>,
         uploads: mpsc::Sender<Upload>,
         limits: AcceptLimits,
+        examining: Examining,
         shutdown: CancellationToken,
     ) -> Self {
         let lifetimes = Lifetimes { ordinary: limits.lifetime, notification: limits.bounce_lifetime };
-        Self { store, jobs, uploads, room: Arc::new(Semaphore::new(WAITING_BYTES)), lifetimes, shutdown }
+        Self { store, jobs, uploads, room: Arc::new(Semaphore::new(WAITING_BYTES)), lifetimes, examining, shutdown }
     }
 
     /// Takes frames until the stream or this replica ends. What was taken is answered in either case.
@@ -92,10 +116,11 @@ impl SubmitService {
         let bytes = cost(&submission);
         let room = Arc::new(self.reserve(bytes).await?);
         let has_parts = submission.parts > 0;
+        let examine = self.examining.of(&submission);
         let (message, mut committed) = new_message(submission, self.lifetimes);
         committed.iter_mut().for_each(|committed| committed.room = Some(Arc::clone(&room)));
         let deadline = tokio::time::Instant::now() + COMMIT_TIMEOUT;
-        let job = Job { message, committed, answer: answer.clone(), deadline, bytes, _room: room };
+        let job = Job { message, committed, examine, answer: answer.clone(), deadline, bytes, _room: room };
         if has_parts {
             self.uploads.send(Upload::Complete(Box::new(job))).await.ok()
         } else {

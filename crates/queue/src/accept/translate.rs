@@ -26,7 +26,7 @@ pub(crate) struct Lifetimes {
 /// A message's rows, and what is scheduled once they are committed. Recipients of one domain become one delivery, in the
 /// order in which the domains first appear, so that the same submission always makes the same rows.
 pub(crate) fn new_message(submission: Submission, lifetimes: Lifetimes) -> (NewMessage, Vec<Committed>) {
-    let Submission { id, resubmission, envelope, body, parts } = submission;
+    let Submission { id, resubmission, envelope, body, parts, .. } = submission;
     let detail = accepted_detail(&envelope.options, None);
     let lifetime = if envelope.sender.is_null() { lifetimes.notification } else { lifetimes.ordinary };
     let all: Vec<String> = envelope.recipients.iter().map(|recipient| recipient.as_str().to_owned()).collect();
@@ -121,13 +121,13 @@ fn deliveries(
 }
 
 /// What the schedule is told of a delivery that is accepted.
-const fn entry_of(row: &NewDelivery, due: Timestamp, warn_at: Option<Timestamp>) -> Entry {
+pub(super) const fn entry_of(row: &NewDelivery, due: Timestamp, warn_at: Option<Timestamp>) -> Entry {
     let NewDelivery { id, shard, tenant, priority, expires_at, .. } = *row;
     Entry { id, shard, tenant, class: PoolClass::DEFAULT, priority, attempts: 0, due, expires_at, warn_at }
 }
 
 /// The recipients by domain, in the order in which the domains first appear.
-fn group(recipients: &[Mailbox]) -> Vec<(&str, Vec<Mailbox>)> {
+pub(crate) fn group(recipients: &[Mailbox]) -> Vec<(&str, Vec<Mailbox>)> {
     let mut groups: Vec<(&str, Vec<Mailbox>)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for recipient in recipients {
@@ -202,6 +202,7 @@ mod tests {
             },
             body: Bytes::from_static(b"Subject: x\r\n\r\ny\r\n"),
             parts: 0,
+            screened: false,
         }
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::ApiError;
-use mailtier_api::accounts::{Account, Address, Login, ScramProof, ScramSalt, ScramVerdict};
+use mailtier_api::accounts::{Account, Address, FoundSuppression, Login, ScramProof, ScramSalt, ScramVerdict};
 use mailtier_api::server::AccountsHandler;
 use mailtier_config::Secret;
 use mailtier_sasl::{check_proof, fake_salt};
 use mailtier_store::{AddressRow, LoginFacts, StoredAccount};
-use mailtier_types::Timestamp;
+use mailtier_types::{TenantId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -220,6 +220,10 @@ impl AccountsHandler for AccountsService {
 
     async fn start_queue(&self, destination: String) -> Result<u64, ApiError> {
         self.admin.hasten(&destination).await
+    }
+
+    async fn find_suppression(&self, tenant: TenantId, recipient: String) -> Result<FoundSuppression, ApiError> {
+        self.admin.lists.find(tenant, &recipient).await
     }
 }
 

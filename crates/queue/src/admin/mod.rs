@@ -21,16 +21,18 @@ use mailtier_api::change::{ChangeAnswer, ChangeOrder};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::overview::{ShardMap, Status};
 use mailtier_api::server::AdminHandler;
+use mailtier_api::suppressions::{ListSuppressions, SuppressOrder, Suppression};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_store::{Session, Store};
-use mailtier_types::{MessageId, ReplicaId};
+use mailtier_types::{MessageId, ReplicaId, TenantId};
 
 use crate::accounts::Managed;
 use crate::clock;
 use crate::database::trouble;
 use crate::settle::Changer;
+use crate::suppression::Lists;
 use crate::tokens::Tokens;
 use counting::Tally;
 
@@ -57,6 +59,8 @@ pub(crate) struct AdminService {
     pub(crate) hastening: Hastening,
     /// Operators' tokens.
     pub(crate) tokens: Tokens,
+    /// Suppression lists.
+    pub(crate) lists: Lists,
 }
 
 impl AdminService {
@@ -154,6 +158,18 @@ impl AdminHandler for AdminService {
 
     async fn list_suspensions(&self, after: Option<Scope>, limit: u32) -> Result<Vec<Suspension>, ApiError> {
         self.suspensions(after, limit).await
+    }
+
+    async fn suppress(&self, order: SuppressOrder) -> Result<u64, ApiError> {
+        self.lists.suppress(order).await
+    }
+
+    async fn unsuppress(&self, tenant: TenantId, address: String, operator: String) -> Result<bool, ApiError> {
+        self.lists.unsuppress(tenant, address, &operator).await
+    }
+
+    async fn list_suppressions(&self, request: ListSuppressions) -> Result<Vec<Suppression>, ApiError> {
+        self.lists.list(request).await
     }
 
     async fn audit(&self, request: AuditRequest) -> Result<AuditReply, ApiError> {

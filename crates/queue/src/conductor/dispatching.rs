@@ -132,6 +132,7 @@ impl ConductorTask {
         let is_rerouted = !content.hosts.is_empty();
         let asks = !is_rerouted && self.scheduler.asks(entry.id);
         let mut dispatch = dispatch_of(entry, epoch, (destination, pool_name), &content);
+        dispatch.return_path = self.settings.feedback.return_path(entry.tenant, entry.id, &content);
         // A question needs no body. A worker that does not know questions fetches it.
         dispatch.resolve_first = asks;
         dispatch.body = if asks { None } else { self.body_of(&mut content) };
@@ -350,6 +351,7 @@ fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String)
         priority: entry.priority,
         pool,
         destination,
+        return_path: None,
         sender: content.sender.clone(),
         recipients: content.recipients.clone(),
         options: content.options.clone(),

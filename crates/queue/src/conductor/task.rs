@@ -25,6 +25,7 @@ use super::suspects::Suspects;
 use super::workers::Workers;
 use crate::allowance::Order;
 use crate::clock;
+use crate::feedback::Feedback;
 use crate::leasing::Addressed;
 use crate::load::{Purpose, Walk};
 use crate::settle::Report;
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) reconcile_every: Duration,
     /// A delivery that so many workers were lost with is quarantined; 0: none is.
     pub(crate) quarantine_after: u16,
+    /// With which reverse-path deliveries go out.
+    pub(crate) feedback: Arc<Feedback>,
 }
 
 /// The task.

@@ -72,6 +72,7 @@ impl Bench {
             catch_up_every: GRACE,
             reconcile_every: GRACE,
             quarantine_after: 2,
+            feedback: Arc::default(),
         };
         let fence = Fence::new();
         fence.extend(Instant::now() + GRACE);

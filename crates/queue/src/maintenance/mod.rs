@@ -1,5 +1,5 @@
 //! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
-//! needs, failed logins that count no more, rules whose time is over, days of warm-ups that are long past.
+//! needs, failed logins that count no more, rules and suppressions whose time is over, days of warm-ups that are long past.
 //! Every replica does it; doing it twice does no harm.
 
 use std::sync::Arc;
@@ -58,6 +58,7 @@ impl Sweeper {
         let swept = connector.session().await?.sweep_orphan_bodies(now.before(ORPHAN_AGE)).await?;
         connector.session().await?.forget_login_failures(now.before(self.login_window)).await?;
         connector.session().await?.sweep_rules(now).await?;
+        connector.session().await?.sweep_suppressions(now).await?;
         connector.session().await?.sweep_pool_days(now.before(POOL_DAYS_KEPT)).await?;
         // Last, because a reader of old history may hold it up.
         let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;

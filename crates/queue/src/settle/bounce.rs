@@ -89,7 +89,14 @@ impl BounceWriter {
             options,
         };
         let detail = accepted_detail(&envelope.options, Some(facts.about));
-        let submission = Submission { id: facts.id, resubmission: false, envelope, body: dsn.content.into(), parts: 0 };
+        let submission = Submission {
+            id: facts.id,
+            resubmission: false,
+            envelope,
+            body: dsn.content.into(),
+            parts: 0,
+            screened: false,
+        };
         let (mut message, committed) = new_message(submission, self.lifetimes);
         message.accepted.detail = detail;
         (message, committed)

@@ -9,6 +9,7 @@ mod orders;
 mod plan;
 mod routed;
 mod settler;
+mod suppressed;
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use mailtier_types::{DeliveryId, Mailbox, Outcome, TenantId, Timestamp, WorkerId
 
 pub(crate) use changer::Changer;
 pub(crate) use orders::{Order, would_change};
-pub(crate) use settler::{Settler, SettlerParts, Settling};
+pub(crate) use settler::{Settler, SettlerParts, Settling, first_chunk_text};
+pub(crate) use suppressed::{Reasons, Refused, Suppressed};
 
 use crate::conductor::Content;
 

@@ -9,7 +9,7 @@ use mailtier_api::change::DeliveryChange;
 use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
 use mailtier_schedule::{Classification, Judgement, Next, RetryRules, classify};
-use mailtier_store::{Finished, NewEvent, Retry, SettlePlan, StoredDelivery};
+use mailtier_store::{Finished, NewEvent, NewSuppression, Retry, SettlePlan, StoredDelivery, SuppressionSource};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
     BounceClass, ByMode, Change, Class, DeliverBy, EventDetail, EventKind, Mailbox, MessageId, Options, Outcome,
@@ -23,6 +23,7 @@ use super::{After, Disposition, Report, What, routed};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
 use crate::stored::{due, last_outcome};
+use crate::suppression::{Listed, Rules};
 
 /// The longest wait that a remote may ask for: mail is not put off for days on a server's word.
 const MOST_ASKED_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -38,18 +39,29 @@ pub(crate) struct Policy {
     pub(crate) bounces: BounceWriter,
     /// When a sender is told that a message is late.
     pub(crate) delay_warning: Duration,
+    /// Who is put on suppression lists.
+    pub(crate) suppression: Arc<Rules>,
+    /// Which tenants have any.
+    pub(crate) listed: Listed,
 }
 
 impl Policy {
     /// With these meanings and this back-off, and notifications of this host.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         classification: Arc<Classification>,
         retry: RetryRules,
         hostname: String,
         limits: AcceptLimits,
         delay_warning: Duration,
     ) -> Self {
-        Self { classification, retry, bounces: BounceWriter::new(hostname, limits), delay_warning }
+        let bounces = BounceWriter::new(hostname, limits);
+        let (suppression, listed) = (Arc::default(), Listed::default());
+        Self { classification, retry, bounces, delay_warning, suppression, listed }
+    }
+
+    /// The same, putting recipients on suppression lists by these rules.
+    pub(crate) fn with_suppression(self, suppression: Arc<Rules>, listed: Listed) -> Self {
+        Self { suppression, listed, ..self }
     }
 }
 
@@ -216,6 +228,8 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
     };
     let dsn = write_notifications(&case, surroundings, planned);
     for Happened { kind, recipients, outcome, class } in std::mem::take(&mut case.verdicts.events) {
+        let failed = Failed { kind, recipients: &recipients, outcome: outcome.as_ref(), class };
+        planned.plan.suppressions.extend(failed.suppressions(stored, surroundings));
         let next_attempt_at = match (kind, after) {
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
             _ => None,
@@ -255,6 +269,32 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
         planned.hints.push(hint(stored, stored.expires_at, News::Withdrawn));
     }
     planned.dispositions.push(disposition(report, after));
+}
+
+/// What may put recipients on a suppression list.
+struct Failed<'a> {
+    kind: EventKind,
+    recipients: &'a [String],
+    outcome: Option<&'a Outcome>,
+    class: Option<BounceClass>,
+}
+
+impl Failed<'_> {
+    /// Whom it puts on the tenant's list. A failed notification of ours says that a sender of the tenant's is not there, whom
+    /// it does not send to.
+    fn suppressions(&self, stored: &StoredDelivery, surroundings: &Surroundings<'_>) -> Vec<NewSuppression> {
+        let (Some(outcome), Some(class)) = (self.outcome, self.class) else { return Vec::new() };
+        if self.kind != EventKind::RecipientFailed || stored.sender.is_empty() {
+            return Vec::new();
+        }
+        let Surroundings { policy, now, .. } = surroundings;
+        let found = self.recipients.iter().filter_map(|recipient| {
+            let why = (SuppressionSource::Failure, outcome.cause.to_string());
+            let recipient = Mailbox::parse(recipient).ok()?;
+            policy.suppression.of_failure(stored.tenant, class, &recipient, why, stored.message, *now)
+        });
+        found.collect()
+    }
 }
 
 /// The disposition of a report.
@@ -419,7 +459,7 @@ impl Case<'_> {
 
 impl Policy {
     /// Why recipients did not get it, where they did not.
-    fn class_of(&self, outcome: &Outcome) -> Option<BounceClass> {
+    pub(super) fn class_of(&self, outcome: &Outcome) -> Option<BounceClass> {
         self.classification.judge(outcome).map(|judgement| judgement.class)
     }
 
@@ -579,11 +619,15 @@ mod tests {
     }
 
     fn planned_at(now: Timestamp, stored: &StoredDelivery, report: &Report) -> Planned {
-        let case = Case::new(report, stored, 0.5, &policy(), now);
+        planned_by(&policy(), now, stored, report)
+    }
+
+    fn planned_by(policy: &Policy, now: Timestamp, stored: &StoredDelivery, report: &Report) -> Planned {
+        let case = Case::new(report, stored, 0.5, policy, now);
         let mut source = IdSource::new(NodeNumber::new(1).unwrap());
         let ids = (0..case.notifications()).map(|_| source.take(1, now)).collect();
         let returned = HashMap::new();
-        let planned = plan(vec![case], Surroundings { policy: &policy(), now, returned: &returned, ids });
+        let planned = plan(vec![case], Surroundings { policy, now, returned: &returned, ids });
         assert!(planned.plan.dsns.len() <= 3);
         planned
     }
@@ -748,6 +792,33 @@ mod tests {
         assert_eq!(result.plan.dsns[0].deliveries[0].recipients, ["s@a.example"]);
         assert_eq!(result.plan.dsns[0].deliveries[0].sender, "");
         assert!(matches!(result.dispositions[0].after, After::Later { attempts: 1, due, .. } if due > NOW));
+    }
+
+    #[test]
+    fn a_recipient_that_is_not_there_is_put_on_the_list_of_whoever_wrote_to_it() {
+        let mut config = mailtier_config::Config::default();
+        config.suppression.mode = mailtier_config::SuppressionMode::Reject;
+        let rules = Arc::new(Rules::new(&config).unwrap());
+        let listing = policy().with_suppression(rules, Listed::default());
+        let all = outcomes(&[("x@b.example", 250), ("y@b.example", 550), ("z@b.example", 451)]);
+        let listed = |policy: &Policy, sender: &str, what: What| {
+            let stored = stored(sender, &["x@b.example", "y@b.example", "z@b.example"], 0);
+            let planned = planned_by(policy, NOW, &stored, &report(1, what));
+            planned.plan.suppressions.into_iter().map(|one| (one.address, one.source)).collect::<Vec<_>>()
+        };
+        let found = [("y@b.example".to_owned(), SuppressionSource::Failure)];
+        assert_eq!(listed(&listing, "s@a.example", all.clone()), found);
+        assert_eq!(listed(&listing, "", all.clone()), [], "a notification of ours");
+        assert_eq!(listed(&policy(), "s@a.example", all), [], "there are no lists");
+        let order = Order {
+            what: DeliveryChange::Bounce,
+            operator: "alice".to_owned(),
+            reason: String::new(),
+            recipients: None,
+            is_by_route: false,
+        };
+        assert_eq!(listed(&listing, "s@a.example", What::Ordered(Arc::new(order))), [], "an operator gave it up");
+        assert_eq!(listed(&listing, "s@a.example", What::Expired), []);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
 use crate::database::{Chain, Connector};
 use crate::ids::Ids;
+use crate::suppression::Listed;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
@@ -148,7 +149,8 @@ impl Settler {
                     for disposition in &mut planned.dispositions {
                         disposition.was_reported &= origin == Origin::Fresh;
                     }
-                    conclude(&self.parts.conductor, &self.parts.meters, group.len(), planned, started);
+                    let told = (&self.parts.conductor, &self.parts.policy.listed, self.parts.meters.as_ref());
+                    conclude(told, group.len(), planned, started);
                     group.retain(|report| !settled.contains(&report.delivery));
                     untouched.append(&mut group);
                 }
@@ -193,26 +195,37 @@ impl Settler {
 }
 
 /// Tells of what is durable: the log, the metrics, the schedule.
-pub(super) fn conclude(conductor: &Conductor, meters: &Meters, count: usize, planned: Planned, started: Instant) {
+pub(super) fn conclude(
+    (conductor, listed, meters): (&Conductor, &Listed, &Meters),
+    count: usize,
+    planned: Planned,
+    started: Instant,
+) {
     reach(Point::Settled);
     meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
     meters.queue_settle_batch.record(count as f64, &[]);
     meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
     for line in &planned.lines {
         if line.kind.is_outcome() {
-            let recipients = line.recipients.len() as u64;
-            let class = line.class.map_or("none", BounceClass::name);
-            let [outcome] = Meters::attribute("outcome", line.kind.name());
-            let [class] = Meters::attribute("class", class);
-            meters.queue_settled.add(recipients, &[outcome, class]);
+            count_line(line, meters);
         }
         line.log();
     }
+    listed.add(&planned.plan.suppressions);
     conductor.send(Command::Settled(planned.dispositions));
     if !planned.committed.is_empty() {
         reach(Point::NotificationUnscheduled);
         conductor.send(Command::Accepted(planned.committed));
     }
+}
+
+/// Counts what became of recipients.
+pub(super) fn count_line(line: &Line, meters: &Meters) {
+    let recipients = line.recipients.len() as u64;
+    let class = line.class.map_or("none", BounceClass::name);
+    let [outcome] = Meters::attribute("outcome", line.kind.name());
+    let [class] = Meters::attribute("class", class);
+    meters.queue_settled.add(recipients, &[outcome, class]);
 }
 
 #[derive(Clone, Copy)]
@@ -372,16 +385,21 @@ fn tell_of_late_delivery(report: &Report) {
     }
 }
 
-/// What a notification returns of a message: its header section, or all of it where its sender asked for that and it is
-/// not too large (RFC 3461 §4.3). Nothing where the first chunk cannot be read.
-fn returned(chunk: &Bytes, options: &Options) -> Returned {
-    let text = match options.encoding {
+/// The first chunk of a body as it came; nothing where it cannot be read.
+pub(crate) fn first_chunk_text(chunk: &Bytes, encoding: BodyEncoding) -> Bytes {
+    match encoding {
         BodyEncoding::Identity => chunk.clone(),
         BodyEncoding::Zstd => {
             let decoded = zstd::bulk::decompress(chunk, FIRST_CHUNK_BYTES).unwrap_or_default();
             Bytes::from(decoded)
         }
-    };
+    }
+}
+
+/// What a notification returns of a message: its header section, or all of it where its sender asked for that and it is
+/// not too large (RFC 3461 §4.3). Nothing where the first chunk cannot be read.
+pub(super) fn returned(chunk: &Bytes, options: &Options) -> Returned {
+    let text = first_chunk_text(chunk, options.encoding);
     let is_whole = options.ret == Some(Return::Full)
         && !options.binary
         && options.size_bytes <= RETURNED_MESSAGE_BYTES

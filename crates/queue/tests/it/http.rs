@@ -122,6 +122,8 @@ fn request(name: &str) -> (Values, Option<Value>) {
             (&[("{kind}", "destination"), ("{name}", "b.example")], Some(json!({"reason": "they asked"})))
         }
         "deleteSuspension" => (&[("{kind}", "destination"), ("{name}", "c.example")], None),
+        "putSuppressions" => (&[("{tenant}", "7")], Some(json!({"addresses": ["a@b.example"]}))),
+        "deleteSuppression" => (&[("{tenant}", "7"), ("{address}", "nobody%40b.example")], None),
         "createUser" => (&[], Some(json!({"name": "u@example.org", "password": "correct horse"}))),
         "changeUser" => (&[("{name}", "nobody@example.org")], Some(json!({"enabled": false}))),
         "deleteUser" => (&[("{name}", "nobody@example.org")], None),
@@ -130,6 +132,33 @@ fn request(name: &str) -> (Values, Option<Value>) {
         "createToken" => (&[], Some(json!({"name": "made", "role": "viewer"}))),
         "deleteToken" => (&[("{name}", "nobody")], None),
         _ => (&[], None),
+    }
+}
+
+#[tokio::test]
+async fn suppression_lists_are_managed_over_http() {
+    let (_database, _replica, root) = served().await;
+    let wanted = json!({"addresses": ["B@b.example", "a@b.example"], "reason": "they asked", "lasting_s": 3600});
+    let put = root.ask("POST", "/v1/suppressions/7?operator=alice", Some(&wanted)).await;
+    assert_eq!((put.status, put.json()["changed"].as_u64()), (200, Some(2)), "{}", put.body);
+    let first = root.get("/v1/suppressions?tenant=7&limit=1").await.json();
+    let one = &first["suppressions"][0];
+    assert_eq!((one["address"].as_str(), one["operator"].as_str()), (Some("a@b.example"), Some("root (alice)")));
+    assert_eq!((one["source"].as_str(), one["reason"].as_str()), (Some("operator"), Some("they asked")));
+    let next = first["next"].as_str().unwrap();
+    let second = root.get(&format!("/v1/suppressions?tenant=7&limit=1&after={next}")).await.json();
+    assert_eq!(second["suppressions"][0]["address"].as_str(), Some("b@b.example"));
+    let other = root.get("/v1/suppressions?tenant=8").await.json();
+    assert!(other["suppressions"].as_array().unwrap().is_empty() && other["next"].is_null());
+    assert_eq!(root.ask("DELETE", "/v1/suppressions/7/B%40B.example", None).await.status, 200);
+    assert_eq!(root.ask("DELETE", "/v1/suppressions/7/b%40b.example", None).await.status, 404);
+    for (body, told) in [
+        (json!({"addresses": []}), "addresses: are missing"),
+        (json!({"addresses": ["nobody"]}), "address: `nobody`"),
+        (json!({"addresses": ["a@b.example"], "lasting_s": 0}), "lasting_s: expected 1 to"),
+    ] {
+        let refused = root.ask("POST", "/v1/suppressions/7", Some(&body)).await;
+        assert!(refused.status == 400 && refused.detail().contains(told), "{body}: {}", refused.body);
     }
 }
 

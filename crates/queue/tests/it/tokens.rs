@@ -8,12 +8,13 @@ use mailtier_api::audit::AuditRequest;
 use mailtier_api::change::{ChangeOrder, DeliveryChange};
 use mailtier_api::counts::CountRequest;
 use mailtier_api::filter::Filter;
+use mailtier_api::suppressions::{NewSuppression, SuppressOrder, SuppressionFilter};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder};
 use mailtier_api::tokens::{NewToken, TokenOrder};
 use mailtier_api::users::UserChange;
 use mailtier_api::{ApiError, Call, Role};
 use mailtier_config::Secret;
-use mailtier_types::{EventKind, MessageId, Timestamp};
+use mailtier_types::{EventKind, MessageId, TenantId, Timestamp};
 
 use crate::changes;
 use crate::submitter::{CONTENT, Submitter};
@@ -60,6 +61,14 @@ async fn call(client: &AdminClient, call: Call) -> Result<(), ApiError> {
         Call::Audit => {
             let (from, until) = (Timestamp::EPOCH, Timestamp::from_secs(1));
             client.audit(AuditRequest { from, until, after: None }).await.map(|_| ())
+        }
+        Call::ListSuppressions => client.list_suppressions(&SuppressionFilter::default(), None).await.map(|_| ()),
+        Call::PutSuppressions => {
+            let suppressions = vec![NewSuppression::new("a@b.example", String::new(), None).unwrap()];
+            client.suppress(SuppressOrder { tenant: TenantId(7), suppressions, operator }).await.map(|_| ())
+        }
+        Call::DeleteSuppression => {
+            client.unsuppress(TenantId(7), "nobody@b.example".into(), operator).await.map(|_| ())
         }
         Call::ListSuspensions => client.list_suspensions().await.map(|_| ()),
         Call::ChangeDeliveries => {

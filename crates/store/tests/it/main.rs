@@ -16,5 +16,6 @@ mod pools;
 mod rules;
 mod schema;
 mod settle;
+mod suppressions;
 mod tokens;
 mod trouble;

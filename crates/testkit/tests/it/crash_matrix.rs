@@ -6,14 +6,16 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use mailtier_crashpoint::{Point, VARIABLE};
+use mailtier_message::{ReturnPaths, Returned};
 use mailtier_testkit::fleet::{Fleet, Process, Size};
 use mailtier_testkit::installation::{Plan, pause};
 use mailtier_testkit::ledger::{Balance, Counterpart, Ledger, Load, send};
 use mailtier_testkit::postgres::TestDatabase;
+use mailtier_types::{Domain, IdSource, NodeNumber, TenantId, Timestamp};
 use nix::sys::signal::Signal;
 
 use crate::loads::{BEHAVIOUR, DOMAINS, conclude, until_flowing};
@@ -41,6 +43,8 @@ enum Occasion {
     Load(u32),
     /// While a large message is sent.
     LargeMessage,
+    /// While something comes back to a return path, when it is reached for the so-many-th time.
+    Report(u32),
     /// In the process that comes after one that was killed.
     Takeover,
     /// In the process that comes after one that left in order, when it is reached for the so-many-th time.
@@ -49,17 +53,23 @@ enum Occasion {
     Leaving,
 }
 
+/// The domain of return paths, a key for them, and how many reports are sent to one.
+const RETURN_PATHS: &str = "bounces.load.example";
+const RETURN_PATH_KEY: &str = "0123456789abcdef0123456789abcdef";
+const REPORTS: usize = 6;
+
 /// So many processes that come after one that left, at the most.
 const SUCCESSORS: usize = 5;
 
 /// Who dies at a point, and when. A statement waits twice the first time, for the server to have read it and for its
 /// answer; later times are of statements that are known.
 const fn case(point: Point) -> (Victim, Occasion) {
-    use Occasion::{LargeMessage, Leaving, Load, Succession, Takeover};
+    use Occasion::{LargeMessage, Leaving, Load, Report, Succession, Takeover};
     use Victim::{Inbound, Outbound, Queue};
     match point {
         Point::ContentReceived | Point::ReplyOwed => (Inbound, Load(20)),
         Point::PartStored => (Queue, LargeMessage),
+        Point::AsideAccepted | Point::AsideWritten | Point::AsideSent => (Queue, Report(3)),
         Point::SubmissionsGathered | Point::AcceptCommitted | Point::VerdictSent => (Queue, Load(20)),
         Point::AcceptSent | Point::FinishSent | Point::SettleSent => (Queue, Load(20)),
         Point::Scheduled | Point::Dispatched | Point::ResultHeard | Point::Settled => (Queue, Load(20)),
@@ -129,12 +139,17 @@ fn run(point: Point) -> anyhow::Result<Balance> {
         .set("queue", "lease", "\"3s\"")
         .set("queue", "renew_every", "\"500ms\"")
         .set("queue", "worker_grace", "\"2s\"")
-        .set("queue", "catch_up_every", "\"1s\"");
+        .set("queue", "catch_up_every", "\"1s\"")
+        .set("feedback", "return_path_domain", format!("\"{RETURN_PATHS}\""))
+        .set("feedback", "return_path_keys", format!("\"{RETURN_PATH_KEY}\""));
     let mut fleet = Fleet::new(&plan, Size { queues: 1, outbounds: 1 }, |_| database.url())?;
     let broken = break_at(point, &mut fleet, &ledger, &counterpart);
     let load = broken.with_context(|| last_lines(&case(point).0.of(&mut fleet).log()))?;
     let balance = conclude(&ledger, load, database.config())?;
     judge(point, balance)?;
+    if matches!(case(point).1, Occasion::Report(_)) {
+        runtime.block_on(judge_reports(&database))?;
+    }
     fleet.stop()?;
     Ok(balance)
 }
@@ -149,7 +164,7 @@ fn last_lines(log: &str) -> String {
 fn break_at(point: Point, fleet: &mut Fleet, ledger: &Ledger, counterpart: &Counterpart) -> anyhow::Result<Load> {
     let (victim, occasion) = case(point);
     let times = match occasion {
-        Occasion::Load(times) | Occasion::Succession(times) => times,
+        Occasion::Load(times) | Occasion::Succession(times) | Occasion::Report(times) => times,
         Occasion::LargeMessage | Occasion::Takeover | Occasion::Leaving => 1,
     };
     let armed = format!("{point}:{times}");
@@ -163,10 +178,11 @@ fn break_at(point: Point, fleet: &mut Fleet, ledger: &Ledger, counterpart: &Coun
     }
     fleet.until_ready()?;
     let load = Load::start(ledger, fleet.smtp(), SESSIONS, DOMAINS);
-    let mut sending = None;
+    let (mut sending, mut reporting) = (None, None);
     match occasion {
         Occasion::Load(_) => {}
         Occasion::LargeMessage => sending = Some(insist(fleet.smtp())),
+        Occasion::Report(_) => reporting = Some(report(fleet.smtp())),
         Occasion::Takeover => {
             until_flowing(ledger, FLOW)?;
             victim.of(fleet).kill();
@@ -194,6 +210,9 @@ fn break_at(point: Point, fleet: &mut Fleet, ledger: &Ledger, counterpart: &Coun
     victim.of(fleet).until_ready()?;
     until_flowing(ledger, FLOW)?;
     sending.map_or(Ok(()), |sending| until_arrived(counterpart, sending))?;
+    if let Some(reporting) = reporting {
+        ensure!(reporting.join().unwrap(), "reports are never taken");
+    }
     Ok(load)
 }
 
@@ -227,6 +246,44 @@ fn until_arrived(counterpart: &Counterpart, sending: JoinHandle<bool>) -> anyhow
     let letters = counterpart.wait_for_letters(1, LETTER_LIMIT);
     let content = large_content();
     ensure!(letters.iter().any(|letter| letter.content.ends_with(&content)), "a large message does not arrive whole");
+    Ok(())
+}
+
+/// What comes back about one message, until several of it were taken.
+fn report(server: SocketAddr) -> JoinHandle<bool> {
+    std::thread::spawn(move || {
+        let lifetime = Duration::from_secs(86_400);
+        let paths = ReturnPaths::new(Domain::parse(RETURN_PATHS).unwrap(), RETURN_PATH_KEY, lifetime).unwrap();
+        let accepted = Timestamp::from_system(SystemTime::now());
+        let message = IdSource::new(NodeNumber::new(1023).unwrap()).take(1, accepted);
+        let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7) };
+        let path = paths.sign(returned).unwrap().to_string();
+        let content = b"Subject: failure notice\r\n\r\nHi. This is the qmail-send program at far.example.\r\n\r\n\
+            <gone@far.example>:\r\n550 5.1.1 no such user\r\n";
+        let (mut taken, started) = (0, Instant::now());
+        while taken < REPORTS && started.elapsed() < LETTER_LIMIT {
+            match send(server, "<>", &[&path], content) {
+                Ok(250) => taken += 1,
+                _ => pause(),
+            }
+        }
+        taken == REPORTS
+    })
+}
+
+/// Each report that was accepted is one event of the message it is about, and has arrived: neither is there without the
+/// others.
+async fn judge_reports(database: &TestDatabase) -> anyhow::Result<()> {
+    let counted = database
+        .sql(
+            "SELECT concat_ws(' ', count(*) FILTER (WHERE kind = 1 AND recipients[1] LIKE 'bounces+%'),
+                 count(*) FILTER (WHERE kind = 3 AND recipients[1] LIKE 'bounces+%'), count(*) FILTER (WHERE kind = 11))
+             FROM event",
+        )
+        .await?;
+    let counts: Vec<usize> = counted.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    let [accepted, arrived, bounced] = counts.as_slice() else { anyhow::bail!("three counts: {counted}") };
+    ensure!(*accepted >= REPORTS && accepted == arrived && accepted == bounced, "accepted, arrived, told: {counted}");
     Ok(())
 }
 

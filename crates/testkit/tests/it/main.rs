@@ -14,6 +14,7 @@ mod cluster;
 mod crash_matrix;
 mod databases;
 mod exhausted;
+mod feedback;
 mod floods;
 mod leases;
 mod loads;

@@ -1,0 +1,218 @@
+//! The parts of a message (RFC 2045, RFC 2046), as far as a report has any. Not responsible for what is in them.
+//!
+//! What a report returns is not taken apart, whatever it says it is: so hostile nesting has nothing to nest in, and depth
+//! and number of what is looked at are fixed.
+
+use std::borrow::Cow;
+
+use mail_parser::MessageParser;
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+
+use crate::header::{original_headers, value_of};
+
+/// How deep multiparts may stand in one another. A report has one level; mailing lists and virus scanners add another.
+const MAX_DEPTH: usize = 4;
+/// The most parts that are looked at.
+const MAX_PARTS: usize = 32;
+/// RFC 2046 §5.1.1.
+const MAX_BOUNDARY_OCTETS: usize = 70;
+/// The largest header section of a part, in octets.
+const MAX_HEADER_OCTETS: usize = 64 << 10;
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// For people, as plain text, whatever it was.
+    Text,
+    /// RFC 3464 §2.1, RFC 6533 §4.
+    Status,
+    /// RFC 5965 §2.
+    Feedback,
+    /// The message that is reported, or its header section (RFC 6522 §4, RFC 6533 §5).
+    Original,
+    /// Anything else.
+    Other,
+}
+
+/// One part, decoded.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) kind: Kind,
+    pub(super) body: Cow<'a, [u8]>,
+}
+
+/// What stands at the beginning of a part, or of a message.
+struct Head {
+    /// In lower case, without parameters.
+    media: String,
+    boundary: Option<String>,
+    charset: Option<String>,
+    /// In lower case.
+    encoding: String,
+}
+
+/// The parts of a message that are not made of parts themselves, in their order.
+pub(super) fn parts(content: &[u8]) -> Vec<Part<'_>> {
+    let mut found = Vec::new();
+    let mut open = vec![(content, 0)];
+    let mut seen = 0;
+    while let Some((section, depth)) = open.pop() {
+        seen += 1;
+        if seen > MAX_PARTS {
+            break;
+        }
+        let (head, body) = split(section);
+        match &head.boundary {
+            Some(boundary) if head.media.starts_with("multipart/") && depth < MAX_DEPTH => {
+                let mut members = members(body, boundary);
+                // The first is looked at first.
+                members.reverse();
+                open.extend(members.into_iter().map(|member| (member, depth + 1)));
+            }
+            _ => found.push(decoded(&head, body)),
+        }
+    }
+    found
+}
+
+/// Header section and body.
+fn split(section: &[u8]) -> (Head, &[u8]) {
+    let header = original_headers(section, MAX_HEADER_OCTETS);
+    let rest = section.get(header.len()..).unwrap_or_default();
+    let body = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")).unwrap_or(rest);
+    let lower = |name: &str| value_of(header, name).unwrap_or_default().to_ascii_lowercase();
+    let content_type = value_of(header, "content-type").unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let boundary = parameter(&content_type, "boundary").filter(|boundary| boundary.len() <= MAX_BOUNDARY_OCTETS);
+    let head = Head {
+        media,
+        boundary: boundary.filter(|boundary| !boundary.is_empty()),
+        charset: parameter(&content_type, "charset"),
+        encoding: lower("content-transfer-encoding"),
+    };
+    (head, body)
+}
+
+/// A parameter of a Content-Type field (RFC 2045 §5.1).
+fn parameter(value: &str, name: &str) -> Option<String> {
+    let mut rest = value.split_once(';')?.1;
+    loop {
+        let (given, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let (text, tail) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_at_checked(after.find(';').unwrap_or(after.len()))?,
+        };
+        if given.trim().eq_ignore_ascii_case(name) {
+            return Some(text.trim().to_owned());
+        }
+        rest = tail.split_once(';')?.1;
+    }
+}
+
+/// What stands between the boundaries of a multipart. One that is cut off ends with the content.
+fn members<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
+    let mut members = Vec::new();
+    let mut begun: Option<usize> = None;
+    let mut line_start = 0;
+    for line_end in memchr::memchr_iter(b'\n', body).map(|at| at + 1).chain([body.len()]) {
+        let line = body.get(line_start..line_end).unwrap_or_default().trim_ascii_end();
+        let marked = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()));
+        if let Some(rest) = marked.filter(|rest| rest.is_empty() || *rest == b"--") {
+            if let Some(begun) = begun {
+                members.push(body.get(begun..line_start).unwrap_or_default());
+            }
+            begun = rest.is_empty().then_some(line_end);
+            if begun.is_none() || members.len() >= MAX_PARTS {
+                return members;
+            }
+        }
+        line_start = line_end;
+    }
+    members.extend(begun.and_then(|begun| body.get(begun..)));
+    members
+}
+
+fn decoded<'a>(head: &Head, body: &'a [u8]) -> Part<'a> {
+    let kind = match head.media.as_str() {
+        "message/delivery-status" | "message/global-delivery-status" => Kind::Status,
+        "message/feedback-report" => Kind::Feedback,
+        "message/rfc822" | "message/global" | "text/rfc822-headers" | "message/global-headers" => Kind::Original,
+        "" => Kind::Text,
+        media if media.starts_with("text/") => Kind::Text,
+        _ => Kind::Other,
+    };
+    let body = match (kind, head.encoding.as_str()) {
+        (Kind::Text, _) => Cow::Owned(text(head, body).into_bytes()),
+        (Kind::Other, _) => Cow::Borrowed(body),
+        (_, "base64") => base64_decode(body).map_or(Cow::Borrowed(body), Cow::Owned),
+        (_, "quoted-printable") => quoted_printable_decode(body).map_or(Cow::Borrowed(body), Cow::Owned),
+        _ => Cow::Borrowed(body),
+    };
+    Part { kind, body }
+}
+
+/// A text for people as UTF-8, without its markup. The parser is given a message that has this body and nothing else of
+/// the stranger's, so that it finds no parts to go into.
+fn text(head: &Head, body: &[u8]) -> String {
+    let is_token = |text: &&str| {
+        text.len() <= MAX_BOUNDARY_OCTETS
+            && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:".contains(&octet))
+    };
+    let charset = head.charset.as_deref().filter(is_token).unwrap_or("utf-8");
+    let media = if head.media == "text/html" { "text/html" } else { "text/plain" };
+    let encoding = Some(head.encoding.as_str()).filter(is_token).unwrap_or("8bit");
+    let mut message =
+        format!("Content-Type: {media}; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n")
+            .into_bytes();
+    message.extend_from_slice(body);
+    let parsed = MessageParser::new().parse(&message);
+    let text = parsed.as_ref().and_then(|parsed| parsed.body_text(0));
+    text.map_or_else(|| String::from_utf8_lossy(body).into_owned(), Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(content: &str) -> Vec<(Kind, String)> {
+        let told = |part: Part<'_>| (part.kind, String::from_utf8_lossy(&part.body).trim().to_owned());
+        parts(content.as_bytes()).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn a_report_is_taken_apart() {
+        let content = "Content-Type: multipart/report; report-type=\"delivery-status\";\r\n boundary=\"=_b\"\r\n\r\npreamble\r\n\
+            --=_b\r\n\r\nfor people\r\n--=_b\r\nContent-Type: message/delivery-status\r\n\
+            Content-Transfer-Encoding: base64\r\n\r\nQTogMQ0K\r\n--=_b\r\nContent-Type: message/rfc822\r\n\r\n\
+            Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--=_b--\r\nepilogue\r\n";
+        let found = kinds(content);
+        assert_eq!(found[0], (Kind::Text, "for people".to_owned()));
+        assert_eq!(found[1], (Kind::Status, "A: 1".to_owned()));
+        assert_eq!(found[2].0, Kind::Original, "what is returned is not taken apart");
+        assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn depth_and_number_are_fixed() {
+        let many = "--b\r\n\r\nx\r\n".repeat(1000);
+        assert!(kinds(&format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{many}")).len() <= MAX_PARTS);
+        let level = |number: usize| format!("Content-Type: multipart/mixed; boundary=b{number}\r\n\r\n--b{number}\r\n");
+        let deep: String = (0..10_000).map(level).collect();
+        let found = kinds(&deep);
+        assert_eq!((found.len(), found[0].0), (1, Kind::Other));
+        let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(30_000);
+        assert_eq!(kinds(&nested).len(), 1);
+    }
+
+    #[test]
+    fn texts_are_told_as_people_see_them() {
+        let html = "Content-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+            <p>gr=FCn</p><p>550 no such user</p>\r\n";
+        let (_, text) = &kinds(html)[0];
+        assert!(text.contains("grün") && text.contains("550 no such user") && !text.contains("<p>"), "{text}");
+        let evil = "Content-Type: text/plain; charset=\"x\r\n\tContent-Type: message/rfc822\"\r\n\r\nplain\r\n";
+        assert_eq!(kinds(evil), [(Kind::Text, "plain".to_owned())]);
+    }
+}
