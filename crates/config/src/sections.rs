@@ -172,7 +172,7 @@ section! {
         /// Whose mail goes through which pool, see below.
         pool_rules: Vec<PoolRuleConfig> = Vec::new(), "list of tables";
         /// Deliveries kept in memory, at least 1000; the rest waits in PostgreSQL.
-        max_entries: usize = 1_600_000, "number";
+        max_entries: usize = 1_400_000, "number";
         /// The same for one destination.
         max_entries_per_destination: usize = 500_000, "number";
         /// Memory for bodies just accepted, kept for their first attempt.
