@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mailtier_config::Secret;
+use mailtier_types::text::Chain;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
@@ -40,17 +41,7 @@ pub(crate) async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Au
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect()
         .await
-        .map_err(|error| ApiError::Unavailable(chain(&error)))?;
+        // The transport's own says only "transport error".
+        .map_err(|error| ApiError::Unavailable(Chain(&error).to_string()))?;
     Ok(InterceptedService::new(channel, Bearer::new(token)?))
-}
-
-/// An error with what caused it: the transport's own says only "transport error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

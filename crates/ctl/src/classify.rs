@@ -1,10 +1,11 @@
 //! `mailtier classify`: what a reply means, and which rule says so. Not responsible for the rules (`schedule`); it asks no
 //! queue replica, so that rules can be tried before they count.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mailtier_schedule::{Action, Classification, Judgement};
+use mailtier_schedule::{Action, Judgement};
+use mailtier_shaping::classification;
 use mailtier_smtp::parse_reply;
 use mailtier_types::{Cause, Outcome, RemoteHost, Stage, Timestamp};
 
@@ -29,7 +30,8 @@ pub(crate) struct Options {
 
 /// Prints the judgement.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let rules = read(options.rules.as_deref()).map_err(|problem| Failure::error(Failure::MISCONFIGURED, problem))?;
+    let rules = classification(options.rules.as_deref())
+        .map_err(|error| Failure::error(Failure::MISCONFIGURED, error.to_string()))?;
     let reply = parse_reply(options.reply.trim_end()).ok_or_else(|| {
         let problem = format!("{}: expected a reply of three digits and a text", options.reply);
         Failure::error(Failure::BAD_DATA, problem)
@@ -42,14 +44,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         None => say!("delivered"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The rules of a file and the built-in ones; an error says what is wrong in which file.
-pub(crate) fn read(path: Option<&Path>) -> Result<Classification, String> {
-    let Some(path) = path else { return Classification::new(None).map_err(|error| error.to_string()) };
-    let named = |problem: String| format!("{}: {problem}", path.display());
-    let own = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-    Classification::new(Some(&own)).map_err(|error| named(error.to_string()))
 }
 
 fn lines(judgement: &Judgement<'_>) -> [String; 4] {
@@ -73,7 +67,7 @@ mod tests {
     use super::*;
 
     fn said(options: &Options) -> Vec<String> {
-        let rules = read(options.rules.as_deref()).unwrap();
+        let rules = classification(options.rules.as_deref()).unwrap();
         let outcome = Outcome::new(Stage::Rcpt, Cause::Reply(parse_reply(&options.reply).unwrap()), Timestamp::EPOCH);
         lines(&rules.judge(&outcome).unwrap()).into()
     }
@@ -103,14 +97,5 @@ mod tests {
         for text in ["", "55", "abc no", "999 no", "é50 no"] {
             assert_eq!(parse_reply(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "[[rules]]\nname = \"ours\"\nclass = \"spamm\"").unwrap();
-        let problem = read(Some(file.path())).unwrap_err();
-        assert!(problem.contains(&file.path().display().to_string()) && problem.contains("`spam`"), "{problem}");
-        assert!(read(Some(Path::new("/nonexistent/rules"))).unwrap_err().starts_with("/nonexistent/rules: "));
     }
 }

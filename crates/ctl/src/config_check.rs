@@ -8,7 +8,6 @@ use mailtier_config::{Config, FeedbackConfig, InboundConfig, ReturnPathSettings,
 use mailtier_message::ReturnPaths;
 use mailtier_tls::ServerTls;
 
-use crate::classify;
 use crate::cli::Failure;
 use crate::output::say;
 
@@ -72,7 +71,7 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(error) = mailtier_telemetry::check(&config.telemetry) {
         return Some(format!("`telemetry`: {error}"));
     }
-    if let Err(problem) = classify::read(config.queue.classification.as_deref()) {
+    if let Err(problem) = mailtier_shaping::classification(config.queue.classification.as_deref()) {
         return Some(format!("`queue.classification`: {problem}"));
     }
     if let Err(problem) = return_path_keys(&config.feedback) {

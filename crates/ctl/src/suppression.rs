@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Puts recipients on a tenant's list
     Add(AddOptions),
     /// Takes recipients off a tenant's list
-    Remove(RemoveOptions),
+    Remove(Whom),
     /// Prints lists for `import`, one JSON object a line
     Export(ExportOptions),
     /// Puts those on lists whom a file names: an address a line, or what `export` prints
@@ -57,13 +57,7 @@ pub(crate) struct ListOptions {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddOptions {
     #[command(flatten)]
-    admin: AdminOptions,
-    /// Whose list
-    #[arg(long, value_name = "NUMBER", value_parser = tenant)]
-    tenant: TenantId,
-    /// Recipients
-    #[arg(required = true)]
-    addresses: Vec<String>,
+    whom: Whom,
     /// Why, for whoever looks later
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
@@ -72,9 +66,9 @@ pub(crate) struct AddOptions {
     lasting: Option<Duration>,
 }
 
-/// Whom to take off a list.
+/// Some recipients of one list.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RemoveOptions {
+pub(crate) struct Whom {
     #[command(flatten)]
     admin: AdminOptions,
     /// Whose list
@@ -127,7 +121,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Add(options) => add(options).await,
-        Command::Remove(options) => remove(options).await,
+        Command::Remove(whom) => remove(whom).await,
         Command::Import(options) => import(options).await,
     }
 }
@@ -176,11 +170,12 @@ fn line(one: &Suppression, now: Timestamp) -> String {
 async fn add(options: AddOptions) -> anyhow::Result<ExitCode> {
     let until = options.lasting.map(|lasting| now().after(lasting));
     let one = |address: &String| NewSuppression::new(address, options.reason.clone(), until);
-    let suppressions = options.addresses.iter().map(one).collect::<Result<Vec<_>, _>>();
+    let Whom { admin, tenant, addresses } = &options.whom;
+    let suppressions = addresses.iter().map(one).collect::<Result<Vec<_>, _>>();
     let suppressions = suppressions.map_err(|error| Failure::error(Failure::BAD_DATA, error.to_string()))?;
-    let (client, server) = (connect(&options.admin).await?, options.admin.server());
-    let count = put(&client, &server, options.tenant, suppressions).await?;
-    say!("{count} on the suppression list of tenant {}", options.tenant.0);
+    let (client, server) = (connect(admin).await?, admin.server());
+    let count = put(&client, &server, *tenant, suppressions).await?;
+    say!("{count} on the suppression list of tenant {}", tenant.0);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -199,13 +194,13 @@ async fn put(
     Ok(count)
 }
 
-async fn remove(options: RemoveOptions) -> anyhow::Result<ExitCode> {
-    let (client, server) = (connect(&options.admin).await?, options.admin.server());
+async fn remove(whom: Whom) -> anyhow::Result<ExitCode> {
+    let (client, server) = (connect(&whom.admin).await?, whom.admin.server());
     let mut missing = Vec::new();
-    for address in &options.addresses {
-        let removed = client.unsuppress(options.tenant, address.clone(), operator()).await;
+    for address in &whom.addresses {
+        let removed = client.unsuppress(whom.tenant, address.clone(), operator()).await;
         if removed.map_err(|error| failure(&server, error))? {
-            say!("{address} taken off the suppression list of tenant {}", options.tenant.0);
+            say!("{address} taken off the suppression list of tenant {}", whom.tenant.0);
         } else {
             missing.push(address.as_str());
         }
@@ -213,7 +208,7 @@ async fn remove(options: RemoveOptions) -> anyhow::Result<ExitCode> {
     if missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let tenant = options.tenant.0;
+    let tenant = whom.tenant.0;
     Err(Failure::error(Failure::BAD_DATA, format!("not on the list of tenant {tenant}: {}", missing.join(", "))))
 }
 

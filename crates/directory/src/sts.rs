@@ -11,6 +11,7 @@ use mailtier_route::address::may_be_mailed_to;
 use mailtier_route::{StsError, StsMode, StsPolicy, policy_id};
 use mailtier_telemetry::Meters;
 use mailtier_types::Domain;
+use mailtier_types::text::Chain;
 use moka::Expiry;
 use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -102,7 +103,7 @@ impl StsPolicies {
             builder = builder.tls_certs_only(roots);
         }
         Ok(Self {
-            http: builder.build().map_err(|error| text(&error))?,
+            http: builder.build().map_err(|error| Chain(&error).to_string())?,
             resolver,
             port,
             kept: Cache::builder().max_capacity(MAX_POLICIES).expire_after(MaxAge).build(),
@@ -164,7 +165,7 @@ impl StsPolicies {
                 Ok(Arc::new(Kept { id, policy: Arc::new(policy), fetched_at: Instant::now() }))
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(text);
+                let cause = std::error::Error::source(&error).map(|cause| Chain(cause).to_string());
                 tracing::warn!(%domain, id, %error, cause, "cannot fetch an MTA-STS policy: going on without a new one");
                 self.meters.outbound_sts_fetches.add(1, &Meters::attribute("result", "failed"));
                 Err(())
@@ -195,12 +196,6 @@ impl StsPolicies {
         }
         Ok(StsPolicy::parse(&String::from_utf8_lossy(&octets))?)
     }
-}
-
-/// An error with what caused it, in one line.
-fn text(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Finds policy hosts as mail exchangers are found: a stranger who names one must not choose which of our own machines

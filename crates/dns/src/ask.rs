@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle as _, RetryDnsHandle};
-use hickory_resolver::net::{DnsError as Negative, NetError, NoRecords};
+use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
@@ -161,19 +161,18 @@ impl Asker {
         };
         let said = match answer {
             Ok(response) => Said::read(&response, name, *kind),
-            Err(NetError::Dns(Negative::NoRecordsFound(denial))) if is_certain(&denial) => Said::denial(name, &denial),
             Err(error) => {
-                return Err(DnsError::Temporary { name: text(name), kind: (*kind).into(), reason: error.to_string() });
+                let denied = match DnsError::from_lookup(&error, &text(name), (*kind).into()) {
+                    DnsError::NoSuchDomain { .. } => Denial::NoSuchDomain,
+                    DnsError::NoData { .. } => Denial::NoData,
+                    failure => return Err(failure),
+                };
+                Said::denial(name, denied, &error)
             }
         };
         tracing::debug!(%name, %kind, records = said.records.len(), secure = said.secure, "looked up");
         Ok(Arc::new(said))
     }
-}
-
-/// Whether it denies the name or the kind, and is no other failure.
-fn is_certain(denial: &NoRecords) -> bool {
-    matches!(denial.response_code, ResponseCode::NXDomain | ResponseCode::NoError)
 }
 
 impl Said {
@@ -211,11 +210,14 @@ impl Said {
     }
 
     /// A denial without a lifetime is not kept (RFC 2308 §5).
-    fn denial(name: &Name, denial: &NoRecords) -> Self {
-        let kind = if denial.response_code == ResponseCode::NXDomain { Denial::NoSuchDomain } else { Denial::NoData };
+    fn denial(name: &Name, denied: Denial, error: &NetError) -> Self {
+        let lifetime = match error {
+            NetError::Dns(Negative::NoRecordsFound(denial)) => denial.negative_ttl,
+            _ => None,
+        };
         // What a denial's authority was is not told. Nothing follows from it: a name server that validates lets no forged
         // denial of a signed name through.
-        Self::new(Vec::new(), name.clone(), Some(kind), false, denial.negative_ttl)
+        Self::new(Vec::new(), name.clone(), Some(denied), false, lifetime)
     }
 
     fn is_nearly_over(&self) -> bool {

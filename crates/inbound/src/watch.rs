@@ -1,12 +1,12 @@
 //! What is looked at again and again: whether messages could be taken now, and whether the certificate was renewed. Not
 //! responsible for the queue's connections, which look after themselves.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_service::Health;
 use mailtier_tls::ServerTls;
+use mailtier_types::text::Chain;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -80,14 +80,7 @@ impl CertificateKeeper {
 
     /// Reads again, and says why that failed: which file it is, and what is wrong with it.
     fn trouble(&self) -> Option<String> {
-        let error = self.tls.reload().err()?;
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        Some(text)
+        self.tls.reload().err().map(|error| Chain(&error).to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 use futures_util::stream;
 use mailtier_config::RouteHook;
+use mailtier_types::text::Chain;
 use mailtier_types::{Cause, EnhancedCode, Mailbox, Reply, Stage, Trouble, TroubleKind};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -213,13 +214,7 @@ fn failed(error: reqwest::Error) -> Answered {
         () if error.is_timeout() => (Stage::Final, TroubleKind::Timeout),
         () => (Stage::Final, TroubleKind::Closed),
     };
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    trouble(stage, kind, text)
+    trouble(stage, kind, Chain(&error).to_string())
 }
 
 fn trouble(stage: Stage, kind: TroubleKind, text: String) -> Answered {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mailtier_api::ApiError;
 use mailtier_store::{Session, Store, StoreError};
 use mailtier_telemetry::Meters;
+use mailtier_types::text::Chain;
 
 /// The first and the longest wait before connecting again.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
@@ -68,20 +69,5 @@ impl Connector {
         if !matches!(error, StoreError::SessionSpent) {
             self.meters.queue_database_errors.add(1, &Meters::attribute("operation", self.name));
         }
-    }
-}
-
-/// An error with its causes in one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
     }
 }

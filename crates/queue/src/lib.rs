@@ -42,7 +42,6 @@ mod ownership;
 mod ownership_model;
 mod peers;
 mod settle;
-mod shaping;
 mod start;
 mod stored;
 mod suppression;

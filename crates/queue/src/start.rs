@@ -1,7 +1,6 @@
 //! Puts the queue together: opens the database, starts every loop, serves gRPC, and takes everything apart again in the
 //! order that leaves nothing undone.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use mailtier_api::ApiError;
@@ -34,7 +33,6 @@ use crate::maintenance::Sweeper;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Changer, Settler, SettlerParts, Settling};
-use crate::shaping;
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
 use crate::tokens::Tokens;
@@ -91,14 +89,14 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// What replies mean: an operator's rules, and the built-in ones.
 fn classification(config: &QueueConfig) -> Result<Classification, ConfigError> {
-    let bad = |problem: String| ConfigError::bad("queue.classification", problem);
-    let named = |path: &PathBuf, problem: String| bad(format!("names {}: {problem}", path.display()));
-    let Some(path) = &config.classification else {
-        return Classification::new(None).map_err(|error| bad(error.to_string()));
-    };
-    let own = std::fs::read_to_string(path).map_err(|error| named(path, error.to_string()))?;
-    let read = Classification::new(Some(&own)).map_err(|error| named(path, error.to_string()))?;
-    tracing::info!(path = %path.display(), rules = read.rules().count(), "rules of what replies mean, the built-in ones among them");
+    let read = mailtier_shaping::classification(config.classification.as_deref()).map_err(|error| {
+        let names = if error.path.is_some() { "names " } else { "" };
+        ConfigError::bad("queue.classification", format!("{names}{error}"))
+    })?;
+    if let Some(path) = &config.classification {
+        let rules = read.rules().count();
+        tracing::info!(path = %path.display(), rules, "rules of what replies mean, the built-in ones among them");
+    }
     Ok(read)
 }
 
@@ -316,7 +314,7 @@ impl Parts {
                 max_entries: config.max_entries,
                 max_entries_per_destination: config.max_entries_per_destination,
             },
-            rules: shaping::rules(config),
+            rules: mailtier_shaping::rules(config),
             classification: Arc::clone(&self.classification),
             priority_step: config.priority_step,
             delay_warning: config.delay_warning,
@@ -362,7 +360,7 @@ impl Parts {
 
     fn settling(&self) -> Settling {
         let config = &self.context.config.queue;
-        let retry = shaping::retry_rules(config);
+        let retry = mailtier_shaping::retry_rules(config);
         Settling::new(
             Arc::clone(&self.classification),
             retry,

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::fmt;
 
-use mailtier_types::text::is_printable;
+use mailtier_types::text::{Chain, is_printable};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
@@ -64,13 +64,7 @@ impl Visit for Line<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        self.write_text(field.name(), &text);
+        self.write_text(field.name(), &Chain(value).to_string());
     }
 
     /// What is displayed comes here as well, and numbers.

@@ -20,7 +20,7 @@
 //! | [`outcome`] | what an attempt meant for a recipient |
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
-//! | [`text`] | what may be shown of strangers' texts |
+//! | [`text`] | what may be shown of strangers' texts; errors with their causes |
 //! | [`timestamp`] | wall-clock instants |
 //! | [`day`] | days in UTC |
 

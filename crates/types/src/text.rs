@@ -1,6 +1,24 @@
-//! Texts that strangers have written and people look at.
+//! Texts that people look at: what strangers have written, and errors with their causes.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+/// An error with its causes, in one line: each says one level alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(formatter, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
 
 /// Neither a control nor what a terminal does not show by itself, as marks of direction: Rust's table of them is that of
 /// `escape_debug`.

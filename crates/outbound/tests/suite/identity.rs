@@ -1,12 +1,13 @@
 //! Whom mail goes to: every policy against every kind of certificate and every state of DNSSEC, with real zones, a real
 //! validating resolver, real handshakes, and policies of MTA-STS served over HTTPS.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use mailtier_config::TlsPolicy;
+use mailtier_config::{OutboundConfig, TlsPolicy};
 use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_types::{Cause, Outcome, TroubleKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
@@ -294,6 +295,24 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
+/// A worker that asks this name server and trusts the authority of the test.
+async fn worker(
+    queue: &Queue,
+    (names, port): (SocketAddr, u16),
+    certificates: &Certificates,
+    change: impl FnOnce(&mut OutboundConfig),
+) -> Worker {
+    Worker::start(queue, |config| {
+        let outbound = &mut config.outbound;
+        outbound.dns_servers = vec![names];
+        outbound.smtp_port = port;
+        outbound.allow_private_addresses = true;
+        outbound.trusted_roots = Some(certificates.roots());
+        change(outbound);
+    })
+    .await
+}
+
 #[tokio::test]
 async fn each_policy_meets_each_certificate_in_each_state_of_dnssec() {
     let certificates = Certificates::new();
@@ -315,13 +334,8 @@ async fn each_policy_meets_each_certificate_in_each_state_of_dnssec() {
         [TlsPolicy::Opportunistic, TlsPolicy::Required, TlsPolicy::Verified, TlsPolicy::Dane].into_iter().enumerate()
     {
         let queue = Queue::start().await;
-        let _worker = Worker::start(&queue, |config| {
-            let outbound = &mut config.outbound;
-            outbound.dns_servers = vec![zones.resolver];
-            outbound.smtp_port = port;
-            outbound.allow_private_addresses = true;
+        let _worker = worker(&queue, (zones.resolver, port), &certificates, |outbound| {
             outbound.mta_sts_port = policies_port;
-            outbound.trusted_roots = Some(certificates.roots());
             outbound.tls = policy;
         })
         .await;
@@ -357,14 +371,7 @@ async fn requiretls_goes_to_hosts_that_are_certain_or_nowhere() {
     lines.push(format!("_{port}._tcp.mx.dane.signed.test. TLSA 3 1 1 {}", certificates.data(Key)));
     let zones = Zones::start(&lines, &[]).await;
     let queue = Queue::start().await;
-    let _worker = Worker::start(&queue, |config| {
-        let outbound = &mut config.outbound;
-        outbound.dns_servers = vec![zones.resolver];
-        outbound.smtp_port = port;
-        outbound.allow_private_addresses = true;
-        outbound.trusted_roots = Some(certificates.roots());
-    })
-    .await;
+    let _worker = worker(&queue, (zones.resolver, port), &certificates, |_| {}).await;
     for (domain, expected) in [
         ("issued.plain.test", "RequireTls"),
         ("issued.signed.test", "pkix"),
@@ -405,15 +412,8 @@ impl WithPolicy {
         ])
         .await;
         let queue = Queue::start().await;
-        let worker = Worker::start(&queue, |config| {
-            let outbound = &mut config.outbound;
-            outbound.dns_servers = vec![names.address];
-            outbound.smtp_port = peer.address.port();
-            outbound.allow_private_addresses = true;
-            outbound.mta_sts_port = policies_port;
-            outbound.trusted_roots = Some(certificates.roots());
-        })
-        .await;
+        let with_policies = |outbound: &mut OutboundConfig| outbound.mta_sts_port = policies_port;
+        let worker = worker(&queue, (names.address, peer.address.port()), &certificates, with_policies).await;
         Self { names, served, queue, _worker: worker, _certificates: certificates }
     }
 

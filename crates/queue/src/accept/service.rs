@@ -8,13 +8,13 @@ use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictF
 use mailtier_api::{ApiError, Incoming};
 use mailtier_store::Store;
 use mailtier_types::ReplicaId;
+use mailtier_types::text::Chain;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::translate::{Lifetimes, new_message};
 use super::{Answer, Examine, Job, Told, Upload, WAITING_BYTES};
 use crate::clock;
-use crate::database::Chain;
 use crate::feedback::Feedback;
 use crate::ids::NODE_LEASE;
 use crate::suppression::Listed;

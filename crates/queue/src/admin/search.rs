@@ -14,7 +14,6 @@ use mailtier_types::id::MAX_FANOUT;
 
 use super::matching::{self, Matcher};
 use super::{suspend, trouble};
-use crate::shaping;
 
 /// Deliveries that one call looks at, at the most.
 const ROWS_A_CALL: u64 = 100_000;
@@ -31,7 +30,7 @@ pub(crate) struct Searching {
 
 impl Searching {
     pub(crate) fn new(config: &QueueConfig) -> Self {
-        Self { rules: Arc::new(shaping::rules(config)) }
+        Self { rules: Arc::new(mailtier_shaping::rules(config)) }
     }
 
     /// Whose exchangers are whose.

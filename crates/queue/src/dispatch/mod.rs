@@ -8,12 +8,12 @@ use mailtier_api::work::{QueueFrame, Welcome, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Store, StoreError};
+use mailtier_types::text::Chain;
 use mailtier_types::{MessageId, ReplicaId, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::{Command, Conductor};
-use crate::database::Chain;
 
 /// Serves workers.
 #[derive(Debug)]

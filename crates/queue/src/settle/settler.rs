@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
+use mailtier_types::text::Chain;
 use mailtier_types::{
     BodyEncoding, BounceClass, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return,
 };
@@ -22,7 +23,7 @@ use super::plan::{Case, Planned, Policy, Returned, Surroundings, disposition, pl
 use super::{After, Disposition, Report, What};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
-use crate::database::{Chain, Connector};
+use crate::database::Connector;
 use crate::ids::Ids;
 use crate::suppression::Listed;
 

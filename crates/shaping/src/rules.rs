@@ -9,7 +9,8 @@ use mailtier_schedule::{
 use mailtier_types::{Class, TenantId};
 
 /// The rules of a configuration.
-pub(crate) fn rules(config: &QueueConfig) -> Rules {
+#[must_use]
+pub fn rules(config: &QueueConfig) -> Rules {
     let of_all = DestinationLimits {
         concurrency: config.destination_concurrency,
         initial_concurrency: config.initial_concurrency,
@@ -79,12 +80,14 @@ fn pools(config: &QueueConfig) -> Pools {
 }
 
 /// How single deliveries are tried again, and dead destinations too.
-pub(crate) fn retry_policy(config: &QueueConfig) -> RetryPolicy {
+#[must_use]
+pub fn retry_policy(config: &QueueConfig) -> RetryPolicy {
     RetryPolicy { first: config.retry_first, max: config.retry_max, jitter: config.retry_jitter }
 }
 
 /// How single deliveries are tried again, by destination and by class of failure.
-pub(crate) fn retry_rules(config: &QueueConfig) -> RetryRules {
+#[must_use]
+pub fn retry_rules(config: &QueueConfig) -> RetryRules {
     let mut rules = RetryRules::new(retry_policy(config));
     let standard = rules.standard;
     let waits = |first: Option<Duration>, max: Option<Duration>| RetryPolicy {
