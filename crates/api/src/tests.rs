@@ -7,8 +7,8 @@ use bytes::Bytes;
 use mailtier_types::{
     BodyEncoding, BounceClass, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch,
     EventDetail, Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost,
-    ReplicaId, Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Trouble,
-    TroubleKind, WorkerId,
+    ReplicaId, Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Transcript,
+    Trouble, TroubleKind, WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -193,6 +193,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
                 notifies: false,
                 egress,
                 retry_after,
+                transcript: (waiting.as_micros() % 3 == 1).then(|| Transcript::from_text("1 < 220 x\n".to_owned())),
             }
         },
     )

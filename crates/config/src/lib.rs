@@ -50,6 +50,7 @@ pub use secret::Secret;
 pub use section::Key;
 pub use sections::{
     ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig, TlsPolicy,
+    Transcripts,
 };
 pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig};
 pub use words::expected;

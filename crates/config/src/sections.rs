@@ -225,6 +225,20 @@ words! {
 }
 
 words! {
+    /// Of which attempts it is kept what was said.
+    #[derive(Default)]
+    Transcripts {
+        /// Of none.
+        None = "none",
+        /// Of those that did not deliver to somebody.
+        #[default]
+        Failures = "failures",
+        /// Of all.
+        All = "all",
+    }
+}
+
+words! {
     /// TLS towards remote hosts.
     #[derive(Default)]
     TlsPolicy {
@@ -284,6 +298,9 @@ section! {
         mta_sts_port: u16 = 443, "number";
         /// A file with the certificates of the authorities that are trusted, in PEM; those of the system when not set.
         trusted_roots: Option<PathBuf> = None, "file";
+        /// Of which attempts the history keeps what was said, without content and passwords, 4 KiB at the most: `failures`,
+        /// `all` or `none`.
+        transcripts: Transcripts = Transcripts::Failures, "word";
         /// Longest wait for a connection to one address.
         #[serde(with = "humantime_serde")]
         connect_timeout: Duration = Duration::from_secs(30), "duration";

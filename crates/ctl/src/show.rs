@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 pub(crate) use mailtier_api::json::time;
-use mailtier_types::{Event, EventKind, Options, Outcome};
+use mailtier_types::{Event, EventKind, Options, Outcome, Transcript};
 
 /// The two largest units of a duration.
 pub(crate) fn span(duration: Duration) -> String {
@@ -24,6 +24,14 @@ pub(crate) fn event_line(event: &Event) -> String {
         line.push_str(&format!(" cannot-be-read=({what})"));
     }
     line
+}
+
+/// What was said in the attempt, line by line: when, by whom, what.
+pub(crate) fn transcript(event: &Event) -> impl Iterator<Item = String> {
+    let said = event.detail.outcome.as_ref().and_then(|outcome| outcome.transcript.as_ref());
+    said.into_iter()
+        .flat_map(Transcript::lines)
+        .map(|line| format!("  {:>10.3}  {} {}", line.at.as_secs_f64(), line.by.mark(), line.text))
 }
 
 fn readable_part(event: &Event) -> String {

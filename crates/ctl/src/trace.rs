@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Events at the most, the newest
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Shows what was said in the attempts, as far as it was kept
+    #[arg(long)]
+    transcript: bool,
     /// Waits until an event of this kind is there, a minute at the most
     #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed", "bounced", "complained", "answered"])]
     wait: Option<String>,
@@ -123,6 +126,9 @@ fn print(options: &Options, by: &TraceBy, found: &Found) {
             say!("{}", json::line(&json::Event::from(event)));
         } else {
             say!("{}", show::event_line(event));
+            if options.transcript {
+                show::transcript(event).for_each(|line| say!("{line}"));
+            }
         }
     }
     let back_to = show::time(found.looked_back_to);

@@ -19,7 +19,7 @@ fn story(data: &[u8], step: usize, now: Instant) -> Vec<String> {
     let (Some((flags, said)), Ok(recipient)) = (data.split_first(), Mailbox::parse("b@example.org")) else {
         return Vec::new();
     };
-    let config = ClientConfig { lmtp: flags & 1 != 0, ..ClientConfig::new("client.example") };
+    let config = ClientConfig { lmtp: flags & 1 != 0, keeps_transcript: true, ..ClientConfig::new("client.example") };
     let mut session = ClientSession::new(Arc::new(config), now);
     let wishes = Wishes { binary: flags & 2 != 0, probe: flags & 4 != 0, ..Wishes::default() };
     let mut begun = false;
@@ -49,8 +49,9 @@ fn story(data: &[u8], step: usize, now: Instant) -> Vec<String> {
             settle(&mut session, &mut told, now);
         }
     }
-    session.handle_eof();
+    session.handle_eof(now);
     settle(&mut session, &mut told, now);
+    told.push(session.take_transcript().as_str().to_owned());
     told
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mailtier_config::{Config, DEFAULT_POOL, EgressPoolConfig};
+use mailtier_config::{Config, DEFAULT_POOL, EgressPoolConfig, Transcripts};
 use mailtier_route::Policy;
 use mailtier_smtp::ClientConfig;
 use mailtier_types::{Egress, Stage, Trouble, TroubleKind};
@@ -97,12 +97,14 @@ impl EgressPools {
     /// Those of the configuration. `policy` is what holds for all.
     pub(crate) fn new(config: &Config, ehlo_name: &str, policy: &Policy) -> Self {
         let configured = &config.outbound.pools;
+        let keeps_transcript = config.outbound.transcripts != Transcripts::None;
+        let smtp = ClientConfig { keeps_transcript, ..ClientConfig::new(ehlo_name) };
         if configured.is_empty() {
             let default = EgressPoolConfig { name: DEFAULT_POOL.to_owned(), ..EgressPoolConfig::default() };
-            return Self(vec![Arc::new(pool(0, &default, ehlo_name, policy, false))]);
+            return Self(vec![Arc::new(pool(0, &default, &smtp, policy, false))]);
         }
         let all = configured.iter().enumerate();
-        Self(all.map(|(number, one)| Arc::new(pool(number, one, ehlo_name, policy, true))).collect())
+        Self(all.map(|(number, one)| Arc::new(pool(number, one, &smtp, policy, true))).collect())
     }
 
     /// The pool of a name.
@@ -131,13 +133,21 @@ impl EgressPools {
     }
 }
 
-fn pool(number: usize, config: &EgressPoolConfig, ehlo_name: &str, policy: &Policy, is_configured: bool) -> EgressPool {
-    let ehlo_name = config.ehlo_name.as_deref().unwrap_or(ehlo_name);
+/// `smtp` is what holds where the pool says nothing else.
+fn pool(
+    number: usize,
+    config: &EgressPoolConfig,
+    smtp: &ClientConfig,
+    policy: &Policy,
+    is_configured: bool,
+) -> EgressPool {
+    let ehlo_name = config.ehlo_name.as_ref().unwrap_or(&smtp.ehlo_name);
+    let smtp = |lmtp| Arc::new(ClientConfig { lmtp, ehlo_name: ehlo_name.clone(), ..smtp.clone() });
     let families = config.families(policy.families);
     EgressPool {
         name: config.name.clone(),
-        smtp: Arc::new(ClientConfig::new(ehlo_name.to_owned())),
-        lmtp: Arc::new(ClientConfig { lmtp: true, ..ClientConfig::new(ehlo_name.to_owned()) }),
+        smtp: smtp(false),
+        lmtp: smtp(true),
         policy: Arc::new(Policy { families, ..policy.clone() }),
         number,
         ipv4: Sources::new(config.source_ipv4.iter().copied().map(IpAddr::V4)),

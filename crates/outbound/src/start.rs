@@ -155,6 +155,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
         directory: Directory::new(outbound, &context.meters)?,
         routes: Routes::new(outbound)?,
         egress,
+        transcripts: outbound.transcripts,
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
         meters: Arc::clone(&context.meters),
         health: context.health.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::Secret;
+use mailtier_config::{Secret, Transcripts};
 use mailtier_directory::Directory;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
@@ -38,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) directory: Directory,
     pub(crate) routes: Routes,
     pub(crate) bodies: BodyBudget,
+    pub(crate) transcripts: Transcripts,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
     /// Attempts under way.

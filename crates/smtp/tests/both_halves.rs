@@ -106,7 +106,7 @@ impl Pair {
                     let piece: Vec<u8> = self.to_client.drain(..count).collect();
                     self.client.handle_input(&piece, self.now);
                 }
-                ClientAction::NeedInput if self.server_is_closed => self.client.handle_eof(),
+                ClientAction::NeedInput if self.server_is_closed => self.client.handle_eof(self.now),
                 ClientAction::NeedInput => {
                     assert!(server_moved || !self.to_server.is_empty(), "both sides wait for the other");
                 }

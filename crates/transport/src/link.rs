@@ -59,7 +59,7 @@ impl Engine for ClientSession {
         self.handle_input(data, now);
     }
     fn end_of_input(&mut self) {
-        self.handle_eof();
+        self.handle_eof(now());
     }
     fn next_timeout(&self) -> Option<Instant> {
         Self::next_timeout(self)

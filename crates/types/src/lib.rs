@@ -22,6 +22,7 @@
 //! | [`event`] | history |
 //! | [`text`] | what may be shown of strangers' texts; errors with their causes |
 //! | [`timestamp`] | wall-clock instants |
+//! | [`transcript`] | what was said in an attempt |
 //! | [`day`] | days in UTC |
 
 pub mod address;
@@ -42,6 +43,7 @@ pub mod sasl;
 pub mod shard;
 pub mod text;
 pub mod timestamp;
+pub mod transcript;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};
 pub use bounce::{BounceClass, NoBounceClass};
@@ -60,3 +62,4 @@ pub use request::{ByMode, DeliverBy, EnvelopeId, Notify, OriginalRecipient, Reci
 pub use sasl::SaslMechanism;
 pub use shard::{Epoch, SHARD_COUNT, ShardId};
 pub use timestamp::Timestamp;
+pub use transcript::{MAX_TRANSCRIPT_OCTETS, Speaker, Transcript, TranscriptLine};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::reply::{EnhancedCode, Reply};
 use crate::timestamp::Timestamp;
+use crate::transcript::Transcript;
 
 /// How far a conversation had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -187,6 +188,14 @@ pub struct RemoteHost {
     pub address: Option<IpAddr>,
 }
 
+/// The name, and the address in brackets.
+impl fmt::Display for RemoteHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.address.map_or(Ok(()), |address| write!(f, " [{address}]"))
+    }
+}
+
 impl RemoteHost {
     /// Whether it is a socket of this machine: whose path is nobody's business but an operator's.
     #[must_use]
@@ -229,6 +238,8 @@ pub struct Outcome {
     pub egress: Option<Egress>,
     /// The remote asks not to be tried again before that is over.
     pub retry_after: Option<Duration>,
+    /// What was said in the attempt, where that is kept: with one of its outcomes.
+    pub transcript: Option<Transcript>,
 }
 
 impl Outcome {
@@ -247,6 +258,7 @@ impl Outcome {
             notifies: false,
             egress: None,
             retry_after: None,
+            transcript: None,
         }
     }
 
@@ -254,6 +266,12 @@ impl Outcome {
     #[must_use]
     pub fn is_delivered(&self) -> bool {
         self.stage == Stage::Final && matches!(&self.cause, Cause::Reply(reply) if reply.is_positive())
+    }
+
+    /// The same as it is kept beside the history that has what was said.
+    #[must_use]
+    pub fn without_transcript(&self) -> Self {
+        Self { transcript: None, ..self.clone() }
     }
 
     /// The status for a DSN (RFC 3463): the remote's enhanced code, else one derived from its reply or the trouble.

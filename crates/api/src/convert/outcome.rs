@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mailtier_types::{Cause, Egress, EnhancedCode, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
+use mailtier_types::{
+    Cause, Egress, EnhancedCode, Outcome, RemoteHost, Reply, Stage, Timestamp, Transcript, Trouble, TroubleKind,
+};
 
 use crate::error::ApiError;
 use crate::wire;
@@ -34,6 +36,7 @@ impl From<&Outcome> for wire::Outcome {
             pool: outcome.egress.as_ref().map(|egress| egress.pool.clone()).unwrap_or_default(),
             source_address: source.map(|address| address.to_string()).unwrap_or_default(),
             retry_after_s: outcome.retry_after.map_or(0, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
+            transcript: outcome.transcript.as_ref().map_or_else(String::new, |said| said.as_str().to_owned()),
         }
     }
 }
@@ -65,6 +68,7 @@ impl TryFrom<wire::Outcome> for Outcome {
             notifies: outcome.notifies,
             egress,
             retry_after: (outcome.retry_after_s > 0).then(|| Duration::from_secs(outcome.retry_after_s.into())),
+            transcript: Some(outcome.transcript).filter(|text| !text.is_empty()).map(Transcript::from_text),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What is queued and what happened to it.
 
 use bytes::Bytes;
-use mailtier_types::{Cause, EventKind, Mailbox, Options};
+use mailtier_types::{Cause, EventKind, Mailbox, Options, Transcript, TranscriptLine};
 
 use super::shape::shape;
 use super::{At, millis};
@@ -84,6 +84,20 @@ shape! {
         reply: Option<String>,
         /// What went wrong, where no reply decided.
         trouble: Option<String>,
+        /// What was said in the attempt, where that is kept (`outbound.transcripts`): with one of its outcomes.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        transcript: Vec<Said>,
+    }
+
+    answer
+    /// A line of what was said in an attempt.
+    Said {
+        /// Milliseconds since the connection, or the transaction on one that was open, began.
+        at_ms: u64,
+        /// client, server, or note: something that happened.
+        by: String,
+        /// What.
+        text: String,
     }
 
     answer
@@ -323,7 +337,14 @@ impl From<&mailtier_types::Outcome> for Outcome {
             status: outcome.status().to_string(),
             reply,
             trouble,
+            transcript: outcome.transcript.iter().flat_map(Transcript::lines).map(Into::into).collect(),
         }
+    }
+}
+
+impl From<TranscriptLine<'_>> for Said {
+    fn from(line: TranscriptLine<'_>) -> Self {
+        Self { at_ms: millis(line.at), by: line.by.name().to_owned(), text: line.text.to_owned() }
     }
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_route::{Plan, Way};
-use mailtier_smtp::TlsInfo;
+use mailtier_smtp::{RecipientReport, TlsInfo};
 use mailtier_transport::client::{ConnectFailure, Connection};
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
@@ -110,7 +110,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         content: None,
         room: None,
         open: Vec::new(),
-        record: Record::default(),
+        record: Record::new(worker.transcripts),
         failures: Vec::new(),
     };
     let mut left = others.into_iter();
@@ -245,6 +245,9 @@ impl Attempt<'_> {
             content,
         };
         let began_at = Instant::now();
+        if leased.reused {
+            leased.connection.restart_transcript();
+        }
         reach(Point::TransactionBegins);
         let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
         if leased.reused && was_dead(&told.reports) {
@@ -253,6 +256,7 @@ impl Attempt<'_> {
         if told.reports.iter().any(|(_, report)| report.is_delivered()) {
             reach(Point::RemoteAccepted);
         }
+        self.keep_transcript(&mut leased.connection, &place, &told.reports);
         delays.sending = began_at.elapsed();
         let at = now();
         let mut passed_on: Option<Outcome> = None;
@@ -274,9 +278,20 @@ impl Attempt<'_> {
         None
     }
 
+    fn keep_transcript(&mut self, connection: &mut Connection, place: &Place, reports: &[(Mailbox, RecipientReport)]) {
+        let in_trouble = reports.iter().find(|(_, report)| !report.is_delivered()).or(reports.first());
+        let is_delivered = reports.iter().all(|(_, report)| report.is_delivered());
+        if let Some((_, report)) = in_trouble.filter(|_| self.record.wants_transcript(is_delivered)) {
+            self.record.say(place, &connection.take_transcript(), &report.cause);
+        }
+    }
+
     /// RFC 5321 §5.1: the next host is tried, whatever the reason.
     fn not_connected(&mut self, hop: Hop<'_>, failure: ConnectFailure, delays: Delays) {
         let place = Place { egress: self.egress.egress(None), ..hop.place() };
+        if self.record.wants_transcript(false) {
+            self.record.say(&place, &failure.transcript, &failure.cause);
+        }
         let failure = outcome(failure.stage, failure.cause, &place, delays, now());
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);

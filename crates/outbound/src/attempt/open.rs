@@ -92,7 +92,7 @@ impl Opener {
                 Err(failure) if failure.tls_failed && is_bonus => {
                     tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
                     self.broken.insert(address, ());
-                    Connection::open(address, &options(Encryption::Off)).await
+                    Connection::after(Connection::open(address, &options(Encryption::Off)).await, failure.transcript)
                 }
                 other => other,
             }
@@ -192,15 +192,11 @@ impl Opener {
 
 /// The egress pool has no address for it.
 fn no_source(trouble: Trouble) -> ConnectFailure {
-    ConnectFailure { stage: STAGE, cause: Cause::Trouble(trouble), tls_failed: false }
+    ConnectFailure::new(STAGE, Cause::Trouble(trouble))
 }
 
 /// No more connections are opened.
 fn closing() -> ConnectFailure {
     let text = "this system is shutting down".to_owned();
-    ConnectFailure {
-        stage: Stage::Connect,
-        cause: Cause::Trouble(Trouble { kind: TroubleKind::Local, text }),
-        tls_failed: false,
-    }
+    ConnectFailure::new(Stage::Connect, Cause::Trouble(Trouble { kind: TroubleKind::Local, text }))
 }

@@ -1,10 +1,12 @@
 //! What an attempt meant for each recipient, gathered and grouped. Pure; not responsible for making it happen.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use mailtier_config::Transcripts;
 use mailtier_route::Target;
-use mailtier_types::{Cause, Egress, Mailbox, Outcome, RemoteHost, Stage, Timestamp};
+use mailtier_types::{Cause, Egress, Mailbox, Outcome, RemoteHost, Speaker, Stage, Timestamp, Transcript};
 
 /// Postfix's delays b, c and d of one try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,16 +62,47 @@ pub(crate) fn outcome(stage: Stage, cause: Cause, place: &Place, delays: Delays,
         notifies: place.notifies,
         egress: place.egress.clone(),
         retry_after: None,
+        transcript: None,
     }
 }
 
 /// The outcomes of an attempt so far, one for each distinct one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Record {
     groups: Vec<(Vec<Mailbox>, Outcome)>,
+    transcripts: Transcripts,
+    transcript: Transcript,
 }
 
 impl Record {
+    /// Nothing has happened yet. What is said is kept of such attempts.
+    pub(crate) const fn new(transcripts: Transcripts) -> Self {
+        Self { groups: Vec::new(), transcripts, transcript: Transcript::new() }
+    }
+
+    /// Whether what was said is of interest where it came to this.
+    pub(crate) fn wants_transcript(&self, has_delivered_to_all: bool) -> bool {
+        match self.transcripts {
+            Transcripts::None => false,
+            Transcripts::Failures => !has_delivered_to_all,
+            Transcripts::All => true,
+        }
+    }
+
+    /// What was said at a place, or why nothing was.
+    pub(crate) fn say(&mut self, place: &Place, said: &Transcript, otherwise: &Cause) {
+        let mut note = |text: fmt::Arguments<'_>| self.transcript.add(Duration::ZERO, Speaker::Note, text);
+        match (&place.remote, place.egress.as_ref().and_then(|egress| egress.source)) {
+            (Some(remote), Some(source)) => note(format_args!("{remote} from {source}")),
+            (Some(remote), None) => note(format_args!("{remote}")),
+            (None, _) => {}
+        }
+        if said.is_empty() {
+            note(format_args!("{otherwise}"));
+        }
+        self.transcript.append(said);
+    }
+
     /// Adds what happened to one recipient.
     pub(crate) fn add(&mut self, recipient: Mailbox, outcome: Outcome) {
         match self.groups.iter_mut().find(|(_, known)| is_same(known, &outcome)) {
@@ -83,10 +116,23 @@ impl Record {
         self.groups.is_empty()
     }
 
-    /// The groups.
-    pub(crate) fn into_groups(self) -> Vec<(Vec<Mailbox>, Outcome)> {
+    /// The groups. The transcript is with one of them, best one that tells of trouble.
+    pub(crate) fn into_groups(mut self) -> Vec<(Vec<Mailbox>, Outcome)> {
+        let is_trouble = |(_, outcome): &(Vec<Mailbox>, Outcome)| !outcome.is_delivered();
+        let place = self.groups.iter().position(is_trouble);
+        if tells_more(&self.transcript)
+            && self.wants_transcript(place.is_none())
+            && let Some((_, outcome)) = self.groups.get_mut(place.unwrap_or(0))
+        {
+            outcome.transcript = Some(self.transcript);
+        }
         self.groups
     }
+}
+
+/// Whether a transcript tells more than the outcome that it comes with: something was said, or several places were tried.
+fn tells_more(transcript: &Transcript) -> bool {
+    transcript.lines().any(|line| line.by != Speaker::Note) || transcript.lines().nth(2).is_some()
 }
 
 /// Whether two outcomes say the same; when they were decided does not matter.
@@ -132,7 +178,7 @@ mod tests {
     #[test]
     fn recipients_with_the_same_outcome_share_one() {
         let mailbox = |name: &str| Mailbox::parse(&format!("{name}@example.com")).unwrap();
-        let mut record = Record::default();
+        let mut record = Record::new(Transcripts::Failures);
         for (name, code) in [("a", 250), ("b", 550), ("c", 250), ("d", 450), ("e", 550)] {
             let at = Timestamp::from_secs(i64::from(code));
             record.add(mailbox(name), Outcome { at, ..said(code, "said") });

@@ -8,7 +8,7 @@ use crate::queue::Queue;
 use crate::tls::server_tls;
 use crate::world::{Worker, letter, only, smarthost};
 
-fn with_login(config: &mut Config, peer: &Peer) {
+pub(crate) fn with_login(config: &mut Config, peer: &Peer) {
     smarthost(config, peer);
     let route = &mut config.outbound.routes[0];
     (route.user, route.password) = (Some("user".to_owned()), Some(Secret::new("secret".to_owned())));

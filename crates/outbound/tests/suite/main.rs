@@ -24,4 +24,5 @@ mod routes;
 mod sessions;
 mod signed;
 mod tls;
+mod transcripts;
 mod world;

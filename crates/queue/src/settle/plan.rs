@@ -402,7 +402,7 @@ impl Verdicts {
                 // RFC 9110 §10.2.3, within what we would wait ourselves at the longest.
                 let asked = now.after(outcome.retry_after.unwrap_or_default().min(MOST_ASKED_WAIT));
                 let due = due.max(asked.min(case.stored.expires_at));
-                self.deferral = Some((outcome.clone(), due));
+                self.deferral = Some((outcome.without_transcript(), due));
                 let kind = EventKind::AttemptDeferred;
                 self.events.push(Happened { kind, recipients: named, outcome: said(), class });
             }

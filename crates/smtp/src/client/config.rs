@@ -11,15 +11,17 @@ pub struct ClientConfig {
     pub ehlo_name: String,
     /// LMTP is spoken (RFC 2033): LHLO, and a reply to the end of data for each recipient.
     pub lmtp: bool,
+    /// What is said is kept for [`super::ClientSession::take_transcript`].
+    pub keeps_transcript: bool,
     /// How long each reply may take.
     pub timeouts: ClientTimeouts,
 }
 
 impl ClientConfig {
-    /// The timeouts of RFC 5321 and the given name.
+    /// The timeouts of RFC 5321 and the given name; no transcript is kept.
     #[must_use]
     pub fn new(ehlo_name: impl Into<String>) -> Self {
-        Self { ehlo_name: ehlo_name.into(), lmtp: false, timeouts: ClientTimeouts::default() }
+        Self { ehlo_name: ehlo_name.into(), lmtp: false, keeps_transcript: false, timeouts: ClientTimeouts::default() }
     }
 }
 

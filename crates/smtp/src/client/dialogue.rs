@@ -8,7 +8,8 @@ use mailtier_types::{Cause, Reply, TroubleKind};
 
 use super::Capabilities;
 use super::body::BodyEncoder;
-use super::exchange::{Progress, trouble};
+use super::exchange::{Exchange, Progress, trouble};
+use super::recorder::SECRET;
 use super::session::{ClientSession, Phase};
 
 /// What is kept of a reply's text, in octets.
@@ -16,6 +17,10 @@ const MAX_KEPT_TEXT_OCTETS: usize = 2048;
 
 impl ClientSession {
     pub(super) fn handle_reply(&mut self, reply: Reply, now: Instant) {
+        match self.phase {
+            Phase::Login if reply.code == 334 => self.recorder.challenge(),
+            _ => self.recorder.reply(&reply),
+        }
         match self.phase {
             Phase::Banner => self.handle_banner(reply, now),
             Phase::Ehlo => self.handle_ehlo(reply, now),
@@ -73,9 +78,9 @@ impl ClientSession {
         match exchange.take_reply(bounded(reply)) {
             Progress::Continues => {
                 if !exchange.is_waiting() {
-                    exchange.write_commands(self.capabilities.pipelining, &mut self.output);
+                    self.write_commands();
                 }
-                if exchange.has_begun_chunk() {
+                if self.exchange.as_ref().is_some_and(Exchange::has_begun_chunk) {
                     self.phase = Phase::Body;
                     self.encoder = BodyEncoder::raw();
                 }
@@ -119,7 +124,18 @@ impl ClientSession {
         self.send_command(verb, Some(&config.ehlo_name), phase, now);
     }
 
+    /// What a login answers, which is nobody else's business.
+    pub(super) fn send_answer(&mut self, line: &str, now: Instant) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
+        self.phase = Phase::Login;
+        self.recorder.tick(now);
+        self.recorder.command(format_args!("{SECRET}"));
+        self.expect_reply(now);
+    }
+
     pub(super) fn send_command(&mut self, verb: &str, argument: Option<&str>, phase: Phase, now: Instant) {
+        let before = self.output.len();
         self.output.extend_from_slice(verb.as_bytes());
         if let Some(argument) = argument {
             self.output.push(b' ');
@@ -127,6 +143,11 @@ impl ClientSession {
         }
         self.output.extend_from_slice(b"\r\n");
         self.phase = phase;
+        self.recorder.tick(now);
+        match (phase, argument) {
+            (Phase::Login, Some(_)) => self.recorder.command(format_args!("{verb} {SECRET}")),
+            _ => self.recorder.commands(self.output.get(before..).unwrap_or_default()),
+        }
         self.expect_reply(now);
     }
 }

@@ -55,7 +55,7 @@ impl ClientSession {
             return;
         }
         let line = answer.map(|octets| STANDARD.encode(octets)).filter(|line| line.len() <= MAX_ANSWER_OCTETS);
-        self.send_command(line.as_deref().unwrap_or("*"), None, Phase::Login, now);
+        self.send_answer(line.as_deref().unwrap_or("*"), now);
     }
 
     /// The driver found that the remote is not whom it should be: nothing is said to it any more.

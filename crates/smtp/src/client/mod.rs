@@ -13,6 +13,7 @@ mod config;
 mod dialogue;
 mod exchange;
 mod login;
+mod recorder;
 mod reply_reader;
 mod session;
 mod transaction;

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_types::{Cause, Reply, Stage, TroubleKind};
+use mailtier_types::{Cause, Reply, Stage, Transcript, TroubleKind};
 
 use super::body::BodyEncoder;
 use super::dialogue::bounded;
 use super::exchange::{Exchange, trouble};
 use super::login::Login;
+use super::recorder::Recorder;
 use super::reply_reader::ReplyReader;
 use super::{Capabilities, ClientConfig, SessionFailure, Transaction, TransactionReport};
 use crate::TlsInfo;
@@ -98,6 +99,9 @@ pub struct ClientSession {
     deadline: Option<Instant>,
     /// For the transaction as a whole.
     transaction_deadline: Option<Instant>,
+    /// Octets of the content that were given.
+    content_octets: u64,
+    pub(super) recorder: Recorder,
     /// Something to be told once.
     pub(super) event: Option<ClientAction>,
 }
@@ -114,6 +118,7 @@ impl ClientSession {
     #[must_use]
     pub fn new(config: Arc<ClientConfig>, now: Instant) -> Self {
         let deadline = now.checked_add(config.timeouts.banner);
+        let recorder = Recorder::new(config.keeps_transcript, now);
         Self {
             config,
             phase: Phase::Banner,
@@ -129,6 +134,8 @@ impl ClientSession {
             reset_first: false,
             deadline,
             transaction_deadline: None,
+            content_octets: 0,
+            recorder,
             event: None,
         }
     }
@@ -184,13 +191,15 @@ impl ClientSession {
 
     /// Ends what has waited too long.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.recorder.tick(now);
         if self.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.fail(trouble(TroubleKind::Timeout, format!("timed out {}", self.waiting_for())));
         }
     }
 
     /// The remote closed its side, or the connection broke.
-    pub fn handle_eof(&mut self) {
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.recorder.tick(now);
         self.fail(trouble(TroubleKind::Closed, format!("connection lost {}", self.waiting_for())));
     }
 
@@ -199,6 +208,7 @@ impl ClientSession {
         if self.phase == Phase::Closed || data.is_empty() {
             return;
         }
+        self.recorder.tick(now);
         self.reader.push(data);
         while self.phase != Phase::Closed {
             match self.reader.next() {
@@ -223,6 +233,8 @@ impl ClientSession {
     /// The handshake is done: everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2).
     pub fn handle_tls(&mut self, info: TlsInfo, now: Instant) {
         if self.phase == Phase::Handshake {
+            self.recorder.tick(now);
+            self.recorder.note(format_args!("TLS: {} {}", info.version, info.cipher));
             self.tls = Some(info);
             self.capabilities = Capabilities::default();
             self.logged_in = false;
@@ -241,9 +253,10 @@ impl ClientSession {
             return;
         }
         self.output.reserve(GROUP_OCTETS);
-        exchange.write_commands(self.capabilities.pipelining, &mut self.output);
-        let has_begun = exchange.is_waiting();
+        self.recorder.tick(now);
         self.exchange = Some(exchange);
+        self.write_commands();
+        let has_begun = self.exchange.as_ref().is_some_and(Exchange::is_waiting);
         if has_begun {
             self.phase = Phase::Envelope;
             self.transaction_deadline = now.checked_add(self.config.timeouts.transaction);
@@ -256,6 +269,7 @@ impl ClientSession {
     /// A piece of the content, cut anywhere, while [`ClientAction::NeedBody`] is wanted.
     pub fn body(&mut self, piece: &[u8]) {
         if self.phase == Phase::Body {
+            self.content_octets += piece.len() as u64;
             self.encoder.encode(piece, &mut self.output);
         }
     }
@@ -267,6 +281,23 @@ impl ClientSession {
         }
     }
 
+    /// What was said until now, since the last such call or [`Self::restart_transcript`]; empty unless the configuration
+    /// has it kept. No content and no password is in it.
+    pub fn take_transcript(&mut self) -> Transcript {
+        self.recorder.take()
+    }
+
+    /// Something that happened on the connection, told in the transcript.
+    pub fn note(&mut self, text: &str, now: Instant) {
+        self.recorder.tick(now);
+        self.recorder.note(format_args!("{text}"));
+    }
+
+    /// What was said until now is of no interest: the transcript, and its time, begin now.
+    pub fn restart_transcript(&mut self, now: Instant) {
+        self.recorder.restart(now);
+    }
+
     /// QUIT, where the session is ready; else the connection is to be closed as it is (RFC 5321 §4.1.1.10).
     pub fn quit(&mut self, now: Instant) {
         if self.phase == Phase::Ready {
@@ -274,6 +305,14 @@ impl ClientSession {
         } else {
             self.close();
         }
+    }
+
+    /// The next commands of the transaction.
+    pub(super) fn write_commands(&mut self) {
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        let before = self.output.len();
+        exchange.write_commands(self.capabilities.pipelining, &mut self.output);
+        self.recorder.commands(self.output.get(before..).unwrap_or_default());
     }
 
     /// The session can carry the next transaction, unless the remote has said more than it was asked.
@@ -293,6 +332,8 @@ impl ClientSession {
 
     pub(super) fn end_data(&mut self, phase: Phase, now: Instant) {
         self.encoder.finish(&mut self.output);
+        self.recorder.tick(now);
+        self.recorder.note(format_args!("content of {} octets", std::mem::take(&mut self.content_octets)));
         if let Some(exchange) = self.exchange.as_mut() {
             exchange.end();
         }
@@ -360,6 +401,9 @@ impl ClientSession {
 
     /// Ends the session. Recipients that a reply has decided already keep what they have.
     pub(super) fn fail_at(&mut self, stage: Stage, cause: Cause) {
+        if let Cause::Trouble(trouble) = &cause {
+            self.recorder.note(format_args!("{}", trouble.text));
+        }
         if let Some(mut exchange) = self.exchange.take() {
             exchange.decide(stage, &cause);
             self.event = Some(ClientAction::Finished(exchange.into_report(false)));

@@ -47,7 +47,8 @@ impl Play {
     #[expect(clippy::disallowed_methods, reason = "a test needs some beginning")]
     fn new(cuts: Cuts) -> Self {
         let now = Instant::now();
-        let session = ClientSession::new(Arc::new(ClientConfig::new("client.example")), now);
+        let config = ClientConfig { keeps_transcript: true, ..ClientConfig::new("client.example") };
+        let session = ClientSession::new(Arc::new(config), now);
         Self {
             session,
             now,
@@ -107,6 +108,12 @@ impl Play {
                 let config = ClientConfig { lmtp: true, ..ClientConfig::new("client.example") };
                 self.session = ClientSession::new(Arc::new(config), self.now);
             }
+            "transcript" => {
+                for line in self.session.take_transcript().lines() {
+                    writeln!(self.log, "T: {} {} {}", line.at.as_secs(), line.by.mark(), line.text).unwrap();
+                }
+            }
+            "reused" => self.session.restart_transcript(self.now),
             "quit" => self.session.quit(self.now),
             "starttls" => self.session.start_tls(self.now),
             "login" => {
@@ -121,7 +128,7 @@ impl Play {
                 let info = TlsInfo::default();
                 self.session.handle_tls(info, self.now);
             }
-            "eof" => self.session.handle_eof(),
+            "eof" => self.session.handle_eof(self.now),
             "wait" => {
                 self.now += Duration::from_secs(rest.parse().unwrap());
                 self.session.handle_timeout(self.now);
@@ -1414,7 +1421,7 @@ proptest! {
                 }
             }
         }
-        play.session.handle_eof();
+        play.session.handle_eof(play.now);
         if let ClientAction::Finished(_) = play.session.poll() {
             reports += 1;
         }
@@ -1585,5 +1592,89 @@ fn lmtp_answers_for_each_recipient() {
         = final: 452 full
         = ready pipelining
         ",
+    );
+}
+
+#[test]
+fn a_transcript_tells_what_was_said_and_when_without_content_and_passwords() {
+    check(
+        r"
+        S: 220-mx.example.net ESMTP
+        S: 220 no spam
+        C: EHLO client.example
+        S: 250-mx.example.net
+        S: 250-PIPELINING
+        S: 250 AUTH PLAIN SCRAM-SHA-256
+        = ready pipelining logins
+        > wait 1
+        = ready pipelining logins
+        > login SCRAM-SHA-256 tellnobody
+        C: AUTH SCRAM-SHA-256 dGVsbG5vYm9keQ==
+        S: 334 c2VjcmV0
+        = challenge: secret
+        > answer hidden
+        C: aGlkZGVu
+        S: 235 2.7.0 in
+        = ready pipelining logins in-as-user
+        > wait 1
+        = ready pipelining logins in-as-user
+        > begin a@example.org b@example.net c@example.net = private
+        C: MAIL FROM:<a@example.org>
+        C: RCPT TO:<b@example.net>
+        C: RCPT TO:<c@example.net>
+        C: DATA
+        > wait 3
+        S: 250 2.1.0 go on
+        S: 250 2.1.5 him I know
+        S: 550-5.1.1 not
+        S: 550 5.1.1 her
+        S: 354 tell me
+        C: private
+        C: .
+        S: 250 2.0.0 kept
+        = finished, reusable
+        = final: 250 2.0.0 kept
+        = rcpt: 550 5.1.1 not her
+        = ready pipelining logins in-as-user
+        > transcript
+        T: 0 < 220-mx.example.net ESMTP
+        T: 0 < 220 no spam
+        T: 0 > EHLO client.example
+        T: 0 < 250-mx.example.net
+        T: 0 < 250-PIPELINING
+        T: 0 < 250 AUTH PLAIN SCRAM-SHA-256
+        T: 1 > AUTH SCRAM-SHA-256 [not shown]
+        T: 1 < 334 [not shown]
+        T: 1 > [not shown]
+        T: 1 < 235 2.7.0 in
+        T: 2 > MAIL FROM:<a@example.org>
+        T: 2 > RCPT TO:<b@example.net>
+        T: 2 > RCPT TO:<c@example.net>
+        T: 2 > DATA
+        T: 5 < 250 2.1.0 go on
+        T: 5 < 250 2.1.5 him I know
+        T: 5 < 550-5.1.1 not
+        T: 5 < 550 5.1.1 her
+        T: 5 < 354 tell me
+        T: 5 * content of 7 octets
+        T: 5 < 250 2.0.0 kept
+        = ready pipelining logins in-as-user
+        > reused
+        = ready pipelining logins in-as-user
+        > begin a@example.org b@example.net = x
+        C: MAIL FROM:<a@example.org>
+        C: RCPT TO:<b@example.net>
+        C: DATA
+        > wait 7
+        > eof
+        = finished, spent
+        = mail: Closed 4.4.2 (connection lost while sending the envelope)
+        = closed
+        > transcript
+        T: 0 > MAIL FROM:<a@example.org>
+        T: 0 > RCPT TO:<b@example.net>
+        T: 0 > DATA
+        T: 7 * connection lost while sending the envelope
+        = closed",
     );
 }

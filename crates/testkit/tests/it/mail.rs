@@ -89,6 +89,13 @@ fn deferred_mail_arrives_later_and_the_trace_tells_the_story() {
     for word in ["accepted", "deferred", "come again", "4.3.0"] {
         assert!(trace.contains(word), "{word} is missing:\n{trace}");
     }
+    assert!(!trace.contains("RCPT TO:"), "what was said is not shown unless it is asked for:\n{trace}");
+    let trace = installation.mailtier(&["trace", "--transcript", "a@later.example"]).unwrap();
+    for line in ["> RCPT TO:<a@later.example>", "> RCPT TO:<b@later.example>", "come again"] {
+        let is_there = trace.lines().any(|shown| shown.starts_with("  ") && shown.contains(line));
+        assert!(is_there, "{line} is missing:\n{trace}");
+    }
+    assert_eq!(trace.matches("> EHLO ").count(), 1, "once, and not for what was delivered:\n{trace}");
     installation.stop().unwrap();
 }
 

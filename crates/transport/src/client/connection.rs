@@ -12,7 +12,7 @@ use mailtier_smtp::{
     Capabilities, ClientAction, ClientConfig, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
 use mailtier_tls::{ClientTls, KeyExchange, Unproven, describe};
-use mailtier_types::{Cause, Proof, Stage, Trouble, TroubleKind};
+use mailtier_types::{Cause, Proof, Stage, Transcript, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
 use super::content::{Content, look_at};
@@ -30,6 +30,8 @@ pub struct Connection {
     /// Absent where it is a socket of this machine.
     peer: Option<SocketAddr>,
     proof: Option<Result<Proof, Unproven>>,
+    /// Of connections that came to nothing before this one.
+    earlier: Transcript,
 }
 
 /// Why an opening came to nothing.
@@ -38,6 +40,21 @@ enum Failed {
     For(ConnectFailure),
     /// In the handshake, so that a plainer one may do.
     InHandshake(ConnectFailure),
+}
+
+impl Failed {
+    fn into_failure(self) -> ConnectFailure {
+        match self {
+            Self::For(failure) | Self::InHandshake(failure) => failure,
+        }
+    }
+
+    fn with(self, transcript: Transcript) -> Self {
+        match self {
+            Self::For(failure) => Self::For(ConnectFailure { transcript, ..failure }),
+            Self::InHandshake(failure) => Self::InHandshake(ConnectFailure { transcript, ..failure }),
+        }
+    }
 }
 
 impl<F: Into<ConnectFailure>> From<F> for Failed {
@@ -55,31 +72,57 @@ impl Connection {
         let first = match Self::open_once(address, options, KeyExchange::PostQuantum).await {
             // Some old servers break on the large ClientHello of post-quantum key exchange. The same without it comes
             // before any thought of doing without TLS.
-            Err(Failed::InHandshake(_)) => Self::open_once(address, options, KeyExchange::Classical).await,
+            Err(Failed::InHandshake(failure)) => {
+                let again = Self::open_once(address, options, KeyExchange::Classical).await;
+                return Self::after(again.map_err(Failed::into_failure), failure.transcript);
+            }
             other => other,
         };
-        first.map_err(|failed| match failed {
-            Failed::For(failure) | Failed::InHandshake(failure) => failure,
-        })
+        first.map_err(Failed::into_failure)
+    }
+
+    /// What was said in vain belongs to the transcript of what came of it in the end.
+    ///
+    /// # Errors
+    /// That of `opened`.
+    pub fn after(opened: Result<Self, ConnectFailure>, mut earlier: Transcript) -> Result<Self, ConnectFailure> {
+        match opened {
+            Ok(mut connection) => {
+                earlier.append(&std::mem::take(&mut connection.earlier));
+                connection.earlier = earlier;
+                Ok(connection)
+            }
+            Err(mut failure) => {
+                earlier.append(&failure.transcript);
+                failure.transcript = earlier;
+                Err(failure)
+            }
+        }
     }
 
     async fn open_once(address: SocketAddr, options: &ConnectOptions, keys: KeyExchange) -> Result<Self, Failed> {
         let stream = connect(address, options).await?;
         let session = ClientSession::new(Arc::clone(&options.smtp), now());
         let link = Link::new(Stream::Plain(stream));
-        let mut connection = Self { session, link, peer: Some(address), proof: None };
-        connection.settle().await?;
-        let starttls = connection.capabilities().starttls;
+        let mut connection = Self { session, link, peer: Some(address), proof: None, earlier: Transcript::new() };
+        match connection.set_up(options, keys).await {
+            Ok(()) => Ok(connection),
+            Err(failed) => Err(failed.with(connection.take_transcript())),
+        }
+    }
+
+    async fn set_up(&mut self, options: &ConnectOptions, keys: KeyExchange) -> Result<(), Failed> {
+        self.settle().await?;
+        let starttls = self.capabilities().starttls;
         match &options.tls {
             TlsMode::Opportunistic(tls) | TlsMode::Required(tls) if starttls => {
-                connection.start_tls(tls, &options.server_name, keys).await?;
+                self.start_tls(tls, &options.server_name, keys).await
             }
             TlsMode::Required(_) => {
-                return Err(ConnectFailure::tls("TLS is required and the remote does not offer STARTTLS").into());
+                Err(self.no_tls("TLS is required and the remote does not offer STARTTLS".to_owned()).into())
             }
-            TlsMode::Opportunistic(_) | TlsMode::Off => {}
+            TlsMode::Opportunistic(_) | TlsMode::Off => Ok(()),
         }
-        Ok(connection)
     }
 
     /// Connects to a socket of this machine, waits for the greeting and says LHLO or EHLO, without TLS: nobody else is on
@@ -90,9 +133,12 @@ impl Connection {
     pub async fn open_local(path: &Path, smtp: &Arc<ClientConfig>, patience: Duration) -> Result<Self, ConnectFailure> {
         let stream = connect_local(path, patience).await?;
         let session = ClientSession::new(Arc::clone(smtp), now());
-        let mut connection = Self { session, link: Link::new(Stream::Local(stream)), peer: None, proof: None };
-        connection.settle().await?;
-        Ok(connection)
+        let link = Link::new(Stream::Local(stream));
+        let mut connection = Self { session, link, peer: None, proof: None, earlier: Transcript::new() };
+        match connection.settle().await {
+            Ok(()) => Ok(connection),
+            Err(failure) => Err(ConnectFailure { transcript: connection.take_transcript(), ..failure }),
+        }
     }
 
     /// Carries out one transaction. `body` is the content in order, decoded. Bounded by the timeouts of the session.
@@ -118,6 +164,20 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What was said since the opening, or since [`Self::restart_transcript`]; empty unless the options have it kept.
+    pub fn take_transcript(&mut self) -> Transcript {
+        let mut transcript = std::mem::take(&mut self.earlier);
+        transcript.append(&self.session.take_transcript());
+        transcript
+    }
+
+    /// What was said until now belongs to somebody else's attempt.
+    pub fn restart_transcript(&mut self) {
+        self.earlier.clear();
+        self.session.restart_transcript(now());
+        self.session.note("a connection that was open is used again", now());
     }
 
     /// What the remote offers.
@@ -168,7 +228,7 @@ impl Connection {
         if moved.is_err() {
             // A remote that gives up early says why before it closes: that is worth more than the broken pipe.
             self.link.read_at_once(&mut self.session);
-            self.session.handle_eof();
+            self.session.handle_eof(now());
         }
     }
 
@@ -215,9 +275,15 @@ impl Connection {
                 self.link.stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
                 Ok(info)
             }
-            Some(Err(error)) => Err(Failed::InHandshake(ConnectFailure::tls(format!("TLS handshake failed: {error}")))),
-            None => Err(ConnectFailure::tls("TLS handshake timed out").into()),
+            Some(Err(error)) => Err(Failed::InHandshake(self.no_tls(format!("TLS handshake failed: {error}")))),
+            None => Err(self.no_tls("TLS handshake timed out".to_owned()).into()),
         }
+    }
+
+    /// TLS is what the connection is given up for.
+    fn no_tls(&mut self, why: String) -> ConnectFailure {
+        self.session.note(&why, now());
+        ConnectFailure::tls(why)
     }
 
     /// Before anything is said over the connection.
@@ -226,7 +292,7 @@ impl Connection {
         let proof = expected.verifier.prove(&expected.identity, self.link.stream.peer_certificates());
         let missing = proof.as_ref().err().filter(|_| expected.enforced).map(ToString::to_string);
         self.proof = Some(proof);
-        missing.map_or(Ok(()), |why| Err(ConnectFailure::tls(why).into()))
+        missing.map_or(Ok(()), |why| Err(self.no_tls(why).into()))
     }
 }
 

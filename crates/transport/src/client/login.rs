@@ -26,6 +26,11 @@ impl Connection {
     /// The remote does not let us in, or does not offer to where it may: then nothing was said to it. The connection is
     /// of no more use.
     pub async fn log_in(&mut self, login: &Login) -> Result<(), ConnectFailure> {
+        let result = self.try_login(login).await;
+        result.map_err(|failure| ConnectFailure { transcript: self.take_transcript(), ..failure })
+    }
+
+    async fn try_login(&mut self, login: &Login) -> Result<(), ConnectFailure> {
         let failed = |kind, text: &str| Err(ConnectFailure::trouble(Stage::Ehlo, kind, text));
         if self.tls().is_none() && !login.in_clear {
             return failed(TroubleKind::Tls, "the password is for TLS only, and this connection has none");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mailtier_smtp::{ClientConfig, SessionFailure};
 use mailtier_tls::{ClientTls, Verifier};
-use mailtier_types::{Cause, ServerIdentity, Stage, Trouble, TroubleKind};
+use mailtier_types::{Cause, ServerIdentity, Stage, Transcript, Trouble, TroubleKind};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Whether and how a connection is encrypted.
@@ -74,11 +74,19 @@ pub struct ConnectFailure {
     pub cause: Cause,
     /// TLS is what failed: without it, a connection may come about.
     pub tls_failed: bool,
+    /// What was said, where it came so far and is kept.
+    pub transcript: Transcript,
 }
 
 impl ConnectFailure {
+    /// Before anything was said.
+    #[must_use]
+    pub const fn new(stage: Stage, cause: Cause) -> Self {
+        Self { stage, cause, tls_failed: false, transcript: Transcript::new() }
+    }
+
     pub(super) fn trouble(stage: Stage, kind: TroubleKind, text: impl Into<String>) -> Self {
-        Self { stage, cause: Cause::Trouble(Trouble { kind, text: text.into() }), tls_failed: false }
+        Self::new(stage, Cause::Trouble(Trouble { kind, text: text.into() }))
     }
 
     /// TLS is what failed.
@@ -89,7 +97,7 @@ impl ConnectFailure {
 
 impl From<SessionFailure> for ConnectFailure {
     fn from(failure: SessionFailure) -> Self {
-        Self { tls_failed: failure.stage == Stage::StartTls, stage: failure.stage, cause: failure.cause }
+        Self { tls_failed: failure.stage == Stage::StartTls, ..Self::new(failure.stage, failure.cause) }
     }
 }
 
