@@ -52,7 +52,9 @@ pub use sections::{
     ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig, TlsPolicy,
     Transcripts,
 };
-pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig};
+pub use shaping::{
+    DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig, Unanswered,
+};
 pub use words::expected;
 
 /// The whole configuration.

@@ -11,7 +11,7 @@ use crate::pools::{EgressPoolConfig, PoolConfig, PoolRuleConfig};
 use crate::routes::RouteConfig;
 use crate::secret::Secret;
 use crate::section::section;
-use crate::shaping::{DestinationConfig, ProviderConfig, RetryConfig, SiteConfig, TenantLimitConfig};
+use crate::shaping::{DestinationConfig, ProviderConfig, RetryConfig, SiteConfig, TenantLimitConfig, Unanswered};
 use crate::words::words;
 
 pub(crate) const fn loopback(port: u16) -> SocketAddr {
@@ -133,6 +133,9 @@ section! {
         retry_max: Duration = Duration::from_secs(4000), "duration";
         /// How far a wait may differ at random, as a share of it.
         retry_jitter: f32 = 0.1, "number from 0 to 1";
+        /// What becomes of a message that a host was sent all of and that it did not answer: it may have it, or not. `retry` or
+        /// `fail`.
+        unanswered: Unanswered = Unanswered::Retry, "word";
         /// How long a message is tried before it is returned.
         #[serde(with = "humantime_serde")]
         lifetime: Duration = days(5), "duration";
@@ -298,6 +301,11 @@ section! {
         mta_sts_port: u16 = 443, "number";
         /// A file with the certificates of the authorities that are trusted, in PEM; those of the system when not set.
         trusted_roots: Option<PathBuf> = None, "file";
+        /// Converts 8-bit and binary content for hosts that do not take it (RFC 6152 section 3), which no signature survives;
+        /// else it is returned.
+        mime_conversion: bool = true, "boolean";
+        /// Sends small messages in one go with their envelopes, with BDAT, where hosts offer that (RFC 3030).
+        chunking: bool = true, "boolean";
         /// Of which attempts the history keeps what was said, without content and passwords, 4 KiB at the most: `failures`,
         /// `all` or `none`.
         transcripts: Transcripts = Transcripts::Failures, "word";

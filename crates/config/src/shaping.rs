@@ -24,6 +24,21 @@ section! {
         /// The longest wait between attempts, likewise.
         #[serde(with = "humantime_serde")]
         retry_max: Option<Duration> = None, "duration";
+        /// What becomes of a message that the host was sent all of and that it did not answer; `queue.unanswered` when not
+        /// set.
+        unanswered: Option<Unanswered> = None, "word";
+    }
+}
+
+words! {
+    /// What becomes of a message that a host was sent all of, and that it may have or not.
+    #[derive(Default)]
+    Unanswered {
+        /// It is sent again: the recipient may have it twice.
+        #[default]
+        Retry = "retry",
+        /// It is returned to its sender: the recipient may have it nevertheless.
+        Fail = "fail",
     }
 }
 

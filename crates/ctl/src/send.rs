@@ -70,6 +70,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         recipients: options.to.clone(),
         eight_bit: !content.is_ascii() && capabilities.eight_bit,
         smtputf8,
+        proper_lines: false,
         size_bytes: content.len() as u64,
         wishes: mailtier_smtp::Wishes::default(),
     };

@@ -38,6 +38,7 @@ fn story(data: &[u8], step: usize, now: Instant) -> Vec<String> {
                 recipients: vec![recipient.clone(), recipient.clone()],
                 eight_bit: false,
                 smtputf8: false,
+                proper_lines: flags & 8 != 0,
                 size_bytes: 3,
                 wishes: wishes.clone(),
             };

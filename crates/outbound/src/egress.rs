@@ -98,7 +98,8 @@ impl EgressPools {
     pub(crate) fn new(config: &Config, ehlo_name: &str, policy: &Policy) -> Self {
         let configured = &config.outbound.pools;
         let keeps_transcript = config.outbound.transcripts != Transcripts::None;
-        let smtp = ClientConfig { keeps_transcript, ..ClientConfig::new(ehlo_name) };
+        let chunking = config.outbound.chunking;
+        let smtp = ClientConfig { keeps_transcript, chunking, ..ClientConfig::new(ehlo_name) };
         if configured.is_empty() {
             let default = EgressPoolConfig { name: DEFAULT_POOL.to_owned(), ..EgressPoolConfig::default() };
             return Self(vec![Arc::new(pool(0, &default, &smtp, policy, false))]);

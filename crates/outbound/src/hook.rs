@@ -209,10 +209,10 @@ fn meaning(status: StatusCode, said: &str) -> Answered {
 /// No answer.
 fn failed(error: reqwest::Error) -> Answered {
     let error = error.without_url();
-    let (stage, kind) = match () {
-        () if error.is_connect() => (Stage::Connect, TroubleKind::Connect),
-        () if error.is_timeout() => (Stage::Final, TroubleKind::Timeout),
-        () => (Stage::Final, TroubleKind::Closed),
+    // A server that was reached may have the post, whole or in part.
+    let (stage, kind) = match error.is_connect() {
+        true => (Stage::Connect, TroubleKind::Connect),
+        false => (Stage::Final, TroubleKind::Unanswered),
     };
     trouble(stage, kind, Chain(&error).to_string())
 }

@@ -156,6 +156,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
         routes: Routes::new(outbound)?,
         egress,
         transcripts: outbound.transcripts,
+        converts: outbound.mime_conversion,
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
         meters: Arc::clone(&context.meters),
         health: context.health.clone(),

@@ -39,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) routes: Routes,
     pub(crate) bodies: BodyBudget,
     pub(crate) transcripts: Transcripts,
+    /// Content is converted for remotes that do not take it as it is.
+    pub(crate) converts: bool,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
     /// Attempts under way.

@@ -72,7 +72,7 @@ fn of_outcome(outcome: &Outcome, judgement: Option<Judgement<'_>>) -> Feedback {
             TroubleKind::Timeout | TroubleKind::Closed | TroubleKind::Tls | TroubleKind::Protocol if before_mail => {
                 Feedback::Unreachable
             }
-            TroubleKind::Timeout | TroubleKind::Closed => Feedback::Busy,
+            TroubleKind::Timeout | TroubleKind::Closed | TroubleKind::Unanswered => Feedback::Busy,
             _ => Feedback::Nothing,
         },
     }

@@ -1,16 +1,18 @@
 //! Which waits between attempts count for a delivery: those of its destination, else those of the class of its failure,
-//! else those of all. Not responsible for how long each is (`backoff`).
+//! else those of all; and whether there is another attempt where the last may have delivered. Not responsible for how long
+//! each wait is (`backoff`).
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mailtier_types::Class;
+use mailtier_types::{Cause, Class, Outcome, TroubleKind};
 
 use crate::backoff::RetryPolicy;
+use crate::classification::Verdict;
 use crate::rules::nearest;
 
 /// The waits between attempts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RetryRules {
     /// Where nothing else is said.
     pub standard: RetryPolicy,
@@ -18,6 +20,11 @@ pub struct RetryRules {
     pub classes: HashMap<Class, RetryPolicy>,
     /// By name; one that begins with a dot is for all below.
     pub destinations: HashMap<String, RetryPolicy>,
+    /// Whether it is tried again what a remote may have, since it did not answer the end of the content: a second copy, or
+    /// none.
+    pub unanswered: Verdict,
+    /// The same by name, as in `destinations`.
+    pub unanswered_at: HashMap<String, Verdict>,
 }
 
 impl RetryRules {
@@ -31,7 +38,19 @@ impl RetryRules {
             jitter: standard.jitter,
         };
         let classes = [(Class::Greylisted, minutes(5, 30)), (Class::MailboxFull, minutes(60, 360))].into();
-        Self { standard, classes, destinations: HashMap::new() }
+        let (destinations, unanswered_at) = (HashMap::new(), HashMap::new());
+        Self { standard, classes, destinations, unanswered: Verdict::Temporary, unanswered_at }
+    }
+
+    /// Whether trying again can help, where the rules of classification say `verdict`.
+    #[must_use]
+    pub fn verdict(&self, verdict: Verdict, outcome: &Outcome, destination: &str) -> Verdict {
+        match &outcome.cause {
+            Cause::Trouble(trouble) if trouble.kind == TroubleKind::Unanswered => {
+                nearest(&self.unanswered_at, destination).copied().unwrap_or(self.unanswered)
+            }
+            _ => verdict,
+        }
     }
 
     /// What counts after a failure of a class at a destination.
@@ -43,7 +62,23 @@ impl RetryRules {
 
 #[cfg(test)]
 mod tests {
+    use mailtier_types::{Stage, Timestamp, Trouble};
+
     use super::*;
+
+    #[test]
+    fn what_may_have_arrived_is_sent_again_unless_the_destination_wants_it_once_at_the_most() {
+        let mut rules = RetryRules::new(RetryPolicy::default());
+        rules.unanswered_at = [(".once.example".to_owned(), Verdict::Permanent)].into();
+        let verdict = |kind, destination| {
+            let cause = Cause::Trouble(Trouble { kind, text: String::new() });
+            let outcome = Outcome::new(Stage::Final, cause, Timestamp::EPOCH);
+            rules.verdict(Verdict::Temporary, &outcome, destination)
+        };
+        assert_eq!(verdict(TroubleKind::Unanswered, "a.example"), Verdict::Temporary);
+        assert_eq!(verdict(TroubleKind::Unanswered, "mx.once.example"), Verdict::Permanent);
+        assert_eq!(verdict(TroubleKind::Closed, "mx.once.example"), Verdict::Temporary);
+    }
 
     #[test]
     fn the_destination_counts_before_the_class_and_the_class_before_the_rest() {

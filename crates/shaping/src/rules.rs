@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use mailtier_config::{DEFAULT_POOL, QueueConfig, RateConfig, RetryConfig, SiteConfig, domain_pattern};
+use mailtier_config::{
+    DEFAULT_POOL, DestinationConfig, QueueConfig, RateConfig, RetryConfig, SiteConfig, Unanswered, domain_pattern,
+};
 use mailtier_schedule::{
-    DestinationLimits, GroupLimits, PoolId, PoolRule, Pools, Provider, Rate, RetryPolicy, RetryRules, Rules, WarmUp,
+    DestinationLimits, GroupLimits, PoolId, PoolRule, Pools, Provider, Rate, RetryPolicy, RetryRules, Rules, Verdict,
+    WarmUp,
 };
 use mailtier_types::{Class, TenantId};
 
@@ -99,6 +102,9 @@ pub fn retry_rules(config: &QueueConfig) -> RetryRules {
     let class = |one: &RetryConfig| one.class.word().parse().unwrap_or(Class::Other);
     rules.classes.extend(config.retries.iter().map(|one| (class(one), waits(one.first, one.max))));
     let own = config.destinations.iter().filter(|one| one.retry_first.is_some() || one.retry_max.is_some());
+    rules.unanswered = unanswered(config.unanswered);
+    let own_word = |one: &DestinationConfig| Some((as_destination(&one.domain), unanswered(one.unanswered?)));
+    rules.unanswered_at = config.destinations.iter().filter_map(own_word).collect();
     rules.destinations = own.map(|one| (as_destination(&one.domain), waits(one.retry_first, one.retry_max))).collect();
     rules
 }
@@ -110,6 +116,13 @@ fn rate(rate: RateConfig) -> Rate {
 /// A domain as deliveries have it. What is no domain was refused with the configuration.
 fn as_destination(name: &str) -> String {
     domain_pattern(name).unwrap_or_else(|_| name.to_owned())
+}
+
+const fn unanswered(word: Unanswered) -> Verdict {
+    match word {
+        Unanswered::Retry => Verdict::Temporary,
+        Unanswered::Fail => Verdict::Permanent,
+    }
 }
 
 #[cfg(test)]
@@ -126,13 +139,19 @@ mod tests {
         assert_eq!(words.map(|word| word.word().parse()), Class::ALL.map(Ok));
         let minute = Duration::from_secs(60);
         let retries = vec![RetryConfig { class: Word::MailboxFull, first: Some(minute), max: None }];
-        let own =
-            DestinationConfig { domain: ".Own.example".into(), retry_max: Some(minute * 5), ..Default::default() };
+        let own = DestinationConfig {
+            domain: ".Own.example".into(),
+            retry_max: Some(minute * 5),
+            unanswered: Some(Unanswered::Fail),
+            ..Default::default()
+        };
         let rules = retry_rules(&QueueConfig { retries, destinations: vec![own], ..QueueConfig::default() });
         let waits = |policy: RetryPolicy| (policy.first, policy.max);
         assert_eq!(waits(rules.classes[&Class::MailboxFull]), (minute, Duration::from_secs(4000)));
         assert_eq!(waits(rules.classes[&Class::Greylisted]), (minute * 5, minute * 30));
         assert_eq!(waits(rules.destinations[".own.example"]), (minute * 5, minute * 5));
+        assert_eq!(rules.unanswered, Verdict::Temporary);
+        assert_eq!(rules.unanswered_at, [(".own.example".to_owned(), Verdict::Permanent)].into());
     }
 
     #[test]

@@ -20,8 +20,8 @@ mod syntax;
 mod tls;
 
 pub use client::{
-    Capabilities, ClientAction, ClientConfig, ClientSession, ClientTimeouts, RecipientReport, RemainingTime,
-    SessionFailure, Transaction, TransactionReport, Wishes, parse_reply,
+    Capabilities, ClientAction, ClientConfig, ClientSession, ClientTimeouts, Limits, MAX_UNASKED_OCTETS,
+    RecipientReport, RemainingTime, SessionFailure, Transaction, TransactionReport, Wishes, parse_reply,
 };
 pub use server::{
     BodyType, ClientAttribute, Connection, Extension, Extensions, LinePolicy, MailParameters, Protocol, Question,

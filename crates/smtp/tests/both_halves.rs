@@ -285,7 +285,10 @@ proptest! {
                     recipients: message.recipients.clone(),
                     eight_bit: message.eight_bit,
                     smtputf8: false,
-                    size_bytes: message.content.len() as u64, wishes: mailtier_smtp::Wishes::default(),
+                    proper_lines: message.content.ends_with("\r\n")
+                        && !message.content.replace("\r\n", "").contains(['\r', '\n']),
+                    size_bytes: message.content.len() as u64,
+                    wishes: mailtier_smtp::Wishes::default(),
                 },
                 message.content.as_bytes(),
             );
@@ -325,7 +328,7 @@ proptest! {
             .map(|number| Mailbox::parse(&format!("{}-{number}@example.org", if number == place { "goodbye" } else { "ok" })).unwrap())
             .collect();
         let report = pair.deliver(
-            Transaction { sender: ReversePath::Null, recipients, eight_bit: false, smtputf8: false, size_bytes: 0 , wishes: mailtier_smtp::Wishes::default(),},
+            Transaction { sender: ReversePath::Null, recipients, eight_bit: false, smtputf8: false, proper_lines: false, size_bytes: 0, wishes: mailtier_smtp::Wishes::default() },
             b"",
         );
         prop_assert!(!report.reusable);

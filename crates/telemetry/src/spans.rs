@@ -195,6 +195,7 @@ const fn trouble_name(kind: TroubleKind) -> &'static str {
         TroubleKind::Connect => "connect",
         TroubleKind::Timeout => "timeout",
         TroubleKind::Closed => "closed",
+        TroubleKind::Unanswered => "unanswered",
         TroubleKind::Tls => "tls",
         TroubleKind::Protocol => "protocol",
         TroubleKind::Conversion => "conversion",

@@ -75,6 +75,8 @@ bounce_classes! {
     Dns = "dns", Unreachable;
     /// Hosts cannot be reached, or break off.
     Network = "network", Unreachable;
+    /// The remote was sent all of the message and did not say whether it has it.
+    Unanswered = "unanswered", Other;
     /// The host is there and takes no mail from anyone now, or refuses before MAIL without saying why.
     Unavailable = "unavailable", Unreachable;
     /// The remote is in trouble of its own: its disk, its software, a loop.
@@ -137,7 +139,7 @@ mod tests {
             names.join(" "),
             "invalid_mailbox invalid_domain inactive_mailbox mailbox_full message_too_large content spam blocklisted \
              authentication relaying_denied policy rate_limited too_many_connections greylisted tls dns network \
-             unavailable remote_trouble protocol local_trouble administrative expired other"
+             unanswered unavailable remote_trouble protocol local_trouble administrative expired other"
         );
     }
 }

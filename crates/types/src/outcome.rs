@@ -84,6 +84,8 @@ pub enum TroubleKind {
     Timeout,
     /// The connection broke.
     Closed,
+    /// All of the content was sent, and its end was not answered: the remote may have the message, or not.
+    Unanswered,
     /// The handshake failed, or TLS was required and not offered.
     Tls,
     /// The remote broke the protocol.
@@ -133,7 +135,7 @@ impl TroubleKind {
             Self::NoSuchDomain => EnhancedCode::new(5, 1, 2),
             Self::NullMx => EnhancedCode::new(5, 1, 10),
             Self::Connect => EnhancedCode::new(4, 4, 1),
-            Self::Timeout | Self::Closed => EnhancedCode::new(4, 4, 2),
+            Self::Timeout | Self::Closed | Self::Unanswered => EnhancedCode::new(4, 4, 2),
             Self::Tls => EnhancedCode::new(4, 7, 5),
             Self::Protocol => EnhancedCode::new(4, 5, 0),
             Self::Conversion => EnhancedCode::new(5, 6, 3),

@@ -156,6 +156,7 @@ const fn wire_trouble(kind: TroubleKind) -> wire::TroubleKind {
         TroubleKind::Administrative => wire::TroubleKind::Administrative,
         TroubleKind::Login => wire::TroubleKind::Login,
         TroubleKind::Held => wire::TroubleKind::Held,
+        TroubleKind::Unanswered => wire::TroubleKind::Unanswered,
         TroubleKind::Loop => wire::TroubleKind::Loop,
         TroubleKind::Local => wire::TroubleKind::Local,
     }
@@ -178,6 +179,7 @@ fn trouble_kind(value: i32) -> Result<TroubleKind, ApiError> {
         Ok(wire::TroubleKind::Administrative) => Ok(TroubleKind::Administrative),
         Ok(wire::TroubleKind::Login) => Ok(TroubleKind::Login),
         Ok(wire::TroubleKind::Held) => Ok(TroubleKind::Held),
+        Ok(wire::TroubleKind::Unanswered) => Ok(TroubleKind::Unanswered),
         Ok(wire::TroubleKind::Loop) => Ok(TroubleKind::Loop),
         Ok(wire::TroubleKind::Local) => Ok(TroubleKind::Local),
         // A newer neighbour may know more: what cannot be told apart here may pass.

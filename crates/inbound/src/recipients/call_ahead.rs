@@ -87,7 +87,8 @@ impl CallAhead {
     }
 
     async fn ask(&self, recipient: &Mailbox) -> Answer {
-        let asked = tokio::time::timeout(self.timeout, self.converse(recipient)).await;
+        // Boxed: a session that asks nobody should not have room for a client's.
+        let asked = tokio::time::timeout(self.timeout, Box::pin(self.converse(recipient))).await;
         match asked {
             Ok(Some(report)) => judge(&report),
             _ => {
@@ -113,6 +114,7 @@ impl CallAhead {
             recipients: vec![recipient.clone()],
             eight_bit: false,
             smtputf8: false,
+            proper_lines: false,
             size_bytes: 0,
             wishes: Wishes { probe: true, ..Wishes::default() },
         };

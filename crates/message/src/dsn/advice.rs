@@ -68,6 +68,10 @@ const fn for_trouble(kind: TroubleKind) -> Advice {
         TroubleKind::Timeout | TroubleKind::Closed => {
             advice("The receiving server did not finish the conversation.", "")
         }
+        TroubleKind::Unanswered => advice(
+            "The receiving server was sent all of the message, and did not say whether it has taken it.",
+            "Ask the recipient whether it has arrived before you send it again.",
+        ),
         TroubleKind::Tls => advice("No secure connection to the receiving server could be made.", ""),
         TroubleKind::Protocol => advice("The receiving server did not keep to the rules of mail.", ""),
         TroubleKind::Local => advice("There was trouble in this system.", ""),

@@ -2,9 +2,9 @@
 //! Not responsible for the connection's beginning or end.
 
 use bytes::Bytes;
-use mailtier_smtp::{RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
+use mailtier_smtp::{Limits, RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
 use mailtier_transport::client::Connection;
-use mailtier_types::{Cause, DeliverBy, Mailbox, Options, ReversePath, Stage, Timestamp, TroubleKind};
+use mailtier_types::{Cause, DeliverBy, Domain, Mailbox, Options, ReversePath, Stage, Timestamp, TroubleKind};
 
 /// What is sent.
 pub(crate) struct Letter<'a> {
@@ -18,18 +18,23 @@ pub(crate) struct Letter<'a> {
     pub(crate) now: Timestamp,
     /// The octets.
     pub(crate) content: &'a [Bytes],
+    /// They are declared binary (RFC 3030 §3).
+    pub(crate) binary: bool,
 }
 
 /// What a connection meant for the recipients it was tried with.
 pub(crate) struct Conversation {
     /// In the order of the recipients, as far as they got.
     pub(crate) reports: Vec<(Mailbox, RecipientReport)>,
-    /// Whether the connection can carry another transaction.
+    /// Whose turn has not come: the remote wants them over another connection.
+    pub(crate) left: Vec<Mailbox>,
+    /// Whether the connection stands, for another transaction or for QUIT.
     pub(crate) reusable: bool,
 }
 
-/// Carries out transactions until every recipient has a report. A remote that takes only so many recipients at a time
-/// gets the rest in further ones (RFC 5321 §4.5.3.1.10), as long as each takes some.
+/// Carries out transactions until every recipient has a report, or the connection ends. A remote that takes only so many
+/// recipients at a time, and says so before (RFC 9422) or then (RFC 5321 §4.5.3.1.10), gets the rest in further ones; in the
+/// second case as long as each takes some.
 pub(crate) async fn converse(
     connection: &mut Connection,
     letter: &Letter<'_>,
@@ -37,17 +42,41 @@ pub(crate) async fn converse(
 ) -> Conversation {
     let mut reports = Vec::with_capacity(recipients.len());
     loop {
+        let mut left = beyond(connection.capabilities().limits, &mut recipients);
         let report = one_transaction(connection, letter, &recipients).await;
         let progress = report.recipients.iter().any(RecipientReport::is_delivered);
         let again = progress && report.reusable;
         let told = recipients.into_iter().zip(report.recipients);
         let (rest, done): (Vec<_>, Vec<_>) = told.partition(|(_, report)| again && is_one_too_many(report));
         reports.extend(done);
-        if rest.is_empty() {
-            return Conversation { reports, reusable: report.reusable };
+        left.splice(..0, rest.into_iter().map(|(recipient, _)| recipient));
+        if left.is_empty() || !report.reusable || connection.is_spent() {
+            return Conversation { reports, left, reusable: report.reusable };
         }
-        recipients = rest.into_iter().map(|(recipient, _)| recipient).collect();
+        recipients = left;
     }
+}
+
+/// Takes out the recipients that one transaction does not carry (RFC 9422 §4.2, §4.3).
+fn beyond(limits: Limits, recipients: &mut Vec<Mailbox>) -> Vec<Mailbox> {
+    let most = limits.recipients.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let mut left = if most < recipients.len() { recipients.split_off(most) } else { Vec::new() };
+    if let Some(most) = limits.recipient_domains {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut domains: Vec<Domain> = Vec::new();
+        let (kept, others) = std::mem::take(recipients).into_iter().partition(|recipient| {
+            let domain = recipient.domain();
+            let is_known = domains.contains(&domain);
+            if !is_known && domains.len() < most {
+                domains.push(domain);
+                return true;
+            }
+            is_known
+        });
+        *recipients = kept;
+        left.splice(..0, others);
+    }
+    left
 }
 
 async fn one_transaction(
@@ -60,6 +89,7 @@ async fn one_transaction(
         recipients: recipients.to_vec(),
         eight_bit: letter.options.eight_bit,
         smtputf8: letter.options.smtputf8,
+        proper_lines: false,
         size_bytes: letter.options.size_bytes,
         wishes: wishes(letter),
     };
@@ -75,7 +105,7 @@ fn wishes(letter: &Letter<'_>) -> Wishes {
         trace: by.trace,
     };
     Wishes {
-        binary: options.binary,
+        binary: letter.binary,
         require_tls: options.require_tls,
         ret: options.ret,
         envelope_id: options.envelope_id.clone(),
@@ -167,6 +197,26 @@ mod tests {
         ] {
             assert_eq!(is_one_too_many(&report), expected, "{report:?}");
         }
+    }
+
+    #[test]
+    fn what_a_remote_takes_at_a_time_it_gets() {
+        let split = |recipients, recipient_domains| {
+            let limits = Limits { transactions: None, recipients, recipient_domains };
+            let mut now: Vec<_> = ["1@a.example", "2@b.example", "3@a.example", "4@c.example", "5@b.example"]
+                .map(|text| Mailbox::parse(text).unwrap())
+                .into();
+            let left = beyond(limits, &mut now);
+            let names = |list: &[Mailbox]| list.iter().map(Mailbox::local_part).collect::<String>();
+            (names(&now), names(&left))
+        };
+        let expect = |now: &str, left: &str| (now.to_owned(), left.to_owned());
+        assert_eq!(split(None, None), expect("12345", ""));
+        assert_eq!(split(Some(5), None), expect("12345", ""));
+        assert_eq!(split(Some(2), None), expect("12", "345"));
+        assert_eq!(split(None, Some(1)), expect("13", "245"));
+        assert_eq!(split(None, Some(2)), expect("1235", "4"));
+        assert_eq!(split(Some(4), Some(1)), expect("13", "245"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod body;
 mod conversation;
+mod conversion;
 mod hop;
 mod lookup;
 pub(crate) mod open;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
+use mailtier_message::NotSevenBit;
 use mailtier_route::{Plan, Way};
 use mailtier_smtp::{RecipientReport, TlsInfo};
 use mailtier_transport::client::{ConnectFailure, Connection};
@@ -26,7 +28,7 @@ use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp,
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connections::Leased;
+use crate::connections::{Leased, Slot};
 use crate::desk::Begin;
 use crate::egress::EgressPool;
 use crate::routes::{Manner, Part};
@@ -69,6 +71,8 @@ struct Attempt<'a> {
     options: Options,
     taken_at: Instant,
     content: Option<Vec<Bytes>>,
+    /// The same in 7 bits, or why not, once a remote has needed it.
+    seven_bit: Option<Result<Vec<Bytes>, NotSevenBit>>,
     /// Room for the content.
     room: Option<OwnedSemaphorePermit>,
     /// Recipients without an outcome.
@@ -84,6 +88,16 @@ enum Tried {
     Next,
     /// The attempt is over before its transaction.
     Stop(Ended),
+}
+
+/// What a connection came to.
+enum Transacted {
+    /// Whoever is still open may go to the next host.
+    Over,
+    /// It had died while it idled: its slot is for another.
+    Dead(Slot),
+    /// The remote wants who is still open over another connection.
+    Spent,
 }
 
 /// Carries out one attempt.
@@ -108,6 +122,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         options,
         taken_at,
         content: None,
+        seven_bit: None,
         room: None,
         open: Vec::new(),
         record: Record::new(worker.transcripts),
@@ -214,10 +229,11 @@ impl Attempt<'_> {
                 self.worker.connections.park(self.key(hop), leased);
                 return Tried::Stop(ended);
             }
-            match self.transact(hop, leased, delays).await {
-                Some(dead) => lease = self.fresh(hop, dead.into_slot()).await,
-                None => return Tried::Next,
-            }
+            lease = match self.transact(hop, leased, delays).await {
+                Transacted::Over => return Tried::Next,
+                Transacted::Dead(slot) => self.fresh(hop, slot).await,
+                Transacted::Spent => self.lease(hop).await,
+            };
         }
     }
 
@@ -230,9 +246,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// Gives the connection back when it had died while it idled.
-    async fn transact(&mut self, hop: Hop<'_>, mut leased: Leased, mut delays: Delays) -> Option<Leased> {
-        let content = self.content.as_ref()?;
+    /// The transactions that a connection carries.
+    async fn transact(&mut self, hop: Hop<'_>, mut leased: Leased, mut delays: Delays) -> Transacted {
+        let is_converted = self.convert_for(leased.connection.capabilities()).await;
+        let Some(content) = self.content_to_send(is_converted) else { return Transacted::Over };
         let mut place = hop.place();
         place.egress = self.egress.egress(leased.source);
         place.notifies = leased.connection.capabilities().dsn;
@@ -243,6 +260,7 @@ impl Attempt<'_> {
             priority: self.dispatch.priority,
             now: now(),
             content,
+            binary: self.options.binary && !is_converted,
         };
         let began_at = Instant::now();
         if leased.reused {
@@ -251,7 +269,7 @@ impl Attempt<'_> {
         reach(Point::TransactionBegins);
         let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
         if leased.reused && was_dead(&told.reports) {
-            return Some(leased);
+            return Transacted::Dead(leased.into_slot());
         }
         if told.reports.iter().any(|(_, report)| report.is_delivered()) {
             reach(Point::RemoteAccepted);
@@ -261,7 +279,8 @@ impl Attempt<'_> {
         let at = now();
         let mut passed_on: Option<Outcome> = None;
         self.open.clear();
-        for (recipient, report) in told.reports {
+        for (recipient, mut report) in told.reports {
+            self.explain_conversion(&mut report);
             let again = deserves_another_host(&report);
             let outcome = outcome(report.stage, report.cause, &place, delays, at);
             if again {
@@ -275,7 +294,14 @@ impl Attempt<'_> {
         if told.reusable {
             self.worker.connections.park(self.key(hop), leased);
         }
-        None
+        let is_spent = told.reusable && !told.left.is_empty() && self.taken_at.elapsed() < PATIENCE;
+        if !told.left.is_empty() && !is_spent && self.failures.is_empty() {
+            let text = "the session ended before this recipient's turn".to_owned();
+            let cause = Cause::Trouble(Trouble { kind: TroubleKind::Closed, text });
+            self.failures.push(outcome(Stage::Mail, cause, &place, delays, at));
+        }
+        self.open.extend(told.left);
+        if is_spent { Transacted::Spent } else { Transacted::Over }
     }
 
     fn keep_transcript(&mut self, connection: &mut Connection, place: &Place, reports: &[(Mailbox, RecipientReport)]) {

@@ -155,6 +155,7 @@ impl Connections {
         leased.deliveries += 1;
         let is_wanted = self.waiting.load(Ordering::Relaxed) == 0
             && leased.deliveries < self.limits.deliveries
+            && !leased.connection.is_spent()
             && !self.limits.idle_timeout.is_zero();
         let refused = if is_wanted {
             self.idle.lock().put(key, leased, Instant::now(), self.limits.idle_per_key)

@@ -93,7 +93,7 @@ async fn a_connection_lost_after_the_content_is_not_followed_by_a_second_copy() 
     let result = queue.deliver(letter(&["a@d.example"])).await;
     let outcome = only(&result);
     let Cause::Trouble(trouble) = &outcome.cause else { panic!("{outcome}") };
-    assert_eq!((outcome.stage, trouble.kind), (Stage::Final, TroubleKind::Closed), "{outcome}");
+    assert_eq!((outcome.stage, trouble.kind), (Stage::Final, TroubleKind::Unanswered), "{outcome}");
     assert_eq!((one.seen().contents, two.seen().sessions), (1, 0));
 }
 

@@ -197,10 +197,10 @@ async fn servers_that_do_not_answer() {
     let clear = RouteConfig { url: Some(format!("https://{}/", mail.address)), ..RouteConfig::default() };
     let garbage = Web::start("220 mail.example ESMTP\r\n").await;
     for (route, kind, stage) in [
-        (patient, TroubleKind::Timeout, Stage::Final),
+        (patient, TroubleKind::Unanswered, Stage::Final),
         (dead, TroubleKind::Connect, Stage::Connect),
         (clear, TroubleKind::Connect, Stage::Connect),
-        (garbage.route(), TroubleKind::Closed, Stage::Final),
+        (garbage.route(), TroubleKind::Unanswered, Stage::Final),
     ] {
         let outcome = posted(route, letter(&["a@d.example"])).await;
         let Cause::Trouble(trouble) = &outcome.cause else { panic!("{outcome}") };

@@ -10,6 +10,7 @@
 
 mod bodies;
 mod dns;
+mod extensions;
 mod fallback;
 mod hooks;
 mod identity;

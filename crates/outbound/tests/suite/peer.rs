@@ -41,6 +41,11 @@ impl Script {
         Self { extensions: vec!["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"], ..Self::default() }
     }
 
+    /// Offers nothing else.
+    pub(crate) fn with_extensions(extensions: &[&'static str]) -> Self {
+        Self { extensions: extensions.to_vec(), ..Self::default() }
+    }
+
     /// Speaks LMTP: at the end of the content each recipient has a reply, `on("DATA-END RCPT TO:<…>", …)`.
     pub(crate) fn lmtp() -> Self {
         Self { is_lmtp: true, ..Self::new() }
@@ -293,6 +298,25 @@ impl Session {
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             if verb == "MAIL" {
                 (mail, recipients) = (line.clone(), Vec::new());
+            }
+            if verb == "BDAT" && scripted.is_none() {
+                let octets = line.split(' ').nth(1).and_then(|octets| octets.parse().ok()).unwrap();
+                let mut content = vec![0; octets];
+                if stream.read_exact(&mut content).await.is_err() {
+                    return Ended::Closed;
+                }
+                if recipients.is_empty() {
+                    say(stream, Say::Line("554 5.5.1 no valid recipients".to_owned())).await;
+                    continue;
+                }
+                let content = String::from_utf8(content).unwrap();
+                let (session, tls) = (self.number, self.tls);
+                let taken = Taken { session, mail: mail.clone(), recipients: recipients.clone(), content, tls };
+                if !self.end_of_data(stream, taken).await {
+                    return Ended::Closed;
+                }
+                messages += 1;
+                continue;
             }
             let reply = scripted.unwrap_or_else(|| self.ordinary(&verb, recipients.len()));
             let accepted = matches!(&reply, Say::Line(text) if text.starts_with(['2', '3']));

@@ -59,6 +59,13 @@ impl Policy {
         Self { classification, retry, bounces, delay_warning, suppression, listed }
     }
 
+    /// What an outcome means at a destination.
+    fn judge(&self, outcome: &Outcome, destination: &str) -> Option<Judgement<'_>> {
+        let judgement = self.classification.judge(outcome)?;
+        let verdict = self.retry.verdict(judgement.verdict, outcome, destination);
+        Some(Judgement { verdict, ..judgement })
+    }
+
     /// The same, putting recipients on suppression lists by these rules.
     pub(crate) fn with_suppression(self, suppression: Arc<Rules>, listed: Listed) -> Self {
         Self { suppression, listed, ..self }
@@ -377,7 +384,7 @@ fn verdicts(case: &Case<'_>, policy: &Policy, now: Timestamp) -> Verdicts {
 impl Verdicts {
     fn classify(&mut self, case: &Case<'_>, policy: &Policy, now: Timestamp, named: Vec<String>, outcome: &Outcome) {
         let options = &case.options;
-        let judgement = policy.classification.judge(outcome);
+        let judgement = policy.judge(outcome, &case.stored.destination);
         let class = judgement.map(|judgement| judgement.class);
         let said = || Some(outcome.clone());
         match case.next(judgement, policy, now) {
@@ -554,7 +561,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use mailtier_schedule::RetryPolicy;
+    use mailtier_schedule::{RetryPolicy, Verdict};
     use mailtier_store::Held;
     use mailtier_types::{
         Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, Stage,
@@ -686,6 +693,21 @@ mod tests {
             assert_eq!(details.map(|detail| detail.class).collect::<Vec<_>>(), expected);
             assert_eq!(result.lines.iter().map(|line| line.class).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn what_a_remote_may_have_is_sent_again_unless_its_destination_wants_it_once_at_the_most() {
+        let cause = Cause::Trouble(Trouble { kind: TroubleKind::Unanswered, text: "connection lost".to_owned() });
+        let outcome = Outcome::new(Stage::Final, cause, NOW);
+        let report = report(1, What::Outcomes(vec![(vec![Mailbox::parse("x@b.example").unwrap()], outcome)]));
+        let mut policy = policy();
+        let stored = stored("s@a.example", &["x@b.example"], 0);
+        let again = planned_by(&policy, NOW, &stored, &report);
+        assert_eq!((again.plan.retries.len(), told(&again)), (1, Vec::new()));
+        policy.retry.unanswered_at = [(stored.destination.clone(), Verdict::Permanent)].into();
+        let over = planned_by(&policy, NOW, &stored, &report);
+        assert_eq!((over.plan.retries.len(), told(&over)), (0, vec!["failed x@b.example".to_owned()]));
+        assert_eq!(over.lines[0].class, Some(BounceClass::Unanswered));
     }
 
     #[test]

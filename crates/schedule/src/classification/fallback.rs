@@ -43,6 +43,7 @@ const fn of_trouble(kind: TroubleKind) -> BounceClass {
         TroubleKind::DnsTemporary | TroubleKind::Loop => BounceClass::Dns,
         TroubleKind::NoSuchDomain | TroubleKind::NullMx => BounceClass::InvalidDomain,
         TroubleKind::Connect | TroubleKind::Timeout | TroubleKind::Closed => BounceClass::Network,
+        TroubleKind::Unanswered => BounceClass::Unanswered,
         TroubleKind::Tls | TroubleKind::RequireTls => BounceClass::Tls,
         TroubleKind::Protocol | TroubleKind::Conversion | TroubleKind::Smtputf8 | TroubleKind::NotCapable => {
             BounceClass::Protocol

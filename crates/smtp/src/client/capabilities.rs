@@ -4,6 +4,34 @@ use mailtier_types::SaslMechanism;
 
 const _: () = assert!(SaslMechanism::ALL.len() <= 8, "a bit for each mechanism");
 
+/// What a remote takes at the most (RFC 9422); absent where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// MAILMAX: transactions over one connection.
+    pub transactions: Option<u32>,
+    /// RCPTMAX: recipients of one transaction.
+    pub recipients: Option<u32>,
+    /// RCPTDOMAINMAX: domains of the recipients of one transaction.
+    pub recipient_domains: Option<u32>,
+}
+
+impl Limits {
+    /// RFC 9422 §3: names with values; what is not known, or no limit, is ignored.
+    fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let Some(value) = value.parse().ok().filter(|value| *value > 0) else { continue };
+            if is("MAILMAX") {
+                self.transactions = Some(value);
+            } else if is("RCPTMAX") {
+                self.recipients = Some(value);
+            } else if is("RCPTDOMAINMAX") {
+                self.recipient_domains = Some(value);
+            }
+        }
+    }
+}
+
 /// The extensions a client session knows how to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -33,6 +61,8 @@ pub struct Capabilities {
     pub priority: bool,
     /// AUTH (RFC 4954): a bit for each of [`SaslMechanism::ALL`].
     logins: u8,
+    /// LIMITS (RFC 9422).
+    pub limits: Limits,
     /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
     pub size: Option<Option<u64>>,
 }
@@ -86,6 +116,8 @@ impl Capabilities {
             self.deliver_by = true;
         } else if is("MT-PRIORITY") {
             self.priority = true;
+        } else if is("LIMITS") {
+            self.limits.add(words);
         } else if is("AUTH") {
             self.add_logins(words);
         } else if keyword.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH=")) {
@@ -151,6 +183,18 @@ mod tests {
                 assert_eq!(offered.offers_login(mechanism), expected.contains(&mechanism), "{line}: {mechanism}");
             }
             assert_eq!(offered.offers_logins(), !expected.is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn limits_and_what_is_none() {
+        let limits = |line: &str| {
+            let limits = Capabilities::parse(&format!("x\n{line}")).limits;
+            (limits.transactions, limits.recipients, limits.recipient_domains)
+        };
+        assert_eq!(limits("LIMITS MAILMAX=10 rcptmax=100 RCPTDOMAINMAX=1"), (Some(10), Some(100), Some(1)));
+        for none in ["LIMITS", "LIMITS MAILMAX=0 RCPTMAX=x RCPTMAX FOO=1", "LIMIT MAILMAX=10", "LIMITS RCPTMAX=-1"] {
+            assert_eq!(limits(none), (None, None, None), "{none}");
         }
     }
 

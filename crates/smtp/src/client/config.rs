@@ -11,6 +11,8 @@ pub struct ClientConfig {
     pub ehlo_name: String,
     /// LMTP is spoken (RFC 2033): LHLO, and a reply to the end of data for each recipient.
     pub lmtp: bool,
+    /// Small messages go in one go with their envelopes, with BDAT, where the remote offers CHUNKING and PIPELINING (RFC 3030).
+    pub chunking: bool,
     /// What is said is kept for [`super::ClientSession::take_transcript`].
     pub keeps_transcript: bool,
     /// How long each reply may take.
@@ -21,7 +23,13 @@ impl ClientConfig {
     /// The timeouts of RFC 5321 and the given name; no transcript is kept.
     #[must_use]
     pub fn new(ehlo_name: impl Into<String>) -> Self {
-        Self { ehlo_name: ehlo_name.into(), lmtp: false, keeps_transcript: false, timeouts: ClientTimeouts::default() }
+        Self {
+            ehlo_name: ehlo_name.into(),
+            lmtp: false,
+            chunking: true,
+            keeps_transcript: false,
+            timeouts: ClientTimeouts::default(),
+        }
     }
 }
 

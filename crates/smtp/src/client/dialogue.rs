@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use mailtier_types::{Cause, Reply, TroubleKind};
+use mailtier_types::{Cause, Reply, Stage};
 
 use super::Capabilities;
 use super::body::BodyEncoder;
-use super::exchange::{Exchange, Progress, trouble};
+use super::exchange::{Exchange, Progress};
 use super::recorder::SECRET;
 use super::session::{ClientSession, Phase};
 
@@ -32,6 +32,9 @@ impl ClientSession {
             Phase::Helo | Phase::StartTls => self.fail_by(reply),
             Phase::Login => self.handle_login_reply(reply, now),
             Phase::Envelope => self.handle_envelope_reply(reply, now),
+            Phase::Body if self.exchange.as_ref().is_some_and(Exchange::is_waiting) => {
+                self.handle_envelope_reply(reply, now);
+            }
             Phase::Body => self.handle_early_reply(reply),
             // The dot is the last octet that is written: while anything waits, nothing can be a reply to it.
             Phase::Final | Phase::FinalOfNothing if !self.output().is_empty() => self.handle_early_reply(reply),
@@ -69,20 +72,20 @@ impl ClientSession {
     }
 
     fn handle_envelope_reply(&mut self, reply: Reply, now: Instant) {
-        let Some(exchange) = self.exchange.as_mut() else { return };
+        let Some(exchange) = self.exchange.as_ref() else { return };
         // RFC 5321 §3.8: 421 announces at any moment that the connection closes.
         if reply.code == 421 {
             return self.fail_by(reply);
         }
         let stage = exchange.stage();
+        if stage == Stage::Final && (self.phase == Phase::Body || !self.output().is_empty()) {
+            return self.handle_early_reply(reply);
+        }
+        let Some(exchange) = self.exchange.as_mut() else { return };
         match exchange.take_reply(bounded(reply)) {
             Progress::Continues => {
                 if !exchange.is_waiting() {
                     self.write_commands();
-                }
-                if self.exchange.as_ref().is_some_and(Exchange::has_begun_chunk) {
-                    self.phase = Phase::Body;
-                    self.encoder = BodyEncoder::raw();
                 }
                 self.expect_reply(now);
             }
@@ -93,7 +96,7 @@ impl ClientSession {
             }
             Progress::NoContent => self.end_data(Phase::FinalOfNothing, now),
             Progress::Over => self.finish(),
-            Progress::OutOfStep(text) => self.fail_at(stage, trouble(TroubleKind::Protocol, text)),
+            Progress::OutOfStep(text) => self.fail_out_of_step(stage, text),
         }
     }
 
@@ -113,6 +116,9 @@ impl ClientSession {
             self.fail_protocol("the remote answered the end of data with 3xx");
         } else {
             let Some(exchange) = self.exchange.as_mut() else { return };
+            if !reply.is_positive() {
+                exchange.note_refusal();
+            }
             if exchange.take_final_reply(&Cause::Reply(bounded(reply)), self.config.lmtp) {
                 self.finish();
             }

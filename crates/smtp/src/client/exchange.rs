@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use mailtier_types::request::{utf8_addr_xtext, xtext};
 use mailtier_types::{ByMode, Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
 
-use super::{Capabilities, RecipientReport, Transaction, TransactionReport};
+use super::{Capabilities, ClientConfig, RecipientReport, Transaction, TransactionReport};
 
 /// Most commands in a group (RFC 2920 §3.1), so that neither side's unread replies can fill what lies between.
 const MAX_GROUP_COMMANDS: usize = 100;
@@ -20,6 +20,20 @@ enum Step {
     /// With the place among the recipients.
     Rcpt(usize),
     Data,
+}
+
+/// The most content that is sent before anybody is known to take it, in octets: what a remote that takes nobody costs.
+pub const MAX_UNASKED_OCTETS: u64 = 64 * 1024;
+
+/// How the content goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carriage {
+    /// After DATA and its 354.
+    Data,
+    /// After BDAT, once somebody takes it (RFC 3030 §2).
+    Chunk,
+    /// After BDAT, in one go with the envelope (RFC 3030 §4.2): one round trip less.
+    UnaskedChunk,
 }
 
 /// What a recipient has got so far.
@@ -55,8 +69,11 @@ pub(super) struct Exchange {
     offered: Capabilities,
     /// The command to be written next; nothing after DATA.
     next: Option<Step>,
+    carriage: Carriage,
     /// BDAT was written.
     chunk_begun: bool,
+    /// A reply to any of its commands has come.
+    answered: bool,
     /// Commands written, without replies yet.
     awaited: VecDeque<Step>,
     /// The remote holds a transaction that neither its refusal nor an end of data has ended.
@@ -66,7 +83,7 @@ pub(super) struct Exchange {
 impl Exchange {
     /// `reset` says that an earlier transaction was left open. A recipient that the remote cannot serve at all is
     /// decided here.
-    pub(super) fn new(transaction: Transaction, offered: &Capabilities, reset: bool) -> Self {
+    pub(super) fn new(transaction: Transaction, offered: &Capabilities, config: &ClientConfig, reset: bool) -> Self {
         let mut recipients = vec![Recipient::Undecided; transaction.recipients.len()];
         let for_all = obstacle(&transaction, offered);
         for (mailbox, recipient) in transaction.recipients.iter().zip(&mut recipients) {
@@ -83,7 +100,9 @@ impl Exchange {
         Self {
             offered: offered.clone(),
             next: Some(if reset { Step::Reset } else { Step::Mail }),
+            carriage: carriage(&transaction, offered, config),
             chunk_begun: false,
+            answered: false,
             awaited: VecDeque::new(),
             open: reset,
             recipients,
@@ -96,6 +115,7 @@ impl Exchange {
         match self.awaited.front() {
             Some(Step::Reset | Step::Mail) | None => Stage::Mail,
             Some(Step::Rcpt(_)) => Stage::Rcpt,
+            Some(Step::Data) if self.carriage == Carriage::UnaskedChunk => Stage::Final,
             Some(Step::Data) => Stage::Data,
         }
     }
@@ -117,7 +137,7 @@ impl Exchange {
         while self.awaited.len() < most {
             let Some(step) = self.next else { return };
             // RFC 3030 §2: what follows BDAT is content, so it is known before whether somebody takes it.
-            if step == Step::Data && self.transaction.wishes.binary && self.is_waiting() {
+            if step == Step::Data && self.carriage == Carriage::Chunk && self.is_waiting() {
                 return;
             }
             let is_worthwhile = match step {
@@ -129,8 +149,8 @@ impl Exchange {
             if is_worthwhile {
                 self.write_command(step, wire);
                 // RFC 3030 §2: nothing is said between BDAT and its content.
-                if step == Step::Data && self.transaction.wishes.binary {
-                    self.chunk_begun = true;
+                self.chunk_begun = step == Step::Data && self.carriage != Carriage::Data;
+                if self.chunk_begun && self.carriage == Carriage::Chunk {
                     return;
                 }
                 self.awaited.push_back(step);
@@ -141,6 +161,11 @@ impl Exchange {
     /// Whether BDAT was written: the content comes next, as it is.
     pub(super) const fn has_begun_chunk(&self) -> bool {
         self.chunk_begun
+    }
+
+    /// Whether the remote has answered any command.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answered
     }
 
     fn step_after(&self, step: Step, was_written: bool) -> Option<Step> {
@@ -174,7 +199,7 @@ impl Exchange {
             }
             // A probe ends where its transaction would begin to deliver.
             Step::Data if self.transaction.wishes.probe => wire.extend_from_slice(b"RSET"),
-            Step::Data if self.transaction.wishes.binary => {
+            Step::Data if self.carriage != Carriage::Data => {
                 wire.extend_from_slice(format!("BDAT {} LAST", self.transaction.size_bytes).as_bytes());
             }
             Step::Data => wire.extend_from_slice(b"DATA"),
@@ -243,6 +268,7 @@ impl Exchange {
 
     /// Takes the reply to the oldest command without one.
     pub(super) fn take_reply(&mut self, reply: Reply) -> Progress {
+        self.answered = true;
         match self.awaited.pop_front() {
             None => Progress::OutOfStep("the remote replied to nothing"),
             Some(Step::Reset) if !reply.is_positive() => Progress::OutOfStep("the remote refused RSET"),
@@ -250,6 +276,7 @@ impl Exchange {
                 self.open = !reply.is_positive();
                 Progress::Over
             }
+            Some(Step::Data) if self.carriage == Carriage::UnaskedChunk => self.take_chunk_reply(reply),
             Some(Step::Data) => self.take_data_reply(reply),
             Some(_) if reply.is_intermediate() => Progress::OutOfStep("the remote answered MAIL or RCPT with 3xx"),
             Some(Step::Reset) => {
@@ -298,6 +325,16 @@ impl Exchange {
         Progress::Over
     }
 
+    /// The reply to the content that went with its envelope. It says nothing new where nobody was to have it.
+    fn take_chunk_reply(&mut self, reply: Reply) -> Progress {
+        if reply.is_intermediate() {
+            return Progress::OutOfStep("the remote answered BDAT with 3xx");
+        }
+        self.open = !reply.is_positive();
+        self.decide(Stage::Final, &Cause::Reply(reply));
+        Progress::Over
+    }
+
     /// Without a recipient to gain, only replies to what was written already are worth waiting for.
     fn continue_or_end(&self) -> Progress {
         if self.awaited.is_empty() && !self.may_have_accepted() { Progress::Over } else { Progress::Continues }
@@ -306,6 +343,11 @@ impl Exchange {
     /// The end of data was written: the remote ends the transaction by itself.
     pub(super) const fn end(&mut self) {
         self.open = false;
+    }
+
+    /// RFC 3030 §2: after a chunk that was refused nothing is certain without RSET.
+    pub(super) fn note_refusal(&mut self) {
+        self.open |= self.carriage == Carriage::Chunk;
     }
 
     /// The reply to the end of data: for all recipients, or in LMTP for the next that was accepted (RFC 2033 §4.2).
@@ -340,6 +382,21 @@ impl Exchange {
             },
         });
         TransactionReport { recipients: recipients.collect(), reusable }
+    }
+}
+
+/// RFC 3030 §2: what is declared binary has to go by BDAT. Other content may where its lines are proper: nothing makes them so
+/// on the way, as dot-stuffing does. It is worth it where it saves a round trip.
+fn carriage(transaction: &Transaction, offered: &Capabilities, config: &ClientConfig) -> Carriage {
+    let fits = transaction.size_bytes <= MAX_UNASKED_OCTETS
+        && offered.size.flatten().is_none_or(|limit| transaction.size_bytes <= limit);
+    let may_pipeline = config.chunking && offered.chunking && offered.pipelining && !config.lmtp;
+    if transaction.wishes.binary {
+        Carriage::Chunk
+    } else if may_pipeline && fits && transaction.proper_lines && !transaction.wishes.probe {
+        Carriage::UnaskedChunk
+    } else {
+        Carriage::Data
     }
 }
 

@@ -193,14 +193,14 @@ impl ClientSession {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.recorder.tick(now);
         if self.next_timeout().is_some_and(|deadline| deadline <= now) {
-            self.fail(trouble(TroubleKind::Timeout, format!("timed out {}", self.waiting_for())));
+            self.break_off(TroubleKind::Timeout, "timed out");
         }
     }
 
     /// The remote closed its side, or the connection broke.
     pub fn handle_eof(&mut self, now: Instant) {
         self.recorder.tick(now);
-        self.fail(trouble(TroubleKind::Closed, format!("connection lost {}", self.waiting_for())));
+        self.break_off(TroubleKind::Closed, "connection lost");
     }
 
     /// Octets from the remote.
@@ -245,7 +245,7 @@ impl ClientSession {
 
     /// Begins a transaction on a session that is ready. On any other session it ends at once.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
-        let mut exchange = Exchange::new(transaction, &self.capabilities, self.reset_first);
+        let mut exchange = Exchange::new(transaction, &self.capabilities, &self.config, self.reset_first);
         if self.phase != Phase::Ready {
             exchange.decide(Stage::Mail, &trouble(TroubleKind::Closed, "the session is not ready for a transaction"));
             self.phase = Phase::Closed;
@@ -255,10 +255,10 @@ impl ClientSession {
         self.output.reserve(GROUP_OCTETS);
         self.recorder.tick(now);
         self.exchange = Some(exchange);
+        self.phase = Phase::Envelope;
         self.write_commands();
         let has_begun = self.exchange.as_ref().is_some_and(Exchange::is_waiting);
         if has_begun {
-            self.phase = Phase::Envelope;
             self.transaction_deadline = now.checked_add(self.config.timeouts.transaction);
             self.expect_reply(now);
         } else {
@@ -313,6 +313,12 @@ impl ClientSession {
         let before = self.output.len();
         exchange.write_commands(self.capabilities.pipelining, &mut self.output);
         self.recorder.commands(self.output.get(before..).unwrap_or_default());
+        if exchange.has_begun_chunk() {
+            self.phase = Phase::Body;
+            self.encoder = BodyEncoder::raw();
+            // The content goes with its command.
+            self.event = Some(ClientAction::NeedBody);
+        }
     }
 
     /// The session can carry the next transaction, unless the remote has said more than it was asked.
@@ -334,10 +340,13 @@ impl ClientSession {
         self.encoder.finish(&mut self.output);
         self.recorder.tick(now);
         self.recorder.note(format_args!("content of {} octets", std::mem::take(&mut self.content_octets)));
+        self.phase = phase;
         if let Some(exchange) = self.exchange.as_mut() {
             exchange.end();
+            if exchange.is_waiting() {
+                self.phase = Phase::Envelope;
+            }
         }
-        self.phase = phase;
         self.expect_reply(now);
     }
 
@@ -369,17 +378,20 @@ impl ClientSession {
             Phase::StartTls | Phase::Handshake => Stage::StartTls,
             Phase::Ready | Phase::Quit | Phase::Closed => Stage::Mail,
             Phase::Envelope => self.exchange.as_ref().map_or(Stage::Mail, Exchange::stage),
-            Phase::Body | Phase::Final | Phase::FinalOfNothing => Stage::Final,
+            // While content goes in one go with its envelope, replies to that are awaited.
+            Phase::Body => self.exchange.as_ref().filter(|one| one.is_waiting()).map_or(Stage::Final, Exchange::stage),
+            Phase::Final | Phase::FinalOfNothing => Stage::Final,
         }
     }
 
     /// For people: the end of a sentence that says what went wrong.
-    const fn waiting_for(&self) -> &'static str {
+    fn waiting_for(&self) -> &'static str {
         match self.phase {
             Phase::Banner => "while waiting for the greeting",
             Phase::Ehlo | Phase::Helo => "while waiting for the reply to EHLO",
             Phase::StartTls | Phase::Handshake => "during STARTTLS",
             Phase::Login | Phase::Challenged => "while logging in",
+            Phase::Envelope if self.is_waiting_for_chunk() => "while waiting for the replies to the message",
             Phase::Envelope => "while sending the envelope",
             Phase::Body => "while sending the content",
             Phase::Final | Phase::FinalOfNothing => "while waiting for the reply to the end of data",
@@ -387,12 +399,47 @@ impl ClientSession {
         }
     }
 
+    fn break_off(&mut self, kind: TroubleKind, what: &str) {
+        // Replies come in order: a remote that closes without one has not even looked at MAIL. On a connection that was
+        // used before that is the common end of it.
+        let is_dead = kind == TroubleKind::Closed
+            && self.is_waiting_for_chunk()
+            && !self.exchange.as_ref().is_some_and(Exchange::is_answered);
+        self.fail_perhaps(kind, format!("{what} {}", self.waiting_for()), self.may_have_been_taken() && !is_dead);
+    }
+
+    fn fail_perhaps(&mut self, kind: TroubleKind, text: String, may_have_been_taken: bool) {
+        match may_have_been_taken {
+            true => self.fail_at(Stage::Final, trouble(TroubleKind::Unanswered, text)),
+            false => self.fail(trouble(kind, text)),
+        }
+    }
+
+    /// The last octet of the content is out of our hands, and it ends the message for the remote (RFC 5321 §4.2.5, §6.1;
+    /// RFC 1047): whether it has it, only its reply could say.
+    fn may_have_been_taken(&self) -> bool {
+        self.output().is_empty() && (self.phase == Phase::Final || self.is_waiting_for_chunk())
+    }
+
+    /// The content went in one go with its envelope, whose replies are awaited.
+    fn is_waiting_for_chunk(&self) -> bool {
+        self.phase == Phase::Envelope && self.exchange.as_ref().is_some_and(Exchange::has_begun_chunk)
+    }
+
     pub(super) fn fail_by(&mut self, reply: Reply) {
         self.fail(Cause::Reply(bounded(reply)));
     }
 
     pub(super) fn fail_protocol(&mut self, text: impl Into<String>) {
-        self.fail(trouble(TroubleKind::Protocol, text));
+        self.fail_perhaps(TroubleKind::Protocol, text.into(), self.may_have_been_taken());
+    }
+
+    /// A reply that cannot be one to the command of this stage.
+    pub(super) fn fail_out_of_step(&mut self, stage: Stage, text: &str) {
+        match self.may_have_been_taken() {
+            true => self.fail_at(Stage::Final, trouble(TroubleKind::Unanswered, text)),
+            false => self.fail_at(stage, trouble(TroubleKind::Protocol, text)),
+        }
     }
 
     pub(super) fn fail(&mut self, cause: Cause) {

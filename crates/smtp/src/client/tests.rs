@@ -182,6 +182,7 @@ impl Play {
             recipients: words.map(|word| Mailbox::parse(word).unwrap()).collect(),
             eight_bit,
             smtputf8,
+            proper_lines: content.ends_with(b"\r\n"),
             size_bytes: content.len() as u64,
             wishes: std::mem::take(&mut self.wishes),
         };
@@ -710,7 +711,7 @@ fn a_connection_lost_in_a_transaction() {
         S: 250 2.0.0 ok that lost its end\\c
         > eof
         = finished, spent
-        = final: Closed 4.4.2 (connection lost while waiting for the reply to the end of data)
+        = final: Unanswered 4.4.2 (connection lost while waiting for the reply to the end of data)
         = closed"
     ));
     check(&format!(
@@ -758,7 +759,7 @@ fn replies_out_of_step() {
         C: .
         S: 354 go on
         = finished, spent
-        = final: Protocol 4.5.0 (the remote answered the end of data with 3xx)
+        = final: Unanswered 4.4.2 (the remote answered the end of data with 3xx)
         = closed"
     ));
     check(&format!(
@@ -1185,8 +1186,8 @@ fn every_wait_has_its_end() {
         > wait 599
         > wait 1
         = finished, spent
-        = final: Timeout 4.4.2 (timed out while waiting for the reply to the end of data)
-        = final: Timeout 4.4.2 (timed out while waiting for the reply to the end of data)
+        = final: Unanswered 4.4.2 (timed out while waiting for the reply to the end of data)
+        = final: Unanswered 4.4.2 (timed out while waiting for the reply to the end of data)
         = closed"
     ));
     check(&format!(
@@ -1321,6 +1322,7 @@ fn progress_is_what_counts_while_content_is_sent() {
             recipients: vec![Mailbox::parse("b@example.org").unwrap()],
             eight_bit: false,
             smtputf8: false,
+            proper_lines: false,
             size_bytes: 0,
             wishes: Wishes::default(),
         },
@@ -1403,7 +1405,7 @@ proptest! {
                         ClientAction::Ready => {
                             begun += 1;
                             let recipients = vec![Mailbox::parse("b@example.org").unwrap(), Mailbox::parse("ü@example.org").unwrap()];
-                            play.session.begin(Transaction { sender: ReversePath::Null, recipients, eight_bit: begun % 2 == 0, smtputf8: false, size_bytes: 1 , wishes: Wishes::default(),}, play.now);
+                            play.session.begin(Transaction { sender: ReversePath::Null, recipients, eight_bit: begun % 2 == 0, smtputf8: false, proper_lines: begun % 3 == 0, size_bytes: 1, wishes: Wishes::default() }, play.now);
                         }
                         ClientAction::NeedBody => {
                             play.session.body(content.as_bytes());
@@ -1593,6 +1595,172 @@ fn lmtp_answers_for_each_recipient() {
         = ready pipelining
         ",
     );
+}
+
+const CHUNKING: &str = "
+        S: 220 mx.example.org ESMTP
+        C: EHLO client.example
+        S: 250-mx.example.org
+        S: 250-PIPELINING
+        S: 250 CHUNKING
+        = ready pipelining";
+
+#[test]
+fn a_small_message_goes_in_one_go_with_its_envelope() {
+    check(&format!(
+        "{CHUNKING}
+        > begin a@example.com b@example.org c@example.org = .hello\\r\\n
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: BDAT 8 LAST
+        C: .hello
+        S: 250 ok
+        S: 250 ok
+        S: 550 5.1.1 who
+        S: 250 2.0.0 kept
+        = finished, reusable
+        = final: 250 2.0.0 kept
+        = rcpt: 550 5.1.1 who
+        = ready pipelining
+        > begin a@example.com b@example.org = hello\\r\\n
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: BDAT 7 LAST
+        C: hello
+        S: 250 ok
+        S: 250 ok
+        S: 554 5.7.1 spam
+        = finished, reusable
+        = final: 554 5.7.1 spam
+        = ready pipelining
+        > begin a@example.com b@example.org = x
+        C: RSET
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: DATA"
+    ));
+}
+
+#[test]
+fn what_is_said_to_content_that_nobody_is_to_have_is_waited_for() {
+    for refusals in
+        ["S: 451 4.3.0 not now\nS: 503 no sender\nS: 503 nobody", "S: 250 ok\nS: 550 5.1.1 who\nS: 554 nobody"]
+    {
+        let said = if refusals.contains("451") { "mail: 451 4.3.0 not now" } else { "rcpt: 550 5.1.1 who" };
+        check(&format!(
+            "{CHUNKING}
+            > begin a@example.com b@example.org = hello\\r\\n
+            C: MAIL FROM:<a@example.com>
+            C: RCPT TO:<b@example.org>
+            C: BDAT 7 LAST
+            C: hello
+            {refusals}
+            = finished, reusable
+            = {said}
+            = ready pipelining
+            > begin a@example.com b@example.org = x
+            C: RSET
+            C: MAIL FROM:<a@example.com>
+            C: RCPT TO:<b@example.org>
+            C: DATA"
+        ));
+    }
+}
+
+#[test]
+fn content_that_went_in_one_go_may_have_been_taken_unless_nothing_was_answered() {
+    let begun = format!(
+        "{CHUNKING}
+        > begin a@example.com b@example.org c@example.org = hello\\r\\n
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: RCPT TO:<c@example.org>
+        C: BDAT 7 LAST
+        C: hello"
+    );
+    check(&format!(
+        "{begun}
+        > eof
+        = finished, spent
+        = mail: Closed 4.4.2 (connection lost while waiting for the replies to the message)
+        = mail: Closed 4.4.2 (connection lost while waiting for the replies to the message)
+        = closed"
+    ));
+    check(&format!(
+        "{begun}
+        S: 250 ok
+        S: 550 5.1.1 who
+        > eof
+        = finished, spent
+        = rcpt: 550 5.1.1 who
+        = final: Unanswered 4.4.2 (connection lost while waiting for the replies to the message)
+        = closed"
+    ));
+    check(&format!(
+        "{begun}
+        > wait 300
+        = finished, spent
+        = final: Unanswered 4.4.2 (timed out while waiting for the replies to the message)
+        = final: Unanswered 4.4.2 (timed out while waiting for the replies to the message)
+        = closed"
+    ));
+    check(&format!(
+        "{begun}
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        > wait 300
+        > wait 300
+        = finished, spent
+        = final: Unanswered 4.4.2 (timed out while waiting for the replies to the message)
+        = final: Unanswered 4.4.2 (timed out while waiting for the replies to the message)
+        = closed"
+    ));
+    check(&format!(
+        "{begun}
+        S: 421 4.3.2 going
+        = finished, spent
+        = mail: 421 4.3.2 going
+        = mail: 421 4.3.2 going
+        = closed"
+    ));
+    check(&format!(
+        "{begun}
+        S: 250 ok
+        S: 250 ok
+        S: 354 what?
+        = finished, spent
+        = final: Unanswered 4.4.2 (the remote answered MAIL or RCPT with 3xx)
+        = final: Unanswered 4.4.2 (the remote answered MAIL or RCPT with 3xx)
+        = closed"
+    ));
+}
+
+#[test]
+fn content_waits_for_its_envelope_where_it_is_large_or_improper_or_the_remote_offers_too_little() {
+    let after = |offers: &str, content: &str, config: fn(&mut ClientConfig)| {
+        let mut play = Play::new(Cuts::new(&[usize::MAX]));
+        let mut own = ClientConfig::new("client.example");
+        config(&mut own);
+        play.session = ClientSession::new(Arc::new(own), play.now);
+        play.settle();
+        play.hear(b"220 mx\r\n");
+        play.hear(format!("250-mx\r\n{offers}\r\n").as_bytes());
+        play.command(&format!("begin a@example.com b@example.org = {content}"));
+        play.settle();
+        play.log.contains("BDAT")
+    };
+    let (both, large) = ("250-PIPELINING\r\n250 CHUNKING", format!("{}\\r\\n", "x".repeat(65_536)));
+    assert!(after(both, "hello\\r\\n", |_| {}));
+    assert!(after(&format!("250-SIZE 7\r\n{both}"), "hello\\r\\n", |_| {}));
+    assert!(!after(&format!("250-SIZE 6\r\n{both}"), "hello\\r\\n", |_| {}));
+    assert!(!after("250 CHUNKING", "hello\\r\\n", |_| {}));
+    assert!(!after("250 PIPELINING", "hello\\r\\n", |_| {}));
+    assert!(!after(both, "hello", |_| {}), "the last line has no end");
+    assert!(!after(both, &large, |_| {}));
+    assert!(!after(both, "hello\\r\\n", |config| config.chunking = false));
+    assert!(!after(both, "hello\\r\\n", |config| config.lmtp = true));
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub struct Transaction {
     pub eight_bit: bool,
     /// The header has octets above 127, or an address does, and so SMTPUTF8 is needed (RFC 6531 §3.2).
     pub smtputf8: bool,
+    /// Every line of the content ends with CRLF, the last one too, and neither CR nor LF is anywhere else.
+    pub proper_lines: bool,
     /// Octets of the content, before dot-stuffing, for SIZE (RFC 1870).
     pub size_bytes: u64,
     /// What the sender asked for beside delivery.

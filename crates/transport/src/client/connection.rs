@@ -32,6 +32,8 @@ pub struct Connection {
     proof: Option<Result<Proof, Unproven>>,
     /// Of connections that came to nothing before this one.
     earlier: Transcript,
+    /// Transactions that it was used for.
+    transactions: u32,
 }
 
 /// Why an opening came to nothing.
@@ -104,7 +106,8 @@ impl Connection {
         let stream = connect(address, options).await?;
         let session = ClientSession::new(Arc::clone(&options.smtp), now());
         let link = Link::new(Stream::Plain(stream));
-        let mut connection = Self { session, link, peer: Some(address), proof: None, earlier: Transcript::new() };
+        let mut connection =
+            Self { session, link, peer: Some(address), proof: None, earlier: Transcript::new(), transactions: 0 };
         match connection.set_up(options, keys).await {
             Ok(()) => Ok(connection),
             Err(failed) => Err(failed.with(connection.take_transcript())),
@@ -134,7 +137,8 @@ impl Connection {
         let stream = connect_local(path, patience).await?;
         let session = ClientSession::new(Arc::clone(smtp), now());
         let link = Link::new(Stream::Local(stream));
-        let mut connection = Self { session, link, peer: None, proof: None, earlier: Transcript::new() };
+        let mut connection =
+            Self { session, link, peer: None, proof: None, earlier: Transcript::new(), transactions: 0 };
         match connection.settle().await {
             Ok(()) => Ok(connection),
             Err(failure) => Err(ConnectFailure { transcript: connection.take_transcript(), ..failure }),
@@ -147,7 +151,8 @@ impl Connection {
     /// old server, and 8-bit content is never sent undeclared.
     pub async fn deliver(&mut self, mut transaction: Transaction, body: &[Bytes]) -> TransactionReport {
         let count = transaction.recipients.len();
-        look_at(body, &mut transaction);
+        self.transactions = self.transactions.saturating_add(1);
+        look_at(body, self.capabilities().chunking, &mut transaction);
         self.session.begin(transaction, now());
         let mut content = Content::new(body);
         loop {
@@ -164,6 +169,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether the remote takes no further transaction (RFC 9422 §4.1): QUIT is all that is left to say.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.capabilities().limits.transactions.is_some_and(|most| self.transactions >= most)
     }
 
     /// What was said since the opening, or since [`Self::restart_transcript`]; empty unless the options have it kept.

@@ -1,7 +1,8 @@
 //! The content of a message on its way into an engine. Not responsible for how it is sent.
 
 use bytes::Bytes;
-use mailtier_smtp::{ClientSession, Transaction};
+use mailtier_smtp::{ClientSession, MAX_UNASKED_OCTETS, Transaction};
+use memchr::memchr_iter;
 
 use crate::link::now;
 
@@ -42,12 +43,32 @@ impl<'a> Content<'a> {
 
 /// Says in `transaction` what the content needs, where that is less or more than was declared: a declaration alone
 /// keeps no message from an old server, and 8-bit content is never sent undeclared.
-pub(super) fn look_at(body: &[Bytes], transaction: &mut Transaction) {
+pub(super) fn look_at(body: &[Bytes], chunking: bool, transaction: &mut Transaction) {
     transaction.eight_bit = body.iter().any(|chunk| !chunk.is_ascii());
     // What is counted must be counted right, whatever was said before.
     transaction.size_bytes = body.iter().map(|chunk| chunk.len() as u64).sum();
+    // Of interest only where it may go by BDAT.
+    let may_go = chunking && transaction.size_bytes <= MAX_UNASKED_OCTETS;
+    transaction.proper_lines = may_go && has_proper_lines(body);
     // RFC 6531 §3.2: beside addresses, which the engine looks at, it is header fields that need the extension.
     transaction.smtputf8 &= transaction.eight_bit && has_eight_bit_header(body);
+}
+
+/// Whether every line ends with CRLF, the last one too, and neither CR nor LF is anywhere else.
+fn has_proper_lines(body: &[Bytes]) -> bool {
+    let (mut last, mut returns, mut feeds) = (0, 0_usize, 0_usize);
+    for chunk in body.iter().filter(|chunk| !chunk.is_empty()) {
+        let before = |place: usize| place.checked_sub(1).map_or(Some(&last), |before| chunk.get(before));
+        for place in memchr_iter(b'\n', chunk) {
+            if before(place) != Some(&b'\r') {
+                return false;
+            }
+            feeds += 1;
+        }
+        returns += memchr_iter(b'\r', chunk).count();
+        last = chunk.last().copied().unwrap_or_default();
+    }
+    last == b'\n' && returns == feeds
 }
 
 /// Whether an octet above 127 stands before the empty line that ends the header section.
@@ -78,11 +99,35 @@ mod tests {
             recipients: Vec::new(),
             eight_bit,
             smtputf8,
+            proper_lines: false,
             size_bytes: 0,
             wishes: mailtier_smtp::Wishes::default(),
         };
-        look_at(&body, &mut transaction);
+        look_at(&body, true, &mut transaction);
         (transaction.eight_bit, transaction.smtputf8)
+    }
+
+    #[test]
+    fn lines_that_are_none() {
+        for (chunks, expected) in [
+            (&["a\r\n"][..], true),
+            (&["a\r\n.\r\n\r\n"], true),
+            (&["a\r", "\nb\r\n"], true),
+            (&["a", "", "\r\n"], true),
+            (&["a"], false),
+            (&[""], false),
+            (&[], false),
+            (&["a\n"], false),
+            (&["a\r\nb\n"], false),
+            (&["a\r\nb\r"], false),
+            (&["a\rb\r\n"], false),
+            (&["\na\r\n"], false),
+            (&["a", "\nb\r\n"], false),
+            (&["a\r\r\n"], false),
+        ] {
+            let body: Vec<_> = chunks.iter().map(|chunk| Bytes::copy_from_slice(chunk.as_bytes())).collect();
+            assert_eq!(has_proper_lines(&body), expected, "{chunks:?}");
+        }
     }
 
     #[test]

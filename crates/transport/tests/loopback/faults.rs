@@ -133,7 +133,9 @@ fn word(cause: &Cause) -> String {
 }
 
 fn expected(stage: Stage, way: Way) -> (Stage, String, bool) {
-    let trouble = |kind: TroubleKind| (stage, format!("{kind:?}"), false);
+    // Once the content is out, whatever is no reply leaves it open whether the remote has it.
+    let or_unanswered = |kind| if stage == Stage::Final { TroubleKind::Unanswered } else { kind };
+    let trouble = |kind: TroubleKind| (stage, format!("{:?}", or_unanswered(kind)), false);
     let before_mail = stage.is_before_mail();
     match way {
         Way::Close => trouble(TroubleKind::Closed),

@@ -47,6 +47,7 @@ pub(crate) fn transaction(recipients: &[&str], size: usize) -> Transaction {
         recipients: recipients.iter().map(|recipient| Mailbox::parse(recipient).unwrap()).collect(),
         eight_bit: false,
         smtputf8: false,
+        proper_lines: false,
         size_bytes: size as u64,
     }
 }
