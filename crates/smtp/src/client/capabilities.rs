@@ -2,6 +2,8 @@
 
 use mailtier_types::SaslMechanism;
 
+use super::origin::OriginAttributes;
+
 const _: () = assert!(SaslMechanism::ALL.len() <= 8, "a bit for each mechanism");
 
 /// What a remote takes at the most (RFC 9422); absent where it does not say.
@@ -63,6 +65,8 @@ pub struct Capabilities {
     logins: u8,
     /// LIMITS (RFC 9422).
     pub limits: Limits,
+    /// XFORWARD (Postfix's XFORWARD_README): what the remote wants to know of where mail came from.
+    pub origin: OriginAttributes,
     /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
     pub size: Option<Option<u64>>,
 }
@@ -116,6 +120,8 @@ impl Capabilities {
             self.deliver_by = true;
         } else if is("MT-PRIORITY") {
             self.priority = true;
+        } else if is("XFORWARD") {
+            self.origin = OriginAttributes::parse(words);
         } else if is("LIMITS") {
             self.limits.add(words);
         } else if is("AUTH") {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use mailtier_types::request::{utf8_addr_xtext, xtext};
 use mailtier_types::{ByMode, Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
 
+use super::origin;
 use super::{Capabilities, ClientConfig, RecipientReport, Transaction, TransactionReport};
 
 /// Most commands in a group (RFC 2920 §3.1), so that neither side's unread replies can fill what lies between.
@@ -16,6 +17,8 @@ const MAX_GROUP_COMMANDS: usize = 100;
 enum Step {
     /// Ends what an earlier transaction left open.
     Reset,
+    /// XFORWARD.
+    Origin,
     Mail,
     /// With the place among the recipients.
     Rcpt(usize),
@@ -70,6 +73,8 @@ pub(super) struct Exchange {
     /// The command to be written next; nothing after DATA.
     next: Option<Step>,
     carriage: Carriage,
+    /// XFORWARD as it is said, if it is.
+    origin: Option<String>,
     /// BDAT was written.
     chunk_begun: bool,
     /// A reply to any of its commands has come.
@@ -97,23 +102,30 @@ impl Exchange {
                 *recipient = Recipient::Decided(RecipientReport { stage: Stage::Mail, cause });
             }
         }
-        Self {
+        let mut exchange = Self {
             offered: offered.clone(),
-            next: Some(if reset { Step::Reset } else { Step::Mail }),
+            next: None,
             carriage: carriage(&transaction, offered, config),
+            origin: origin::command(&transaction.wishes.origin, offered.origin),
             chunk_begun: false,
             answered: false,
             awaited: VecDeque::new(),
             open: reset,
             recipients,
             transaction,
-        }
+        };
+        exchange.next = Some(if reset { Step::Reset } else { exchange.first_step() });
+        exchange
+    }
+
+    const fn first_step(&self) -> Step {
+        if self.origin.is_some() { Step::Origin } else { Step::Mail }
     }
 
     /// How far it has come, while commands are answered.
     pub(super) fn stage(&self) -> Stage {
         match self.awaited.front() {
-            Some(Step::Reset | Step::Mail) | None => Stage::Mail,
+            Some(Step::Reset | Step::Origin | Step::Mail) | None => Stage::Mail,
             Some(Step::Rcpt(_)) => Stage::Rcpt,
             Some(Step::Data) if self.carriage == Carriage::UnaskedChunk => Stage::Final,
             Some(Step::Data) => Stage::Data,
@@ -141,7 +153,7 @@ impl Exchange {
                 return;
             }
             let is_worthwhile = match step {
-                Step::Reset | Step::Mail => self.recipients.contains(&Recipient::Undecided),
+                Step::Reset | Step::Origin | Step::Mail => self.recipients.contains(&Recipient::Undecided),
                 Step::Rcpt(place) => self.recipients.get(place) == Some(&Recipient::Undecided),
                 Step::Data => self.may_have_accepted(),
             };
@@ -171,8 +183,9 @@ impl Exchange {
     fn step_after(&self, step: Step, was_written: bool) -> Option<Step> {
         let rcpt = |place| if place < self.recipients.len() { Step::Rcpt(place) } else { Step::Data };
         match step {
-            Step::Reset | Step::Mail if !was_written => None,
-            Step::Reset => Some(Step::Mail),
+            Step::Reset | Step::Origin | Step::Mail if !was_written => None,
+            Step::Reset => Some(self.first_step()),
+            Step::Origin => Some(Step::Mail),
             Step::Mail => Some(rcpt(0)),
             Step::Rcpt(place) => Some(rcpt(place + 1)),
             Step::Data => None,
@@ -189,6 +202,7 @@ impl Exchange {
     fn write_command(&self, step: Step, wire: &mut Vec<u8>) {
         match step {
             Step::Reset => wire.extend_from_slice(b"RSET"),
+            Step::Origin => wire.extend_from_slice(self.origin.as_deref().unwrap_or_default().as_bytes()),
             Step::Mail => self.write_mail(&self.transaction.sender, wire),
             Step::Rcpt(place) => {
                 let mailbox = self.transaction.recipients.get(place).map_or("", Mailbox::as_str);
@@ -283,6 +297,8 @@ impl Exchange {
                 self.open = false;
                 Progress::Continues
             }
+            // As Postfix has it: who asks and then does not want to know gets the message all the same.
+            Some(Step::Origin) => Progress::Continues,
             Some(Step::Mail) => {
                 self.take_mail_reply(reply);
                 self.continue_or_end()

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 
 use super::{ClientAction, ClientConfig, ClientSession, RecipientReport, RemainingTime, Transaction, Wishes};
 use crate::TlsInfo;
+use crate::server::ClientAttribute;
 
 /// Where the octets of both sides are cut: after as many as the numbers say, in turn.
 #[derive(Clone, Debug)]
@@ -163,6 +164,13 @@ impl Play {
                         notify: Some(parts[1].parse().unwrap()),
                         original: Some(OriginalRecipient::new(parts[2], parts[3]).unwrap()),
                     });
+                }
+                "origin" => {
+                    self.wishes.origin = vec![
+                        ClientAttribute::Address(Some("192.0.2.1".parse().unwrap())),
+                        ClientAttribute::Port(Some(25)),
+                        ClientAttribute::Hello(Some("client one".to_owned())),
+                    ];
                 }
                 other => panic!("{other} is no wish"),
             }
@@ -1844,5 +1852,38 @@ fn a_transcript_tells_what_was_said_and_when_without_content_and_passwords() {
         T: 0 > DATA
         T: 7 * connection lost while sending the envelope
         = closed",
+    );
+}
+
+#[test]
+fn where_mail_came_from_is_said_to_who_asks_and_a_refusal_of_that_changes_nothing() {
+    check(
+        r"
+        S: 220 mx.example.org ESMTP
+        C: EHLO client.example
+        S: 250-mx.example.org
+        S: 250-PIPELINING
+        S: 250 XFORWARD ADDR HELO SOURCE
+        = ready pipelining
+        > wish origin
+        > begin a@example.com b@example.org = x
+        C: XFORWARD ADDR=192.0.2.1 HELO=client+20one
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: DATA
+        S: 501 5.5.4 what?
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: x
+        C: .
+        S: 250 ok
+        = finished, reusable
+        = final: 250 ok
+        = ready pipelining
+        > begin a@example.com b@example.org = x
+        C: MAIL FROM:<a@example.com>
+        C: RCPT TO:<b@example.org>
+        C: DATA",
     );
 }

@@ -2,6 +2,8 @@
 
 use mailtier_types::{ByMode, Cause, EnvelopeId, Mailbox, RecipientRequest, Return, ReversePath, Stage};
 
+use crate::server::ClientAttribute;
+
 /// A message and its recipients at one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -38,6 +40,8 @@ pub struct Wishes {
     pub deliver_by: Option<RemainingTime>,
     /// MT-PRIORITY (RFC 6710); 0 is not said.
     pub priority: i8,
+    /// Where the message came from, for a remote that asks with XFORWARD; empty where it is not to know.
+    pub origin: Vec<ClientAttribute>,
     /// Nothing is delivered: after RCPT the transaction is given up. Recipients that were accepted report
     /// [`Stage::Rcpt`] with the reply.
     pub probe: bool,
