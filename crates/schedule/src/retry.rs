@@ -9,6 +9,9 @@ use mailtier_types::Class;
 use crate::backoff::RetryPolicy;
 use crate::rules::nearest;
 
+/// The first wait before an attempt from another address.
+const SWITCH_AFTER: Duration = Duration::from_secs(60);
+
 /// The waits between attempts.
 #[derive(Clone, Debug, Default)]
 pub struct RetryRules {
@@ -32,6 +35,12 @@ impl RetryRules {
         };
         let classes = [(Class::Greylisted, minutes(5, 30)), (Class::MailboxFull, minutes(60, 360))].into();
         Self { standard, classes, destinations: HashMap::new() }
+    }
+
+    /// What counts where it is tried from another address, which nobody has refused yet: soon, and less so each time.
+    #[must_use]
+    pub fn after_switch(&self) -> RetryPolicy {
+        RetryPolicy { first: SWITCH_AFTER.min(self.standard.first), ..self.standard }
     }
 
     /// What counts after a failure of a class at a destination.

@@ -21,7 +21,7 @@ use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_route::{Plan, Way};
 use mailtier_smtp::TlsInfo;
-use mailtier_transport::client::{ConnectFailure, Connection};
+use mailtier_transport::client::Connection;
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -35,6 +35,7 @@ use body::BodyError;
 use conversation::{Letter, converse, deserves_another_host, was_dead};
 use hop::Hop;
 use lookup::Next;
+use open::Unopened;
 use record::{Delays, Place, Record, outcome, spokesman};
 
 /// After so long an attempt begins with no other host: the queue will try again.
@@ -201,8 +202,8 @@ impl Attempt<'_> {
             delays.connecting = asked_at.elapsed();
             let leased = match lease {
                 Ok(leased) => leased,
-                Err(failure) => {
-                    self.not_connected(hop, failure, delays);
+                Err(unopened) => {
+                    self.not_connected(hop, unopened, delays);
                     return Tried::Next;
                 }
             };
@@ -275,9 +276,12 @@ impl Attempt<'_> {
     }
 
     /// RFC 5321 §5.1: the next host is tried, whatever the reason.
-    fn not_connected(&mut self, hop: Hop<'_>, failure: ConnectFailure, delays: Delays) {
-        let place = Place { egress: self.egress.egress(None), ..hop.place() };
-        let failure = outcome(failure.stage, failure.cause, &place, delays, now());
+    fn not_connected(&mut self, hop: Hop<'_>, unopened: Unopened, delays: Delays) {
+        let Unopened { failure, source } = unopened;
+        let place = Place { egress: self.egress.egress(source), ..hop.place() };
+        let mut failure = outcome(failure.stage, failure.cause, &place, delays, now());
+        // Whoever waits until then does not try in a circle.
+        failure.retry_after = self.blocked_for(hop);
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
     }

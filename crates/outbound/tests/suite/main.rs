@@ -9,7 +9,9 @@
 )]
 
 mod bodies;
+mod certificates;
 mod dns;
+mod egress;
 mod fallback;
 mod hooks;
 mod identity;

@@ -220,9 +220,12 @@ impl ClientSession {
         }
     }
 
-    /// The handshake is done: everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2).
+    /// The handshake is done. After STARTTLS everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2);
+    /// where the connection begins in TLS the greeting comes after it (RFC 8314 §3.3).
     pub fn handle_tls(&mut self, info: TlsInfo, now: Instant) {
-        if self.phase == Phase::Handshake {
+        if self.phase == Phase::Banner {
+            self.tls = Some(info);
+        } else if self.phase == Phase::Handshake {
             self.tls = Some(info);
             self.capabilities = Capabilities::default();
             self.logged_in = false;

@@ -47,7 +47,8 @@ impl<F: Into<ConnectFailure>> From<F> for Failed {
 }
 
 impl Connection {
-    /// Connects, waits for the greeting, says EHLO and, as the options ask for, STARTTLS. Every wait has its end.
+    /// Connects, with TLS at once or with STARTTLS as the options ask for, waits for the greeting and says EHLO. Every wait
+    /// has its end.
     ///
     /// # Errors
     /// [`ConnectFailure`], from which the caller decides whether to try without TLS, another host, or later.
@@ -68,7 +69,10 @@ impl Connection {
         let session = ClientSession::new(Arc::clone(&options.smtp), now());
         let link = Link::new(Stream::Plain(stream));
         let mut connection = Self { session, link, peer: Some(address), proof: None };
-        connection.settle().await?;
+        if let TlsMode::Implicit(tls) = &options.tls {
+            connection.shake_hands(tls, &options.server_name, keys).await?;
+        }
+        connection.settle().await.map_err(|failure| options.proxied(failure))?;
         let starttls = connection.capabilities().starttls;
         match &options.tls {
             TlsMode::Opportunistic(tls) | TlsMode::Required(tls) if starttls => {
@@ -77,7 +81,7 @@ impl Connection {
             TlsMode::Required(_) => {
                 return Err(ConnectFailure::tls("TLS is required and the remote does not offer STARTTLS").into());
             }
-            TlsMode::Opportunistic(_) | TlsMode::Off => {}
+            TlsMode::Opportunistic(_) | TlsMode::Off | TlsMode::Implicit(_) => {}
         }
         Ok(connection)
     }
@@ -192,10 +196,7 @@ impl Connection {
     async fn start_tls(&mut self, with: &TlsUse, host: &str, keys: KeyExchange) -> Result<(), Failed> {
         self.session.start_tls(now());
         self.settle().await?;
-        let name = with.identity.as_ref().and_then(|expected| expected.identity.server_name()).unwrap_or(host);
-        let info = self.shake_hands(&with.tls, name, keys).await?;
-        self.look_for_proof(with)?;
-        self.session.handle_tls(info, now());
+        self.shake_hands(with, host, keys).await?;
         // A remote that loses its words once TLS is active may still have them in clear.
         self.settle().await.map_err(|failure| {
             let tls_failed = matches!(failure.cause, Cause::Trouble(_));
@@ -203,7 +204,16 @@ impl Connection {
         })
     }
 
-    async fn shake_hands(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
+    /// The handshake, and the proof that is expected of the server.
+    async fn shake_hands(&mut self, with: &TlsUse, host: &str, keys: KeyExchange) -> Result<(), Failed> {
+        let name = with.identity.as_ref().and_then(|expected| expected.identity.server_name()).unwrap_or(host);
+        let info = self.encrypt(&with.tls, name, keys).await?;
+        self.look_for_proof(with)?;
+        self.session.handle_tls(info, now());
+        Ok(())
+    }
+
+    async fn encrypt(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
         let Some(peer) = self.peer else { return Err(ConnectFailure::tls("no TLS is spoken over a socket").into()) };
         let name = ClientTls::server_name(name, peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {
