@@ -18,7 +18,8 @@ use crate::peer::Hint;
 use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
 use crate::work::{
-    Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame,
+    AvoidedSource, Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, Welcome, WorkResult,
+    WorkerFrame,
 };
 
 /// Over the wire and back.
@@ -233,7 +234,11 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 was_held: attempt % 3 == 1,
                 same_source: (attempt % 5 == 1).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 avoided_sources: vec![
-                    ("2001:db8::1".parse().unwrap(), Duration::from_secs(60));
+                    AvoidedSource {
+                        address: "2001:db8::1".parse().unwrap(),
+                        time: Duration::from_secs(60),
+                        refused_this: attempt % 2 == 1,
+                    };
                     usize::from(attempt % 3)
                 ],
             }

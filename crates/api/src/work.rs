@@ -114,8 +114,8 @@ pub struct Dispatch {
     pub return_path: Option<ReversePath>,
     /// Our address of the attempt before, where the remote is to know it again.
     pub same_source: Option<IpAddr>,
-    /// Addresses that are blocked where it goes, each for so much longer, in whole seconds.
-    pub avoided_sources: Vec<(IpAddr, Duration)>,
+    /// Addresses that are blocked where it goes.
+    pub avoided_sources: Vec<AvoidedSource>,
     /// Still to be delivered.
     pub recipients: Vec<Mailbox>,
     /// Encoded, see [`crate::decode_options`].
@@ -130,6 +130,17 @@ pub struct Dispatch {
     pub hosts: Vec<RouteHost>,
     /// A route has held it, and an operator has let it go: no route holds it again.
     pub was_held: bool,
+}
+
+/// One of our addresses that is blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AvoidedSource {
+    /// Which.
+    pub address: IpAddr,
+    /// For so much longer, in whole seconds.
+    pub time: Duration,
+    /// This delivery was refused for it; else others of its destination were, which says nothing of a way of its own.
+    pub refused_this: bool,
 }
 
 /// What an attempt came to.
@@ -428,15 +439,18 @@ impl TryFrom<wire::Dispatch> for Dispatch {
     }
 }
 
-fn wire_avoided((address, time): &(IpAddr, Duration)) -> wire::AvoidedSource {
-    wire::AvoidedSource { address: address.to_string(), seconds: u32::try_from(time.as_secs()).unwrap_or(u32::MAX) }
+fn wire_avoided(source: &AvoidedSource) -> wire::AvoidedSource {
+    let AvoidedSource { address, time, refused_this } = source;
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    wire::AvoidedSource { address: address.to_string(), seconds, refused_this: *refused_this }
 }
 
-fn avoided(sources: &[wire::AvoidedSource]) -> Result<Vec<(IpAddr, Duration)>, ApiError> {
+fn avoided(sources: &[wire::AvoidedSource]) -> Result<Vec<AvoidedSource>, ApiError> {
     let one = |source: &wire::AvoidedSource| {
         let address = address_of("avoided_sources", &source.address)?;
         let address = address.ok_or_else(|| ApiError::invalid("avoided_sources", "has one without an address"))?;
-        Ok((address, Duration::from_secs(source.seconds.into())))
+        let time = Duration::from_secs(source.seconds.into());
+        Ok(AvoidedSource { address, time, refused_this: source.refused_this })
     };
     sources.iter().map(one).collect()
 }

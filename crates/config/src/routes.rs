@@ -125,12 +125,17 @@ impl RouteConfig {
         self.tls.or(is_proved.then_some(TlsPolicy::Verified))
     }
 
-    /// Whether any of its hosts has TLS from the first octet.
+    /// Whether a host has TLS from the first octet, on this port.
+    #[must_use]
+    pub fn begins_in_tls(&self, port: Option<u16>) -> bool {
+        self.way() == RouteVia::Smtp && self.implicit_tls.unwrap_or(port == Some(IMPLICIT_TLS_PORT))
+    }
+
+    /// Whether any of its hosts has.
     fn has_implicit_tls(&self) -> bool {
         let mut hosts = self.hosts.iter().flat_map(|rank| rank.split('|'));
         let port = |host: &str| host.trim().parse::<RouteHost>().ok().and_then(|host| host.port);
-        self.way() == RouteVia::Smtp
-            && self.implicit_tls.unwrap_or_else(|| hosts.any(|host| port(host) == Some(IMPLICIT_TLS_PORT)))
+        hosts.any(|host| self.begins_in_tls(port(host)))
     }
 
     /// As the planner has it.

@@ -132,8 +132,10 @@ shape! {
         /// Which.
         address: String,
         /// The destination that blocks it.
+        #[serde(skip_serializing_if = "Option::is_none")]
         destination: Option<String>,
         /// The provider that blocks it.
+        #[serde(skip_serializing_if = "Option::is_none")]
         provider: Option<String>,
         /// Until when.
         until: At,

@@ -116,6 +116,7 @@ shape! {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_attempt_at: Option<At>,
         /// Deferred: until when the address that it left from, which is blocked there, is not used there.
+        #[serde(skip_serializing_if = "Option::is_none")]
         source_avoided_until: Option<At>,
         /// The message that told the sender.
         #[serde(skip_serializing_if = "Option::is_none")]

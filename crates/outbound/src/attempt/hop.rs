@@ -34,7 +34,7 @@ impl Hop<'_> {
 impl Attempt<'_> {
     /// From which of our addresses it is to leave.
     fn wish(&self) -> Wish<'_> {
-        Wish::of(self.dispatch)
+        Wish::of(self.dispatch, self.goes_with_all)
     }
 
     /// Where no address can be used at a place, since it blocks them all: until one may be.

@@ -65,6 +65,8 @@ struct Attempt<'a> {
     egress: &'a EgressPool,
     /// Of the part that is tried now.
     manner: Manner,
+    /// The part that is tried now goes as all mail to the destination does.
+    goes_with_all: bool,
     /// No part so far took a way that all mail to the destination takes.
     own_way: bool,
     options: Options,
@@ -105,6 +107,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         dispatch,
         egress,
         manner: Manner::default(),
+        goes_with_all: true,
         own_way: true,
         options,
         taken_at,
@@ -129,7 +132,8 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
 impl Attempt<'_> {
     /// Recipients that take one way: they have an outcome afterwards, or the attempt is over.
     async fn take(&mut self, part: Part, domain: &Domain) -> Option<Ended> {
-        self.own_way &= !part.is_for_all();
+        self.goes_with_all = part.is_for_all();
+        self.own_way &= !self.goes_with_all;
         let Part { route, recipients } = part;
         let route = route.as_deref();
         self.open = recipients;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_api::work::Dispatch;
+use mailtier_api::work::{AvoidedSource, Dispatch};
 use mailtier_config::{Config, ConfigError, DEFAULT_POOL, EgressPoolConfig, PoolProxy, ProxyProtocol as Spoken};
 use mailtier_route::Policy;
 use mailtier_sasl::{Credentials, Password};
@@ -50,18 +50,23 @@ struct Source {
 pub(crate) struct Wish<'a> {
     /// The address of the attempt before, where the remote is to know it again.
     same: Option<IpAddr>,
-    /// Addresses that the remote blocks, each for how long.
-    avoided: &'a [(IpAddr, Duration)],
+    /// Addresses that are blocked.
+    avoided: &'a [AvoidedSource],
+    /// It goes as all mail to its destination does, so that what the destination blocks concerns it.
+    goes_with_all: bool,
 }
 
 impl<'a> Wish<'a> {
     /// The wish that came with a delivery.
-    pub(crate) fn of(dispatch: &'a Dispatch) -> Self {
-        Self { same: dispatch.same_source, avoided: &dispatch.avoided_sources }
+    pub(crate) fn of(dispatch: &'a Dispatch, goes_with_all: bool) -> Self {
+        Self { same: dispatch.same_source, avoided: &dispatch.avoided_sources, goes_with_all }
     }
 
-    fn avoids(&self, address: IpAddr) -> bool {
-        self.avoided.iter().any(|(avoided, _)| *avoided == address)
+    /// For how long an address is not to be used.
+    fn avoids(&self, address: IpAddr) -> Option<Duration> {
+        let counts =
+            |avoided: &&AvoidedSource| avoided.address == address && (self.goes_with_all || avoided.refused_this);
+        self.avoided.iter().find(counts).map(|avoided| avoided.time)
     }
 
     /// Whether any address will do.
@@ -101,7 +106,8 @@ impl EgressPool {
         if self.sources.is_empty() {
             return Ok((None, &self.manners));
         }
-        let may = |source: &Source| source.address.is_ipv4() == remote.is_ipv4() && !wish.avoids(source.address);
+        let may =
+            |source: &Source| source.address.is_ipv4() == remote.is_ipv4() && wish.avoids(source.address).is_none();
         let same = || self.sources.iter().find(|source| Some(source.address) == wish.same && may(source));
         let next = || {
             let place = self.shares.lock().next(|place| self.sources.get(place).is_some_and(may));
@@ -130,8 +136,8 @@ impl EgressPool {
     pub(crate) fn blocked_for(&self, remote: IpAddr, wish: Wish<'_>) -> Option<Duration> {
         let mut first = None;
         for source in self.sources.iter().filter(|source| source.address.is_ipv4() == remote.is_ipv4()) {
-            let (_, wait) = wish.avoided.iter().find(|(avoided, _)| *avoided == source.address)?;
-            first = Some(first.map_or(*wait, |first: Duration| first.min(*wait)));
+            let wait = wish.avoids(source.address)?;
+            first = Some(first.map_or(wait, |first: Duration| first.min(wait)));
         }
         first
     }
@@ -140,10 +146,10 @@ impl EgressPool {
     pub(crate) fn suits(&self, source: Option<IpAddr>, wish: Wish<'_>) -> bool {
         let Some(source) = source.filter(|_| !wish.is_none()) else { return true };
         let is_wished = |same: IpAddr| {
-            let is_here = self.sources.iter().any(|own| own.address == same) && !wish.avoids(same);
+            let is_here = self.sources.iter().any(|own| own.address == same) && wish.avoids(same).is_none();
             !is_here || same == source || same.is_ipv4() != source.is_ipv4()
         };
-        !wish.avoids(source) && wish.same.is_none_or(is_wished)
+        wish.avoids(source).is_none() && wish.same.is_none_or(is_wished)
     }
 
     /// What a trouble of finding a host means here: where only the pool's own lack of addresses stands in the way, that is

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use mailtier_api::work::{Dispatch, WorkResult};
+use mailtier_api::work::{AvoidedSource, Dispatch, WorkResult};
 use mailtier_config::{Config, EgressPoolConfig, EgressProxyConfig, PoolAddressConfig, ProxyProtocol, Secret};
 use mailtier_transport::proxy::{Proxied, read_header};
 use mailtier_types::{Cause, Egress, Outcome, Stage, TroubleKind};
@@ -35,7 +35,11 @@ fn wishing(same: Option<u8>, avoided: &[u8]) -> Dispatch {
         same_source: same.map(local),
         avoided_sources: avoided
             .iter()
-            .map(|last| (local(*last), Duration::from_secs(60 * u64::from(*last))))
+            .map(|last| AvoidedSource {
+                address: local(*last),
+                time: Duration::from_secs(60 * u64::from(*last)),
+                refused_this: false,
+            })
             .collect(),
         ..letter(&["a@b.example"])
     }
@@ -113,6 +117,22 @@ async fn where_every_address_is_blocked_mail_waits_until_one_is_not() {
     assert_eq!(trouble(outcome), (TroubleKind::Local, told));
     assert_eq!(outcome.retry_after, Some(Duration::from_secs(120)));
     assert_eq!(peer.seen().sessions, 0);
+}
+
+#[tokio::test]
+async fn what_a_destination_blocks_does_not_concern_mail_that_goes_another_way() {
+    let (queue, peer) = (Queue::start().await, Peer::start(Script::new()).await);
+    let _worker = Worker::start(&queue, |config| {
+        smarthost(config, &peer);
+        config.outbound.routes[0].sender = Some("from.example".to_owned());
+        pool(config, vec![address(2, 1, None), address(3, 1, None)]);
+    })
+    .await;
+    let both = wishing(None, &[2, 3]);
+    assert_eq!(source(&queue.deliver(both).await), Some(local(2)), "a smarthost of this sender's own");
+    let mut refused = wishing(None, &[2, 3]);
+    refused.avoided_sources[0].refused_this = true;
+    assert_eq!(source(&queue.deliver(refused).await), Some(local(3)), "but where it was refused itself it does");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use mailtier_api::work::Dispatch;
-use mailtier_schedule::{Action, Blocker, Judgement, Whom};
+use mailtier_api::work::{AvoidedSource, Dispatch};
+use mailtier_schedule::{Action, Blocked, Blocker, Judgement, Whom};
 use mailtier_types::{Class, DeliveryId, Outcome, Timestamp};
 
 use super::handle::Content;
@@ -30,15 +30,16 @@ impl ConductorTask {
             let source = last.egress.as_ref().and_then(|egress| egress.source);
             dispatch.same_source = source.filter(|_| is_greylisted(judgement));
             let until = blocked_for(judgement).map(|(_, time)| last.at.after(time)).filter(|until| *until > now);
-            dispatch.avoided_sources.extend(source.zip(until.map(|until| left(until, now))));
+            let own = source.zip(until).map(|blocked| avoided(blocked, true, now));
+            dispatch.avoided_sources.extend(own);
         }
         if self.avoidance.is_empty() {
             return;
         }
         let provider = self.scheduler.provider_of(dispatch.delivery);
-        for (address, until) in self.avoidance.of(&dispatch.destination, provider, now).take(MAX_AVOIDED) {
-            if dispatch.avoided_sources.iter().all(|(known, _)| *known != address) {
-                dispatch.avoided_sources.push((address, left(until, now)));
+        for blocked in self.avoidance.of(&dispatch.destination, provider, now).take(MAX_AVOIDED) {
+            if dispatch.avoided_sources.iter().all(|known| known.address != blocked.0) {
+                dispatch.avoided_sources.push(avoided(blocked, false, now));
             }
         }
     }
@@ -68,6 +69,7 @@ impl ConductorTask {
     }
 }
 
+/// RFC 6647 §2: who greylists knows a client by its address.
 fn is_greylisted(judgement: Option<Judgement<'_>>) -> bool {
     judgement.is_some_and(|judgement| judgement.class.class() == Class::Greylisted)
 }
@@ -81,6 +83,6 @@ fn blocked_for(judgement: Option<Judgement<'_>>) -> Option<(Whom, Duration)> {
 }
 
 /// In whole seconds, the last one counted: what is tried then is not tried too early.
-fn left(until: Timestamp, now: Timestamp) -> Duration {
-    Duration::from_secs(until.since(now).as_secs() + 1)
+fn avoided((address, until): Blocked, refused_this: bool, now: Timestamp) -> AvoidedSource {
+    AvoidedSource { address, time: Duration::from_secs(until.since(now).as_secs() + 1), refused_this }
 }

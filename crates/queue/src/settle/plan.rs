@@ -236,7 +236,6 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
             _ => None,
         };
-        let is_failure = matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired);
         planned.lines.push(Line {
             message: stored.message,
             attempt: report.attempt,
@@ -248,13 +247,12 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             operator: order.map(|order| order.operator.clone()),
             received_at: case.options.received_at,
         });
-        let source_avoided_until = outcome.as_ref().and_then(|outcome| surroundings.policy.avoided_until(outcome));
         let detail = EventDetail {
+            source_avoided_until: surroundings.policy.avoided_until(outcome.as_ref()),
             outcome,
             class,
-            source_avoided_until,
             next_attempt_at,
-            dsn: dsn.filter(|_| is_failure),
+            dsn: dsn.filter(|_| matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired)),
             ..order.map(|order| order.detail()).unwrap_or_default()
         };
         planned.plan.events.push(NewEvent {
@@ -468,7 +466,8 @@ impl Policy {
     }
 
     /// Until when the address that it left from is not used there, where it is blocked.
-    fn avoided_until(&self, outcome: &Outcome) -> Option<Timestamp> {
+    fn avoided_until(&self, outcome: Option<&Outcome>) -> Option<Timestamp> {
+        let outcome = outcome?;
         match self.classification.judge(outcome).filter(|judgement| judgement.switches)?.action? {
             Decided::SwitchAddress { time, .. } => Some(outcome.at.after(time)),
             Decided::SlowDown | Decided::Suspend { .. } => None,

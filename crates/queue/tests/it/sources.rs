@@ -30,7 +30,7 @@ fn said(dispatch: &Dispatch, exchanger: &str, from: u8, has_others: bool, code: 
 }
 
 fn avoided(dispatch: &Dispatch) -> Vec<IpAddr> {
-    dispatch.avoided_sources.iter().map(|(address, _)| *address).collect()
+    dispatch.avoided_sources.iter().map(|avoided| avoided.address).collect()
 }
 
 /// Retries come at once; two of everything at a time.
@@ -51,13 +51,15 @@ async fn a_block_is_not_the_last_word_and_holds_for_all_mail_of_the_destination(
     let again = worker.dispatch().await;
     assert_eq!((again.delivery, again.attempt), (first.delivery, 2), "a 5xx, and it is tried again");
     assert_eq!(avoided(&again), [address(1)], "{again:?}");
-    assert!(again.avoided_sources.iter().all(|(_, time)| (3500..=3601).contains(&time.as_secs())), "{again:?}");
+    let own = again.avoided_sources[0];
+    assert!(own.refused_this && (3500..=3601).contains(&own.time.as_secs()), "{own:?}");
     submitter.accepted("s@a.example", &["y@d.example"]).await;
     submitter.accepted("s@a.example", &["y@e.example"]).await;
     let others = [worker.dispatch().await, worker.dispatch().await];
     for other in &others {
         let expected = if other.destination == "d.example" { vec![address(1)] } else { vec![] };
         assert_eq!(avoided(other), expected, "{other:?}");
+        assert!(other.avoided_sources.iter().all(|avoided| !avoided.refused_this));
         worker.report(all(other, 250)).await;
     }
 
@@ -88,7 +90,7 @@ async fn what_a_delivery_met_outlives_every_restart() {
     let mut worker = Worker::connect(&replica).await;
     let again = worker.dispatch().await;
     assert_eq!((again.attempt, avoided(&again)), (2, vec![address(1)]));
-    // The remote does not know the second address yet, and is to see it again.
+    // RFC 6647 §2: the remote does not know the second address yet, and is to see it again.
     worker.report(said(&again, EXCHANGER, 2, true, 450, "greylisted, try again later")).await;
     worker.vanish();
     replica.kill();

@@ -49,6 +49,7 @@ async fn refused(server: SocketAddr, login: Option<Credentials>, patience: Durat
     Connection::open(TARGET.parse().unwrap(), &options).await.unwrap_err()
 }
 
+// RFC 1928 §3 and §4, RFC 1929 §2.
 const HELLO: &[u8] = &[5, 1, 0];
 const HELLO_WITH_LOGIN: &[u8] = &[5, 2, 0, 2];
 const LOGIN: &[u8] = b"\x01\x04user\x06secret";
