@@ -1,6 +1,11 @@
 //! How many replies the built-in rules judge in a second, over the documented ones: `cargo bench -p mailtier-schedule`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail loudly, and prints what it found")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark may fail loudly, and prints what it found"
+)]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::hint::black_box;

@@ -221,6 +221,12 @@ mod tests {
             ]
         );
         assert!(!told.concat().contains("hidden"));
+        let external = format!("{socks}\nsasl_mechanisms = [\"EXTERNAL\"]");
+        let told = explained(&external, &["a@d.example"]).await;
+        assert_eq!(
+            told[1],
+            "route        `all mail` (outbound.routes[0]): to hosts over SMTP, logging in by its certificate"
+        );
     }
 
     #[tokio::test]

@@ -243,7 +243,12 @@ impl Report {
             ("discard", _) => "discarded, and counted as delivered",
             (_, _) => "held until an operator releases it",
         };
-        let login = route.user.as_ref().map(|user| format!(", logging in as `{user}`")).unwrap_or_default();
+        let by_certificate = self.configured.as_ref().is_some_and(|route| !route.sasl_mechanisms.is_empty());
+        let login = match &route.user {
+            Some(user) => format!(", logging in as `{user}`"),
+            None if by_certificate => ", logging in by its certificate".to_owned(),
+            None => String::new(),
+        };
         format!("`{}` (outbound.routes[{}]): {what}{login}", route.name, route.number)
     }
 }

@@ -467,7 +467,8 @@ impl Policy {
 
     /// Until when the address that it left from is not used there, where it is blocked.
     fn avoided_until(&self, outcome: Option<&Outcome>) -> Option<Timestamp> {
-        let outcome = outcome?;
+        // Most mail leaves from an address that has no others.
+        let outcome = outcome.filter(|outcome| outcome.egress.as_ref().is_some_and(|egress| egress.has_others))?;
         match self.classification.judge(outcome).filter(|judgement| judgement.switches)?.action? {
             Decided::SwitchAddress { time, .. } => Some(outcome.at.after(time)),
             Decided::SlowDown | Decided::Suspend { .. } => None,
