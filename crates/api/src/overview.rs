@@ -1,5 +1,6 @@
 //! The installation as a whole: which replicas there are, who owns which shard, and how the replica that is asked stands.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mailtier_types::{DeliveryId, Epoch, ReplicaId, ShardId, Timestamp, WorkerId};
@@ -111,11 +112,17 @@ pub struct Overview {
     pub dead_destinations: u64,
     /// Of these the [`Self::DEAD_SHOWN`] with the most mail.
     pub dead: Vec<DeadView>,
+    /// Our addresses that are blocked somewhere.
+    pub blocks: u64,
+    /// Of these the first [`Self::BLOCKS_SHOWN`].
+    pub blocked: Vec<BlockView>,
 }
 
 impl Overview {
     /// So many destinations that do not answer are shown.
     pub const DEAD_SHOWN: usize = 20;
+    /// So many blocks of our addresses are shown.
+    pub const BLOCKS_SHOWN: usize = 100;
 }
 
 /// A destination that does not answer: one delivery at a time is tried once in a while.
@@ -128,6 +135,20 @@ pub struct DeadView {
     /// Deliveries in memory.
     pub deliveries: u64,
     /// Until when nothing is attempted.
+    pub until: Timestamp,
+}
+
+/// One of our addresses, which is blocked for mail to a destination, or to all of a provider: it is not used there for a
+/// time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockView {
+    /// Which.
+    pub address: IpAddr,
+    /// By whom: a destination, or the name of a provider.
+    pub by: String,
+    /// It is a provider.
+    pub is_provider: bool,
+    /// Until when.
     pub until: Timestamp,
 }
 
@@ -239,6 +260,8 @@ impl From<Status> for wire::ShowStatusReply {
             pools: status.overview.pools.into_iter().map(Into::into).collect(),
             dead_destinations: status.overview.dead_destinations,
             dead: status.overview.dead.into_iter().map(Into::into).collect(),
+            blocks: status.overview.blocks,
+            blocked: status.overview.blocked.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -254,6 +277,23 @@ impl From<wire::DeadDestination> for DeadView {
     fn from(view: wire::DeadDestination) -> Self {
         let wire::DeadDestination { destination, hosts, deliveries, until_us } = view;
         Self { destination, hosts, deliveries, until: Timestamp::from_micros(until_us) }
+    }
+}
+
+impl From<BlockView> for wire::BlockedAddress {
+    fn from(view: BlockView) -> Self {
+        let BlockView { address, by, is_provider, until } = view;
+        Self { address: address.to_string(), by, is_provider, until_us: until.as_micros() }
+    }
+}
+
+impl TryFrom<wire::BlockedAddress> for BlockView {
+    type Error = ApiError;
+
+    fn try_from(view: wire::BlockedAddress) -> Result<Self, ApiError> {
+        let wire::BlockedAddress { address, by, is_provider, until_us } = view;
+        let address = address.parse().map_err(|error| ApiError::invalid("address", error))?;
+        Ok(Self { address, by, is_provider, until: Timestamp::from_micros(until_us) })
     }
 }
 
@@ -295,6 +335,8 @@ impl TryFrom<wire::ShowStatusReply> for Status {
             pools: reply.pools.into_iter().map(Into::into).collect(),
             dead_destinations: reply.dead_destinations,
             dead: reply.dead.into_iter().map(Into::into).collect(),
+            blocks: reply.blocks,
+            blocked: reply.blocked.into_iter().map(TryInto::try_into).collect::<Result<_, ApiError>>()?,
         };
         Ok(Self { replica: replica_id(&reply.replica_id)?, overview })
     }

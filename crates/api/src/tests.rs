@@ -18,7 +18,8 @@ use crate::peer::Hint;
 use crate::submit::{BodyPart, StoredPart, Submission, SubmitFrame, Verdict, VerdictFrame};
 use crate::wire;
 use crate::work::{
-    Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame,
+    AvoidedSource, Dispatch, Hello, Holding, InFlight, Inquire, PoolCredit, QueueFrame, Settled, Welcome, WorkResult,
+    WorkerFrame,
 };
 
 /// Over the wire and back.
@@ -177,9 +178,11 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         |(stage, cause, remote, tls, (waiting, connecting, sending), at)| {
             let micros = |micros: u32| Duration::from_micros(micros.into());
             let (waiting, connecting, sending) = (micros(waiting), micros(connecting), micros(sending));
-            let egress = tls
-                .is_some()
-                .then(|| Egress { pool: "warm".into(), source: remote.as_ref().and_then(|host| host.address) });
+            let egress = tls.is_some().then(|| Egress {
+                pool: "warm".into(),
+                source: remote.as_ref().and_then(|host| host.address),
+                has_others: sending.as_micros() % 2 == 1,
+            });
             let retry_after = (waiting.as_micros() % 2 == 1).then_some(Duration::from_secs(7));
             Outcome {
                 stage,
@@ -230,6 +233,15 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 body,
                 hosts: vec!["relay.example:2525".parse().unwrap(), "[2001:db8::1]:25".parse().unwrap()],
                 was_held: attempt % 3 == 1,
+                same_source: (attempt % 5 == 1).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                avoided_sources: vec![
+                    AvoidedSource {
+                        address: "2001:db8::1".parse().unwrap(),
+                        time: Duration::from_secs(60),
+                        refused_this: attempt % 2 == 1,
+                    };
+                    usize::from(attempt % 3)
+                ],
             }
         },
     )
@@ -352,6 +364,7 @@ proptest! {
             hosts: vec!["relay.example:2525".to_owned()],
             class: Some(BounceClass::Greylisted),
             report: Some(about),
+            source_avoided_until: Some(next),
         };
         prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
     }

@@ -1,6 +1,9 @@
 //! Work, between a queue replica and an outbound worker: frames and the worker's side. See
 //! `proto/mailtier/v1/work.proto`.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use mailtier_config::{DEFAULT_POOL, Secret};
@@ -13,8 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{
-    attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender, shard_epochs,
-    shard_id, strings, wire_shard_epochs, worker_id,
+    address_of, attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender,
+    shard_epochs, shard_id, strings, wire_shard_epochs, worker_id,
 };
 use crate::error::ApiError;
 use crate::stream::Incoming;
@@ -109,6 +112,10 @@ pub struct Dispatch {
     pub sender: ReversePath,
     /// The one with which it goes out, where that is another.
     pub return_path: Option<ReversePath>,
+    /// Our address of the attempt before, where the remote is to know it again.
+    pub same_source: Option<IpAddr>,
+    /// Addresses that are blocked where it goes.
+    pub avoided_sources: Vec<AvoidedSource>,
     /// Still to be delivered.
     pub recipients: Vec<Mailbox>,
     /// Encoded, see [`crate::decode_options`].
@@ -123,6 +130,17 @@ pub struct Dispatch {
     pub hosts: Vec<RouteHost>,
     /// A route has held it, and an operator has let it go: no route holds it again.
     pub was_held: bool,
+}
+
+/// One of our addresses that is blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AvoidedSource {
+    /// Which.
+    pub address: IpAddr,
+    /// For so much longer, in whole seconds.
+    pub time: Duration,
+    /// This delivery was refused for it; else others of its destination were, which says nothing of a way of its own.
+    pub refused_this: bool,
 }
 
 /// What an attempt came to.
@@ -377,6 +395,8 @@ impl From<Dispatch> for wire::Dispatch {
             pool: dispatch.pool,
             destination: dispatch.destination,
             sender: dispatch.sender.as_str().to_owned(),
+            same_source: dispatch.same_source.map(|address| address.to_string()).unwrap_or_default(),
+            avoided_sources: dispatch.avoided_sources.iter().map(wire_avoided).collect(),
             return_path: dispatch.return_path.as_ref().map(|path| path.as_str().to_owned()).unwrap_or_default(),
             recipients: strings(&dispatch.recipients),
             options: dispatch.options,
@@ -405,6 +425,8 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             pool: pool(dispatch.pool)?,
             destination: dispatch.destination,
             sender: sender(&dispatch.sender)?,
+            same_source: address_of("same_source", &dispatch.same_source)?,
+            avoided_sources: avoided(&dispatch.avoided_sources)?,
             return_path: Some(sender(&dispatch.return_path)?).filter(|path| !path.is_null()),
             recipients: mailboxes(&dispatch.recipients)?,
             options: dispatch.options,
@@ -415,6 +437,22 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             was_held: dispatch.was_held,
         })
     }
+}
+
+fn wire_avoided(source: &AvoidedSource) -> wire::AvoidedSource {
+    let AvoidedSource { address, time, refused_this } = source;
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    wire::AvoidedSource { address: address.to_string(), seconds, refused_this: *refused_this }
+}
+
+fn avoided(sources: &[wire::AvoidedSource]) -> Result<Vec<AvoidedSource>, ApiError> {
+    let one = |source: &wire::AvoidedSource| {
+        let address = address_of("avoided_sources", &source.address)?;
+        let address = address.ok_or_else(|| ApiError::invalid("avoided_sources", "has one without an address"))?;
+        let time = Duration::from_secs(source.seconds.into());
+        Ok(AvoidedSource { address, time, refused_this: source.refused_this })
+    };
+    sources.iter().map(one).collect()
 }
 
 impl From<WorkResult> for wire::Result {

@@ -1,16 +1,15 @@
-//! What must hold between the tables about egress pools. Not responsible for whether a host has the addresses.
+//! What must hold between the tables of the queue about egress pools. Not responsible for those of workers
+//! (`check_egress`).
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
-use crate::bounds::{ANY, count, twice};
-use crate::check::host_name;
+use crate::bounds::{ANY, count};
 use crate::check_listeners::tenant_number;
 use crate::check_recipients::{domain_pattern, domains};
 use crate::keys::quote;
 use crate::pools::DEFAULT_POOL;
 use crate::words::expected;
-use crate::{Config, ConfigError, EgressPoolConfig, IpPreference, PoolConfig, PoolRuleConfig, QueueConfig};
+use crate::{Config, ConfigError, PoolConfig, PoolRuleConfig, QueueConfig};
 
 /// Pools of an installation. Each has series of its own among the metrics.
 const MOST_POOLS: usize = 100;
@@ -65,24 +64,6 @@ impl Config {
         }
         for (index, rule) in queue.pool_rules.iter().enumerate() {
             check_rule(queue, index, rule, &known)?;
-        }
-        Ok(())
-    }
-
-    /// The table of `[outbound]`. A worker's file need not have the queue's tables; where it has, the names agree.
-    pub(crate) fn check_egress_pools(&self) -> Result<(), ConfigError> {
-        let known = self.queue.pool_names();
-        for (index, pool) in self.outbound.pools.iter().enumerate() {
-            let key = |name: &str| format!("outbound.pools[{index}].{name}");
-            pool_name(&key("name"), &pool.name)?;
-            if self.outbound.pools.iter().take(index).any(|before| before.name == pool.name) {
-                return Err(ConfigError::bad(key("name"), format!("is {} again; keep one", quote(&pool.name))));
-            }
-            if !self.queue.pools.is_empty() {
-                among(&key("name"), &pool.name, &known)?;
-            }
-            host_name(key("ehlo_name"), pool.ehlo_name.as_deref())?;
-            check_sources(index, pool, self.outbound.ip_preference)?;
         }
         Ok(())
     }
@@ -173,33 +154,8 @@ fn is_same(one: &PoolRuleConfig, other: &PoolRuleConfig) -> bool {
         && pattern(&one.destination) == pattern(&other.destination)
 }
 
-fn check_sources(index: usize, pool: &EgressPoolConfig, preference: IpPreference) -> Result<(), ConfigError> {
-    let key = |name: &str| format!("outbound.pools[{index}].{name}");
-    twice(&key("source_ipv4"), &pool.source_ipv4)?;
-    twice(&key("source_ipv6"), &pool.source_ipv6)?;
-    let usable = |address: &IpAddr| !address.is_unspecified() && !address.is_multicast();
-    let of_ipv4 = pool.source_ipv4.iter().copied().map(|address| ("source_ipv4", IpAddr::V4(address)));
-    let of_ipv6 = pool.source_ipv6.iter().copied().map(|address| ("source_ipv6", IpAddr::V6(address)));
-    if let Some((name, address)) = of_ipv4.chain(of_ipv6).find(|(_, address)| !usable(address)) {
-        let problem = format!("holds `{address}`, which no connection can come from; give an address of this host");
-        return Err(ConfigError::bad(key(name), problem));
-    }
-    let (ipv4, ipv6) = (!pool.source_ipv4.is_empty(), !pool.source_ipv6.is_empty());
-    match preference {
-        IpPreference::Ipv4 if ipv6 && !ipv4 => {
-            let problem = "is not set, and `outbound.ip_preference` is `ipv4`: nothing could be sent; give one";
-            Err(ConfigError::bad(key("source_ipv4"), problem))
-        }
-        IpPreference::Ipv6 if ipv4 && !ipv6 => {
-            let problem = "is not set, and `outbound.ip_preference` is `ipv6`: nothing could be sent; give one";
-            Err(ConfigError::bad(key("source_ipv6"), problem))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A name for log lines, metrics and commands.
-fn pool_name(key: &str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn pool_name(key: &str, name: &str) -> Result<(), ConfigError> {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
         let problem =
@@ -210,7 +166,7 @@ fn pool_name(key: &str, name: &str) -> Result<(), ConfigError> {
 }
 
 /// A name that stands elsewhere.
-fn among(key: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
+pub(crate) fn among(key: &str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
     match known.contains(&name) {
         true => Ok(()),
         false => Err(ConfigError::bad(key, format!("is {}; {}", quote(name), expected(name, known)))),

@@ -12,11 +12,11 @@ use crate::keys::quote;
 use crate::load::secret;
 use crate::routes::RouteVia;
 use crate::sections::{IpPreference, TlsPolicy};
-use crate::{Config, ConfigError, EgressPoolConfig, OutboundConfig, RouteConfig, Secret};
+use crate::{ClientCertificate, Config, ConfigError, OutboundConfig, RouteConfig, Secret};
 
 /// Mechanisms that a client of ours speaks, the strongest first.
-pub(crate) const CLIENT_MECHANISMS: [SaslMechanism; 3] =
-    [SaslMechanism::ScramSha256, SaslMechanism::Plain, SaslMechanism::Login];
+const CLIENT_MECHANISMS: [SaslMechanism; 4] =
+    [SaslMechanism::External, SaslMechanism::ScramSha256, SaslMechanism::Plain, SaslMechanism::Login];
 
 /// A worker that waits longer holds up too much else.
 const MOST_TIMEOUT: Duration = Duration::from_secs(600);
@@ -24,9 +24,9 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(600);
 /// How a route logs in at its hosts.
 #[derive(Debug, Clone)]
 pub struct RouteLogin {
-    /// As whom.
+    /// As whom; empty where a certificate tells.
     pub user: String,
-    /// With what.
+    /// With what; empty where a certificate tells.
     pub password: Secret,
     /// Which may be used, the strongest first.
     pub mechanisms: Vec<SaslMechanism>,
@@ -54,7 +54,8 @@ impl Config {
     /// [`ConfigError`] names the name that is none.
     pub fn route_policy(&self, ehlo_name: &str) -> Result<Policy, ConfigError> {
         let outbound = &self.outbound;
-        let of_pools = outbound.pools.iter().filter_map(|pool| pool.ehlo_name.as_ref());
+        let of_addresses = outbound.pools.iter().flat_map(|pool| &pool.addresses).map(|one| one.ehlo_name.as_ref());
+        let of_pools = outbound.pools.iter().map(|pool| pool.ehlo_name.as_ref()).chain(of_addresses).flatten();
         let own_names = outbound.own_names.iter().chain(&self.inbound.hostname).chain(of_pools).map(String::as_str);
         let own_name = |name| {
             let wrong = |_| ConfigError::bad("outbound.own_names", format!("cannot be used: {name:?} is no host name"));
@@ -73,18 +74,6 @@ impl Config {
             tls: outbound.tls.into(),
             dane: outbound.dane,
         })
-    }
-}
-
-impl EgressPoolConfig {
-    /// Which addresses its mail can be sent to: those of the families that it has addresses of, where it has any.
-    #[must_use]
-    pub const fn families(&self, otherwise: Families) -> Families {
-        match (self.source_ipv4.is_empty(), self.source_ipv6.is_empty()) {
-            (false, true) => Families::Ipv4,
-            (true, false) => Families::Ipv6,
-            _ => otherwise,
-        }
     }
 }
 
@@ -109,6 +98,16 @@ impl OutboundConfig {
     /// A file cannot be read.
     pub fn route_logins(&self) -> Result<Vec<Option<RouteLogin>>, ConfigError> {
         self.routes.iter().enumerate().map(|(place, route)| route.login(place)).collect()
+    }
+
+    /// The certificates that routes show, by number.
+    #[must_use]
+    pub fn route_certificates(&self) -> Vec<Option<ClientCertificate>> {
+        let files = |(place, route): (usize, &RouteConfig)| {
+            let key = format!("outbound.routes[{place}].client_certificate");
+            ClientCertificate::of(route.client_certificate.as_ref(), route.client_key.as_ref(), key)
+        };
+        self.routes.iter().enumerate().map(files).collect()
     }
 
     /// Where routes post, by number; only workers have use for it.
@@ -145,7 +144,15 @@ impl RouteConfig {
                 (speaks && !sockets) || way == RouteVia::Mx,
                 "`mx`, and hosts of `smtp` and `lmtp`",
             ),
+            ("implicit_tls", self.implicit_tls.is_some(), way == RouteVia::Smtp, "`smtp`"),
+            (
+                "client_certificate",
+                self.client_certificate.is_some() || self.client_key.is_some(),
+                (speaks && !sockets) || way == RouteVia::Mx,
+                "`mx`, and hosts of `smtp` and `lmtp`",
+            ),
             ("user", has_login, speaks && !sockets, "hosts of `smtp` and `lmtp`"),
+            ("xforward", self.xforward, speaks, "hosts of `smtp` and `lmtp`"),
             ("url", self.url.is_some(), way == RouteVia::Http, "`http`"),
             ("token", self.token.is_some() || self.token_file.is_some(), way == RouteVia::Http, "`http`"),
             (
@@ -169,6 +176,16 @@ impl RouteConfig {
                            set `sasl_in_clear = true` where nobody else is on the way";
             return Err(ConfigError::bad(key("tls"), problem));
         }
+        if self.implicit_tls == Some(true) && in_clear {
+            let problem =
+                "is set, and `tls` lets messages go in clear, which they never do so: use `verified` or `required`";
+            return Err(ConfigError::bad(key("implicit_tls"), problem));
+        }
+        if self.client_certificate.is_some() && self.tls == Some(TlsPolicy::Off) {
+            let problem = "is set, and `tls` is `off`: nobody would be shown it; leave one out";
+            return Err(ConfigError::bad(key("client_certificate"), problem));
+        }
+        ClientCertificate::check(self.client_certificate.as_ref(), self.client_key.as_ref(), key)?;
         self.check_login(place)?;
         self.url
             .as_ref()
@@ -190,14 +207,24 @@ impl RouteConfig {
                 return bad(name, &format!("and `{}` are both set; keep one", key(&format!("{name}_file"))));
             }
         }
-        self.mechanisms(&key("sasl_mechanisms"))?;
+        let mechanisms = self.mechanisms(&key("sasl_mechanisms"))?;
+        if mechanisms.contains(&SaslMechanism::External) && self.client_certificate.is_none() {
+            return bad("sasl_mechanisms", "holds `EXTERNAL`, which needs a certificate; set `client_certificate`");
+        }
+        let by_certificate = mechanisms == [SaslMechanism::External];
         match &self.user {
+            _ if by_certificate && has_password => {
+                bad("password", "is of no use with `EXTERNAL` alone; leave it out, or allow another mechanism")
+            }
+            None if by_certificate => Ok(()),
             None if has_password => bad("user", "is not set, beside a password; say whose it is"),
             None if !self.sasl_mechanisms.is_empty() => {
                 bad("sasl_mechanisms", "is for logins, and there is no `user`; leave it out")
             }
             None => Ok(()),
-            Some(_) if !has_password => bad("password", "is not set, beside `user`; give it or `password_file`"),
+            Some(_) if !has_password && !by_certificate => {
+                bad("password", "is not set, beside `user`; give it or `password_file`")
+            }
             Some(user) if user.is_empty() || user.contains('\0') => {
                 bad("user", "is empty, or has a null character; nobody logs in so")
             }
@@ -209,22 +236,32 @@ impl RouteConfig {
         let key = |name: &str| format!("outbound.routes[{place}].{name}");
         let (value, file) = (self.password.as_ref(), self.password_file.as_ref());
         let password = secret(&key("password"), value, &key("password_file"), file)?;
-        let (Some(user), Some(password)) = (&self.user, password) else { return Ok(None) };
+        let mechanisms = self.mechanisms(&key("sasl_mechanisms"))?;
+        let (user, password) = match (&self.user, password) {
+            (user, None) if mechanisms == [SaslMechanism::External] => {
+                (user.clone().unwrap_or_default(), Secret::new(String::new()))
+            }
+            (Some(user), Some(password)) => (user.clone(), password),
+            _ => return Ok(None),
+        };
         if password.expose().contains('\0') {
             return Err(ConfigError::bad(key("password"), "has a null character; nobody logs in so"));
         }
-        let (user, in_clear) = (user.clone(), self.sasl_in_clear);
-        Ok(Some(RouteLogin { user, password, mechanisms: self.mechanisms(&key("sasl_mechanisms"))?, in_clear }))
+        Ok(Some(RouteLogin { user, password, mechanisms, in_clear: self.sasl_in_clear }))
     }
 
     fn mechanisms(&self, key: &str) -> Result<Vec<SaslMechanism>, ConfigError> {
         let known = |text: &String| CLIENT_MECHANISMS.into_iter().find(|known| known.name().eq_ignore_ascii_case(text));
         if let Some(other) = self.sasl_mechanisms.iter().find(|text| known(text).is_none()) {
-            let problem = format!("holds {}; expected `SCRAM-SHA-256`, `PLAIN` or `LOGIN`", quote(other));
+            let problem = format!("holds {}; expected `SCRAM-SHA-256`, `PLAIN`, `LOGIN` or `EXTERNAL`", quote(other));
             return Err(ConfigError::bad(key, problem));
         }
         let wanted: Vec<SaslMechanism> = self.sasl_mechanisms.iter().filter_map(known).collect();
-        let is_wanted = |one: &SaslMechanism| wanted.is_empty() || wanted.contains(one);
+        // A certificate may be for TLS alone: it is a login only where that is said.
+        let is_wanted = |one: &SaslMechanism| match wanted.as_slice() {
+            [] => *one != SaslMechanism::External,
+            wanted => wanted.contains(one),
+        };
         Ok(CLIENT_MECHANISMS.into_iter().filter(is_wanted).collect())
     }
 

@@ -26,6 +26,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("queue.pools.warm_up", &["began", "per_day"]),
     ("queue.pool_rules", &["pool"]),
     ("outbound.pools", &["name"]),
+    ("outbound.pools.addresses", &["address"]),
+    ("outbound.pools.proxy", &["protocol", "server"]),
     ("suppression.tenants", &["id", "mode"]),
 ];
 
@@ -101,7 +103,7 @@ fn check_value(path: &str, kind: &str, value: &Value) -> Result<(), ConfigError>
         ("list of tables", ValueKind::Array(tables)) => tables.iter().enumerate().try_for_each(|(index, table)| {
             let one = format!("{path}[{index}]");
             match &table.kind {
-                ValueKind::Table(content) => check_inner(path, &one, content),
+                ValueKind::Table(content) => check_inner(&bare(path), &one, content),
                 _ => Err(ConfigError::bad(one, format!("is {}; {}", show(table), expectation(kind, path)))),
             }
         }),

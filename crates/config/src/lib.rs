@@ -7,6 +7,7 @@
 mod address_files;
 mod bounds;
 mod check;
+mod check_egress;
 mod check_inbound;
 mod check_listeners;
 mod check_outbound;
@@ -33,6 +34,7 @@ mod words;
 
 pub use address_files::{AddressFile, AddressTable};
 pub use check::{resolve_host_name, system_name};
+pub use check_egress::{ClientCertificate, PoolProxy};
 pub use check_inbound::EHLO_KEYWORDS;
 pub use check_recipients::domain_pattern;
 pub use check_routes::{RouteHook, RouteLogin};
@@ -42,10 +44,13 @@ pub use inbound::{
     CallAheadConfig, ContentLines, HeloOwnName, InboundConfig, ListenerConfig, ListenerProtocol, ListenerTls,
     LoginPolicy, MessageClass, NetworkConfig, OauthConfig, TenantConfig,
 };
-pub use pools::{DEFAULT_POOL, DayConfig, EgressPoolConfig, PoolConfig, PoolRuleConfig, WarmUpConfig};
+pub use pools::{
+    DEFAULT_POOL, DayConfig, EgressPoolConfig, EgressProxyConfig, PoolAddressConfig, PoolConfig, PoolRuleConfig,
+    ProxyProtocol, WarmUpConfig,
+};
 pub use rate::{InvalidRate, RateConfig};
 pub use reference::reference_markdown;
-pub use routes::{RouteConfig, RouteVia};
+pub use routes::{IMPLICIT_TLS_PORT, RouteConfig, RouteVia};
 pub use secret::Secret;
 pub use section::Key;
 pub use sections::{
@@ -92,7 +97,7 @@ impl Config {
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
     ];
 
-    /// The tables within sections, each as many times as wanted but for `oauth` and `warm_up`.
+    /// The tables within sections, each as many times as wanted but for `oauth`, `warm_up` and `proxy`.
     pub const TABLES: &'static [(&'static str, &'static [&'static str], &'static [Key])] = &[
         ("[[inbound.listeners]]", ListenerConfig::ABOUT, ListenerConfig::KEYS),
         ("[[inbound.networks]]", NetworkConfig::ABOUT, NetworkConfig::KEYS),
@@ -108,6 +113,8 @@ impl Config {
         ("[queue.pools.warm_up]", WarmUpConfig::ABOUT, WarmUpConfig::KEYS),
         ("[[queue.pool_rules]]", PoolRuleConfig::ABOUT, PoolRuleConfig::KEYS),
         ("[[outbound.pools]]", EgressPoolConfig::ABOUT, EgressPoolConfig::KEYS),
+        ("[[outbound.pools.addresses]]", PoolAddressConfig::ABOUT, PoolAddressConfig::KEYS),
+        ("[outbound.pools.proxy]", EgressProxyConfig::ABOUT, EgressProxyConfig::KEYS),
         ("[[outbound.routes]]", RouteConfig::ABOUT, RouteConfig::KEYS),
         ("[[suppression.tenants]]", SuppressionTenantConfig::ABOUT, SuppressionTenantConfig::KEYS),
     ];

@@ -1,12 +1,15 @@
 //! The tables about egress pools: their limits and whose mail goes through them (`[queue]`), and the addresses and names
 //! that a worker uses for them (`[outbound]`). Not responsible for what must hold between them (`check_pools`).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use mailtier_types::Day;
 
 use crate::rate::RateConfig;
+use crate::secret::Secret;
 use crate::section::section;
+use crate::words::words;
 
 /// The pool of all mail that no rule names another for.
 pub const DEFAULT_POOL: &str = "default";
@@ -71,6 +74,59 @@ section! {
         source_ipv4: Vec<Ipv4Addr> = Vec::new(), "list of IPv4 addresses";
         /// The same for IPv6.
         source_ipv6: Vec<Ipv6Addr> = Vec::new(), "list of IPv6 addresses";
+        /// Addresses of either kind with a weight or a name of their own, beside those above.
+        addresses: Vec<PoolAddressConfig> = Vec::new(), "list of tables";
+        /// What its connections go through, see below.
+        proxy: Option<EgressProxyConfig> = None, "table";
+        /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are. One of a route goes before it.
+        client_certificate: Option<PathBuf> = None, "path";
+        /// Its key (PEM).
+        client_key: Option<PathBuf> = None, "path";
+    }
+}
+
+section! {
+    /// A source address of an egress pool. Addresses of one kind share the pool's new connections by their weights.
+    PoolAddressConfig {
+        /// The address: of this host, or of the proxy where that is told which to use. Required.
+        address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "IP address";
+        /// Its share of the connections, beside the weights of the others; 1 is what those of `source_ipv4` and `source_ipv6`
+        /// have. With 0 no new connection uses it.
+        weight: u32 = 1, "number";
+        /// The name in EHLO of connections from it; the pool's when not set.
+        ehlo_name: Option<String> = None, "host name";
+    }
+}
+
+words! {
+    /// What is spoken with a proxy.
+    #[derive(Default)]
+    ProxyProtocol {
+        /// RFC 1928.
+        #[default]
+        Socks5 = "socks5",
+        /// The PROXY protocol, version 1.
+        ProxyV1 = "proxy-v1",
+        /// Version 2.
+        ProxyV2 = "proxy-v2",
+    }
+}
+
+section! {
+    /// A proxy that the connections of an egress pool go through. What it does wrong puts mail off and counts against nobody.
+    EgressProxyConfig {
+        /// `socks5` (RFC 1928: remote hosts see the proxy's own address, so the pool names none), or `proxy-v1` and `proxy-v2`:
+        /// the PROXY protocol, whose header tells a proxy such as HAProxy, with `usesrc clientip`, from which address of the pool
+        /// to connect to which host. Required.
+        protocol: ProxyProtocol = ProxyProtocol::Socks5, "word";
+        /// Where it is. Required.
+        server: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), "address";
+        /// Logs in as this user (RFC 1929) where a proxy of `socks5` asks for it.
+        user: Option<String> = None, "text";
+        /// Its password.
+        password: Option<Secret> = None, "text";
+        /// The file with its password.
+        password_file: Option<PathBuf> = None, "path";
     }
 }
 

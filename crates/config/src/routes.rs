@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mailtier_route::{MessageClass as RoutedClass, Protocol, RouteRule, TlsPolicy as RoutedTls, WayRule};
-use mailtier_types::TenantId;
+use mailtier_types::{RouteHost, TenantId};
 
 use crate::inbound::MessageClass;
 use crate::secret::Secret;
 use crate::section::section;
 use crate::sections::TlsPolicy;
 use crate::words::words;
+
+/// RFC 8314 §7.3: message submission over TLS from the first octet.
+pub const IMPLICIT_TLS_PORT: u16 = 465;
 
 words! {
     /// What a route does with its mail.
@@ -61,18 +64,27 @@ section! {
         /// With `mx`: the mail exchangers of this domain instead.
         exchangers_of: Option<String> = None, "domain";
         /// TLS towards these hosts: `opportunistic`, `required`, `verified`, `dane` or `off`. When not set `outbound.tls`, and with a
-        /// login `verified`.
+        /// login or `implicit_tls` `verified`.
         tls: Option<TlsPolicy> = None, "word";
+        /// TLS from the first octet (RFC 8314), instead of STARTTLS. When not set, at port 465 alone.
+        implicit_tls: Option<bool> = None, "boolean";
+        /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are.
+        client_certificate: Option<PathBuf> = None, "path";
+        /// Its key (PEM).
+        client_key: Option<PathBuf> = None, "path";
         /// Logs in at `hosts` as this user.
         user: Option<String> = None, "text";
         /// Its password.
         password: Option<Secret> = None, "text";
         /// The file with its password.
         password_file: Option<PathBuf> = None, "path";
-        /// Mechanisms that may be used, the strongest that is offered is: `SCRAM-SHA-256`, `PLAIN`, `LOGIN`. All when empty.
+        /// Mechanisms that may be used, the strongest that is offered is: `SCRAM-SHA-256`, `PLAIN`, `LOGIN`; all these when
+        /// empty. `EXTERNAL` shows `client_certificate` (RFC 4422), as `user` where that is set.
         sasl_mechanisms: Vec<String> = Vec::new(), "list of words";
         /// Logs in without TLS, too, where `tls` lets it: with `PLAIN` and `LOGIN` everybody on the way reads the password.
         sasl_in_clear: bool = false, "boolean";
+        /// Tells `hosts` that ask for it, such as a filter that hands mail back, where messages came from (Postfix's XFORWARD).
+        xforward: bool = false, "boolean";
         /// Where messages are posted: `https://host/path`.
         url: Option<String> = None, "URL";
         /// A token for it, sent as `Authorization: Bearer`.
@@ -106,11 +118,26 @@ impl RouteConfig {
         })
     }
 
-    /// TLS towards the hosts; a password goes to nobody but whom it is for, unless the operator says otherwise.
+    /// TLS towards the hosts; a password goes to nobody but whom it is for, unless the operator says otherwise. Who takes mail
+    /// on a port for TLS has a certificate (RFC 8314 §5.4).
     #[must_use]
     pub fn tls(&self) -> Option<TlsPolicy> {
-        let with_login = (self.user.is_some() && !self.sasl_in_clear).then_some(TlsPolicy::Verified);
-        self.tls.or(with_login)
+        let logs_in = (self.user.is_some() || !self.sasl_mechanisms.is_empty()) && !self.sasl_in_clear;
+        let is_proved = logs_in || self.has_implicit_tls();
+        self.tls.or(is_proved.then_some(TlsPolicy::Verified))
+    }
+
+    /// Whether a host has TLS from the first octet, on this port.
+    #[must_use]
+    pub fn begins_in_tls(&self, port: Option<u16>) -> bool {
+        self.way() == RouteVia::Smtp && self.implicit_tls.unwrap_or(port == Some(IMPLICIT_TLS_PORT))
+    }
+
+    /// Whether any of its hosts has.
+    fn has_implicit_tls(&self) -> bool {
+        let mut hosts = self.hosts.iter().flat_map(|rank| rank.split('|'));
+        let port = |host: &str| host.trim().parse::<RouteHost>().ok().and_then(|host| host.port);
+        hosts.any(|host| self.begins_in_tls(port(host)))
     }
 
     /// As the planner has it.

@@ -152,6 +152,14 @@ fn what_a_route_means_where_nothing_is_said() {
     assert_eq!(route(login), ("smtp", Some("verified")), "a password goes to nobody but whom it is for");
     assert_eq!(route(&format!("{login}\ntls = \"required\"")), ("smtp", Some("required")));
     assert_eq!(route(&format!("{login}\nsasl_in_clear = true")), ("smtp", None));
+    // A port for TLS from the first octet, or one that is said to be.
+    assert_eq!(route("hosts = [\"a:587\", \"b | c:465\"]"), ("smtp", Some("verified")));
+    assert_eq!(route("hosts = [\"a:465\"]\nimplicit_tls = false"), ("smtp", None));
+    assert_eq!(route("hosts = [\"a:2465\"]\nimplicit_tls = true"), ("smtp", Some("verified")));
+    assert_eq!(route("hosts = [\"a:465\"]\ntls = \"required\""), ("smtp", Some("required")));
+    assert_eq!(route("via = \"lmtp\"\nhosts = [\"a:465\"]"), ("lmtp", None));
+    let external = "sasl_mechanisms = [\"EXTERNAL\"]\nclient_certificate = \"c\"\nclient_key = \"k\"";
+    assert_eq!(route(&format!("hosts = [\"a\"]\n{external}")), ("smtp", Some("verified")));
 }
 
 #[test]

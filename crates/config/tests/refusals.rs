@@ -527,6 +527,70 @@ fn pools_of_a_worker_that_cannot_work_are_refused() {
             "`outbound.pools[0].source_ipv4` holds `192.0.2.1` twice; name it once",
         ),
         (
+            pool("source_ipv4 = [\"192.0.2.1\"]\naddresses = [{ address = \"192.0.2.1\" }]"),
+            "`outbound.pools[0].addresses[0].address` is `192.0.2.1` again; keep one",
+        ),
+        (
+            pool("addresses = [{ address = \"192.0.2.1\" }, { weight = 2 }]"),
+            "`outbound.pools[0].addresses[1].address` is not set, and has no default; give it",
+        ),
+        (
+            pool("addresses = [{ address = \"mx\" }]"),
+            "`outbound.pools[0].addresses[0].address` is `mx`; expected an address such as 192.0.2.1 or 2001:db8::1",
+        ),
+        (
+            pool("addresses = [{ address = \"192.0.2.1\", wieght = 2 }]"),
+            "unknown key `outbound.pools[0].addresses[0].wieght`; did you mean `outbound.pools[0].addresses[0].weight`?",
+        ),
+        (
+            pool("addresses = [{ address = \"192.0.2.1\", weight = 1001 }]"),
+            "`outbound.pools[0].addresses[0].weight` is 1001; give 0 to 1000",
+        ),
+        (
+            pool("addresses = [{ address = \"192.0.2.1\", ehlo_name = \"pod-1\" }]"),
+            "`outbound.pools[0].addresses[0].ehlo_name` is `pod-1`; give a full host name such as mx.example.com",
+        ),
+        (
+            pool("addresses = [{ address = \"192.0.2.1\", weight = 0 }]"),
+            "`outbound.pools[0].addresses` have all the weight 0: nothing could be sent; give one more, or have this worker \
+             not serve the pool",
+        ),
+        (
+            pool("client_key = \"a.key\""),
+            "`outbound.pools[0].client_certificate` is not set, beside `client_key`; give both or neither",
+        ),
+        (
+            pool("proxy = { server = \"192.0.2.1:1080\" }"),
+            "`outbound.pools[0].proxy.protocol` is not set, and has no default; give it",
+        ),
+        (
+            pool("proxy = { protocol = \"socks4\", server = \"192.0.2.1:1080\" }"),
+            "`outbound.pools[0].proxy.protocol` is `socks4`; expected `socks5`, `proxy-v1` or `proxy-v2`; did you mean \
+             `socks5`?",
+        ),
+        (
+            pool("proxy = { protocol = \"socks5\", server = \"0.0.0.0:1080\" }"),
+            "`outbound.pools[0].proxy.server` is nowhere; expected an address with a port, such as 192.0.2.1:1080",
+        ),
+        (
+            pool("source_ipv4 = [\"192.0.2.1\"]\nproxy = { protocol = \"socks5\", server = \"192.0.2.9:1080\" }"),
+            "`outbound.pools[0].proxy.protocol` is `socks5`, whose connections leave from the proxy's own addresses: leave \
+             out those of the pool",
+        ),
+        (
+            pool("proxy = { protocol = \"proxy-v2\", server = \"192.0.2.9:1080\" }"),
+            "`outbound.pools[0].proxy.protocol` has the proxy told from which address to connect, and the pool has none: \
+             give some, such as source_ipv4 = [\"192.0.2.1\"]",
+        ),
+        (
+            pool("proxy = { protocol = \"socks5\", server = \"192.0.2.9:1080\", password = \"p\" }"),
+            "`outbound.pools[0].proxy.user` is not set, beside a password; say whose it is",
+        ),
+        (
+            pool("proxy = { protocol = \"socks5\", server = \"192.0.2.9:1080\", user = \"u\" }"),
+            "`outbound.pools[0].proxy.password` is not set, beside `user`; give it or `password_file`",
+        ),
+        (
             pool("source_ipv4 = [\"0.0.0.0\"]"),
             "`outbound.pools[0].source_ipv4` holds `0.0.0.0`, which no connection can come from; give an address of this \
              host",
@@ -576,7 +640,25 @@ fn routes_that_cannot_be_meant_so() {
         ),
         (
             "hosts = [\"a\"]\nuser = \"u\"\npassword = \"p\"\nsasl_mechanisms = [\"CRAM-MD5\"]",
-            "`outbound.routes[0].sasl_mechanisms` holds `CRAM-MD5`; expected `SCRAM-SHA-256`, `PLAIN` or `LOGIN`",
+            "`outbound.routes[0].sasl_mechanisms` holds `CRAM-MD5`; expected `SCRAM-SHA-256`, `PLAIN`, `LOGIN` or `EXTERNAL`",
+        ),
+        (
+            "hosts = [\"a\"]\nsasl_mechanisms = [\"EXTERNAL\"]",
+            "`outbound.routes[0].sasl_mechanisms` holds `EXTERNAL`, which needs a certificate; set `client_certificate`",
+        ),
+        (
+            "hosts = [\"a\"]\nsasl_mechanisms = [\"EXTERNAL\"]\nclient_certificate = \"c\"\nclient_key = \"k\"\npassword = \"p\"",
+            "`outbound.routes[0].password` is of no use with `EXTERNAL` alone",
+        ),
+        ("hosts = [\"a\"]\nclient_certificate = \"c\"", "`outbound.routes[0].client_key` is not set, beside"),
+        (
+            "hosts = [\"a\"]\ntls = \"off\"\nclient_certificate = \"c\"\nclient_key = \"k\"",
+            "`outbound.routes[0].client_certificate` is set, and `tls` is `off`",
+        ),
+        ("via = \"mx\"\nimplicit_tls = true", "`outbound.routes[0].implicit_tls` is for `smtp` alone"),
+        (
+            "hosts = [\"a\"]\nimplicit_tls = true\ntls = \"opportunistic\"",
+            "`outbound.routes[0].implicit_tls` is set, and `tls` lets messages go in clear",
         ),
         ("hosts = [\"a\"]\nsasl_mechanisms = [\"PLAIN\"]", "`outbound.routes[0].sasl_mechanisms` is for logins"),
         ("url = \"ftp://a\"", "`outbound.routes[0].url` is `ftp://a`; expected https://host/path"),

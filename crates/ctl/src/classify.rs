@@ -50,6 +50,10 @@ fn lines(judgement: &Judgement<'_>) -> [String; 4] {
     let action = match judgement.action {
         None => "none".to_owned(),
         Some(Action::SlowDown) => "slow_down".to_owned(),
+        Some(Action::SwitchAddress { whom, time }) => {
+            let (whom, time) = (whom.name(), humantime::format_duration(time));
+            format!("switch_address, where the pool has others, for all mail of the {whom}, for {time}")
+        }
         Some(Action::Suspend { whom, time }) => {
             format!("suspend the {} for {}", whom.name(), humantime::format_duration(time))
         }

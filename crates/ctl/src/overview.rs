@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use mailtier_api::json;
-use mailtier_api::overview::{DeadView, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{BlockView, DeadView, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
 use mailtier_types::Timestamp;
 
 use crate::cli::AdminOptions;
@@ -133,6 +133,11 @@ fn status_lines(status: &Status, now: Timestamp) -> Vec<String> {
     if others > 0 {
         lines.push(format!("  nor do {others} other destinations"));
     }
+    lines.extend(overview.blocked.iter().map(|block| block_line(block, now)));
+    let others = overview.blocks.saturating_sub(overview.blocked.len() as u64);
+    if others > 0 {
+        lines.push(format!("  and {others} other addresses are blocked"));
+    }
     let worker = |worker: &WorkerView| {
         format!("  worker {} {}  {} in flight, credit for {}", worker.id, worker.name, worker.in_flight, worker.credit)
     };
@@ -151,6 +156,12 @@ fn dead_line(dead: &DeadView, now: Timestamp) -> String {
     let DeadView { destination, hosts, deliveries, until } = dead;
     let way = if hosts.is_empty() { String::new() } else { format!(" by {}", hosts.join(", ")) };
     format!("  {destination}{way} is left alone: {deliveries} wait, tried again in {}", show::span(until.since(now)))
+}
+
+fn block_line(block: &BlockView, now: Timestamp) -> String {
+    let BlockView { address, by, is_provider, until } = block;
+    let kind = if *is_provider { "the provider " } else { "" };
+    format!("  our address {address} is blocked by {kind}{by}: not used there for {}", show::span(until.since(now)))
 }
 
 fn pool_line(pool: &PoolView) -> String {
@@ -229,6 +240,15 @@ mod tests {
                 deliveries: 7,
                 until: now.after(std::time::Duration::from_secs(65)),
             }],
+            blocks: 3,
+            blocked: [("b.example", false), ("big", true)]
+                .map(|(by, is_provider)| BlockView {
+                    address: [192, 0, 2, 1].into(),
+                    by: by.to_owned(),
+                    is_provider,
+                    until: now.after(Duration::from_secs(65)),
+                })
+                .to_vec(),
             pools: vec![
                 PoolView { name: "default".into(), ready: 1, in_flight: 2, ..PoolView::default() },
                 PoolView { name: "bulk".into(), ready: 2, is_unserved: true, ..PoolView::default() },
@@ -242,6 +262,9 @@ mod tests {
             "  in memory: 5 waiting, 3 ready, the oldest 1m5s old, 2 in flight",
             "  dead.example by relay.example:25 is left alone: 7 wait, tried again in 1m5s",
             "  nor do 4 other destinations",
+            "  our address 192.0.2.1 is blocked by b.example: not used there for 1m5s",
+            "  our address 192.0.2.1 is blocked by the provider big: not used there for 1m5s",
+            "  and 1 other addresses are blocked",
             "  worker 03030303-0303-0303-0303-030303030303 out-1  2 in flight, credit for 7",
             "  pool default  1 ready, 2 in flight",
             "  pool bulk  2 ready, 0 in flight; no connected worker serves it: its mail waits",
@@ -250,6 +273,7 @@ mod tests {
         assert_eq!(status_lines(&status, now), expected);
         let object = serde_json::to_value(json::Status::from(&status)).unwrap();
         assert_eq!(object["oldest_ready"].as_str(), Some("2027-01-15T07:58:55.000Z"));
+        assert_eq!((&object["blocked"][1]["provider"], &object["blocks"]), (&"big".into(), &3.into()));
         assert_eq!((&object["pools"][1]["pool"], &object["pools"][1]["served"]), (&"bulk".into(), &false.into()));
         let alone = Status { overview: Overview { taking_over: 3, spilled: 2, ..Overview::default() }, ..status };
         let told = status_lines(&alone, now).join("\n");

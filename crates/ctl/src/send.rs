@@ -93,6 +93,7 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
         smtp: Arc::new(ClientConfig::new(options.helo.clone())),
         connect_timeout: CONNECT_TIMEOUT,
         source: None,
+        proxy: None,
         tls: if options.no_tls { TlsMode::Off } else { TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new()?)) },
         server_name,
     };

@@ -72,6 +72,9 @@ fn readable_part(event: &Event) -> String {
     if let Some(next) = event.detail.next_attempt_at {
         line.push_str(&format!(" next={}", time(next)));
     }
+    if let Some(until) = event.detail.source_avoided_until {
+        line.push_str(&format!(" blocked_until={}", time(until)));
+    }
     if let Some(dsn) = event.detail.dsn {
         line.push_str(&format!(" notification={dsn}"));
     }

@@ -17,9 +17,11 @@
 //! | `routes` | the routes of the configuration, and which recipients take which |
 //! | `logins` | how routes log in, and where that was refused |
 //! | `hook` | web servers that messages are posted to |
-//! | `egress` | the egress pools that are served: names and addresses |
+//! | `egress` | the egress pools that are served: names, addresses, proxies |
+//! | `certificates` | those that hosts are shown |
 
 mod attempt;
+mod certificates;
 mod connections;
 mod desk;
 mod egress;

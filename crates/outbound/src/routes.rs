@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use mailtier_api::work::Dispatch;
-use mailtier_config::{ConfigError, OutboundConfig};
+use mailtier_config::{ConfigError, IMPLICIT_TLS_PORT, OutboundConfig};
 use mailtier_route::{Mail, MessageClass, Protocol, Route, RouteTable, Way};
+use mailtier_tls::ClientTls;
 use mailtier_types::Mailbox;
 
+use crate::certificates::read;
 use crate::hook::{Hook, HookError};
 use crate::logins::RouteLogin;
 
@@ -24,10 +26,39 @@ pub(crate) struct Part {
 pub(crate) struct Manner {
     /// LMTP.
     pub(crate) is_lmtp: bool,
+    /// TLS from the first octet (RFC 8314).
+    pub(crate) implicit_tls: Implicit,
+    /// What handshakes need where the route shows a certificate.
+    pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Hosts that ask for it are told where messages came from.
+    pub(crate) tells_origin: bool,
     /// We log in first.
     pub(crate) login: Option<Arc<RouteLogin>>,
     /// Whose connections carry no other mail, since they are not like others.
     pub(crate) route: Option<usize>,
+}
+
+/// Which hosts have TLS from the first octet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Implicit {
+    /// None.
+    #[default]
+    Never,
+    /// Those whose port says so.
+    ByPort,
+    /// All of the route.
+    Always,
+}
+
+impl Implicit {
+    /// Whether a host has, on this port.
+    pub(crate) const fn is_on(self, port: u16) -> bool {
+        match self {
+            Self::Never => false,
+            Self::ByPort => port == IMPLICIT_TLS_PORT,
+            Self::Always => true,
+        }
+    }
 }
 
 /// Why routes cannot be used.
@@ -47,6 +78,9 @@ pub(crate) struct Routes {
     table: RouteTable,
     /// By the number of a route.
     logins: Vec<Option<Arc<RouteLogin>>>,
+    certificates: Vec<Option<Arc<ClientTls>>>,
+    implicit_tls: Vec<Option<bool>>,
+    tell_origin: Vec<bool>,
     hooks: Vec<Option<Hook>>,
 }
 
@@ -54,9 +88,16 @@ impl Routes {
     /// Those of the configuration.
     pub(crate) fn new(outbound: &OutboundConfig) -> Result<Self, RoutesError> {
         let logins = outbound.route_logins()?.into_iter();
+        let certificates = outbound.route_certificates();
         Ok(Self {
             table: outbound.route_table()?,
             logins: logins.map(|login| login.map(|login| Arc::new(RouteLogin::new(login)))).collect(),
+            certificates: certificates
+                .iter()
+                .map(|one| one.as_ref().map(read).transpose())
+                .collect::<Result<_, _>>()?,
+            implicit_tls: outbound.routes.iter().map(|route| route.implicit_tls).collect(),
+            tell_origin: outbound.routes.iter().map(|route| route.xforward).collect(),
             hooks: Hook::all(outbound.route_hooks()?)?,
         })
     }
@@ -101,8 +142,15 @@ impl Routes {
         let Some(route) = route else { return Manner::default() };
         let is_lmtp = matches!(&route.way, Way::Hosts { protocol: Protocol::Lmtp, .. } | Way::Sockets(_));
         let login = self.logins.get(route.number).cloned().flatten();
-        let is_like_others = !is_lmtp && login.is_none();
-        Manner { is_lmtp, login, route: (!is_like_others).then_some(route.number) }
+        let tls = self.certificates.get(route.number).cloned().flatten();
+        let implicit_tls = match (&route.way, self.implicit_tls.get(route.number).copied().flatten()) {
+            (Way::Hosts { protocol: Protocol::Smtp, .. }, None) => Implicit::ByPort,
+            (Way::Hosts { protocol: Protocol::Smtp, .. }, Some(true)) => Implicit::Always,
+            _ => Implicit::Never,
+        };
+        let is_like_others = !is_lmtp && login.is_none() && tls.is_none() && implicit_tls != Implicit::Always;
+        let tells_origin = self.tell_origin.get(route.number).copied().unwrap_or_default();
+        Manner { is_lmtp, implicit_tls, tls, tells_origin, login, route: (!is_like_others).then_some(route.number) }
     }
 
     /// Where a route posts.
@@ -121,5 +169,38 @@ impl Part {
     /// Whether what happens to it says something of its destination.
     pub(crate) fn is_for_all(&self) -> bool {
         self.route.as_ref().is_none_or(|route| route.is_for_all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_comes_first_where_the_port_or_the_operator_says_so() {
+        for (implicit, at_465, at_587) in
+            [(Implicit::Never, false, false), (Implicit::ByPort, true, false), (Implicit::Always, true, true)]
+        {
+            assert_eq!((implicit.is_on(465), implicit.is_on(587)), (at_465, at_587), "{implicit:?}");
+        }
+    }
+
+    #[test]
+    fn whose_connections_are_like_no_others() {
+        let route = |config: mailtier_config::RouteConfig| {
+            let outbound = OutboundConfig { routes: vec![config], ..OutboundConfig::default() };
+            let routes = Routes::new(&outbound).unwrap();
+            let recipient = Mailbox::parse("a@b.example").unwrap();
+            let (tenant, class) = (mailtier_types::TenantId(0), MessageClass::Normal);
+            let mail = Mail { recipient: &recipient, sender: None, tenant, class, was_held: false };
+            let manner = routes.manner(routes.table.find(&mail).map(AsRef::as_ref));
+            (manner.implicit_tls, manner.route)
+        };
+        let to = |host: &str| mailtier_config::RouteConfig::to_hosts("*", vec![host.to_owned()]);
+        assert_eq!(route(to("a:465")), (Implicit::ByPort, None));
+        let always = mailtier_config::RouteConfig { implicit_tls: Some(true), ..to("a:2465") };
+        assert_eq!(route(always), (Implicit::Always, Some(0)));
+        let never = mailtier_config::RouteConfig { implicit_tls: Some(false), ..to("a:465") };
+        assert_eq!(route(never), (Implicit::Never, None));
     }
 }

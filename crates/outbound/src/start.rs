@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::body::BodyBudget;
 use crate::attempt::open::Opener;
+use crate::certificates;
 use crate::connections::{ConnectionLimits, Connections};
 use crate::desk::Desk;
 use crate::egress::EgressPools;
@@ -82,6 +83,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let ehlo_name = resolve_host_name("outbound.ehlo_name", config.outbound.ehlo_name.as_deref())?;
     config.outbound.route_logins()?;
+    config.outbound.pool_proxies()?;
+    let certificates = config.outbound.route_certificates().into_iter().chain(config.outbound.pool_certificates());
+    certificates.flatten().try_for_each(|files| certificates::read(&files).map(|_| ()))?;
     config.outbound.route_hooks()?;
     config.route_policy(&ehlo_name).map(|_| ())
 }
@@ -134,7 +138,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
-    let egress = EgressPools::new(config, &ehlo_name, &config.route_policy(&ehlo_name)?);
+    let egress = EgressPools::new(config, &ehlo_name, &config.route_policy(&ehlo_name)?)?;
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),

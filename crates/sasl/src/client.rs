@@ -17,7 +17,7 @@ const MAX_ITERATIONS: u32 = 1_000_000;
 /// RFC 7677 §4: "the hash iteration-count should be such that a modern machine will take 0.1 seconds", and 4096 at least.
 const MIN_ITERATIONS: u32 = 4096;
 
-/// Who logs in, and with what.
+/// Who logs in, and with what. EXTERNAL needs no password, and takes an empty name for whom the certificate is for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The name.
@@ -67,6 +67,8 @@ pub enum ServerFault {
 enum State {
     /// PLAIN: the message.
     Plain,
+    /// EXTERNAL: as whom; the certificate says who it is.
+    External,
     /// LOGIN: name, then password.
     LoginName,
     LoginPassword,
@@ -112,6 +114,7 @@ impl ClientExchange {
             // Servers compare what they were given: only SCRAM asks of clients that they prepare (RFC 5802 §5.1).
             SaslMechanism::Plain => (State::Plain, raw()),
             SaslMechanism::Login => (State::LoginName, raw()),
+            SaslMechanism::External => (State::External, raw()),
             SaslMechanism::ScramSha256 => {
                 let name = prepared(&credentials.name)?;
                 let password = Password(prepared(&credentials.password.0)?);
@@ -134,6 +137,8 @@ impl ClientExchange {
     pub fn initial(&self) -> Option<Vec<u8>> {
         match &self.state {
             State::Plain => Some(self.plain()),
+            // RFC 4422 appendix A.1: empty where the server is to tell by the certificate.
+            State::External => Some(self.credentials.name.clone().into_bytes()),
             State::ScramFirst { bare, .. } => Some(format!("{GS2_HEADER}{bare}").into_bytes()),
             _ => None,
         }
@@ -141,7 +146,7 @@ impl ClientExchange {
 
     /// The initial response was sent, with the command or after an empty challenge.
     pub fn initial_sent(&mut self) {
-        if self.state == State::Plain {
+        if matches!(self.state, State::Plain | State::External) {
             self.state = State::Done;
         }
     }
@@ -165,7 +170,7 @@ impl ClientExchange {
                 let said = said.and_then(|said| STANDARD.decode(said).ok()).ok_or(ServerFault::Malformed)?;
                 if are_equal(&said, &signature) { Ok(Vec::new()) } else { Err(ServerFault::Impostor) }
             }
-            State::Plain | State::Done => Err(ServerFault::OneTooMany),
+            State::Plain | State::External | State::Done => Err(ServerFault::OneTooMany),
         }
     }
 
@@ -300,8 +305,19 @@ mod tests {
         assert_eq!(login.initial().unwrap(), b"n,,n=a=3Db=2Cc,r=N");
         let wrong = ClientExchange::new(SaslMechanism::ScramSha256, &credentials("a", "\u{7}"), "N");
         assert_eq!(wrong.unwrap_err(), ServerFault::Unusable);
-        let other = ClientExchange::new(SaslMechanism::External, &credentials("a", "b"), "N");
+        let other = ClientExchange::new(SaslMechanism::XOAuth2, &credentials("a", "b"), "N");
         assert_eq!(other.unwrap_err(), ServerFault::NotSpoken);
+    }
+
+    #[test]
+    fn a_certificate_needs_no_words_but_as_whom() {
+        for name in ["", "billing"] {
+            let mut login = ClientExchange::new(SaslMechanism::External, &credentials(name, "secret"), "").unwrap();
+            assert_eq!(login.initial().unwrap(), name.as_bytes());
+            login.initial_sent();
+            assert_eq!(login.answer(b"more?"), Err(ServerFault::OneTooMany));
+            assert_eq!(login.succeeded(), Ok(()));
+        }
     }
 
     #[test]

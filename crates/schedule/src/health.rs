@@ -38,7 +38,9 @@ pub enum Feedback {
 pub fn feedback<'a>(judged: impl IntoIterator<Item = (&'a Outcome, Option<Judgement<'a>>)>) -> Feedback {
     let (mut said, mut ordered) = (Feedback::Nothing, None);
     for (outcome, judgement) in judged {
-        ordered = ordered.max(judgement.and_then(|judgement| judgement.action));
+        let action = judgement.and_then(|judgement| judgement.action);
+        // That is about an address of ours.
+        ordered = ordered.max(action.filter(|action| !matches!(action, Action::SwitchAddress { .. })));
         match of_outcome(outcome, judgement) {
             Feedback::Nothing => {}
             // Whatever else was said, this one was talked about.
@@ -50,7 +52,7 @@ pub fn feedback<'a>(judged: impl IntoIterator<Item = (&'a Outcome, Option<Judgem
     match ordered {
         Some(Action::Suspend { whom, time }) => Feedback::Suspend { whom, time },
         Some(Action::SlowDown) => Feedback::Busy,
-        None => said,
+        Some(Action::SwitchAddress { .. }) | None => said,
     }
 }
 
@@ -58,6 +60,9 @@ fn of_outcome(outcome: &Outcome, judgement: Option<Judgement<'_>>) -> Feedback {
     let before_mail = outcome.stage.is_before_mail();
     // Of one recipient who gets too much nothing follows for others; of the whole host it does.
     let concerns_all = before_mail || matches!(&outcome.cause, Cause::Reply(reply) if reply.code == 421);
+    if concerns_all && judgement.is_some_and(|judgement| judgement.switches) {
+        return Feedback::Nothing;
+    }
     if concerns_all && judgement.is_some_and(|judgement| judgement.class.class() == Class::Throttled) {
         return Feedback::Busy;
     }
@@ -245,7 +250,8 @@ mod tests {
     fn what_a_rule_orders_counts_whatever_became_of_others() {
         let reply = |code| outcome(Stage::Final, Cause::Reply(Reply::received(code, None, String::new())));
         let ordered = |action| {
-            Some(Judgement { class: BounceClass::Spam, verdict: Verdict::Temporary, action: Some(action), rule: None })
+            let (class, verdict) = (BounceClass::Spam, Verdict::Temporary);
+            Some(Judgement { class, verdict, action: Some(action), switches: false, rule: None })
         };
         let time = Duration::from_secs(60);
         let (good, bad) = (reply(250), reply(451));

@@ -6,6 +6,7 @@
 //! pass in milliseconds.
 
 mod allowance;
+mod avoidance;
 mod backoff;
 mod classification;
 mod classify;
@@ -20,6 +21,7 @@ mod rules;
 mod scheduler;
 
 pub use allowance::AllowanceWish;
+pub use avoidance::{Avoidance, Blocked, Blocker};
 pub use backoff::RetryPolicy;
 pub use classification::{Action, Classification, ClassificationError, Judgement, Verdict, Whom};
 pub use classify::{Next, classify};

@@ -11,6 +11,9 @@ use crate::backoff::RetryPolicy;
 use crate::classification::Verdict;
 use crate::rules::nearest;
 
+/// The first wait before an attempt from another address.
+const SWITCH_AFTER: Duration = Duration::from_secs(60);
+
 /// The waits between attempts.
 #[derive(Clone, Debug)]
 pub struct RetryRules {
@@ -51,6 +54,12 @@ impl RetryRules {
             }
             _ => verdict,
         }
+    }
+
+    /// What counts where it is tried from another address, which nobody has refused yet: soon, and less so each time.
+    #[must_use]
+    pub fn after_switch(&self) -> RetryPolicy {
+        RetryPolicy { first: SWITCH_AFTER.min(self.standard.first), ..self.standard }
     }
 
     /// What counts after a failure of a class at a destination.

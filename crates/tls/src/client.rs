@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
-use crate::TlsError;
 use crate::provider::{classical_provider, provider};
+use crate::server::read;
+use crate::{CertificateFiles, TlsError};
 
 /// Which key exchanges a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +37,21 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError::Configuration`] when the provider lacks every protocol version.
     pub fn new() -> Result<Arc<Self>, TlsError> {
+        Self::with(None)
+    }
+
+    /// The same, and a server that asks who we are is shown this certificate (RFC 8446 §4.4.2).
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what is wrong with it.
+    pub fn with_certificate(files: &CertificateFiles) -> Result<Arc<Self>, TlsError> {
+        Self::with(Some(&read(&files.certificate, &files.key)?))
+    }
+
+    fn with(own: Option<&CertifiedKey>) -> Result<Arc<Self>, TlsError> {
         Ok(Arc::new(Self {
-            post_quantum: Arc::new(configure(provider())?),
-            classical: Arc::new(configure(classical_provider())?),
+            post_quantum: Arc::new(configure(provider(), own)?),
+            classical: Arc::new(configure(classical_provider(), own)?),
         }))
     }
 
@@ -57,10 +71,14 @@ impl ClientTls {
     }
 }
 
-fn configure(provider: Arc<CryptoProvider>) -> Result<ClientConfig, TlsError> {
+fn configure(provider: Arc<CryptoProvider>, own: Option<&CertifiedKey>) -> Result<ClientConfig, TlsError> {
     let any = AnyCertificate(Arc::clone(&provider));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(any)).with_no_client_auth())
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(any));
+    Ok(match own {
+        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone()))),
+        None => builder.with_no_client_auth(),
+    })
 }
 
 #[cfg(test)]

@@ -147,7 +147,8 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
         .map_err(|source| TlsError::Verifier { path: path.into(), source })
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+/// A chain and its key, which belong together.
+pub(crate) fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let chain = read_chain(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Key { path: key.into(), source })?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|source| TlsError::Mismatch {

@@ -149,6 +149,8 @@ pub struct EventDetail {
     pub reason: Option<String>,
     /// Bounced, complained, answered: the message that said so.
     pub report: Option<MessageId>,
+    /// Deferred: until when our address, which is blocked there, is not used there.
+    pub source_avoided_until: Option<Timestamp>,
     /// Rerouted: the hosts that are tried from now on; none where it goes its own way again.
     pub hosts: Vec<String>,
 }

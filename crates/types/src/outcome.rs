@@ -211,8 +211,10 @@ impl RemoteHost {
 pub struct Egress {
     /// Through which egress pool.
     pub pool: String,
-    /// Our address on the connection; absent where there was none.
+    /// Our address on the connection; absent where there was none, and where it was not ours to choose.
     pub source: Option<IpAddr>,
+    /// The pool has other addresses that it could have left from.
+    pub has_others: bool,
 }
 
 /// What one attempt meant for some of its recipients.

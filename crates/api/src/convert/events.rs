@@ -18,6 +18,7 @@ impl From<&EventDetail> for wire::EventDetail {
             reason: detail.reason.clone().unwrap_or_default(),
             hosts: detail.hosts.clone(),
             bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
+            source_avoided_until_us: detail.source_avoided_until.map(Timestamp::as_micros).unwrap_or_default(),
             report_message_id: detail.report.map(MessageId::as_i64).unwrap_or_default(),
         }
     }
@@ -38,6 +39,7 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             reason: Some(detail.reason).filter(|reason| !reason.is_empty()),
             hosts: detail.hosts,
             class: bounce_class(&detail.bounce_class),
+            source_avoided_until: present(detail.source_avoided_until_us).map(Timestamp::from_micros),
             report: present(detail.report_message_id).map(message_id).transpose()?,
         })
     }

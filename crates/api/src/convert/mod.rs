@@ -10,4 +10,4 @@ pub(crate) use ids::{
     MAX_ROUTE_HOSTS, attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender,
     shard_epochs, shard_id, strings, wire_shard_epochs, worker_id,
 };
-pub(crate) use outcome::received_reply;
+pub(crate) use outcome::{address_of, received_reply};

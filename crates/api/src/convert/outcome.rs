@@ -35,6 +35,7 @@ impl From<&Outcome> for wire::Outcome {
             notifies: outcome.notifies,
             pool: outcome.egress.as_ref().map(|egress| egress.pool.clone()).unwrap_or_default(),
             source_address: source.map(|address| address.to_string()).unwrap_or_default(),
+            source_has_others: outcome.egress.as_ref().is_some_and(|egress| egress.has_others),
             retry_after_s: outcome.retry_after.map_or(0, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
             transcript: outcome.transcript.as_ref().map_or_else(String::new, |said| said.as_str().to_owned()),
         }
@@ -53,7 +54,11 @@ impl TryFrom<wire::Outcome> for Outcome {
         };
         let address = address_of("remote_address", &outcome.remote_address)?;
         let source = address_of("source_address", &outcome.source_address)?;
-        let egress = (!outcome.pool.is_empty()).then_some(Egress { pool: outcome.pool, source });
+        let egress = (!outcome.pool.is_empty()).then_some(Egress {
+            pool: outcome.pool,
+            source,
+            has_others: outcome.source_has_others,
+        });
         let remote = (!outcome.remote_host.is_empty() || address.is_some())
             .then_some(RemoteHost { name: outcome.remote_host, address });
         Ok(Self {
@@ -74,7 +79,7 @@ impl TryFrom<wire::Outcome> for Outcome {
 }
 
 /// An address, or nothing.
-fn address_of(field: &str, text: &str) -> Result<Option<IpAddr>, ApiError> {
+pub(crate) fn address_of(field: &str, text: &str) -> Result<Option<IpAddr>, ApiError> {
     let address = Some(text).filter(|text| !text.is_empty()).map(str::parse::<IpAddr>).transpose();
     address.map_err(|error| ApiError::invalid(field, error))
 }

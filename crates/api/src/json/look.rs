@@ -5,7 +5,7 @@ use mailtier_types::{DeliveryId, ReplicaId};
 use super::shape::shape;
 use super::{At, millis};
 use crate::counts::{self, CountReply};
-use crate::overview::{self, DeadView, PoolView, ReplicaView, ShardMap, ShardView, WorkerView};
+use crate::overview::{self, BlockView, DeadView, PoolView, ReplicaView, ShardMap, ShardView, WorkerView};
 
 shape! {
     answer
@@ -120,6 +120,25 @@ shape! {
         dead_destinations: u64,
         /// Of these the 20 with the most mail.
         dead: Vec<Dead>,
+        /// How many of our addresses are blocked, once for each destination or provider that blocks one.
+        blocks: u64,
+        /// Of these the first 100.
+        blocked: Vec<Block>,
+    }
+
+    answer
+    /// One of our addresses, which is not used for mail to a destination, or to all of a provider, for a time.
+    Block {
+        /// Which.
+        address: String,
+        /// The destination that blocks it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        destination: Option<String>,
+        /// The provider that blocks it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+        /// Until when.
+        until: At,
     }
 
     answer
@@ -235,6 +254,20 @@ impl From<&overview::Status> for Status {
             pools: overview.pools.iter().map(Into::into).collect(),
             dead_destinations: overview.dead_destinations,
             dead: overview.dead.iter().map(Into::into).collect(),
+            blocks: overview.blocks,
+            blocked: overview.blocked.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&BlockView> for Block {
+    fn from(view: &BlockView) -> Self {
+        let by = || view.by.clone();
+        Self {
+            address: view.address.to_string(),
+            destination: (!view.is_provider).then(by),
+            provider: view.is_provider.then(by),
+            until: At(view.until),
         }
     }
 }

@@ -129,6 +129,9 @@ shape! {
         /// When it is tried again.
         #[serde(skip_serializing_if = "Option::is_none")]
         next_attempt_at: Option<At>,
+        /// Deferred: until when the address that it left from, which is blocked there, is not used there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source_avoided_until: Option<At>,
         /// The message that told the sender.
         #[serde(skip_serializing_if = "Option::is_none")]
         notification: Option<String>,
@@ -363,6 +366,7 @@ impl From<&mailtier_types::Event> for Event {
             outcome: detail.outcome.as_ref().map(Into::into),
             class: detail.class.map(|class| class.name().to_owned()),
             next_attempt_at: detail.next_attempt_at.map(At),
+            source_avoided_until: detail.source_avoided_until.map(At),
             notification: detail.dsn.map(|id| id.to_string()),
             notification_about: detail.dsn_about.map(|id| id.to_string()),
             report: detail.report.map(|id| id.to_string()),

@@ -21,7 +21,9 @@ use mailtier_api::audit::{AuditReply, AuditRequest, Finding};
 use mailtier_api::change::{ChangeAnswer, ChangeOrder, DeliveryChange};
 use mailtier_api::counts::{CountReply, CountRequest};
 use mailtier_api::filter::Filter;
-use mailtier_api::overview::{DeadView, Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView};
+use mailtier_api::overview::{
+    BlockView, DeadView, Overview, PoolView, ReplicaView, ShardMap, ShardView, Status, WorkerView,
+};
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, SubmitHandler, WorkHandler};
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
@@ -621,6 +623,13 @@ fn status() -> Status {
             hosts: vec!["relay.example".into()],
             deliveries: 22,
             until: Timestamp::from_secs(23),
+        }],
+        blocks: 24,
+        blocked: vec![BlockView {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            by: "big".into(),
+            is_provider: true,
+            until: Timestamp::from_secs(25),
         }],
     };
     Status { replica: ReplicaId::from_slice(&[1; 16]).unwrap(), overview }

@@ -108,10 +108,10 @@ async fn explain(config: &Config, options: &Options) -> anyhow::Result<Report> {
             follow(plan(Policy { families, ..policy }), &directory).await
         };
         report.found(found);
-        report.owner(provider, pool);
+        report.owner(provider, pool, &config.outbound);
     } else {
         let (provider, pool) = owner.of(&mail, None);
-        report.owner(provider, pool);
+        report.owner(provider, pool, &config.outbound);
     }
     Ok(report)
 }
@@ -182,6 +182,51 @@ mod tests {
             let told = explained("", &[to]).await;
             assert_eq!(told.last().unwrap(), expected, "{told:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn how_mail_leaves() {
+        let text = "[[outbound.pools]]\nname = \"default\"\nsource_ipv4 = [\"192.0.2.1\"]\n\
+                    client_certificate = \"/run/pool.pem\"\nclient_key = \"/run/pool.key\"\n\
+                    [[outbound.pools.addresses]]\naddress = \"192.0.2.2\"\nweight = 3\nehlo_name = \"two.example.com\"\n\
+                    [[outbound.pools.addresses]]\naddress = \"192.0.2.3\"\nweight = 0\n\
+                    [outbound.pools.proxy]\nprotocol = \"proxy-v2\"\nserver = \"192.0.2.9:1080\"\n\
+                    [[outbound.routes]]\nhosts = [\"192.0.2.25:465\", \"192.0.2.25:587\"]\n\
+                    [[outbound.routes]]\ndomain = \"x.example\"\nhosts = [\"192.0.2.25\"]\ntls = \"off\"";
+        assert_eq!(
+            explained(text, &["a@d.example"]).await[2..],
+            [
+                "tls          verified",
+                "provider     none",
+                "pool         default",
+                "address      192.0.2.1, weight 1",
+                "address      192.0.2.2, weight 3, as two.example.com",
+                "address      192.0.2.3, drained",
+                "proxy        proxy-v2 at 192.0.2.9:1080",
+                "certificate  /run/pool.pem, to hosts that ask",
+                "try 1        192.0.2.25 [192.0.2.25]:465, encrypted from the first octet, with a certificate for 192.0.2.25 by a trusted authority (configuration)",
+                "try 2        192.0.2.25 [192.0.2.25]:587, encrypted, with a certificate for 192.0.2.25 by a trusted authority (configuration)",
+            ]
+        );
+        let socks = "[[outbound.pools]]\nname = \"default\"\n[outbound.pools.proxy]\nprotocol = \"socks5\"\n\
+                     server = \"192.0.2.9:1080\"\nuser = \"u\"\npassword = \"hidden\"\n[[outbound.routes]]\nhosts = [\"192.0.2.25\"]\n\
+                     client_certificate = \"/run/route.pem\"\nclient_key = \"/run/route.key\"";
+        let told = explained(socks, &["a@d.example"]).await;
+        assert_eq!(
+            told[4..7],
+            [
+                "pool         default",
+                "proxy        socks5 at 192.0.2.9:1080, logging in as `u`",
+                "certificate  /run/route.pem, to hosts that ask",
+            ]
+        );
+        assert!(!told.concat().contains("hidden"));
+        let external = format!("{socks}\nsasl_mechanisms = [\"EXTERNAL\"]");
+        let told = explained(&external, &["a@d.example"]).await;
+        assert_eq!(
+            told[1],
+            "route        `all mail` (outbound.routes[0]): to hosts over SMTP, logging in by its certificate"
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The explanation of a way, for people and for programs. Not responsible for finding it out.
 
-use mailtier_config::{Config, OutboundConfig};
+use mailtier_config::{Config, EgressProxyConfig, OutboundConfig, PoolAddressConfig, RouteConfig};
 use mailtier_route::{Encryption, Mail, Protocol, Route, StsMode, TlsDemand, TlsPolicy, Tlsa, Way};
 use mailtier_types::ServerIdentity;
 use serde::Serialize;
@@ -21,6 +21,12 @@ pub(super) struct Report {
     tls: Option<&'static str>,
     provider: Option<String>,
     pool: String,
+    /// With which addresses the pool's connections leave, in their shares; none: the system or a proxy chooses.
+    addresses: Vec<OwnAddress>,
+    /// What they go through.
+    proxy: Option<String>,
+    /// The file of the certificate that hosts are shown.
+    client_certificate: Option<String>,
     /// The mode of the domain's policy of MTA-STS: enforce or testing.
     mta_sts: Option<&'static str>,
     /// DNSSEC vouches for the exchangers.
@@ -30,6 +36,8 @@ pub(super) struct Report {
     tries: Vec<Try>,
     left_out: Vec<LeftOut>,
     trouble: Option<Problem>,
+    #[serde(skip)]
+    configured: Option<RouteConfig>,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +45,13 @@ struct Decided {
     name: String,
     number: usize,
     user: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnAddress {
+    address: String,
+    weight: u32,
+    ehlo_name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +111,7 @@ impl Report {
             tls: speaks.then(|| word(tls)),
             tries: route.map(|route| tries(route, &config.outbound)).unwrap_or_default(),
             route: decided,
+            configured: route.and_then(|route| config.outbound.routes.get(route.number)).cloned(),
             ..Self::default()
         }
     }
@@ -122,10 +138,10 @@ impl Report {
             })
             .collect();
         let one = |target: mailtier_route::Target| Try {
-            host: target.host,
             address: Some(target.address.to_string()),
             port: Some(target.port),
-            demand: demand(&target.tls),
+            demand: demand(&target.tls, self.begins_in_tls(target.port)),
+            host: target.host,
         };
         self.tries = found.targets.into_iter().map(one).collect();
         self.left_out = found
@@ -144,9 +160,29 @@ impl Report {
         });
     }
 
+    fn begins_in_tls(&self, port: u16) -> bool {
+        self.configured.as_ref().is_some_and(|route| route.begins_in_tls(Some(port)))
+    }
+
     /// Whose limits and addresses it takes.
-    pub(super) fn owner(&mut self, provider: Option<String>, pool: String) {
+    pub(super) fn owner(&mut self, provider: Option<String>, pool: String, config: &OutboundConfig) {
+        let configured = config.pools.iter().find(|one| one.name == pool);
         (self.provider, self.pool) = (provider, pool);
+        // What posts, or speaks over a socket, leaves as the system has it.
+        if self.tls.is_none() {
+            return;
+        }
+        let of_route = self.configured.as_ref().and_then(|route| route.client_certificate.as_ref());
+        let shown = of_route.or(configured.and_then(|pool| pool.client_certificate.as_ref()));
+        self.client_certificate = shown.map(|path| path.display().to_string());
+        let Some(configured) = configured else { return };
+        let own = |source: PoolAddressConfig| OwnAddress {
+            address: source.address.to_string(),
+            weight: source.weight,
+            ehlo_name: source.ehlo_name,
+        };
+        self.addresses = configured.sources().into_iter().map(own).collect();
+        self.proxy = configured.proxy.as_ref().map(proxy);
     }
 
     /// Whether there is anything to try, or nothing need be.
@@ -167,6 +203,9 @@ impl Report {
         let provider = self.provider.as_ref().map(|name| format!("{name}, by the exchanger {first}"));
         line("provider", provider.unwrap_or_else(|| "none".to_owned()));
         line("pool", self.pool.clone());
+        self.addresses.iter().for_each(|own| line("address", own.line()));
+        self.proxy.iter().for_each(|proxy| line("proxy", proxy.clone()));
+        self.client_certificate.iter().for_each(|path| line("certificate", format!("{path}, to hosts that ask")));
         self.mta_sts.iter().for_each(|mode| line("mta-sts", (*mode).to_owned()));
         if self.exchangers_secure {
             line("dnssec", "vouches for the exchangers".to_owned());
@@ -204,9 +243,28 @@ impl Report {
             ("discard", _) => "discarded, and counted as delivered",
             (_, _) => "held until an operator releases it",
         };
-        let login = route.user.as_ref().map(|user| format!(", logging in as `{user}`")).unwrap_or_default();
+        let by_certificate = self.configured.as_ref().is_some_and(|route| !route.sasl_mechanisms.is_empty());
+        let login = match &route.user {
+            Some(user) => format!(", logging in as `{user}`"),
+            None if by_certificate => ", logging in by its certificate".to_owned(),
+            None => String::new(),
+        };
         format!("`{}` (outbound.routes[{}]): {what}{login}", route.name, route.number)
     }
+}
+
+impl OwnAddress {
+    fn line(&self) -> String {
+        let share = if self.weight == 0 { "drained".to_owned() } else { format!("weight {}", self.weight) };
+        let name = self.ehlo_name.as_ref().map(|name| format!(", as {name}")).unwrap_or_default();
+        format!("{}, {share}{name}", self.address)
+    }
+}
+
+/// Without its password.
+fn proxy(proxy: &EgressProxyConfig) -> String {
+    let login = proxy.user.as_ref().map(|user| format!(", logging in as `{user}`")).unwrap_or_default();
+    format!("{} at {}{login}", proxy.protocol.word(), proxy.server)
 }
 
 impl Host {
@@ -237,7 +295,7 @@ fn tlsa(known: &Tlsa) -> Option<String> {
 }
 
 /// In words, where it is more than encryption if possible.
-fn demand(tls: &TlsDemand) -> Option<String> {
+fn demand(tls: &TlsDemand, begins_in_tls: bool) -> Option<String> {
     let identity = match tls.identity.as_deref() {
         Some(ServerIdentity::Pkix { name }) => format!(", with a certificate for {name} by a trusted authority"),
         Some(ServerIdentity::Dane { .. }) => ", with a certificate as its TLSA records say".to_owned(),
@@ -245,6 +303,9 @@ fn demand(tls: &TlsDemand) -> Option<String> {
     };
     match tls.encryption {
         Encryption::Off => None,
+        Encryption::Opportunistic | Encryption::Required if begins_in_tls => {
+            Some(format!("encrypted from the first octet{identity} ({})", tls.authority))
+        }
         Encryption::Opportunistic if tls.identity.is_none() => None,
         Encryption::Opportunistic => Some(format!("encrypted if possible{identity} if possible ({})", tls.authority)),
         Encryption::Required => Some(format!("encrypted{identity} ({})", tls.authority)),

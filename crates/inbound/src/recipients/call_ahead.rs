@@ -105,6 +105,7 @@ impl CallAhead {
             smtp: Arc::clone(&self.smtp),
             connect_timeout: self.timeout,
             source: None,
+            proxy: None,
             tls: TlsMode::Off,
             server_name: self.server.clone(),
         };

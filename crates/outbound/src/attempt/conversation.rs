@@ -2,7 +2,7 @@
 //! Not responsible for the connection's beginning or end.
 
 use bytes::Bytes;
-use mailtier_smtp::{Limits, RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
+use mailtier_smtp::{ClientAttribute, Limits, RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
 use mailtier_transport::client::Connection;
 use mailtier_types::{Cause, DeliverBy, Domain, Mailbox, Options, ReversePath, Stage, Timestamp, TroubleKind};
 
@@ -20,6 +20,8 @@ pub(crate) struct Letter<'a> {
     pub(crate) content: &'a [Bytes],
     /// They are declared binary (RFC 3030 §3).
     pub(crate) binary: bool,
+    /// The remote may know where they came from.
+    pub(crate) tells_origin: bool,
 }
 
 /// What a connection meant for the recipients it was tried with.
@@ -112,8 +114,22 @@ fn wishes(letter: &Letter<'_>) -> Wishes {
         requests: options.requests.clone(),
         deliver_by: options.deliver_by.map(left),
         priority: i8::try_from(letter.priority.clamp(-9, 9)).unwrap_or(0),
+        origin: if letter.tells_origin { origin(options) } else { Vec::new() },
         probe: false,
     }
+}
+
+/// Where a message came from, as far as it is known.
+fn origin(options: &Options) -> Vec<ClientAttribute> {
+    let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    vec![
+        // Names are looked up by nobody at reception.
+        ClientAttribute::Name(None),
+        ClientAttribute::Address(options.client_address.parse().ok()),
+        ClientAttribute::Extended(!options.protocol.eq_ignore_ascii_case("SMTP")),
+        ClientAttribute::Hello(known(&options.client_helo)),
+        ClientAttribute::Local(options.client_address.is_empty()),
+    ]
 }
 
 /// 452 to RCPT, not about this one mailbox: RFC 5321 §4.5.3.1.10, and RFC 3463 §3.6 for its enhanced code. A 552 there

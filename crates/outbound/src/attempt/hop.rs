@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mailtier_route::Target;
-use mailtier_transport::client::ConnectFailure;
 
 use super::Attempt;
+use super::open::Unopened;
 use super::record::Place;
 use crate::connections::{Key, Leased, Slot};
+use crate::egress::Wish;
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -30,6 +32,19 @@ impl Hop<'_> {
 }
 
 impl Attempt<'_> {
+    /// From which of our addresses it is to leave.
+    fn wish(&self) -> Wish<'_> {
+        Wish::of(self.dispatch, self.goes_with_all)
+    }
+
+    /// Where no address can be used at a place, since it blocks them all: until one may be.
+    pub(super) fn blocked_for(&self, hop: Hop<'_>) -> Option<Duration> {
+        match hop {
+            Hop::Host(target) => self.egress.blocked_for(target.address, self.wish()),
+            Hop::Socket(_) => None,
+        }
+    }
+
     /// Which connections are as good as any.
     pub(super) fn key(&self, hop: Hop<'_>) -> Key {
         match hop {
@@ -39,19 +54,19 @@ impl Attempt<'_> {
     }
 
     /// An idle connection, or a new one.
-    pub(super) async fn lease(&self, hop: Hop<'_>) -> Result<Leased, ConnectFailure> {
+    pub(super) async fn lease(&self, hop: Hop<'_>) -> Result<Leased, Unopened> {
         let opener = &self.worker.opener;
         let connections = &self.worker.connections;
         match hop {
-            Hop::Host(target) => opener.lease(connections, self.egress, target, &self.manner).await,
+            Hop::Host(target) => opener.lease(connections, self.egress, (target, self.wish()), &self.manner).await,
             Hop::Socket(path) => opener.lease_local(connections, self.egress, path, self.manner.route).await,
         }
     }
 
     /// A new connection in the place of one that had died.
-    pub(super) async fn fresh(&self, hop: Hop<'_>, slot: Slot) -> Result<Leased, ConnectFailure> {
+    pub(super) async fn fresh(&self, hop: Hop<'_>, slot: Slot) -> Result<Leased, Unopened> {
         match hop {
-            Hop::Host(target) => self.worker.opener.fresh(self.egress, target, &self.manner, slot).await,
+            Hop::Host(target) => self.worker.opener.fresh(self.egress, (target, self.wish()), &self.manner, slot).await,
             Hop::Socket(path) => self.worker.opener.fresh_local(self.egress, path, slot).await,
         }
     }

@@ -23,7 +23,7 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_message::NotSevenBit;
 use mailtier_route::{Plan, Way};
 use mailtier_smtp::{RecipientReport, TlsInfo};
-use mailtier_transport::client::{ConnectFailure, Connection};
+use mailtier_transport::client::Connection;
 use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,6 +37,7 @@ use body::BodyError;
 use conversation::{Letter, converse, deserves_another_host, was_dead};
 use hop::Hop;
 use lookup::Next;
+use open::Unopened;
 use record::{Delays, Place, Record, outcome, spokesman};
 
 /// After so long an attempt begins with no other host: the queue will try again.
@@ -66,6 +67,8 @@ struct Attempt<'a> {
     egress: &'a EgressPool,
     /// Of the part that is tried now.
     manner: Manner,
+    /// The part that is tried now goes as all mail to the destination does.
+    goes_with_all: bool,
     /// No part so far took a way that all mail to the destination takes.
     own_way: bool,
     options: Options,
@@ -118,6 +121,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         dispatch,
         egress,
         manner: Manner::default(),
+        goes_with_all: true,
         own_way: true,
         options,
         taken_at,
@@ -143,7 +147,8 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
 impl Attempt<'_> {
     /// Recipients that take one way: they have an outcome afterwards, or the attempt is over.
     async fn take(&mut self, part: Part, domain: &Domain) -> Option<Ended> {
-        self.own_way &= !part.is_for_all();
+        self.goes_with_all = part.is_for_all();
+        self.own_way &= !self.goes_with_all;
         let Part { route, recipients } = part;
         let route = route.as_deref();
         self.open = recipients;
@@ -216,8 +221,8 @@ impl Attempt<'_> {
             delays.connecting = asked_at.elapsed();
             let leased = match lease {
                 Ok(leased) => leased,
-                Err(failure) => {
-                    self.not_connected(hop, failure, delays);
+                Err(unopened) => {
+                    self.not_connected(hop, unopened, delays);
                     return Tried::Next;
                 }
             };
@@ -261,6 +266,7 @@ impl Attempt<'_> {
             now: now(),
             content,
             binary: self.options.binary && !is_converted,
+            tells_origin: self.manner.tells_origin,
         };
         let began_at = Instant::now();
         if leased.reused {
@@ -313,12 +319,15 @@ impl Attempt<'_> {
     }
 
     /// RFC 5321 §5.1: the next host is tried, whatever the reason.
-    fn not_connected(&mut self, hop: Hop<'_>, failure: ConnectFailure, delays: Delays) {
-        let place = Place { egress: self.egress.egress(None), ..hop.place() };
+    fn not_connected(&mut self, hop: Hop<'_>, unopened: Unopened, delays: Delays) {
+        let Unopened { failure, source } = unopened;
+        let place = Place { egress: self.egress.egress(source), ..hop.place() };
         if self.record.wants_transcript(false) {
             self.record.say(&place, &failure.transcript, &failure.cause);
         }
-        let failure = outcome(failure.stage, failure.cause, &place, delays, now());
+        let mut failure = outcome(failure.stage, failure.cause, &place, delays, now());
+        // Whoever waits until then does not try in a circle.
+        failure.retry_after = self.blocked_for(hop);
         tracing::debug!(%failure, "no connection");
         self.failures.push(failure);
     }

@@ -15,13 +15,26 @@ use moka::sync::Cache;
 use opentelemetry::KeyValue;
 
 use crate::connections::{Connections, Key, Leased, Slot};
-use crate::egress::{EgressPool, STAGE};
+use crate::egress::{EgressPool, Manners, STAGE, Wish};
 use crate::routes::Manner;
 
 /// Hosts remembered whose TLS does not work.
 const MAX_BROKEN: u64 = 10_000;
 /// For so long nothing is tried with their TLS where it is a bonus: each message would wait for it to fail again.
 const BROKEN_FOR: Duration = Duration::from_secs(900);
+
+/// No connection, and from where there should have been one.
+#[derive(Debug)]
+pub(crate) struct Unopened {
+    pub(crate) failure: ConnectFailure,
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl From<ConnectFailure> for Unopened {
+    fn from(failure: ConnectFailure) -> Self {
+        Self { failure, source: None }
+    }
+}
 
 /// How connections are opened.
 #[derive(Clone, Debug)]
@@ -51,17 +64,18 @@ impl Opener {
         &self,
         connections: &Connections,
         egress: &EgressPool,
-        target: &Target,
+        (target, wish): (&Target, Wish<'_>),
         manner: &Manner,
-    ) -> Result<Leased, ConnectFailure> {
-        match connections.take(&Key::of(egress, target, manner.route)) {
+    ) -> Result<Leased, Unopened> {
+        let suits = |leased: &Leased| egress.suits(leased.source, wish);
+        match connections.take(&Key::of(egress, target, manner.route), suits) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)
             }
             None => {
                 let slot = connections.slot().await.ok_or_else(closing)?;
-                self.fresh(egress, target, manner, slot).await
+                self.fresh(egress, (target, wish), manner, slot).await
             }
         }
     }
@@ -74,17 +88,29 @@ impl Opener {
     pub(crate) async fn fresh(
         &self,
         egress: &EgressPool,
-        target: &Target,
+        (target, wish): (&Target, Wish<'_>),
         manner: &Manner,
         slot: Slot,
-    ) -> Result<Leased, ConnectFailure> {
+    ) -> Result<Leased, Unopened> {
         if let Some(login) = &manner.login {
             login.may_try(&target.host, Instant::now())?;
         }
+        let (source, manners) = egress.source_towards(target.address, wish).map_err(no_source)?;
+        match self.connect((egress, source, manners), (target, manner)).await {
+            Ok(connection) => Ok(Leased::new(connection, source, slot)),
+            Err(failure) => Err(Unopened { failure, source }),
+        }
+    }
+
+    async fn connect(
+        &self,
+        leaving: Leaving<'_>,
+        (target, manner): (&Target, &Manner),
+    ) -> Result<Connection, ConnectFailure> {
         let address = SocketAddr::new(target.address, target.port);
-        let source = egress.source_towards(target.address).map_err(no_source)?;
-        let options = |encryption| self.options((egress, source), (target, manner), encryption);
-        let is_bonus = target.tls.encryption == Encryption::Opportunistic;
+        let options = |encryption| self.options(leaving, (target, manner), encryption);
+        // Where TLS comes first there is nothing to go on with without it.
+        let is_bonus = target.tls.encryption == Encryption::Opportunistic && !manner.implicit_tls.is_on(target.port);
         let opened = if is_bonus && self.broken.contains_key(&address) {
             Connection::open(address, &options(Encryption::Off)).await
         } else {
@@ -105,7 +131,7 @@ impl Opener {
         if let Some(login) = &manner.login {
             login.log_in(&mut connection, &target.host).await?;
         }
-        Ok(Leased::new(connection, source, slot))
+        Ok(connection)
     }
 
     /// An idle connection to a socket of this machine, or a new one.
@@ -118,8 +144,8 @@ impl Opener {
         egress: &EgressPool,
         path: &Arc<PathBuf>,
         route: Option<usize>,
-    ) -> Result<Leased, ConnectFailure> {
-        match connections.take(&Key::of_socket(egress, path, route)) {
+    ) -> Result<Leased, Unopened> {
+        match connections.take(&Key::of_socket(egress, path, route), |_| true) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)
@@ -140,8 +166,8 @@ impl Opener {
         egress: &EgressPool,
         path: &Arc<PathBuf>,
         slot: Slot,
-    ) -> Result<Leased, ConnectFailure> {
-        let opened = Connection::open_local(path, &egress.lmtp, self.connect_timeout).await;
+    ) -> Result<Leased, Unopened> {
+        let opened = Connection::open_local(path, &egress.manners.lmtp, self.connect_timeout).await;
         self.count(if opened.is_ok() { "opened" } else { "failed" });
         Ok(Leased::new(opened?, None, slot))
     }
@@ -162,17 +188,23 @@ impl Opener {
 
     fn options(
         &self,
-        (egress, source): (&EgressPool, Option<IpAddr>),
+        (egress, source, manners): Leaving<'_>,
         (target, manner): (&Target, &Manner),
         encryption: Encryption,
     ) -> ConnectOptions {
-        let tls = || self.tls_use(&target.tls);
+        // The certificate that is shown: the route's, else the pool's.
+        let with = manner.tls.as_ref().or(egress.tls.as_ref()).unwrap_or(&self.tls);
+        let tls = || self.tls_use(with, &target.tls);
         ConnectOptions {
-            smtp: Arc::clone(if manner.is_lmtp { &egress.lmtp } else { &egress.smtp }),
+            smtp: Arc::clone(if manner.is_lmtp { &manners.lmtp } else { &manners.smtp }),
             connect_timeout: self.connect_timeout,
             source,
+            proxy: egress.proxy.clone(),
             tls: match encryption {
                 Encryption::Off => TlsMode::Off,
+                Encryption::Opportunistic | Encryption::Required if manner.implicit_tls.is_on(target.port) => {
+                    TlsMode::Implicit(tls())
+                }
                 Encryption::Opportunistic => TlsMode::Opportunistic(tls()),
                 Encryption::Required => TlsMode::Required(tls()),
             },
@@ -180,15 +212,18 @@ impl Opener {
         }
     }
 
-    fn tls_use(&self, demand: &TlsDemand) -> TlsUse {
+    fn tls_use(&self, tls: &Arc<ClientTls>, demand: &TlsDemand) -> TlsUse {
         let expected = |identity: &Arc<_>| Expected {
             identity: Arc::clone(identity),
             verifier: self.verifier.clone(),
             enforced: demand.enforced,
         };
-        TlsUse { tls: Arc::clone(&self.tls), identity: demand.identity.as_ref().map(expected) }
+        TlsUse { tls: Arc::clone(tls), identity: demand.identity.as_ref().map(expected) }
     }
 }
+
+/// How a connection leaves: through which pool, from which address, and how we speak from it.
+type Leaving<'a> = (&'a EgressPool, Option<IpAddr>, &'a Manners);
 
 /// The egress pool has no address for it.
 fn no_source(trouble: Trouble) -> ConnectFailure {

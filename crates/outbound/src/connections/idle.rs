@@ -21,9 +21,17 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// The connection parked last, unless it was parked before `oldest`.
-    pub(super) fn take(&mut self, key: &Key, oldest: Option<Instant>) -> Option<Leased> {
-        let parked = self.by_key.get_mut(key)?.pop_if(|parked| oldest.is_none_or(|oldest| parked.since >= oldest))?;
+    /// The connection parked last of those that suit, unless it was parked before `oldest`.
+    pub(super) fn take(
+        &mut self,
+        key: &Key,
+        oldest: Option<Instant>,
+        suits: impl Fn(&Leased) -> bool,
+    ) -> Option<Leased> {
+        let stack = self.by_key.get_mut(key)?;
+        let is_fresh = |parked: &Parked| oldest.is_none_or(|oldest| parked.since >= oldest);
+        let place = stack.iter().rposition(|parked| is_fresh(parked) && suits(&parked.leased))?;
+        let parked = stack.remove(place);
         if self.by_key.get(key).is_some_and(Vec::is_empty) {
             self.by_key.remove(key);
         }

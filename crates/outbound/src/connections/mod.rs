@@ -34,7 +34,7 @@ pub(crate) struct Key {
     tls: TlsDemand,
     /// Where TLS is a must, since the host was asked for by it.
     host: Option<String>,
-    /// Whose mail it carries alone: we are logged in for it, or speak LMTP.
+    /// Whose mail it carries alone: we are logged in for it, have shown a certificate, began in TLS, or speak LMTP.
     route: Option<usize>,
 }
 
@@ -124,10 +124,11 @@ impl Connections {
         }
     }
 
-    /// An idle connection that still stands, the one used last.
-    pub(crate) fn take(&self, key: &Key) -> Option<Leased> {
+    /// An idle connection that still stands, of those that suit the one used last.
+    pub(crate) fn take(&self, key: &Key, suits: impl Fn(&Leased) -> bool) -> Option<Leased> {
         loop {
-            let mut leased = self.idle.lock().take(key, Instant::now().checked_sub(self.limits.idle_timeout))?;
+            let oldest = Instant::now().checked_sub(self.limits.idle_timeout);
+            let mut leased = self.idle.lock().take(key, oldest, &suits)?;
             if leased.connection.is_alive() {
                 leased.reused = true;
                 return Some(leased);

@@ -148,3 +148,26 @@ async fn an_end_of_content_that_is_not_answered_is_an_outcome_of_its_own() {
         assert_eq!(peer.seen().contents, 1, "and no other host gets it in the same attempt");
     }
 }
+
+#[tokio::test]
+async fn where_a_message_came_from_is_told_over_routes_that_say_so() {
+    for tells in [true, false] {
+        let peer = Peer::start(Script::new().extension("XFORWARD NAME ADDR PROTO HELO SOURCE")).await;
+        let queue = Queue::start().await;
+        let _worker = Worker::start(&queue, |config| {
+            smarthost(config, &peer);
+            config.outbound.routes[0].xforward = tells;
+        })
+        .await;
+        let letter = with_body(&["a@d.example"], TEXT, |options| {
+            options.client_address = "192.0.2.7".to_owned();
+            options.client_helo = "client.example".to_owned();
+            options.protocol = "ESMTPS".to_owned();
+        });
+        assert!(only(&queue.deliver(letter).await).is_delivered());
+        let said = peer.seen().commands.into_iter().find(|command| command.starts_with("XFORWARD"));
+        let expected =
+            "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 PROTO=ESMTP HELO=client.example SOURCE=REMOTE".to_owned();
+        assert_eq!(said, tells.then_some(expected));
+    }
+}

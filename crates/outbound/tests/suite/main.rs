@@ -9,7 +9,9 @@
 )]
 
 mod bodies;
+mod certificates;
 mod dns;
+mod egress;
 mod extensions;
 mod fallback;
 mod hooks;

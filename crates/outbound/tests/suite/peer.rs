@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use mailtier_smtp::ClientCertificate;
 use mailtier_tls::ServerTls;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, UnixListener};
@@ -28,6 +29,7 @@ pub(crate) struct Script {
     extensions: Vec<&'static str>,
     replies: Vec<(String, VecDeque<Say>, bool)>,
     tls: Option<Arc<ServerTls>>,
+    is_implicit: bool,
     break_handshake: bool,
     close_after_messages: Option<usize>,
     recipients_limit: Option<usize>,
@@ -93,6 +95,12 @@ impl Script {
         self.extension("STARTTLS")
     }
 
+    /// Begins in TLS.
+    pub(crate) fn implicit_tls(mut self, tls: Arc<ServerTls>) -> Self {
+        (self.tls, self.is_implicit) = (Some(tls), true);
+        self
+    }
+
     /// Offers STARTTLS and talks nonsense instead of a handshake.
     pub(crate) fn with_broken_tls(mut self) -> Self {
         self.break_handshake = true;
@@ -147,6 +155,8 @@ pub(crate) struct Seen {
     /// From where each session came.
     pub(crate) clients: Vec<IpAddr>,
     pub(crate) commands: Vec<String>,
+    /// Whom the certificate of each session in TLS was for.
+    pub(crate) shown: Vec<Option<String>>,
     pub(crate) taken: Vec<Taken>,
     /// Contents that came in whole, taken or not.
     pub(crate) contents: usize,
@@ -256,7 +266,24 @@ enum Ended {
 }
 
 impl Session {
-    async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(mut self, stream: S) {
+        let implicit = {
+            let script = self.peer.script.lock().unwrap();
+            script.tls.clone().filter(|_| script.is_implicit)
+        };
+        let Some(tls) = implicit else { return self.serve(stream).await };
+        if let Ok(stream) = tls.acceptor().accept(stream).await {
+            self.in_tls(tls.describe(stream.get_ref().1).client);
+            self.serve(stream).await;
+        }
+    }
+
+    fn in_tls(&mut self, client: Option<ClientCertificate>) {
+        self.tls = true;
+        self.peer.note(|seen| seen.shown.push(client.and_then(|client| client.common_name)));
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
         let mut stream = BufStream::new(stream);
         let (banner, hold) = {
             let script = self.peer.script.lock().unwrap();
@@ -278,8 +305,9 @@ impl Session {
                 let _ = stream.flush().await;
                 return;
             }
-            if let Ok(stream) = tls.unwrap().acceptor().accept(stream.into_inner()).await {
-                self.tls = true;
+            let tls = tls.unwrap();
+            if let Ok(stream) = tls.acceptor().accept(stream.into_inner()).await {
+                self.in_tls(tls.describe(stream.get_ref().1).client);
                 self.dialogue(&mut BufStream::new(stream)).await;
             }
         }

@@ -15,7 +15,7 @@ fn pool(name: &str, ehlo_name: Option<&str>, sources: &[[u8; 4]]) -> EgressPoolC
         name: name.to_owned(),
         ehlo_name: ehlo_name.map(str::to_owned),
         source_ipv4: sources.iter().copied().map(Ipv4Addr::from).collect(),
-        source_ipv6: Vec::new(),
+        ..EgressPoolConfig::default()
     }
 }
 
@@ -50,7 +50,11 @@ async fn mail_of_each_pool_leaves_with_its_name_and_addresses() {
         ("cold", "out.example", Some(local(4))),
     ] {
         let result = queue.deliver(through(name)).await;
-        assert_eq!(only(&result).egress, Some(Egress { pool: name.to_owned(), source }), "{result:?}");
+        assert_eq!(
+            only(&result).egress,
+            Some(Egress { pool: name.to_owned(), source, has_others: name == "warm" }),
+            "{result:?}"
+        );
         let seen = peer.seen();
         let session = seen.taken.last().unwrap().session;
         assert_eq!(seen.clients[session - 1], source.unwrap_or(local(1)), "{name}");

@@ -113,6 +113,8 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         resolve_first: false,
         hosts: Vec::new(),
         was_held: false,
+        same_source: None,
+        avoided_sources: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use mailtier_types::{
 };
 
 use crate::conductor::{Committed, Content};
+use crate::stored::last_outcome;
 
 /// How long messages live.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +107,7 @@ fn deliveries(
                 body: inline.clone(),
                 hosts: Vec::new(),
                 was_held: false,
+                last: None,
             };
             let committed = Committed {
                 entry: entry_of(&row, hold_until.unwrap_or_else(|| id.made_at()), warn_at),
@@ -175,6 +177,8 @@ pub(crate) fn content_of(
         received_at: options.received_at,
         body,
         was_held: stored.was_held,
+        // Only what named its address says something of it.
+        last: last_outcome(stored).filter(|last| last.egress.is_some()).map(Box::new),
         hosts: stored.hosts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(not_a_host)?,
     })
 }

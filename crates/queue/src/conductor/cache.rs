@@ -103,6 +103,7 @@ mod tests {
             body: Some(vec![Bytes::from(vec![0; bytes])]),
             hosts: Vec::new(),
             was_held: false,
+            last: None,
         })
     }
 

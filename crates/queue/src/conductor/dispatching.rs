@@ -133,6 +133,7 @@ impl ConductorTask {
         let asks = !is_rerouted && self.scheduler.asks(entry.id);
         let mut dispatch = dispatch_of(entry, epoch, (destination, pool_name), &content);
         dispatch.return_path = self.settings.feedback.return_path(entry.tenant, entry.id, &content);
+        self.choose_source(&mut dispatch, &content, now);
         // A question needs no body. A worker that does not know questions fetches it.
         dispatch.resolve_first = asks;
         dispatch.body = if asks { None } else { self.body_of(&mut content) };
@@ -360,6 +361,8 @@ fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String)
         resolve_first: false,
         hosts: content.hosts.clone(),
         was_held: content.was_held,
+        same_source: None,
+        avoided_sources: Vec::new(),
     }
 }
 

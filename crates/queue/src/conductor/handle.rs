@@ -11,7 +11,7 @@ use mailtier_api::work::{QueueFrame, WorkerFrame};
 use mailtier_schedule::{Answer, Entry, PoolId, Suspended, View};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_types::{
-    Day, DeliveryId, Mailbox, MessageId, ReplicaId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId,
+    Day, DeliveryId, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -64,6 +64,8 @@ pub(crate) struct Content {
     pub(crate) hosts: Vec<RouteHost>,
     /// A route has held it before.
     pub(crate) was_held: bool,
+    /// How the attempt before left, and what came of it, where that is known.
+    pub(crate) last: Option<Box<Outcome>>,
 }
 
 /// A delivery to be read from the database.

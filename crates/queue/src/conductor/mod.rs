@@ -14,6 +14,7 @@ mod pools;
 mod results;
 mod shards;
 mod slices;
+mod sources;
 mod suspects;
 mod task;
 #[cfg(test)]

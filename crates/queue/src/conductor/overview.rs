@@ -3,10 +3,11 @@
 
 use std::cmp::Reverse;
 
-use mailtier_api::overview::{DeadView, Overview, PoolView, WorkerView};
-use mailtier_schedule::{DeadDestination, PoolStanding};
+use mailtier_api::overview::{BlockView, DeadView, Overview, PoolView, WorkerView};
+use mailtier_schedule::{Blocked, Blocker, DeadDestination, PoolStanding};
 
 use super::task::ConductorTask;
+use crate::clock;
 
 impl ConductorTask {
     /// What is in memory, and who is connected. Costs in proportion to the queues and to what is in flight.
@@ -32,6 +33,11 @@ impl ConductorTask {
             is_unserved: pool.is_unserved,
         };
         let (dead_destinations, dead) = self.dead();
+        let blocks = self.avoidance.all(clock::now());
+        let block = |(blocker, (address, until)): (Blocker, Blocked)| match blocker {
+            Blocker::Destination(by) => BlockView { address, by, is_provider: false, until },
+            Blocker::Provider(by) => BlockView { address, by, is_provider: true, until },
+        };
         Overview {
             shards: count(self.shards.len()),
             taking_over: count(self.shards.unknown().len()),
@@ -47,6 +53,8 @@ impl ConductorTask {
             pools: self.scheduler.pools().map(pool).collect(),
             dead_destinations,
             dead,
+            blocks: blocks.len() as u64,
+            blocked: blocks.into_iter().take(Overview::BLOCKS_SHOWN).map(block).collect(),
         }
     }
 

@@ -108,6 +108,9 @@ impl ConductorTask {
             let (destination, whom) = (self.scheduler.place_of(result.delivery), whom.name());
             tracing::warn!(destination, whom, ?time, ?rules, "nothing more is attempted for a time: a rule says so");
         }
+        if !is_rerouted && !result.own_way {
+            judged.iter().for_each(|(outcome, judgement)| self.note_block(result.delivery, outcome, *judgement, now));
+        }
         // What is met on a way of this mail's own, such as one sender's smarthost, keeps nobody else's from going.
         let said = if result.own_way { Feedback::Nothing } else { said };
         self.scheduler.learn(result.delivery, said, exchanger, rand::random(), now);

@@ -8,7 +8,7 @@ use mailtier_api::peer::{Hint, News};
 use mailtier_api::work::Inquire;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{
-    Classification, Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name,
+    Avoidance, Classification, Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name,
 };
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
@@ -86,6 +86,8 @@ pub(crate) struct ConductorTask {
     /// Being read for their dispatch.
     pub(super) fetching: Fetching,
     pub(super) pools: PoolDesk,
+    /// Which of our addresses are blocked where.
+    pub(super) avoidance: Avoidance,
     pub(super) slices: SliceDesk,
     /// Reports the settler has not answered.
     pub(super) settling: usize,
@@ -139,6 +141,7 @@ impl ConductorTask {
             cache: Cache::new(settings.cache_bytes),
             fetching: Fetching::default(),
             pools: PoolDesk::new(settings.rules.pools.iter().map(|(_, pool)| pool.name.clone()), now),
+            avoidance: Avoidance::default(),
             slices: SliceDesk::new(settings.me, settings.lease),
             settling: 0,
             fence,
@@ -499,6 +502,9 @@ impl ConductorTask {
         if now >= self.next_refill && !self.walking.contains(&Purpose::Refill) {
             self.refill(wall);
             self.next_refill = now + REFILL_PAUSE;
+        }
+        if !self.avoidance.is_empty() {
+            self.avoidance.forget_over(wall);
         }
         self.look_after_pools(now);
         self.look_after_lessors();

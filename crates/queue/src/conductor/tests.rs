@@ -230,6 +230,7 @@ fn content() -> Content {
         body: Some(vec![Bytes::from_static(b"x")]),
         hosts: Vec::new(),
         was_held: false,
+        last: None,
     }
 }
 

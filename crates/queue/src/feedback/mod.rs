@@ -154,6 +154,7 @@ mod tests {
             body: None,
             hosts: Vec::new(),
             was_held: false,
+            last: None,
         }
     }
 

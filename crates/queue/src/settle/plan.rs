@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
-use mailtier_schedule::{Classification, Judgement, Next, RetryRules, classify};
+use mailtier_schedule::{Action as Decided, Classification, Judgement, Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, NewSuppression, Retry, SettlePlan, StoredDelivery, SuppressionSource};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
@@ -103,7 +103,9 @@ impl<'a> Case<'a> {
         // While it is held its time does not run.
         let expires_at = if self.stored.held.is_some() { Timestamp::NEVER } else { self.stored.expires_at };
         let class = judgement.map_or(Class::Other, |judgement| judgement.class.class());
-        let waits = policy.retry.after(class, &self.stored.destination);
+        let switches = judgement.is_some_and(|judgement| judgement.switches);
+        let soon = policy.retry.after_switch();
+        let waits = if switches { &soon } else { policy.retry.after(class, &self.stored.destination) };
         classify(judgement.map(|judgement| judgement.verdict), self.report.attempt, waits, expires_at, now, self.chance)
     }
 
@@ -241,7 +243,6 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
             _ => None,
         };
-        let is_failure = matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired);
         planned.lines.push(Line {
             message: stored.message,
             attempt: report.attempt,
@@ -254,10 +255,11 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             received_at: case.options.received_at,
         });
         let detail = EventDetail {
+            source_avoided_until: surroundings.policy.avoided_until(outcome.as_ref()),
             outcome,
             class,
             next_attempt_at,
-            dsn: dsn.filter(|_| is_failure),
+            dsn: dsn.filter(|_| matches!(kind, EventKind::RecipientFailed | EventKind::RecipientExpired)),
             ..order.map(|order| order.detail()).unwrap_or_default()
         };
         planned.plan.events.push(NewEvent {
@@ -468,6 +470,16 @@ impl Policy {
     /// Why recipients did not get it, where they did not.
     pub(super) fn class_of(&self, outcome: &Outcome) -> Option<BounceClass> {
         self.classification.judge(outcome).map(|judgement| judgement.class)
+    }
+
+    /// Until when the address that it left from is not used there, where it is blocked.
+    fn avoided_until(&self, outcome: Option<&Outcome>) -> Option<Timestamp> {
+        // Most mail leaves from an address that has no others.
+        let outcome = outcome.filter(|outcome| outcome.egress.as_ref().is_some_and(|egress| egress.has_others))?;
+        match self.classification.judge(outcome).filter(|judgement| judgement.switches)?.action? {
+            Decided::SwitchAddress { time, .. } => Some(outcome.at.after(time)),
+            Decided::SlowDown | Decided::Suspend { .. } => None,
+        }
     }
 
     /// When the sender is told that a message is late: after a time of its own (RFC 2852 §4, by-mode N), else after ours.
@@ -1065,6 +1077,28 @@ mod tests {
         assert!(result.plan.holds.is_empty(), "x must not wait for an operator");
         assert_eq!(result.plan.retries[0].recipients, ["x@b.example", "y@b.example"]);
         assert!(matches!(result.dispositions[0].after, After::Later { attempts: 1, .. }));
+    }
+
+    #[test]
+    fn a_refusal_of_one_address_leads_to_another_soon_and_of_the_only_one_to_the_end() {
+        let policy = Policy { classification: Arc::new(Classification::new(None).unwrap()), ..policy() };
+        let one = StoredDelivery { expires_at: NOW.after(HOUR * 48), ..stored("s@a.example", &["x@b.example"], 0) };
+        let planned = |attempt, has_others| {
+            let cause = Cause::Reply(Reply::received(554, None, "Your IP 192.0.2.1 is blocked".to_owned()));
+            let egress =
+                mailtier_types::Egress { pool: "main".into(), source: Some([192, 0, 2, 1].into()), has_others };
+            let outcome = Outcome { egress: Some(egress), ..Outcome::new(Stage::Rcpt, cause, NOW) };
+            let what = What::Outcomes(vec![(vec![Mailbox::parse("x@b.example").unwrap()], outcome)]);
+            let mut planned = planned_by(&policy, NOW, &one, &report(attempt, what));
+            let event = planned.plan.events.remove(0);
+            let detail = mailtier_api::decode_detail(&event.detail).unwrap();
+            let due = planned.plan.retries.first().map(|retry| retry.next_attempt_at);
+            (event.kind, due, detail.source_avoided_until)
+        };
+        let seconds = |seconds| Some(NOW.after(Duration::from_secs(seconds)));
+        assert_eq!(planned(1, true), (EventKind::AttemptDeferred, seconds(60), seconds(3600)));
+        assert_eq!(planned(3, true), (EventKind::AttemptDeferred, seconds(240), seconds(3600)));
+        assert_eq!(planned(1, false), (EventKind::RecipientFailed, None, None));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod pair;
 mod pools;
 mod quarantine;
 mod routed;
+mod sources;
 mod submitter;
 mod suspensions;
 mod system;

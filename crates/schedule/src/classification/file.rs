@@ -21,7 +21,7 @@ const RULE_KEYS: [&str; 12] =
 const MAX_RULES: usize = 4096;
 /// One text, in octets.
 const MAX_PATTERN_OCTETS: usize = 512;
-/// The longest time that one reply suspends somebody for, and the shortest.
+/// The longest time that one reply suspends somebody or an address for, and the shortest.
 const MAX_PAUSE: Duration = Duration::from_secs(86_400);
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -238,19 +238,46 @@ fn action(written: &Written) -> Result<Option<Action>, Problem> {
         Some(text) => word("on", text, [Whom::Destination, Whom::Provider].map(|whom| (whom.name(), whom)))?,
         None => Whom::Destination,
     };
-    let suspends = word("action", name, [("slow_down", false), ("suspend", true)])?;
-    match (suspends, &written.r#for) {
-        (true, None) => Err(("for", "is missing: say how long to suspend, such as \"30m\"".to_owned())),
-        (true, Some(text)) => match humantime::parse_duration(text) {
-            Ok(time) if (MIN_PAUSE..=MAX_PAUSE).contains(&time) => Ok(Some(Action::Suspend { whom, time })),
-            Ok(_) => Err(("for", format!("is `{text}`; expected 1s to 24h"))),
-            Err(_) => Err(("for", format!("is `{text}`; expected a number with s, m or h, such as 30m"))),
-        },
-        (false, Some(_)) => Err(("for", "has no meaning with `slow_down`".to_owned())),
-        (false, None) if whom == Whom::Provider => Err((
+    let kind = word("action", name, [Kind::SlowDown, Kind::Suspend, Kind::Switch].map(|kind| (kind.name(), kind)))?;
+    let pause = written.r#for.as_deref().map(pause).transpose()?;
+    match (kind, pause) {
+        (Kind::SlowDown, Some(_)) => Err(("for", "has no meaning with `slow_down`".to_owned())),
+        (Kind::SlowDown, None) if whom == Whom::Provider => Err((
             "on",
             "is `provider`, which has no speed of its own: slow down its destinations, or suspend it".to_owned(),
         )),
-        (false, None) => Ok(Some(Action::SlowDown)),
+        (Kind::SlowDown, None) => Ok(Some(Action::SlowDown)),
+        (Kind::Suspend, None) => Err(("for", "is missing: say how long to suspend, such as \"30m\"".to_owned())),
+        (Kind::Suspend, Some(time)) => Ok(Some(Action::Suspend { whom, time })),
+        (Kind::Switch, None) => {
+            Err(("for", "is missing: say how long to leave the address alone, such as \"1h\"".to_owned()))
+        }
+        (Kind::Switch, Some(time)) => Ok(Some(Action::SwitchAddress { whom, time })),
+    }
+}
+
+/// An action before its time and whom it is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    SlowDown,
+    Suspend,
+    Switch,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SlowDown => "slow_down",
+            Self::Suspend => "suspend",
+            Self::Switch => "switch_address",
+        }
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, Problem> {
+    match humantime::parse_duration(text) {
+        Ok(time) if (MIN_PAUSE..=MAX_PAUSE).contains(&time) => Ok(time),
+        Ok(_) => Err(("for", format!("is `{text}`; expected 1s to 24h"))),
+        Err(_) => Err(("for", format!("is `{text}`; expected a number with s, m or h, such as 30m"))),
     }
 }

@@ -73,6 +73,13 @@ impl Whom {
 /// What follows from a reply for more than the delivery. What is harder is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
+    /// Our address is not used for a time; others of its egress pool are.
+    SwitchAddress {
+        /// Of whom.
+        whom: Whom,
+        /// For how long.
+        time: Duration,
+    },
     /// The destination gets half as much at a time.
     SlowDown,
     /// Nothing more is attempted for a time.
@@ -93,6 +100,8 @@ pub struct Judgement<'a> {
     pub verdict: Verdict,
     /// What follows for more than the delivery.
     pub action: Option<Action>,
+    /// It is tried from another address: the action says so, and there is one.
+    pub switches: bool,
     /// The rule that said so; absent where the RFCs did.
     pub rule: Option<&'a str>,
 }
@@ -154,10 +163,16 @@ impl Classification {
             return None;
         }
         let rule = self.rule_for(outcome);
+        let action = rule.and_then(|rule| rule.action);
+        let has_others = outcome.egress.as_ref().is_some_and(|egress| egress.source.is_some() && egress.has_others);
+        let switches = has_others && matches!(action, Some(Action::SwitchAddress { .. }));
+        let said = || rule.and_then(|rule| rule.verdict).unwrap_or_else(|| fallback::verdict_of(outcome));
         Some(Judgement {
             class: rule.map_or_else(|| fallback::class_of(outcome), |rule| rule.class),
-            verdict: rule.and_then(|rule| rule.verdict).unwrap_or_else(|| fallback::verdict_of(outcome)),
-            action: rule.and_then(|rule| rule.action),
+            // What is said of one address is not the last word.
+            verdict: if switches { Verdict::Temporary } else { said() },
+            action,
+            switches,
             rule: rule.map(|rule| rule.name.as_str()),
         })
     }

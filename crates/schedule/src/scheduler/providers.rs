@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mailtier_types::{DeliveryId, Timestamp};
+use mailtier_types::{DeliveryId, Group, Timestamp};
 
 use crate::memory::{Key, Slot};
 use crate::scheduler::Scheduler;
@@ -47,6 +47,17 @@ impl Scheduler {
         if let Some((exchanger, at)) = exchanger() {
             self.learn_provider(key, Some(&exchanger), at);
             self.unpark(key);
+        }
+    }
+
+    /// The provider whose a known delivery's destination is, as far as that is known.
+    #[must_use]
+    pub fn provider_of(&self, id: DeliveryId) -> Option<&str> {
+        let queue = self.entries[self.find(id)?].queue;
+        let gate = self.places.destinations[self.places.queues[queue].destination].provider.some()?;
+        match &self.gates[gate].group {
+            Some(Group::Provider(name)) => Some(name),
+            _ => None,
         }
     }
 

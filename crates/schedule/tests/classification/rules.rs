@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mailtier_schedule::{Action, Classification, Judgement, Verdict, Whom};
-use mailtier_types::{BounceClass, Cause, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
+use mailtier_schedule::{Action, Classification, Feedback, Judgement, Verdict, Whom, feedback};
+use mailtier_types::{BounceClass, Cause, Egress, Outcome, RemoteHost, Reply, Stage, Timestamp, Trouble, TroubleKind};
 
 fn said(stage: Stage, code: u16, enhanced: &str, text: &str) -> Outcome {
     let reply = Reply::received(code, enhanced.parse().ok(), text.to_owned());
@@ -81,6 +81,7 @@ fn an_operators_rules_come_first_and_the_first_counts() {
         class: BounceClass::Policy,
         verdict: Verdict::Temporary,
         action: Some(Action::Suspend { whom: Whom::Provider, time }),
+        switches: false,
         rule: Some("first"),
     };
     assert_eq!(with.judge(&outcome), Some(expected));
@@ -89,6 +90,7 @@ fn an_operators_rules_come_first_and_the_first_counts() {
         class: BounceClass::Content,
         verdict: Verdict::Permanent,
         action: Some(Action::SlowDown),
+        switches: false,
         rule: Some("second"),
     };
     assert_eq!(with.judge(&outcome), Some(expected));
@@ -192,9 +194,18 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
         (rule("class = \"spam\"\ntexts = [\"fine\", \"(\"]"), "rule `mine`: `texts` has `(`: error: unclosed group"),
         (rule("class = \"spam\"\ntexts = [\"(a{1000}){1000}\"]"), "`texts` has `(a{1000}){1000}`"),
         (rule("class = \"spam\"\nat = \"big\""), "`at` is `big`, which [exchangers] does not name"),
-        (rule("class = \"spam\"\naction = \"stop\""), "`action` is `stop`; there are slow_down, suspend"),
+        (
+            rule("class = \"spam\"\naction = \"stop\""),
+            "`action` is `stop`; there are slow_down, suspend, switch_address",
+        ),
         (rule("class = \"spam\"\naction = \"suspend\""), "`for` is missing"),
         (rule("class = \"spam\"\naction = \"suspend\"\nfor = \"2d\""), "`for` is `2d`; expected 1s to 24h"),
+        (
+            rule("class = \"spam\"\naction = \"switch_address\""),
+            "`for` is missing: say how long to leave the address alone",
+        ),
+        (rule("class = \"spam\"\naction = \"switch_adress\""), "did you mean `switch_address`?"),
+        (rule("class = \"spam\"\naction = \"slow_down\"\nfor = \"1h\""), "`for` has no meaning with `slow_down`"),
         (rule("class = \"spam\"\naction = \"slow_down\"\non = \"provider\""), "`on` is `provider`, which has no speed"),
         (rule("class = \"spam\"\non = \"provider\""), "`on` is set without an `action`"),
         (rule("class = \"spam\"\n[[rules]]\nname = \"mine\"\nclass = \"spam\""), "rule `mine`: `name` is there twice"),
@@ -202,5 +213,57 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
     ] {
         let error = Classification::new(Some(&text)).unwrap_err().to_string();
         assert!(error.contains(said), "{text}\n{error}\n{said}");
+    }
+}
+
+/// As it left from an address of a pool that has others, or has none.
+fn left(has_others: bool, outcome: Outcome) -> Outcome {
+    let source = Some([192, 0, 2, 1].into());
+    Outcome { egress: Some(Egress { pool: "main".to_owned(), source, has_others }), ..outcome }
+}
+
+#[test]
+fn what_is_said_of_one_address_is_not_the_last_word_where_there_are_others() {
+    let rules = only(
+        r#"
+        [[rules]]
+        name = "blocked"
+        texts = ["your address is blocked"]
+        class = "blocklisted"
+        verdict = "permanent"
+        action = "switch_address"
+        on = "provider"
+        for = "2h"
+        "#,
+    );
+    let refusal = || said(Stage::Rcpt, 554, "5.7.1", "your address is blocked");
+    let action = Some(Action::SwitchAddress { whom: Whom::Provider, time: Duration::from_secs(7200) });
+    for (outcome, verdict, switches) in [
+        (left(true, refusal()), Verdict::Temporary, true),
+        (left(false, refusal()), Verdict::Permanent, false),
+        // The system chose the address: there is no telling which it was.
+        (refusal(), Verdict::Permanent, false),
+    ] {
+        let judgement = rules.judge(&outcome).unwrap();
+        assert_eq!((judgement.verdict, judgement.switches, judgement.action), (verdict, switches, action));
+        assert_eq!(judgement.class, BounceClass::Blocklisted);
+    }
+    let other = left(true, said(Stage::Rcpt, 550, "5.1.1", "no such user"));
+    let judgement = rules.judge(&other).unwrap();
+    assert_eq!((judgement.verdict, judgement.switches), (Verdict::Permanent, false));
+}
+
+#[test]
+fn a_refusal_of_an_address_says_nothing_of_the_destination() {
+    let rules = Classification::new(None).unwrap();
+    let text = "Service unavailable; client [192.0.2.1] blocked using zen.spamhaus.org";
+    for (stage, code, has_others, expected) in [
+        (Stage::Banner, 554, true, Feedback::Nothing),
+        (Stage::Banner, 554, false, Feedback::Unreachable),
+        (Stage::Mail, 421, true, Feedback::Nothing),
+        (Stage::Rcpt, 554, true, Feedback::Good),
+    ] {
+        let outcome = left(has_others, said(stage, code, "", text));
+        assert_eq!(feedback([(&outcome, rules.judge(&outcome))]), expected, "{outcome}");
     }
 }

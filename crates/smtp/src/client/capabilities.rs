@@ -66,7 +66,7 @@ pub struct Capabilities {
     /// LIMITS (RFC 9422).
     pub limits: Limits,
     /// XFORWARD (Postfix's XFORWARD_README): what the remote wants to know of where mail came from.
-    pub origin: OriginAttributes,
+    pub(super) origin: OriginAttributes,
     /// SIZE (RFC 1870): offered, and with which limit in octets. A limit of 0 means none.
     pub size: Option<Option<u64>>,
 }

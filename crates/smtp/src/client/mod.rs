@@ -25,7 +25,6 @@ mod tests;
 pub use capabilities::{Capabilities, Limits};
 pub use config::{ClientConfig, ClientTimeouts};
 pub use exchange::MAX_UNASKED_OCTETS;
-pub use origin::OriginAttributes;
 pub use reply_reader::parse_reply;
 pub use session::{ClientAction, ClientSession};
 pub use transaction::{RecipientReport, RemainingTime, SessionFailure, Transaction, TransactionReport, Wishes};

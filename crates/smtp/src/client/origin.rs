@@ -15,7 +15,7 @@ const NAMES: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOU
 
 /// Which attributes a remote asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OriginAttributes(u8);
+pub(super) struct OriginAttributes(u8);
 
 impl OriginAttributes {
     pub(super) fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Self {

@@ -230,12 +230,16 @@ impl ClientSession {
         }
     }
 
-    /// The handshake is done: everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2).
+    /// The handshake is done. After STARTTLS everything learnt before is forgotten, and EHLO is said again (RFC 3207 §4.2);
+    /// where the connection begins in TLS the greeting comes after it (RFC 8314 §3.3).
     pub fn handle_tls(&mut self, info: TlsInfo, now: Instant) {
+        if !matches!(self.phase, Phase::Banner | Phase::Handshake) {
+            return;
+        }
+        self.recorder.tick(now);
+        self.recorder.note(format_args!("TLS: {} {}", info.version, info.cipher));
+        self.tls = Some(info);
         if self.phase == Phase::Handshake {
-            self.recorder.tick(now);
-            self.recorder.note(format_args!("TLS: {} {}", info.version, info.cipher));
-            self.tls = Some(info);
             self.capabilities = Capabilities::default();
             self.logged_in = false;
             self.reader = ReplyReader::default();

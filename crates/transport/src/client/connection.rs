@@ -66,7 +66,8 @@ impl<F: Into<ConnectFailure>> From<F> for Failed {
 }
 
 impl Connection {
-    /// Connects, waits for the greeting, says EHLO and, as the options ask for, STARTTLS. Every wait has its end.
+    /// Connects, with TLS at once or with STARTTLS as the options ask for, waits for the greeting and says EHLO. Every wait
+    /// has its end.
     ///
     /// # Errors
     /// [`ConnectFailure`], from which the caller decides whether to try without TLS, another host, or later.
@@ -115,7 +116,10 @@ impl Connection {
     }
 
     async fn set_up(&mut self, options: &ConnectOptions, keys: KeyExchange) -> Result<(), Failed> {
-        self.settle().await?;
+        if let TlsMode::Implicit(tls) = &options.tls {
+            self.shake_hands(tls, &options.server_name, keys).await?;
+        }
+        self.settle().await.map_err(|failure| options.proxied(failure))?;
         let starttls = self.capabilities().starttls;
         match &options.tls {
             TlsMode::Opportunistic(tls) | TlsMode::Required(tls) if starttls => {
@@ -124,7 +128,7 @@ impl Connection {
             TlsMode::Required(_) => {
                 Err(self.no_tls("TLS is required and the remote does not offer STARTTLS".to_owned()).into())
             }
-            TlsMode::Opportunistic(_) | TlsMode::Off => Ok(()),
+            TlsMode::Opportunistic(_) | TlsMode::Off | TlsMode::Implicit(_) => Ok(()),
         }
     }
 
@@ -263,10 +267,7 @@ impl Connection {
     async fn start_tls(&mut self, with: &TlsUse, host: &str, keys: KeyExchange) -> Result<(), Failed> {
         self.session.start_tls(now());
         self.settle().await?;
-        let name = with.identity.as_ref().and_then(|expected| expected.identity.server_name()).unwrap_or(host);
-        let info = self.shake_hands(&with.tls, name, keys).await?;
-        self.look_for_proof(with)?;
-        self.session.handle_tls(info, now());
+        self.shake_hands(with, host, keys).await?;
         // A remote that loses its words once TLS is active may still have them in clear.
         self.settle().await.map_err(|failure| {
             let tls_failed = matches!(failure.cause, Cause::Trouble(_));
@@ -274,7 +275,16 @@ impl Connection {
         })
     }
 
-    async fn shake_hands(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
+    /// The handshake, and the proof that is expected of the server.
+    async fn shake_hands(&mut self, with: &TlsUse, host: &str, keys: KeyExchange) -> Result<(), Failed> {
+        let name = with.identity.as_ref().and_then(|expected| expected.identity.server_name()).unwrap_or(host);
+        let info = self.encrypt(&with.tls, name, keys).await?;
+        self.look_for_proof(with)?;
+        self.session.handle_tls(info, now());
+        Ok(())
+    }
+
+    async fn encrypt(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
         let Some(peer) = self.peer else { return Err(ConnectFailure::tls("no TLS is spoken over a socket").into()) };
         let name = ClientTls::server_name(name, peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {

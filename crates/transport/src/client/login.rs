@@ -39,7 +39,9 @@ impl Connection {
         if !offered.offers_logins() {
             return failed(TroubleKind::Login, "the remote does not offer logins");
         }
-        let Some(mechanism) = login.mechanisms.iter().find(|one| offered.offers_login(**one)) else {
+        // A certificate is shown in a handshake alone.
+        let may = |one: &SaslMechanism| *one != SaslMechanism::External || self.tls().is_some();
+        let Some(mechanism) = login.mechanisms.iter().find(|one| offered.offers_login(**one) && may(one)) else {
             let names: Vec<_> = login.mechanisms.iter().map(|one| one.name()).collect();
             return failed(TroubleKind::Login, &format!("the remote offers no login with {}", names.join(" or ")));
         };

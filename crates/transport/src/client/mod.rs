@@ -5,7 +5,9 @@ mod connection;
 mod content;
 mod login;
 mod open;
+mod proxied;
 
 pub use connection::Connection;
 pub use login::Login;
 pub use open::{ConnectFailure, ConnectOptions, Expected, TlsMode, TlsUse};
+pub use proxied::{EgressProxy, ProxyProtocol};

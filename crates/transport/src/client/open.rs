@@ -11,6 +11,8 @@ use mailtier_tls::{ClientTls, Verifier};
 use mailtier_types::{Cause, ServerIdentity, Stage, Transcript, Trouble, TroubleKind};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::proxied::EgressProxy;
+
 /// Whether and how a connection is encrypted.
 #[derive(Clone, Debug)]
 pub enum TlsMode {
@@ -20,9 +22,11 @@ pub enum TlsMode {
     Opportunistic(TlsUse),
     /// With STARTTLS or not at all.
     Required(TlsUse),
+    /// From the first octet (RFC 8314 §3.3).
+    Implicit(TlsUse),
 }
 
-/// How STARTTLS is used.
+/// How TLS is used.
 #[derive(Clone, Debug)]
 pub struct TlsUse {
     /// What a handshake needs.
@@ -55,14 +59,27 @@ pub struct Expected {
 pub struct ConnectOptions {
     /// Name and timeouts.
     pub smtp: Arc<ClientConfig>,
-    /// For TCP's own handshake.
+    /// For TCP's own handshake, and what is said to a proxy.
     pub connect_timeout: Duration,
     /// Our address; the system's choice where absent.
     pub source: Option<IpAddr>,
+    /// What the connection goes through.
+    pub proxy: Option<Arc<EgressProxy>>,
     /// Encryption.
     pub tls: TlsMode,
     /// The name of the host, for TLS where nobody in particular is expected.
     pub server_name: String,
+}
+
+impl ConnectOptions {
+    /// What ended before the greeting may have ended at the proxy: it is named.
+    pub(super) fn proxied(&self, mut failure: ConnectFailure) -> ConnectFailure {
+        if let (Some(proxy), Stage::Banner, Cause::Trouble(trouble)) = (&self.proxy, failure.stage, &mut failure.cause)
+        {
+            trouble.text = format!("{} through {proxy}", trouble.text);
+        }
+        failure
+    }
 }
 
 /// Why no connection came about.
@@ -103,6 +120,9 @@ impl From<SessionFailure> for ConnectFailure {
 
 /// The TCP connection.
 pub(super) async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<TcpStream, ConnectFailure> {
+    if let Some(proxy) = &options.proxy {
+        return proxy.connect(address, options.source, options.connect_timeout).await;
+    }
     let failed = |kind, text| ConnectFailure::trouble(Stage::Connect, kind, text);
     let socket = bound_socket(address, options.source).map_err(|error| {
         failed(

@@ -10,8 +10,10 @@
 
 mod delivering;
 mod faults;
+mod implicit;
 mod logins;
 mod peers;
+mod proxies;
 mod served;
 mod serving;
 mod tls;

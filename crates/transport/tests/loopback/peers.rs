@@ -18,6 +18,7 @@ pub(crate) fn options(tls: TlsMode) -> ConnectOptions {
         smtp: Arc::new(ClientConfig::new("client.example")),
         connect_timeout: PATIENCE,
         source: None,
+        proxy: None,
         tls,
         server_name: "mx.example.org".to_owned(),
     }
