@@ -29,6 +29,7 @@ mod secret;
 mod section;
 mod sections;
 mod shaping;
+mod tls_reports;
 mod words;
 
 pub use address_files::{AddressFile, AddressTable};
@@ -52,6 +53,7 @@ pub use sections::{
     ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig, TlsPolicy,
 };
 pub use shaping::{DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig};
+pub use tls_reports::{TlsReportSettings, TlsReportsConfig};
 pub use words::expected;
 
 /// The whole configuration.
@@ -72,6 +74,8 @@ pub struct Config {
     pub feedback: FeedbackConfig,
     /// Who is not sent to any more.
     pub suppression: SuppressionConfig,
+    /// Reports of TLS to other domains.
+    pub tls_reports: TlsReportsConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -86,6 +90,7 @@ impl Config {
         ("outbound", OutboundConfig::ABOUT, OutboundConfig::KEYS),
         ("feedback", FeedbackConfig::ABOUT, FeedbackConfig::KEYS),
         ("suppression", SuppressionConfig::ABOUT, SuppressionConfig::KEYS),
+        ("tls_reports", TlsReportsConfig::ABOUT, TlsReportsConfig::KEYS),
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
     ];
 
