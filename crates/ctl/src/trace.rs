@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Waits until an event of this kind is there, a minute at the most
-    #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed", "bounced", "complained", "answered"])]
+    #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed", "bounced", "complained", "answered", "tls_reported"])]
     wait: Option<String>,
 }
 

@@ -17,6 +17,8 @@
 //! | `routes` | the routes of the configuration, and which recipients take which |
 //! | `logins` | how routes log in, and where that was refused |
 //! | `hook` | web servers that messages are posted to |
+//! | `tls_reports` | sessions counted for TLS reports, and reports posted |
+//! | `policies` | policies of MTA-STS that outlive the worker |
 //! | `egress` | the egress pools that are served: names and addresses |
 
 mod attempt;
@@ -27,8 +29,10 @@ mod hook;
 mod ledger;
 mod links;
 mod logins;
+mod policies;
 mod routes;
 mod start;
+mod tls_reports;
 mod worker;
 
 pub use start::{StartError, check, start};

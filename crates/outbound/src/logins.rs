@@ -43,7 +43,7 @@ impl RouteLogin {
         }
         let text = format!("{said} (a moment ago; it is not asked again for {} s)", (*until - now).as_secs());
         let cause = Cause::Trouble(Trouble { kind: TroubleKind::Login, text });
-        Err(ConnectFailure { stage: Stage::Ehlo, cause, tls_failed: false })
+        Err(ConnectFailure { stage: Stage::Ehlo, cause, tls_fault: None })
     }
 
     /// Logs in at a host.

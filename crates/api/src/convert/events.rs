@@ -19,6 +19,7 @@ impl From<&EventDetail> for wire::EventDetail {
             hosts: detail.hosts.clone(),
             bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
             report_message_id: detail.report.map(MessageId::as_i64).unwrap_or_default(),
+            tls_report: detail.tls_report.as_deref().map(Into::into),
         }
     }
 }
@@ -39,6 +40,7 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             hosts: detail.hosts,
             class: bounce_class(&detail.bounce_class),
             report: present(detail.report_message_id).map(message_id).transpose()?,
+            tls_report: detail.tls_report.map(|report| report.try_into().map(Box::new)).transpose()?,
         })
     }
 }

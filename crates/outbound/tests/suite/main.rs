@@ -18,6 +18,7 @@ mod logins;
 mod ownership;
 mod peer;
 mod pools;
+mod posts;
 mod queue;
 mod resolving;
 mod routes;

@@ -26,5 +26,6 @@ mod routed;
 mod submitter;
 mod suspensions;
 mod system;
+mod tls_reports;
 mod tokens;
 mod worker;

@@ -12,7 +12,7 @@ use mailtier_smtp::{
     Capabilities, ClientAction, ClientConfig, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
 use mailtier_tls::{ClientTls, KeyExchange, Unproven, describe};
-use mailtier_types::{Cause, Proof, Stage, Trouble, TroubleKind};
+use mailtier_types::{Cause, Proof, Stage, TlsFault, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
 use super::content::{Content, look_at};
@@ -75,7 +75,8 @@ impl Connection {
                 connection.start_tls(tls, &options.server_name, keys).await?;
             }
             TlsMode::Required(_) => {
-                return Err(ConnectFailure::tls("TLS is required and the remote does not offer STARTTLS").into());
+                let text = "TLS is required and the remote does not offer STARTTLS";
+                return Err(ConnectFailure::tls(TlsFault::StarttlsNotSupported, text).into());
             }
             TlsMode::Opportunistic(_) | TlsMode::Off => {}
         }
@@ -198,16 +199,17 @@ impl Connection {
         self.session.handle_tls(info, now());
         // A remote that loses its words once TLS is active may still have them in clear.
         self.settle().await.map_err(|failure| {
-            let tls_failed = matches!(failure.cause, Cause::Trouble(_));
-            Failed::For(ConnectFailure { tls_failed, ..failure })
+            let is_tls = matches!(failure.cause, Cause::Trouble(_));
+            Failed::For(ConnectFailure { tls_fault: is_tls.then_some(TlsFault::ValidationFailure), ..failure })
         })
     }
 
     async fn shake_hands(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
-        let Some(peer) = self.peer else { return Err(ConnectFailure::tls("no TLS is spoken over a socket").into()) };
+        let failed = |text: String| ConnectFailure::tls(TlsFault::ValidationFailure, text);
+        let Some(peer) = self.peer else { return Err(failed("no TLS is spoken over a socket".to_owned()).into()) };
         let name = ClientTls::server_name(name, peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {
-            return Err(ConnectFailure::tls("TLS is active already").into());
+            return Err(failed("TLS is active already".to_owned()).into());
         };
         match self.link.within(&self.session, tls.connector(keys).connect(name, stream)).await {
             Some(Ok(stream)) => {
@@ -215,8 +217,8 @@ impl Connection {
                 self.link.stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
                 Ok(info)
             }
-            Some(Err(error)) => Err(Failed::InHandshake(ConnectFailure::tls(format!("TLS handshake failed: {error}")))),
-            None => Err(ConnectFailure::tls("TLS handshake timed out").into()),
+            Some(Err(error)) => Err(Failed::InHandshake(failed(format!("TLS handshake failed: {error}")))),
+            None => Err(failed("TLS handshake timed out".to_owned()).into()),
         }
     }
 
@@ -224,9 +226,10 @@ impl Connection {
     fn look_for_proof(&mut self, with: &TlsUse) -> Result<(), Failed> {
         let Some(expected) = &with.identity else { return Ok(()) };
         let proof = expected.verifier.prove(&expected.identity, self.link.stream.peer_certificates());
-        let missing = proof.as_ref().err().filter(|_| expected.enforced).map(ToString::to_string);
+        let missing = proof.as_ref().err().filter(|_| expected.enforced);
+        let missing = missing.map(|why| ConnectFailure::tls(why.fault(), why.to_string()));
         self.proof = Some(proof);
-        missing.map_or(Ok(()), |why| Err(ConnectFailure::tls(why).into()))
+        missing.map_or(Ok(()), |failure| Err(failure.into()))
     }
 }
 

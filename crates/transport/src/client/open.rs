@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mailtier_smtp::{ClientConfig, SessionFailure};
 use mailtier_tls::{ClientTls, Verifier};
-use mailtier_types::{Cause, ServerIdentity, Stage, Trouble, TroubleKind};
+use mailtier_types::{Cause, ServerIdentity, Stage, TlsFault, Trouble, TroubleKind};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Whether and how a connection is encrypted.
@@ -72,24 +72,26 @@ pub struct ConnectFailure {
     pub stage: Stage,
     /// What decided.
     pub cause: Cause,
-    /// TLS is what failed: without it, a connection may come about.
-    pub tls_failed: bool,
+    /// TLS is what failed, and how, in the words of reports (RFC 8460 §4.3): without it, a connection may come about.
+    pub tls_fault: Option<TlsFault>,
 }
 
 impl ConnectFailure {
     pub(super) fn trouble(stage: Stage, kind: TroubleKind, text: impl Into<String>) -> Self {
-        Self { stage, cause: Cause::Trouble(Trouble { kind, text: text.into() }), tls_failed: false }
+        Self { stage, cause: Cause::Trouble(Trouble { kind, text: text.into() }), tls_fault: None }
     }
 
     /// TLS is what failed.
-    pub(super) fn tls(text: impl Into<String>) -> Self {
-        Self { tls_failed: true, ..Self::trouble(Stage::StartTls, TroubleKind::Tls, text) }
+    pub(super) fn tls(fault: TlsFault, text: impl Into<String>) -> Self {
+        Self { tls_fault: Some(fault), ..Self::trouble(Stage::StartTls, TroubleKind::Tls, text) }
     }
 }
 
 impl From<SessionFailure> for ConnectFailure {
     fn from(failure: SessionFailure) -> Self {
-        Self { tls_failed: failure.stage == Stage::StartTls, stage: failure.stage, cause: failure.cause }
+        let is_tls = failure.stage == Stage::StartTls;
+        let tls_fault = is_tls.then_some(TlsFault::ValidationFailure);
+        Self { tls_fault, stage: failure.stage, cause: failure.cause }
     }
 }
 
