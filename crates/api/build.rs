@@ -6,8 +6,8 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("../../proto");
-    let files =
-        ["submit", "work", "events", "accounts", "admin"].map(|name| root.join(format!("mailtier/v1/{name}.proto")));
+    let files = ["submit", "work", "events", "accounts", "tls", "admin"]
+        .map(|name| root.join(format!("mailtier/v1/{name}.proto")));
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(files, [root])?;
     // What a test holds the table of roles against.

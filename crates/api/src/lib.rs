@@ -30,6 +30,7 @@ pub mod suspensions;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod tls;
 pub mod tokens;
 pub mod users;
 mod wire;

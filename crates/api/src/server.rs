@@ -35,6 +35,7 @@ use crate::stream::Incoming;
 use crate::submit::{NodeLease, SubmitFrame, VerdictFrame};
 use crate::suppressions::{ListSuppressions, SuppressOrder, Suppression};
 use crate::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
+use crate::tls::TlsHandler;
 use crate::tokens::{NewToken, TokenOrder, TokenView};
 use crate::users::{UserChange, UserView};
 use crate::wire;
@@ -227,6 +228,17 @@ impl Server {
     #[must_use]
     pub fn accounts(mut self, handler: impl AccountsHandler) -> Self {
         let service = wire::accounts_server::AccountsServer::new(Adaptor(Arc::new(handler)));
+        let guard = self.guard();
+        self.router = self.router.add_service(InterceptedService::new(service, guard));
+        self
+    }
+
+    /// Serves workers what is about TLS.
+    #[must_use]
+    pub fn tls(mut self, handler: impl TlsHandler) -> Self {
+        let service = wire::tls_server::TlsServer::new(Adaptor(Arc::new(handler)))
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES);
         let guard = self.guard();
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_types::{
-    BodyEncoding, BounceClass, ByMode, Cause, DeliverBy, DeliveryId, Egress, EnhancedCode, Envelope, EnvelopeId, Epoch,
-    EventDetail, Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome, RecipientRequest, RemoteHost,
-    ReplicaId, Reply, Return, ReversePath, ShardId, SliceReport, SliceWish, Stage, TenantId, Timestamp, Transcript,
-    Trouble, TroubleKind, WorkerId,
+    BodyEncoding, BounceClass, ByMode, Cause, Day, DeliverBy, DeliveryId, DomainCounts, Egress, EnhancedCode, Envelope,
+    EnvelopeId, Epoch, EventDetail, Group, Mailbox, MessageId, Notify, Options, OriginalRecipient, Outcome,
+    PolicyCounts, ReceivedTlsReport, RecipientRequest, RemoteHost, ReplicaId, Reply, Return, ReversePath, ShardId,
+    SliceReport, SliceWish, Stage, TenantId, Timestamp, TlsFailure, TlsFault, TlsPolicyFound, TlsPolicyKind,
+    Transcript, Trouble, TroubleKind, WorkerId,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -112,18 +113,21 @@ fn asked() -> impl Strategy<Value = Options> {
     let ret = proptest::option::of(proptest::sample::select(vec![Return::Full, Return::Headers]));
     let id = proptest::option::of("[ -~]{1,30}".prop_map(|text| EnvelopeId::new(&text).unwrap()));
     let extras = (ret, id, proptest::collection::vec(requests, 0..3), proptest::option::of(by));
-    (options(), extras, any::<(bool, bool)>(), proptest::option::of(ids()), texts()).prop_map(
-        |(options, (ret, envelope_id, requests, deliver_by), (binary, require_tls), release_at, user)| Options {
-            ret,
-            envelope_id,
-            requests,
-            deliver_by,
-            binary,
-            require_tls,
-            release_at: release_at.map(Timestamp::from_micros),
-            tls: user.clone(),
-            user,
-            ..options
+    (options(), extras, any::<(bool, bool, bool)>(), proptest::option::of(ids()), texts()).prop_map(
+        |(options, (ret, envelope_id, requests, deliver_by), (binary, require_tls, tls_optional), release_at, user)| {
+            Options {
+                ret,
+                envelope_id,
+                requests,
+                deliver_by,
+                binary,
+                require_tls,
+                tls_optional,
+                release_at: release_at.map(Timestamp::from_micros),
+                tls: user.clone(),
+                user,
+                ..options
+            }
         },
     )
 }
@@ -263,6 +267,31 @@ fn results() -> impl Strategy<Value = WorkResult> {
     )
 }
 
+fn policy_counts() -> impl Strategy<Value = PolicyCounts> {
+    let address = || proptest::option::of(any::<u32>().prop_map(|number| IpAddr::V4(Ipv4Addr::from(number))));
+    let fault = proptest::sample::select(TlsFault::ALL.to_vec());
+    let failure = (fault, address(), texts(), address(), texts(), any::<u64>()).prop_map(
+        |(fault, sending_address, host, host_address, reason, sessions)| {
+            (TlsFailure { fault, sending_address, host, host_address, reason }, sessions)
+        },
+    );
+    let kind = proptest::sample::select(TlsPolicyKind::ALL.to_vec());
+    let texts = || proptest::collection::vec(texts(), 0..3);
+    (kind, texts(), texts(), any::<u64>(), proptest::collection::vec(failure, 0..3)).prop_map(
+        |(kind, lines, hosts, successes, failures)| PolicyCounts {
+            policy: TlsPolicyFound { kind, lines, hosts },
+            successes,
+            failures,
+        },
+    )
+}
+
+fn tls_reports() -> impl Strategy<Value = ReceivedTlsReport> {
+    (policy_counts(), texts(), texts(), times(), times()).prop_map(|(counts, organization, id, begins_at, ends_at)| {
+        ReceivedTlsReport { organization, id, begins_at, ends_at, domain: "d.example".to_owned(), counts }
+    })
+}
+
 fn shards() -> impl Strategy<Value = Vec<(ShardId, Epoch)>> {
     let shard = (any::<u8>(), any::<i64>()).prop_map(|(shard, epoch)| (ShardId::new(shard), Epoch(epoch)));
     proptest::collection::vec(shard, 0..4)
@@ -303,6 +332,17 @@ proptest! {
             draining,
         };
         prop_assert_eq!(carried::<_, wire::QueueFrame>(frame.clone()), Ok(frame));
+    }
+
+    #[test]
+    fn what_sessions_came_to_is_understood(
+        policies in proptest::collection::vec(policy_counts(), 0..3),
+        (day, destinations) in (any::<i32>(), proptest::collection::vec(texts(), 0..3)),
+    ) {
+        let counts =
+            DomainCounts { day: Day::new(day), domain: "d.example".to_owned(), destinations, policies };
+        let wire = wire::DomainCounts::from(&counts);
+        prop_assert_eq!(DomainCounts::try_from(wire::DomainCounts::decode(&*wire.encode_to_vec()).unwrap()), Ok(counts));
     }
 
     #[test]
@@ -350,6 +390,7 @@ proptest! {
         options in asked(),
         outcome in outcomes(),
         (next, about, operator, reason) in (times(), messages(), "[a-z]{1,8}", "[a-z]{1,8}"),
+        tls_report in proptest::option::of(tls_reports().prop_map(Box::new)),
     ) {
         prop_assert_eq!(crate::decode_options(&crate::encode_options(&options)), Ok(options.clone()));
         prop_assert_eq!(crate::decode_outcome(&crate::encode_outcome(&outcome)), Ok(outcome.clone()));
@@ -365,6 +406,7 @@ proptest! {
             class: Some(BounceClass::Greylisted),
             report: Some(about),
             source_avoided_until: Some(next),
+            tls_report,
         };
         prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
     }

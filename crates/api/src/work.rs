@@ -21,6 +21,7 @@ use crate::convert::{
 };
 use crate::error::ApiError;
 use crate::stream::Incoming;
+use crate::tls::TlsClient;
 use crate::wire;
 
 /// The most egress pools one worker serves.
@@ -204,6 +205,7 @@ pub struct Settled {
 #[derive(Debug, Clone)]
 pub struct WorkClient {
     inner: wire::work_client::WorkClient<Authenticated>,
+    tls: TlsClient,
 }
 
 impl WorkClient {
@@ -212,10 +214,18 @@ impl WorkClient {
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
     pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        let inner = wire::work_client::WorkClient::new(connect(endpoint, token).await?)
+        let channel = connect(endpoint, token).await?;
+        let tls = TlsClient::new(channel.clone());
+        let inner = wire::work_client::WorkClient::new(channel)
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        Ok(Self { inner })
+        Ok(Self { inner, tls })
+    }
+
+    /// What is about TLS, over the same connection.
+    #[must_use]
+    pub const fn tls(&self) -> &TlsClient {
+        &self.tls
     }
 
     /// Opens the stream of work.

@@ -73,6 +73,7 @@ impl Config {
         self.check_queue()?;
         self.check_outbound()?;
         self.check_feedback()?;
+        self.check_tls_reports()?;
         self.check_database()?;
         self.check_telemetry()?;
         self.cluster.service_token().map(|_| ())?;

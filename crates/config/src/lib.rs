@@ -30,6 +30,7 @@ mod secret;
 mod section;
 mod sections;
 mod shaping;
+mod tls_reports;
 mod words;
 
 pub use address_files::{AddressFile, AddressTable};
@@ -60,6 +61,7 @@ pub use sections::{
 pub use shaping::{
     DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig, Unanswered,
 };
+pub use tls_reports::{TlsReportSettings, TlsReportsConfig};
 pub use words::expected;
 
 /// The whole configuration.
@@ -80,6 +82,8 @@ pub struct Config {
     pub feedback: FeedbackConfig,
     /// Who is not sent to any more.
     pub suppression: SuppressionConfig,
+    /// Reports of TLS to other domains.
+    pub tls_reports: TlsReportsConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -94,6 +98,7 @@ impl Config {
         ("outbound", OutboundConfig::ABOUT, OutboundConfig::KEYS),
         ("feedback", FeedbackConfig::ABOUT, FeedbackConfig::KEYS),
         ("suppression", SuppressionConfig::ABOUT, SuppressionConfig::KEYS),
+        ("tls_reports", TlsReportsConfig::ABOUT, TlsReportsConfig::KEYS),
         ("telemetry", TelemetryConfig::ABOUT, TelemetryConfig::KEYS),
     ];
 

@@ -734,3 +734,35 @@ fn what_comes_back_can_be_known_and_lists_name_what_is_against_a_recipient() {
     }
     assert!(load(&signed("return_path_tenants = [7]\nreturn_path_users = [\"*\"]")).is_ok());
 }
+
+#[test]
+fn reports_of_tls_have_a_sender_a_name_and_a_key_of_their_domain() {
+    let with =
+        |more: &str| format!("[tls_reports]\nsender = \"tls@mail.example.com\"\norganization = \"Example\"\n{more}");
+    let cases = [
+        (
+            "[tls_reports]\norganization = \"Example\"".to_owned(),
+            "`tls_reports.sender` is not set, and other keys of `[tls_reports]` are; give it, or take them out",
+        ),
+        (
+            "[tls_reports]\nsender = \"tls@example.com\"".to_owned(),
+            "`tls_reports.organization` is not set, and `tls_reports.sender` is; give it",
+        ),
+        (with(""), "`tls_reports.dkim_selector` is not set, and `tls_reports.sender` is; give it"),
+        (
+            with("dkim_selector = \"s1\"\ndkim_domain = \"other.example\""),
+            "`tls_reports.dkim_domain` is `other.example`, and the sender's domain `mail.example.com` is neither that nor \
+             below it",
+        ),
+        (with("contact = \"a\\nb\"\ndkim_selector = \"s1\""), "`tls_reports.contact` is `a\\nb`"),
+    ];
+    for (text, message) in &cases[..4] {
+        refused(&[(text, message)]);
+    }
+    assert!(load(&cases[4].0).unwrap_err().to_string().starts_with(cases[4].1));
+    let config = load(&with("dkim_selector = \"s1\"\ndkim_domain = \"example.com\"")).unwrap();
+    let settings = config.tls_reports.settings().unwrap().unwrap();
+    assert_eq!((settings.contact.as_str(), settings.dkim_domain.as_str()), ("tls@mail.example.com", "example.com"));
+    let error = config.tls_reports.signing_key().unwrap_err().to_string();
+    assert!(error.contains("name its file in `tls_reports.dkim_key_file`"), "{error}");
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{address, audit, classify, config_check, queue, route, send, sink, suppression, token, trace, up, user};
+use crate::{
+    address, audit, classify, config_check, queue, route, send, sink, suppression, tls_report, token, trace, up, user,
+};
 
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
@@ -49,6 +51,8 @@ enum Command {
     Audit(audit::Options),
     /// Says what a reply means: its bounce class, whether it passes, what follows, and which rule says so
     Classify(classify::Options),
+    /// Shows a report of TLS (RFC 8460) that somebody sent, from a file
+    TlsReport(tls_report::Options),
     /// Explains where mail goes
     #[command(subcommand)]
     Route(route::Command),
@@ -138,6 +142,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(command) => user::run(command).await,
         Command::Address(command) => address::run(command).await,
         Command::Suppression(command) => suppression::run(command).await,
+        Command::TlsReport(options) => tls_report::run(&options),
         Command::Token(command) => token::run(command).await,
         Command::Trace(options) => trace::run(options).await,
         Command::Audit(options) => audit::run(options).await,

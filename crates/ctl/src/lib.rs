@@ -26,6 +26,7 @@ mod show;
 mod sink;
 mod suppression;
 mod suspensions;
+mod tls_report;
 mod token;
 mod trace;
 mod up;

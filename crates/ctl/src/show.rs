@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 pub(crate) use mailtier_api::json::time;
-use mailtier_types::{Event, EventKind, Options, Outcome, Transcript};
+use mailtier_types::{Event, EventKind, Options, Outcome, ReceivedTlsReport, Transcript};
+
+use crate::tls_report::failure_text;
 
 /// The two largest units of a duration.
 pub(crate) fn span(duration: Duration) -> String {
@@ -81,6 +83,9 @@ fn readable_part(event: &Event) -> String {
     if let Some(report) = event.detail.report {
         line.push_str(&format!(" report={report}"));
     }
+    if let Some(report) = &event.detail.tls_report {
+        line.push_str(&tls_text(report));
+    }
     if let Some(operator) = &event.detail.operator {
         line.push_str(&format!(" by={operator}"));
     }
@@ -93,6 +98,16 @@ fn readable_part(event: &Event) -> String {
         line.push_str(&format!(" ({reason})"));
     }
     line
+}
+
+/// What somebody has counted.
+fn tls_text(report: &ReceivedTlsReport) -> String {
+    let counts = &report.counts;
+    let failures: String = counts.failures.iter().map(|failure| format!("; {}", failure_text(failure))).collect();
+    let (successes, failed, policy) = (counts.successes, counts.failed(), counts.policy.kind.word());
+    let organization = &report.organization;
+    let domain = &report.domain;
+    format!(" domain={domain} policy={policy} successes={successes} failures={failed} by=\"{organization}\"{failures}")
 }
 
 /// Where the next attempts of a delivery go.

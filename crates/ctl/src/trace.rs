@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long)]
     transcript: bool,
     /// Waits until an event of this kind is there, a minute at the most
-    #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed", "bounced", "complained", "answered"])]
+    #[arg(long, value_parser = ["delivered", "deferred", "failed", "expired", "removed", "bounced", "complained", "answered", "tls_reported"])]
     wait: Option<String>,
 }
 

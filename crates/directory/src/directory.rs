@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use mailtier_config::OutboundConfig;
 use mailtier_dns::{DnsError, Host, MxAnswer, Resolver};
-use mailtier_route::{Exchanger, Exchangers, Found, HostAnswer, HostQuestion, LookupFailure, Tlsa};
+use mailtier_route::{
+    Exchanger, Exchangers, Found, HostAnswer, HostQuestion, LookupFailure, Tlsa, report_destinations,
+};
 use mailtier_telemetry::Meters;
 use mailtier_types::Domain;
 
-use crate::sts::StsPolicies;
+use crate::https::Https;
+use crate::keeper::PolicyKeeper;
+use crate::posting::ReportPoster;
+use crate::sts::{Known, StsPolicies};
 
 /// See the crate. Cheap to clone; clones share what is known.
 #[derive(Clone)]
@@ -16,6 +21,7 @@ pub struct Directory {
     resolver: Resolver,
     /// Absent where policies are not heeded.
     sts: Option<StsPolicies>,
+    https: Https,
 }
 
 impl Directory {
@@ -26,21 +32,43 @@ impl Directory {
     /// [`DnsError::Configuration`] when the resolver cannot be set up.
     pub fn new(outbound: &OutboundConfig, meters: &Arc<Meters>) -> Result<Self, DnsError> {
         let resolver = Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?;
+        let https = Https { resolver: resolver.clone(), allow_private: outbound.allow_private_addresses };
         let policies = outbound.mta_sts.then(|| {
-            StsPolicies::new(
-                resolver.clone(),
-                outbound.allow_private_addresses,
-                outbound.mta_sts_port,
-                outbound.trusted_roots.as_deref(),
-                Arc::clone(meters),
-            )
+            let roots = outbound.trusted_roots.as_deref();
+            StsPolicies::new(https.clone(), outbound.mta_sts_port, roots, Arc::clone(meters))
         });
         let sts = policies.and_then(|policies| {
             let unusable =
                 |reason: &String| tracing::warn!(reason, "policies of MTA-STS are not heeded: none can be fetched");
             policies.inspect_err(unusable).ok()
         });
-        Ok(Self { resolver, sts })
+        Ok(Self { resolver, sts, https })
+    }
+
+    /// Policies of MTA-STS are kept there beyond this process.
+    #[must_use]
+    pub fn keeping_policies_with(mut self, keeper: Arc<dyn PolicyKeeper>) -> Self {
+        if let Some(policies) = &mut self.sts {
+            policies.keep_with(keeper);
+        }
+        self
+    }
+
+    /// Posts reports of TLS.
+    ///
+    /// # Errors
+    /// What is wrong with the authorities of `outbound.trusted_roots`.
+    pub fn report_poster(&self, outbound: &OutboundConfig) -> Result<ReportPoster, String> {
+        ReportPoster::new(self.https.clone(), outbound.trusted_roots.as_deref())
+    }
+
+    /// Where a domain wants reports of TLS (RFC 8460 §3); nothing where that cannot be learnt.
+    pub async fn report_destinations(&self, domain: &Domain) -> Option<Vec<String>> {
+        match self.resolver.texts(&format!("_smtp._tls.{domain}")).await {
+            Ok(texts) => Some(report_destinations(&texts)),
+            Err(error) if error.is_temporary() => None,
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     /// The exchangers and the policy of a domain.
@@ -48,13 +76,13 @@ impl Directory {
         let policy = async {
             match &self.sts {
                 Some(policies) => policies.find(domain).await,
-                None => None,
+                None => Known::default(),
             }
         };
-        let (mx, sts) = tokio::join!(self.resolver.mx(domain), policy);
+        let (mx, Known { policy: sts, fault: sts_fault }) = tokio::join!(self.resolver.mx(domain), policy);
         match mx {
-            Ok(mx) => Found { exchangers: Ok(exchangers(mx.answer)), secure: mx.secure, sts },
-            Err(error) => Found { exchangers: Err(failure(error)), secure: false, sts },
+            Ok(mx) => Found { exchangers: Ok(exchangers(mx.answer)), secure: mx.secure, sts, sts_fault },
+            Err(error) => Found { exchangers: Err(failure(error)), secure: false, sts, sts_fault },
         }
     }
 

@@ -10,7 +10,7 @@ pub(crate) fn run(data: &[u8]) {
     let found = |step: usize| {
         let mut scan = HeaderScan::new(LIMIT_BYTES);
         let fits = data.chunks(step.max(1)).all(|chunk| scan.feed(chunk).is_ok());
-        fits.then(|| (scan.received_count(), scan.message_id().to_owned(), scan.is_complete()))
+        fits.then(|| (scan.received_count(), scan.message_id().to_owned(), scan.is_tls_optional(), scan.is_complete()))
     };
     let whole = found(data.len());
     for step in [1, 2, 3, 7, 64] {

@@ -22,6 +22,16 @@ pub(crate) fn run(data: &[u8]) {
             assert!(complaint.recipients.len() <= MAX_REPORTED);
             complaint.recipients.iter().chain([&complaint.kind, &complaint.agent]).for_each(|text| harmless(text));
         }
+        Feedback::TlsReport(report) => {
+            harmless(&report.organization);
+            for part in report.received() {
+                [&part.domain, &part.id].into_iter().for_each(|text| harmless(text));
+                for (failure, _) in &part.counts.failures {
+                    [&failure.host, &failure.reason].into_iter().for_each(|text| harmless(text));
+                }
+            }
+        }
+        Feedback::BadTlsReport(why) => harmless(&why),
         Feedback::AutoReply | Feedback::Unknown => {}
     }
     let domain = Domain::parse("near.example").expect("it is a domain");

@@ -280,6 +280,7 @@ impl Transaction {
             fanout,
             binary: self.parameters.body == BodyType::Binary,
             require_tls: self.parameters.require_tls,
+            tls_optional: content.scan.is_tls_optional(),
             ret: self.parameters.ret,
             envelope_id: self.parameters.envelope_id,
             requests: each_once(self.requests, |request| &request.recipient),

@@ -10,3 +10,7 @@
 //! Not responsible for looking anything up: DNS answers are given to it (`dns` asks for them); nor for logins (that is
 //! `sasl`), for keeping keys, for whether a verdict leads to a refusal (inbound's policy decides), or for the text of
 //! messages (`message`).
+
+mod signer;
+
+pub use signer::{SIGNED_FIELDS, SignError, Signer, SigningKeyError};

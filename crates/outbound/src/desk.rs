@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mailtier_api::ApiError;
+use mailtier_api::tls::TlsClient;
 use mailtier_api::work::{Dispatch, Holding, Inquire, PoolCredit, Settled, WorkClient, WorkResult};
 use mailtier_config::DEFAULT_POOL;
 use mailtier_crashpoint::{Point, reach};
@@ -20,6 +22,9 @@ use crate::ledger::{Admission, Credit, Lane, Ledger, LinkId};
 
 /// Results that may wait to be settled before no more work is asked for, as a multiple of the capacity.
 const UNSETTLED_PER_CAPACITY: usize = 16;
+
+/// How long one replica may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Results in one frame: each may name every recipient of a large delivery.
 const RESULTS_PER_FRAME: usize = 200;
@@ -292,6 +297,28 @@ impl Desk {
             }
         }
         Err(reason)
+    }
+
+    /// An answer about TLS, from any replica that gives one.
+    ///
+    /// # Errors
+    /// What the last replica said. One of an earlier version does not know the question.
+    pub(crate) async fn ask_tls<T, F>(&self, question: impl Fn(TlsClient) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let clients: Vec<_> = self.state.lock().ports.values().map(|port| port.client.tls().clone()).collect();
+        let mut last = ApiError::Unavailable("no queue replica can be reached".to_owned());
+        for client in clients {
+            match tokio::time::timeout(ANSWER_TIMEOUT, question(client)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                // Another replica would say the same.
+                Ok(Err(error @ ApiError::Invalid(_))) => return Err(error),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = ApiError::Unavailable("a queue replica does not answer".to_owned()),
+            }
+        }
+        Err(last)
     }
 
     /// A link's lane for each pool.

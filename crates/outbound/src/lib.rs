@@ -19,6 +19,8 @@
 //! | `hook` | web servers that messages are posted to |
 //! | `egress` | the egress pools that are served: names, addresses, proxies |
 //! | `certificates` | those that hosts are shown |
+//! | `tls_reports` | sessions counted for TLS reports, and reports posted |
+//! | `policies` | policies of MTA-STS that outlive the worker |
 
 mod attempt;
 mod certificates;
@@ -29,8 +31,10 @@ mod hook;
 mod ledger;
 mod links;
 mod logins;
+mod policies;
 mod routes;
 mod start;
+mod tls_reports;
 mod worker;
 
 pub use start::{StartError, check, start};

@@ -21,11 +21,15 @@ use crate::desk::Desk;
 use crate::egress::EgressPools;
 use crate::hook::HookError;
 use crate::links::{Endpoint, LinkKeeper};
+use crate::policies::QueueKeeper;
 use crate::routes::{Routes, RoutesError};
+use crate::tls_reports::{PostRunner, SessionCounter, SessionFlusher};
 use crate::worker::Worker;
 
 /// How often gauges are recorded.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// For what was counted since the last minute, at the end.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// For saying QUIT at the end, beyond the time for what is in hand.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -41,8 +45,8 @@ pub enum StartError {
     /// The client's side of TLS.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
-    /// Posts over HTTP.
-    #[error("a route cannot be set up: {0}")]
+    /// Posts over HTTP, of routes or of reports.
+    #[error("HTTP cannot be set up: {0}")]
     Post(String),
 }
 
@@ -66,11 +70,12 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
     let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
     let worker = Arc::new(worker(&context)?);
+    let reporting = reporting(&worker, config)?;
     worker.egress.warn_of_missing_addresses();
     worker.tell_health();
     let drain_timeout = config.outbound.drain_timeout;
     let finished = tokio::spawn(async move {
-        run(worker, endpoints, context.shutdown, drain_timeout).await;
+        run(worker, reporting, endpoints, context.shutdown, drain_timeout).await;
         Ok(())
     });
     Ok(Running { addresses: Vec::new(), finished })
@@ -90,18 +95,34 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.route_policy(&ehlo_name).map(|_| ())
 }
 
-async fn run(worker: Arc<Worker>, endpoints: Vec<Endpoint>, shutdown: CancellationToken, drain_timeout: Duration) {
+async fn run(
+    worker: Arc<Worker>,
+    reporting: Option<Reporting>,
+    endpoints: Vec<Endpoint>,
+    shutdown: CancellationToken,
+    drain_timeout: Duration,
+) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
     let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
     let background = async {
-        tokio::join!(worker.connections.reap(), measure(&worker));
+        let reporting = async {
+            if let Some(reporting) = &reporting {
+                tokio::join!(reporting.flusher.run(), reporting.posts.run());
+            }
+        };
+        tokio::join!(worker.connections.reap(), measure(&worker), reporting);
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = background => {}
     }
     drain(&worker, drain_timeout).await;
+    if let Some(reporting) = &reporting
+        && tokio::time::timeout(LAST_FLUSH, reporting.flusher.flush()).await != Ok(true)
+    {
+        tracing::warn!("what was counted for TLS reports in the last minute is lost: no queue replica takes it");
+    }
     end.cancel();
     if let Err(error) = links.await {
         tracing::error!(%error, "the links to the queue ended badly");
@@ -123,6 +144,23 @@ async fn drain(worker: &Worker, timeout: Duration) {
     }
 }
 
+/// What is counted for TLS reports goes to the queue, and reports that are made there are posted.
+struct Reporting {
+    flusher: SessionFlusher,
+    posts: PostRunner,
+}
+
+/// Where reports are configured.
+fn reporting(worker: &Worker, config: &Config) -> Result<Option<Reporting>, StartError> {
+    let Some(counter) = &worker.sessions else { return Ok(None) };
+    let (directory, desk) = (worker.directory.clone(), || Arc::clone(&worker.desk));
+    let poster = directory.report_poster(&config.outbound).map_err(StartError::Post)?;
+    Ok(Some(Reporting {
+        flusher: SessionFlusher::new(worker.id, Arc::clone(counter), directory, desk()),
+        posts: PostRunner::new(worker.id, poster, desk()),
+    }))
+}
+
 async fn measure(worker: &Worker) {
     let mut beat = tokio::time::interval(MEASURE_EVERY);
     loop {
@@ -139,11 +177,14 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
     let egress = EgressPools::new(config, &ehlo_name, &config.route_policy(&ehlo_name)?)?;
+    let desk = Arc::new(Desk::new(outbound.max_in_flight, egress.names(), patience));
+    let keeper = Arc::new(QueueKeeper::new(Arc::clone(&desk)));
+    let sessions = config.tls_reports.is_used().then(|| Arc::new(SessionCounter::new(Arc::clone(&context.meters))));
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
         token: config.cluster.service_token()?,
-        desk: Desk::new(outbound.max_in_flight, egress.names(), patience),
+        desk,
         connections: Connections::new(ConnectionLimits {
             connections: outbound.max_connections,
             idle_per_key: outbound.idle_connections,
@@ -154,9 +195,11 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
             outbound.connect_timeout,
             ClientTls::new()?,
             verifier(outbound)?,
+            sessions.clone(),
             Arc::clone(&context.meters),
         ),
-        directory: Directory::new(outbound, &context.meters)?,
+        directory: Directory::new(outbound, &context.meters)?.keeping_policies_with(keeper),
+        sessions,
         routes: Routes::new(outbound)?,
         egress,
         transcripts: outbound.transcripts,

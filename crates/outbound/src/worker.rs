@@ -22,6 +22,7 @@ use crate::desk::Desk;
 use crate::egress::EgressPools;
 use crate::ledger::LinkId;
 use crate::routes::Routes;
+use crate::tls_reports::SessionCounter;
 
 /// Recipients named in one line of the log.
 const LOGGED_RECIPIENTS: usize = 20;
@@ -31,11 +32,13 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) name: String,
     pub(crate) token: Option<Secret>,
-    pub(crate) desk: Desk,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) connections: Connections,
     pub(crate) egress: EgressPools,
     pub(crate) opener: Opener,
     pub(crate) directory: Directory,
+    /// Where sessions are counted, where they are.
+    pub(crate) sessions: Option<Arc<SessionCounter>>,
     pub(crate) routes: Routes,
     pub(crate) bodies: BodyBudget,
     pub(crate) transcripts: Transcripts,

@@ -50,6 +50,11 @@ impl Ids {
         }
     }
 
+    /// Whether a number is held now.
+    pub(crate) fn are_held(&self) -> bool {
+        self.leased.lock().as_ref().is_some_and(Leased::is_held)
+    }
+
     /// A new id with room for one delivery, while a number is held.
     pub(crate) fn take(&self, now: Timestamp) -> Option<MessageId> {
         let mut leased = self.leased.lock();

@@ -19,6 +19,7 @@
 //! | `maintenance` | keeps the tables in shape |
 //! | `admin` | answers operators |
 //! | `tokens` | knows whose an operator's token is |
+//! | `tls_reports` | adds up what TLS sessions came to, and reports it |
 //! | `stored` | what a stored delivery says in encoded form |
 //!
 //! Way of a delivery: `accept` commits it → `conductor` schedules it → `dispatch` carries it to a worker → the result
@@ -46,6 +47,7 @@ mod start;
 mod stored;
 mod suppression;
 mod suspensions;
+mod tls_reports;
 mod tokens;
 
 pub use start::{StartError, check, migrate, start};

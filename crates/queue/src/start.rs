@@ -35,6 +35,7 @@ use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Changer, Settler, SettlerParts, Settling};
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
+use crate::tls_reports::{Reporter, Reporting, TlsService};
 use crate::tokens::Tokens;
 
 /// Loops that commit submissions: while one waits for the disk, the other gathers.
@@ -84,6 +85,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     classification(&config.queue)?;
     Feedback::new(config)?;
     suppression::Rules::new(config)?;
+    Reporting::new(config)?;
     config.database.resolved_url().map(|_| ())
 }
 
@@ -110,6 +112,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let classification = Arc::new(classification(config)?);
     let feedback = Arc::new(Feedback::new(&context.config)?);
     let rules = Arc::new(suppression::Rules::new(&context.config)?);
+    let reporting = Reporting::new(&context.config)?;
     let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
     context.config.database.resolved_url()?;
     for pool in config.unused_pools() {
@@ -129,7 +132,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
     let finished = tokio::spawn(async move {
-        parts.run(Listeners { grpc: listener, api }, tokens).await;
+        parts.run(Listeners { grpc: listener, api }, tokens, reporting).await;
         Ok(())
     });
     Ok(Running { addresses, finished })
@@ -206,7 +209,12 @@ struct Suppressing {
 }
 
 impl Parts {
-    async fn run(self, listeners: Listeners, (service_token, admin_token): (Option<Secret>, Option<Secret>)) {
+    async fn run(
+        self,
+        listeners: Listeners,
+        (service_token, admin_token): (Option<Secret>, Option<Secret>),
+        reporting: Option<Reporting>,
+    ) {
         let (conductor, commands) = Conductor::new();
         let (jobs, job_queue) = mpsc::channel(JOBS);
         let (uploads, upload_queue) = mpsc::channel(UPLOADS);
@@ -248,6 +256,7 @@ impl Parts {
         let leasing = Arc::new(Leasing::new(self.me, self.context.config.queue.lease));
         loops.spawn(self.courier(slice_reports, &leasing, &conductor, service_token.clone()).run());
         loops.spawn(self.sweeper().run());
+        let tls = self.tls(reporting, &conductor, &ids, &mut loops);
 
         let end = CancellationToken::new();
         let examining = Examining { feedback: Arc::clone(&self.feedback), listed: self.suppressing.listed.clone() };
@@ -255,7 +264,7 @@ impl Parts {
         let submit = SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), examining, shutdown);
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
-        let desk = Desk::new(self.store.clone(), Arc::clone(&meters));
+        let desk = Desk::new(self.store.clone(), Arc::clone(&meters), "accounts");
         let admin = self.admin(&desk, self.changer(&conductor, &ids, hints), rule_changes, admin_token.as_ref());
         let access = self.access(admin.tokens.clone());
         let api = listeners.api.map(|listener| serve_api(listener, admin.clone(), access.clone(), end.clone()));
@@ -263,6 +272,7 @@ impl Parts {
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
+            .tls(tls)
             .peer(PeerService { conductor: conductor.clone(), shards_free, leasing: Arc::clone(&leasing) })
             .admin(admin, access);
         let serving = tokio::spawn(server.serve(self.context.health.subscribe(), end.clone()));
@@ -458,6 +468,32 @@ impl Parts {
         token: Option<Secret>,
     ) -> Courier {
         Courier { reports, me: self.me, leasing: Arc::clone(leasing), conductor: conductor.clone(), token }
+    }
+
+    /// What answers workers about TLS; reports are made where they are configured.
+    fn tls(
+        &self,
+        reporting: Option<Reporting>,
+        conductor: &Conductor,
+        ids: &Arc<Ids>,
+        loops: &mut JoinSet<()>,
+    ) -> TlsService {
+        let meters = || Arc::clone(&self.context.meters);
+        let desk = Desk::new(self.store.clone(), meters(), "tls");
+        let service = TlsService::new(desk, reporting.is_some(), meters());
+        if let Some(reporting) = reporting {
+            let reporter = Reporter {
+                reporting,
+                me: self.me,
+                store: self.store.clone(),
+                conductor: conductor.clone(),
+                ids: Arc::clone(ids),
+                meters: meters(),
+                shutdown: self.context.shutdown.clone(),
+            };
+            loops.spawn(reporter.run());
+        }
+        service
     }
 
     fn sweeper(&self) -> Sweeper {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mailtier_types::{Domain, ServerIdentity, TlsaRecord, Trouble, TroubleKind};
+use mailtier_types::{Domain, ServerIdentity, TlsFault, TlsaRecord, Trouble, TroubleKind};
 
 use crate::sts::{StsMode, StsPolicy};
 use crate::way::TlsPolicy;
@@ -44,6 +44,18 @@ impl fmt::Display for Authority {
             Self::MtaSts => "MTA-STS",
         })
     }
+}
+
+/// What a sender says of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SendersWish {
+    /// Nothing.
+    #[default]
+    None,
+    /// With proof or not at all: REQUIRETLS (RFC 8689 §4).
+    RequireTls,
+    /// Rather without what hosts and domains ask for than not at all: `TLS-Required: No` (RFC 8689 §5).
+    TlsOptional,
 }
 
 /// What is asked of a connection.
@@ -95,8 +107,12 @@ pub(crate) struct Demands {
     pub(crate) policy: TlsPolicy,
     /// The sender's.
     pub(crate) require_tls: bool,
+    /// The sender would rather do without what domains and hosts ask for.
+    pub(crate) tls_optional: bool,
     /// The domain owner's.
     pub(crate) sts: Option<Arc<StsPolicy>>,
+    /// Why it is not known, where there is one.
+    pub(crate) sts_fault: Option<(TlsFault, String)>,
     /// The names of the hosts are certain: an operator or DNSSEC vouches for them.
     pub(crate) names_are_certain: bool,
 }
@@ -244,7 +260,14 @@ mod tests {
             (Off, named(), tlsa(true), "Off anyone by configuration"),
         ];
         for (policy, sts, tlsa, expected) in cases {
-            let demands = Demands { policy, require_tls: false, sts: sts.clone(), names_are_certain: true };
+            let demands = Demands {
+                policy,
+                require_tls: false,
+                tls_optional: false,
+                sts: sts.clone(),
+                sts_fault: None,
+                names_are_certain: true,
+            };
             assert_eq!(line(&demands, &tlsa), expected, "{policy:?} {sts:?} {tlsa:?}");
         }
     }
@@ -260,7 +283,14 @@ mod tests {
             (true, None, tlsa(false), "Required pkix by REQUIRETLS"),
         ] {
             for policy in [TlsPolicy::Off, TlsPolicy::Opportunistic] {
-                let demands = Demands { policy, require_tls: true, sts: sts.clone(), names_are_certain: certain };
+                let demands = Demands {
+                    policy,
+                    require_tls: true,
+                    tls_optional: false,
+                    sts: sts.clone(),
+                    sts_fault: None,
+                    names_are_certain: certain,
+                };
                 assert_eq!(line(&demands, &tlsa), expected, "{policy:?} {certain} {sts:?} {tlsa:?}");
             }
         }

@@ -8,14 +8,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mailtier_types::{Domain, Place, RouteHost, Trouble, TroubleKind};
+use mailtier_types::{Domain, Place, RouteHost, TlsFault, Trouble, TroubleKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::address::{Families, in_order, may_be_mailed_to};
-use crate::demand::{Demands, TlsDemand, Tlsa};
+use crate::demand::{Demands, SendersWish, TlsDemand, Tlsa};
 use crate::omission::{Omission, Reason};
+use crate::reporting::{HeldAgainst, Withheld};
 use crate::sts::StsPolicy;
 use crate::way::{Protocol, Route, TlsPolicy, Way};
 
@@ -74,6 +75,8 @@ pub struct Found {
     pub secure: bool,
     /// Its MTA-STS policy.
     pub sts: Option<Arc<StsPolicy>>,
+    /// There is one, and it is not known: what is wrong with it, in the words of reports (RFC 8460 §4.3.2.2), and why.
+    pub sts_fault: Option<(TlsFault, String)>,
 }
 
 /// A host to be looked up.
@@ -114,6 +117,8 @@ pub struct Target {
     pub port: u16,
     /// How.
     pub tls: TlsDemand,
+    /// What the session is held against, where somebody wants to know.
+    pub against: Option<Arc<HeldAgainst>>,
 }
 
 /// What a plan needs next.
@@ -170,19 +175,27 @@ pub struct Plan {
     rng: SmallRng,
     /// What is left out, where somebody wants to know.
     omitted: Option<Vec<Omission>>,
+    /// With whom there is no session for what is wrong before, where somebody wants to know.
+    withheld: Option<Vec<Withheld>>,
 }
 
 impl Plan {
-    /// For a recipient's domain with the route found for it, which goes by exchangers or to hosts. `require_tls`: the
-    /// sender asks for REQUIRETLS. `seed` decides the order among hosts of equal preference (RFC 5321 §5.1: it must be
-    /// random).
+    /// For a recipient's domain with the route found for it, which goes by exchangers or to hosts. `seed` decides the order
+    /// among hosts of equal preference (RFC 5321 §5.1: it must be random).
     #[must_use]
-    pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, require_tls: bool, seed: u64) -> Self {
+    pub fn new(policy: Arc<Policy>, domain: Domain, route: Option<&Route>, wish: SendersWish, seed: u64) -> Self {
         let tls = route.and_then(|route| route.tls).unwrap_or(policy.tls);
         let mut plan = Self {
             policy,
             domain,
-            demands: Demands { policy: tls, require_tls, sts: None, names_are_certain: false },
+            demands: Demands {
+                policy: tls,
+                require_tls: wish == SendersWish::RequireTls,
+                tls_optional: wish == SendersWish::TlsOptional,
+                sts: None,
+                sts_fault: None,
+                names_are_certain: false,
+            },
             configured: false,
             asked: Asked::Nothing,
             groups: VecDeque::new(),
@@ -192,6 +205,7 @@ impl Plan {
             trouble: None,
             rng: SmallRng::seed_from_u64(seed),
             omitted: None,
+            withheld: None,
         };
         match route.map(|route| &route.way) {
             Some(Way::Hosts { ranks, protocol }) => plan.follow_route(ranks, *protocol),
@@ -209,6 +223,27 @@ impl Plan {
     pub fn explained(mut self) -> Self {
         self.omitted = Some(Vec::new());
         self
+    }
+
+    /// Whose exchangers are tried, unless a route names hosts.
+    #[must_use]
+    pub const fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Says what sessions are held against, for reports of TLS (RFC 8460). There is nothing to report of hosts of the
+    /// configuration and of address literals, nor where encryption is not tried, or the sender does without.
+    #[must_use]
+    pub fn reported(mut self) -> Self {
+        let is_off = self.demands.policy == TlsPolicy::Off && !self.demands.require_tls;
+        let is_theirs = !self.configured && self.domain.literal().is_none();
+        self.withheld = (is_theirs && !is_off && !self.demands.tls_optional).then(Vec::new);
+        self
+    }
+
+    /// With whom there was no session for what was wrong before; told once.
+    pub fn take_withheld(&mut self) -> Vec<Withheld> {
+        self.withheld.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What was left out so far, where that is kept account of.
@@ -259,7 +294,10 @@ impl Plan {
     pub fn exchangers(&mut self, found: Found) {
         self.asked = Asked::Nothing;
         self.demands.names_are_certain = found.secure;
-        self.demands.sts = found.sts;
+        // RFC 8689 §5: the sender does without what the domain asks for.
+        if !self.demands.tls_optional {
+            (self.demands.sts, self.demands.sts_fault) = (found.sts, found.sts_fault);
+        }
         let domain = self.domain.clone();
         match found.exchangers {
             Ok(Exchangers::Records(records)) => self.rank(records),
@@ -346,11 +384,11 @@ impl Plan {
     /// (RFC 7672 §2.2.1). Hosts of the configuration are looked up as the system does it, and their TLSA records are heeded
     /// where a route says so.
     fn heeds_tlsa(&self) -> bool {
-        let Demands { policy, require_tls, names_are_certain, .. } = self.demands;
+        let Demands { policy, require_tls, tls_optional, names_are_certain, .. } = self.demands;
         match policy {
             TlsPolicy::Off => require_tls && self.policy.dane && !self.configured && names_are_certain,
             TlsPolicy::Dane => names_are_certain,
-            _ => self.policy.dane && !self.configured && names_are_certain,
+            _ => self.policy.dane && !self.configured && names_are_certain && !tls_optional,
         }
     }
 
@@ -426,12 +464,29 @@ impl Plan {
         if ordered.is_empty() {
             return self.note(TroubleKind::Connect, format!("{host} has no address of the family that is used here"));
         }
+        let against = self.withheld.is_some().then(|| {
+            let against = self.demands.held_against(&host, &self.domain, &answer.tlsa);
+            Arc::new(against)
+        });
         let tls = match self.demands.of_host(&host, &self.domain, &answer.tlsa) {
             Ok(tls) => tls,
-            Err(Trouble { kind, text }) => return self.note(kind, text),
+            Err(Trouble { kind, text }) => {
+                self.withhold(host, against);
+                return self.note(kind, text);
+            }
         };
         for address in ordered {
-            self.ready.push_back(Target { host: host.clone(), address, port: candidate.port, tls: tls.clone() });
+            let (host, port) = (host.clone(), candidate.port);
+            self.ready.push_back(Target { host, address, port, tls: tls.clone(), against: against.clone() });
+        }
+    }
+
+    /// A host gets no mail; whether its owner is to hear of it, what is wrong with its policy says.
+    fn withhold(&mut self, host: String, against: Option<Arc<HeldAgainst>>) {
+        if let Some(withheld) = &mut self.withheld
+            && let Some(against) = against.filter(|against| against.fault.is_some())
+        {
+            withheld.push(Withheld { host, against });
         }
     }
 

@@ -80,6 +80,26 @@ impl StsPolicy {
         Ok(Self { mode, max_age, patterns })
     }
 
+    /// The patterns of hosts that it names, in lower case.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// The policy as it is served, line by line, without what is not known here.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            StsMode::Enforce => "enforce",
+            StsMode::Testing => "testing",
+            StsMode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.patterns.iter().map(|pattern| format!("mx: {pattern}")));
+        lines.push(format!("max_age: {}", self.max_age.as_secs()));
+        lines
+    }
+
     /// Whether a mail exchanger is one of those that the policy names (RFC 8461 §4.1): a wildcard stands for exactly one
     /// label.
     #[must_use]
@@ -131,6 +151,7 @@ mod tests {
         let text = "version: STSv1, mode: enforce, mx: mail.example.com, mx: *.example.net, mx: Backup.Example.COM., max_age: 604800, ";
         let read = policy(text).unwrap();
         assert_eq!((read.mode, read.max_age), (StsMode::Enforce, Duration::from_secs(604_800)));
+        assert_eq!(policy(&read.lines().join(", ")), Ok(read.clone()), "what is kept of it is read again");
         for (host, named) in [
             ("mail.example.com", true),
             ("MAIL.example.com.", true),

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use mailtier_route::{
     Encryption, Exchanger, Exchangers, Families, Found, HostAnswer, HostQuestion, LookupFailure, MAX_HOSTS,
-    MAX_TARGETS, Mail, MessageClass, Plan, Policy, Protocol, RouteRule, RouteTable, Step, StsPolicy, Target, TlsPolicy,
-    Tlsa, WayRule,
+    MAX_TARGETS, Mail, MessageClass, Plan, Policy, Protocol, RouteRule, RouteTable, SendersWish, Step, StsPolicy,
+    Target, TlsPolicy, Tlsa, WayRule,
 };
-use mailtier_types::{Domain, Mailbox, ServerIdentity, TenantId, TlsaRecord};
+use mailtier_types::{Domain, Mailbox, ServerIdentity, TenantId, TlsFault, TlsaRecord};
 
 /// What DNS says, a line each: `mx NAME PREFERENCE HOST`, `mx NAME null|unusable|servfail|nxdomain` and
 /// `a NAME ADDRESS…|servfail|nxdomain`. `secure NAME` has DNSSEC vouch for exchangers, `tlsa NAME PORT usable|unusable|servfail`
@@ -84,6 +84,7 @@ impl World {
             exchangers: self.exchangers(domain),
             secure: self.secure.contains(name),
             sts: self.sts.get(name).cloned(),
+            sts_fault: None,
         }
     }
 
@@ -135,6 +136,10 @@ fn tls_words(target: &Target) -> String {
 
 /// Drives a plan whose every target fails, and lists what it asked, tried and said in the end.
 fn drive(mut plan: Plan, world: &World) -> Vec<String> {
+    follow(&mut plan, world)
+}
+
+fn follow(plan: &mut Plan, world: &World) -> Vec<String> {
     let mut told = Vec::new();
     for _ in 0..1000 {
         match plan.poll() {
@@ -497,7 +502,7 @@ fn plan_for(domain: &str, policy: Policy, seed: u64) -> Plan {
         Mail { recipient: &recipient, sender: None, tenant: TenantId(0), class: MessageClass::Normal, was_held: false };
     let routes = routes();
     let route = routes.find(&mail).map(Arc::as_ref);
-    Plan::new(Arc::new(policy), domain, route, false, seed)
+    Plan::new(Arc::new(policy), domain, route, SendersWish::None, seed)
 }
 
 #[test]
@@ -641,7 +646,52 @@ fn requiretls_is_for_hosts_whose_names_are_certain() {
         ),
     ] {
         let world = World::read(&[&["mx d.example 10 a.example", "a a.example 192.0.2.1"], &lines[..]].concat());
-        let plan = Plan::new(Arc::new(policy()), "d.example".parse().unwrap(), None, true, 1);
+        let plan = Plan::new(Arc::new(policy()), "d.example".parse().unwrap(), None, SendersWish::RequireTls, 1);
         assert_eq!(drive(plan, &world)[1], expected, "{lines:?}");
     }
+}
+
+#[test]
+fn who_does_without_tls_gets_past_dane_and_mta_sts_and_not_past_the_operator() {
+    let world = World::read(&[
+        "mx d.example 10 a.example",
+        "a a.example 192.0.2.1",
+        "secure d.example",
+        "tlsa a.example 25 usable",
+        "sts d.example enforce other.example",
+    ]);
+    let plan = |tls, wish| {
+        let policy = Policy { tls, ..policy() };
+        Plan::new(Arc::new(policy), "d.example".parse().unwrap(), None, wish, 1)
+    };
+    for (tls, wish, expected) in [
+        (TlsPolicy::Opportunistic, SendersWish::None, "a.example 192.0.2.1 encrypted dane a.example,d.example"),
+        (TlsPolicy::Opportunistic, SendersWish::TlsOptional, "a.example 192.0.2.1"),
+        (TlsPolicy::Required, SendersWish::TlsOptional, "a.example 192.0.2.1 encrypted"),
+        (TlsPolicy::Verified, SendersWish::TlsOptional, "a.example 192.0.2.1 encrypted pkix"),
+        (TlsPolicy::Dane, SendersWish::TlsOptional, "a.example 192.0.2.1 encrypted dane a.example,d.example"),
+    ] {
+        assert_eq!(drive(plan(tls, wish), &world)[1], expected, "{tls:?} {wish:?}");
+    }
+    let mut optional = plan(TlsPolicy::Opportunistic, SendersWish::TlsOptional).reported();
+    assert!(matches!(optional.poll(), Step::AskExchangers(_)) && optional.take_withheld().is_empty());
+}
+
+#[test]
+fn hosts_that_get_no_mail_for_a_policy_are_reported_once() {
+    let plan = |policy: Policy| Plan::new(Arc::new(policy), "d.example".parse().unwrap(), None, SendersWish::None, 1);
+    let world =
+        World::read(&["mx d.example 10 a.example", "a a.example 192.0.2.1", "sts d.example enforce other.example"]);
+    let mut reported = plan(policy()).reported();
+    follow(&mut reported, &world);
+    let told = reported.take_withheld();
+    let fault = told[0].against.fault.as_ref().map(|(fault, _)| *fault);
+    assert_eq!((told.len(), told[0].host.as_str(), fault), (1, "a.example", Some(TlsFault::ValidationFailure)));
+    assert!(reported.take_withheld().is_empty());
+    let mut other = plan(Policy { tls: TlsPolicy::Off, ..policy() }).reported();
+    follow(&mut other, &world);
+    assert!(other.take_withheld().is_empty(), "nobody tries TLS");
+    let mut unasked = plan(policy());
+    follow(&mut unasked, &world);
+    assert!(unasked.take_withheld().is_empty(), "nobody wants to know");
 }

@@ -52,6 +52,11 @@ impl Session {
 }
 
 impl AsideTx<'_> {
+    /// For what else belongs to the same transaction.
+    pub(crate) const fn session(&mut self) -> &mut Session {
+        self.transaction.session()
+    }
+
     /// Locks the uploaded chunks of a message against the sweeper; false where some are missing.
     ///
     /// # Errors

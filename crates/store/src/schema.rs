@@ -44,6 +44,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     7: "0007_pools" beside 3,
     8: "0008_held" beside 3,
     9: "0009_suppression" beside 3,
+    10: "0010_tls" beside 3,
 };
 
 /// The newest migration this program knows.

@@ -59,6 +59,8 @@ meters! {
         queue_settled = QueueSettled;
         queue_notifications = QueueNotifications;
         queue_reports = QueueReports;
+        queue_tls_reported = QueueTlsReported;
+        queue_tls_reports = QueueTlsReports;
         queue_hints = QueueHints;
         queue_database_errors = QueueDatabaseErrors;
         outbound_attempts = OutboundAttempts;
@@ -66,6 +68,7 @@ meters! {
         outbound_tls = OutboundTls;
         outbound_proofs = OutboundProofs;
         outbound_sts_fetches = OutboundStsFetches;
+        outbound_tls_sessions = OutboundTlsSessions;
     }
     gauges {
         inbound_sessions_active = InboundSessionsActive;

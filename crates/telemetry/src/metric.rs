@@ -86,7 +86,9 @@ metrics! {
     QueueSettleBatch = "mailtier.queue.settle.batch", Histogram, "{delivery}", "", "Deliveries in one settling transaction";
     QueueSettleDuration = "mailtier.queue.settle.duration", Histogram, "s", "", "Duration of settling transactions";
     QueueNotifications = "mailtier.queue.notifications", Counter, "{message}", "", "Delivery status notifications written";
-    QueueReports = "mailtier.queue.reports", Counter, "{event}", "kind", "What came back about mail that was taken: bounced, complained or answered";
+    QueueReports = "mailtier.queue.reports", Counter, "{event}", "kind", "What came back about mail that was taken: bounced, complained, answered or tls_reported";
+    QueueTlsReported = "mailtier.queue.tls_reported", Counter, "{session}", "result", "TLS sessions that others report to have had with hosts of ours (RFC 8460): success, or what was wrong";
+    QueueTlsReports = "mailtier.queue.tls_reports", Counter, "{report}", "result", "TLS reports of ours: mailed (queued as mail), posted (taken over HTTPS), retried, or given_up";
     QueueHints = "mailtier.queue.hints", Counter, "{delivery}", "", "Deliveries announced to their owners";
     QueueDatabaseErrors = "mailtier.queue.database.errors", Counter, "{error}", "operation", "Failed database operations";
     OutboundAttempts = "mailtier.outbound.attempts", Counter, "{attempt}", "result", "Attempts: delivered, partial, deferred or failed";
@@ -96,6 +98,7 @@ metrics! {
     OutboundTls = "mailtier.outbound.tls", Counter, "{connection}", "version", "New connections by TLS version, none included";
     OutboundProofs = "mailtier.outbound.proofs", Counter, "{connection}", "result", "New connections to hosts that had to prove who they are: pkix, dane-ta, dane-ee, or unproven";
     OutboundStsFetches = "mailtier.outbound.mta_sts.fetches", Counter, "{policy}", "result", "MTA-STS policies: fetched or failed";
+    OutboundTlsSessions = "mailtier.outbound.tls_sessions", Counter, "{session}", "result", "SMTP sessions counted for TLS reports: success, failure, or left_out (no room to tell them apart)";
     OutboundAttemptDuration = "mailtier.outbound.attempt.duration", Histogram, "s", "", "From dispatch to result";
     OutboundUnsettled = "mailtier.outbound.unsettled", Gauge, "{result}", "", "Results that no owner has settled yet";
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
-use mailtier_types::{DaneMatching, DaneSelector, DaneUsage, Proof, ServerIdentity, TlsaRecord};
+use mailtier_types::{DaneMatching, DaneSelector, DaneUsage, Proof, ServerIdentity, TlsFault, TlsaRecord};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
@@ -55,6 +55,22 @@ pub enum Unproven {
         /// What was tried.
         reasons: String,
     },
+}
+
+impl Unproven {
+    /// In the words of reports.
+    #[must_use]
+    pub const fn fault(&self) -> TlsFault {
+        match self {
+            Self::HostMismatch { .. } => TlsFault::CertificateHostMismatch,
+            Self::Expired => TlsFault::CertificateExpired,
+            Self::NotTrusted => TlsFault::CertificateNotTrusted,
+            // RFC 8460 §4.3.1: what has no word of its own.
+            Self::NoCertificate | Self::NoTlsaFits | Self::Faulty { .. } | Self::NoRoots { .. } => {
+                TlsFault::ValidationFailure
+            }
+        }
+    }
 }
 
 /// Knows whom this system trusts. Cheap to clone.

@@ -42,6 +42,8 @@ pub struct Options {
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// The field `TLS-Required: No` (RFC 8689 §5): rather without TLS, or with anyone, than not at all.
+    pub tls_optional: bool,
     /// RET (RFC 3461 §4.3).
     pub ret: Option<Return>,
     /// ENVID (RFC 3461 §4.4).

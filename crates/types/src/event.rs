@@ -6,6 +6,7 @@ use crate::envelope::Options;
 use crate::id::{DeliveryId, MessageId, TenantId};
 use crate::outcome::Outcome;
 use crate::timestamp::Timestamp;
+use crate::tls_report::ReceivedTlsReport;
 
 /// What happened. The numbers are part of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub enum EventKind {
     ComplaintReceived = 12,
     /// Something came back that is neither, or that says too little.
     AnswerReceived = 13,
+    /// Somebody reports what came of TLS with hosts of ours.
+    TlsReportReceived = 14,
 }
 
 impl EventKind {
@@ -63,6 +66,7 @@ impl EventKind {
             11 => Some(Self::BounceReceived),
             12 => Some(Self::ComplaintReceived),
             13 => Some(Self::AnswerReceived),
+            14 => Some(Self::TlsReportReceived),
             _ => None,
         }
     }
@@ -78,7 +82,7 @@ impl EventKind {
             | Self::RecipientExpired
             | Self::RecipientRemoved => true,
             Self::DeliveryHeld | Self::DeliveryReleased | Self::DeliveryRerouted | Self::DeliveryHastened => false,
-            Self::BounceReceived | Self::ComplaintReceived | Self::AnswerReceived => false,
+            Self::BounceReceived | Self::ComplaintReceived | Self::AnswerReceived | Self::TlsReportReceived => false,
         }
     }
 
@@ -99,6 +103,7 @@ impl EventKind {
             Self::BounceReceived => "bounced",
             Self::ComplaintReceived => "complained",
             Self::AnswerReceived => "answered",
+            Self::TlsReportReceived => "tls_reported",
         }
     }
 }
@@ -153,4 +158,6 @@ pub struct EventDetail {
     pub source_avoided_until: Option<Timestamp>,
     /// Rerouted: the hosts that are tried from now on; none where it goes its own way again.
     pub hosts: Vec<String>,
+    /// Reported of TLS: what it says of one policy of one domain.
+    pub tls_report: Option<Box<ReceivedTlsReport>>,
 }

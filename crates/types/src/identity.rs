@@ -47,6 +47,27 @@ pub struct TlsaRecord {
     pub data: Box<[u8]>,
 }
 
+/// As in a zone file (RFC 6698 §2.2).
+impl fmt::Display for TlsaRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = match self.usage {
+            DaneUsage::TrustAnchor => 2,
+            DaneUsage::EndEntity => 3,
+        };
+        let selector = match self.selector {
+            DaneSelector::Certificate => 0,
+            DaneSelector::PublicKey => 1,
+        };
+        let matching = match self.matching {
+            DaneMatching::Exact => 0,
+            DaneMatching::Sha256 => 1,
+            DaneMatching::Sha512 => 2,
+        };
+        write!(formatter, "{usage} {selector} {matching} ")?;
+        self.data.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
+    }
+}
+
 impl TlsaRecord {
     /// Reads the fields of a record; nothing where it cannot be used: an unknown number, or a digest of another length.
     #[must_use]

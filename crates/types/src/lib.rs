@@ -21,6 +21,7 @@
 //! | [`lifecycle`] | the states of a recipient and the only ways between them |
 //! | [`event`] | history |
 //! | [`text`] | what may be shown of strangers' texts; errors with their causes |
+//! | [`tls_report`] | what sessions came to, in the words of RFC 8460 |
 //! | [`timestamp`] | wall-clock instants |
 //! | [`transcript`] | what was said in an attempt |
 //! | [`day`] | days in UTC |
@@ -43,6 +44,7 @@ pub mod sasl;
 pub mod shard;
 pub mod text;
 pub mod timestamp;
+pub mod tls_report;
 pub mod transcript;
 
 pub use address::{AddressError, Domain, Mailbox, ReversePath};
@@ -62,4 +64,7 @@ pub use request::{ByMode, DeliverBy, EnvelopeId, Notify, OriginalRecipient, Reci
 pub use sasl::SaslMechanism;
 pub use shard::{Epoch, SHARD_COUNT, ShardId};
 pub use timestamp::Timestamp;
+pub use tls_report::{
+    DomainCounts, PolicyCounts, ReceivedTlsReport, TlsFailure, TlsFault, TlsPolicyFound, TlsPolicyKind,
+};
 pub use transcript::{MAX_TRANSCRIPT_OCTETS, Speaker, Transcript, TranscriptLine};

@@ -20,6 +20,7 @@ impl From<&EventDetail> for wire::EventDetail {
             bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
             source_avoided_until_us: detail.source_avoided_until.map(Timestamp::as_micros).unwrap_or_default(),
             report_message_id: detail.report.map(MessageId::as_i64).unwrap_or_default(),
+            tls_report: detail.tls_report.as_deref().map(Into::into),
         }
     }
 }
@@ -41,6 +42,7 @@ impl TryFrom<wire::EventDetail> for EventDetail {
             class: bounce_class(&detail.bounce_class),
             source_avoided_until: present(detail.source_avoided_until_us).map(Timestamp::from_micros),
             report: present(detail.report_message_id).map(message_id).transpose()?,
+            tls_report: detail.tls_report.map(|report| report.try_into().map(Box::new)).transpose()?,
         })
     }
 }

@@ -4,6 +4,7 @@ mod events;
 mod ids;
 mod options;
 mod outcome;
+mod tls;
 
 pub use ids::tenant_id;
 pub(crate) use ids::{

@@ -5,6 +5,7 @@ mod look;
 mod manage;
 mod queue;
 pub(crate) mod shape;
+mod tls;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use queue::{
     Audit, Change, ChangedDeliveries, Deliveries, Delivery, Event, Events, Finding, Held, Message, Outcome,
 };
 use shape::{Described, Schemas};
+pub use tls::{TlsReport, TlsReportFailure};
 
 /// A time as JSON has it: RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

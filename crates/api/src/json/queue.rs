@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mailtier_types::{Cause, EventKind, Mailbox, Options, Transcript, TranscriptLine};
 
 use super::shape::shape;
-use super::{At, millis};
+use super::{At, TlsReport, millis};
 use crate::admin::{DeliveryView, ListReply, ShowReply, TraceReply};
 use crate::audit::{self, AuditReply};
 use crate::change::ChangeAnswer;
@@ -106,7 +106,7 @@ shape! {
         /// When.
         at: At,
         /// accepted, deferred, delivered, failed, expired, removed, held, released, rerouted, hastened,
-        /// bounced, complained, answered.
+        /// bounced, complained, answered, tls_reported.
         kind: String,
         /// The message's id.
         message: String,
@@ -138,9 +138,12 @@ shape! {
         /// The message that this one tells of.
         #[serde(skip_serializing_if = "Option::is_none")]
         notification_about: Option<String>,
-        /// Bounced, complained, answered: the message that said so.
+        /// Bounced, complained, answered, tls_reported: the message that said so.
         #[serde(skip_serializing_if = "Option::is_none")]
         report: Option<String>,
+        /// Tls_reported: what it says of one policy of one domain.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls_report: Option<TlsReport>,
         /// Whose token it was, and who used it: `ci-bot (alice)`.
         #[serde(skip_serializing_if = "Option::is_none")]
         operator: Option<String>,
@@ -370,6 +373,7 @@ impl From<&mailtier_types::Event> for Event {
             notification: detail.dsn.map(|id| id.to_string()),
             notification_about: detail.dsn_about.map(|id| id.to_string()),
             report: detail.report.map(|id| id.to_string()),
+            tls_report: detail.tls_report.as_deref().map(Into::into),
             operator: detail.operator.clone(),
             reason: detail.reason.clone(),
             hosts: (event.kind == EventKind::DeliveryRerouted).then(|| detail.hosts.clone()),

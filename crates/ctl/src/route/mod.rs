@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use mailtier_config::{Config, EgressPoolConfig, resolve_host_name, system_name};
 use mailtier_directory::Directory;
-use mailtier_route::{Mail, MessageClass, Plan, Policy, Route, Way};
+use mailtier_route::{Mail, MessageClass, Plan, Policy, Route, SendersWish, Way};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Mailbox, ReversePath, TenantId};
 
@@ -96,7 +96,8 @@ async fn explain(config: &Config, options: &Options) -> anyhow::Result<Report> {
         let directory = Directory::new(&config.outbound, &Arc::new(Meters::none()))?;
         let seed = rand::random();
         let plan = |policy: Policy| {
-            Plan::new(Arc::new(policy), options.recipient.domain(), route, options.require_tls, seed).explained()
+            let wish = if options.require_tls { SendersWish::RequireTls } else { SendersWish::None };
+            Plan::new(Arc::new(policy), options.recipient.domain(), route, wish, seed).explained()
         };
         // Which pool it is may follow from the provider, and which addresses are used from the pool.
         let first = follow(plan(policy.clone()), &directory).await;

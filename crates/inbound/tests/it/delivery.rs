@@ -50,6 +50,20 @@ async fn a_message_reaches_the_queue_as_it_was_sent() {
     assert_eq!(client.say("QUIT").await, "221 2.0.0 Bye");
 }
 
+/// RFC 8689 section 5: it travels with the message, for whoever delivers it.
+#[tokio::test]
+async fn who_does_without_tls_is_heard() {
+    let (queue, _replica, system) = usual(|_| {}).await;
+    let mut client = system.client().await;
+    for (field, expected) in [("TLS-Required: No\r\n", true), ("TLS-Required: Yes\r\n", false), ("", false)] {
+        let content = [field.as_bytes(), CONTENT].concat();
+        let id = queued_as(&client.mail(&["a@example.org"], &content).await);
+        queue.read(|stored| {
+            assert_eq!(stored.messages[&id].envelope.options.tls_optional, expected, "{field}");
+        });
+    }
+}
+
 #[tokio::test]
 async fn anyone_may_write_to_the_postmaster_of_this_host() {
     let (queue, _replica, system) =

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Status,
     /// RFC 5965 §2.
     Feedback,
+    /// RFC 8460 §6.4, §6.5.
+    TlsReport,
     /// The message that is reported, or its header section (RFC 6522 §4, RFC 6533 §5).
     Original,
     /// Anything else.
@@ -138,6 +140,7 @@ fn decoded<'a>(head: &Head, body: &'a [u8]) -> Part<'a> {
     let kind = match head.media.as_str() {
         "message/delivery-status" | "message/global-delivery-status" => Kind::Status,
         "message/feedback-report" => Kind::Feedback,
+        "application/tlsrpt+gzip" | "application/tlsrpt+json" => Kind::TlsReport,
         "message/rfc822" | "message/global" | "text/rfc822-headers" | "message/global-headers" => Kind::Original,
         "" => Kind::Text,
         media if media.starts_with("text/") => Kind::Text,

@@ -1,5 +1,5 @@
 //! What comes back about messages that were sent: delivery status notifications (RFC 3464, RFC 6533), complaints
-//! (RFC 5965), and what servers write that keep to neither. Not responsible for which message a report is about: whoever
+//! (RFC 5965), reports of TLS (RFC 8460), and what servers write that keep to none. Not responsible for which message a report is about: whoever
 //! wants to know that looks for a signed return path ([`crate::ReturnPaths`]), because nothing that a report says of
 //! itself can be trusted.
 //!
@@ -21,9 +21,11 @@ mod mime;
 mod status;
 
 use mailtier_types::EnhancedCode;
+use mailtier_types::text::Chain;
 
 use crate::header;
 use crate::text::{self, Charset};
+use crate::tls_report::TlsReport;
 use mime::Kind;
 
 /// The most of a content that is looked at, in octets. What programs read of a report stands at its beginning; the rest
@@ -121,6 +123,10 @@ pub enum Feedback {
     Status(StatusReport),
     /// A feedback report.
     Complaint(Complaint),
+    /// What somebody's sessions with our hosts came to.
+    TlsReport(TlsReport),
+    /// A report of TLS that cannot be read, and why.
+    BadTlsReport(String),
     /// The answer of a program, such as that somebody is away (RFC 3834).
     AutoReply,
     /// None of these.
@@ -139,6 +145,12 @@ pub fn read(content: &[u8]) -> Feedback {
     }
     if let Some(report) = of_kind(Kind::Status).and_then(status::read) {
         return Feedback::Status(report);
+    }
+    if let Some(part) = of_kind(Kind::TlsReport) {
+        // What is wrong may quote what the stranger wrote.
+        let told = |error| kept(&Chain(&error).to_string(), MAX_DIAGNOSTIC_OCTETS);
+        return TlsReport::read(&part.body)
+            .map_or_else(|error| Feedback::BadTlsReport(told(error)), Feedback::TlsReport);
     }
     let header = header::original_headers(content, content.len());
     if let Some(report) = forms::read(header, &parts) {

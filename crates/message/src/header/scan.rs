@@ -1,4 +1,4 @@
-//! A header section while it arrives: counts hops, finds the Message-ID, ends what is too large. Keeps only what it
+//! A header section while it arrives: counts hops, finds the Message-ID and what is said of TLS, ends what is too large. Keeps only what it
 //! found, whatever the sizes of chunks and fields. Not responsible for line ends: the content has CRLF only.
 
 /// The longest name of a field that is looked for, in octets.
@@ -34,6 +34,8 @@ enum Field {
     Received,
     /// The first Message-ID, of which this much is still to come.
     MessageId,
+    /// The first TLS-Required.
+    TlsRequired,
     Other,
 }
 
@@ -49,6 +51,28 @@ pub struct HeaderScan {
     name_octets: usize,
     received_count: usize,
     message_id: String,
+    /// What is visible of the first TLS-Required; absent before it.
+    tls_required: Option<Word>,
+}
+
+/// A short word, in lower case; what is longer is none that is looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    octets: [u8; 2],
+    length: usize,
+}
+
+impl Word {
+    fn push(&mut self, octet: u8) {
+        if let Some(place) = self.octets.get_mut(self.length) {
+            *place = octet.to_ascii_lowercase();
+        }
+        self.length = self.length.saturating_add(1);
+    }
+
+    fn is(self, word: &[u8]) -> bool {
+        self.length == word.len() && self.octets.starts_with(word)
+    }
 }
 
 impl HeaderScan {
@@ -64,6 +88,7 @@ impl HeaderScan {
             name_octets: 0,
             received_count: 0,
             message_id: String::new(),
+            tls_required: None,
         }
     }
 
@@ -102,6 +127,13 @@ impl HeaderScan {
     #[must_use]
     pub fn message_id(&self) -> &str {
         &self.message_id
+    }
+
+    /// Whether it says `TLS-Required: No` (RFC 8689 §5), in any case. Any other value means nothing, and of several fields the
+    /// first counts.
+    #[must_use]
+    pub fn is_tls_optional(&self) -> bool {
+        self.tls_required.is_some_and(|value| value.is(b"no"))
     }
 
     /// Takes some octets; says how many.
@@ -155,6 +187,9 @@ impl HeaderScan {
             Field::Received
         } else if name.eq_ignore_ascii_case(b"message-id") && self.message_id.is_empty() {
             Field::MessageId
+        } else if name.eq_ignore_ascii_case(b"tls-required") && self.tls_required.is_none() {
+            self.tls_required = Some(Word::default());
+            Field::TlsRequired
         } else {
             Field::Other
         };
@@ -163,8 +198,13 @@ impl HeaderScan {
 
     fn value(&mut self, rest: &[u8]) -> usize {
         let line_feed = memchr::memchr(b'\n', rest);
-        if self.field == Field::MessageId {
-            self.message_id_octets(rest.get(..line_feed.unwrap_or(rest.len())).unwrap_or_default());
+        let line = rest.get(..line_feed.unwrap_or(rest.len())).unwrap_or_default();
+        match (self.field, &mut self.tls_required) {
+            (Field::MessageId, _) => self.message_id_octets(line),
+            (Field::TlsRequired, Some(word)) => {
+                line.iter().filter(|octet| **octet > b' ').for_each(|octet| word.push(*octet));
+            }
+            _ => {}
         }
         match line_feed {
             Some(place) => {
@@ -246,6 +286,31 @@ mod tests {
         }
         let long = format!("Message-ID: <{}@b>\r\n\r\n", "a".repeat(5_000));
         assert_eq!(scan(long.as_bytes()).1.len(), MAX_MESSAGE_ID_OCTETS);
+    }
+
+    #[test]
+    fn tls_is_optional_where_that_is_said_and_nothing_else() {
+        for (field, expected) in [
+            ("TLS-Required: No", true),
+            ("tls-required:no", true),
+            ("TLS-Required :\r\n\tNO ", true),
+            ("TLS-Required: Yes", false),
+            ("TLS-Required: None", false),
+            ("TLS-Required: N", false),
+            ("TLS-Required:", false),
+            ("TLS-Required: No (really)", false),
+            ("TLS-Required: Yes\r\nTLS-Required: No", false),
+            ("X-TLS-Required: No", false),
+            ("Subject: x\r\n TLS-Required: No", false),
+            ("Subject: x\r\n\r\nTLS-Required: No", false),
+        ] {
+            let content = format!("From: a@b\r\n{field}\r\nTo: c@d\r\n\r\n");
+            for size in [1, 2, 1_000] {
+                let mut scan = HeaderScan::new(10_000);
+                content.as_bytes().chunks(size).for_each(|piece| scan.feed(piece).unwrap());
+                assert_eq!(scan.is_tls_optional(), expected, "{field}");
+            }
+        }
     }
 
     #[test]

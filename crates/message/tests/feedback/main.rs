@@ -31,6 +31,17 @@ fn told(feedback: &Feedback) -> String {
             text.push_str(&if recipients.is_empty() { String::new() } else { format!(": {recipients}") });
             text.push('\n');
         }
+        Feedback::TlsReport(report) => {
+            writeln!(text, "tls report by {} ({})", report.organization, report.id).unwrap();
+            for (domain, counts) in &report.policies {
+                let (kind, good, failed) = (counts.policy.kind.word(), counts.successes, counts.failed());
+                writeln!(text, "{domain} {kind}: {good} good, {failed} failed").unwrap();
+                for (failure, sessions) in &counts.failures {
+                    writeln!(text, "{sessions} {} {} {}", failure.fault.word(), failure.host, failure.reason).unwrap();
+                }
+            }
+        }
+        Feedback::BadTlsReport(why) => writeln!(text, "bad tls report: {why}").unwrap(),
         Feedback::AutoReply => text.push_str("auto reply\n"),
         Feedback::Unknown => text.push_str("unknown\n"),
     }
@@ -52,7 +63,7 @@ fn line(one: &Reported) -> String {
     text + "\n"
 }
 
-/// RFC 3464, RFC 5965, RFC 6522, RFC 6533, and what keeps to none of them.
+/// RFC 3464, RFC 5965, RFC 6522, RFC 6533, RFC 8460, and what keeps to none of them.
 #[test]
 fn each_form_is_read_as_is_said_beside_it() {
     let corpus = corpus();

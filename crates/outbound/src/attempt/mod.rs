@@ -21,10 +21,10 @@ use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_message::NotSevenBit;
-use mailtier_route::{Plan, Way};
+use mailtier_route::{Plan, SendersWish, Way, Withheld};
 use mailtier_smtp::{RecipientReport, TlsInfo};
 use mailtier_transport::client::Connection;
-use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, Trouble, TroubleKind};
+use mailtier_types::{Cause, Domain, Mailbox, Options, Outcome, Stage, Timestamp, TlsFailure, Trouble, TroubleKind};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -166,8 +166,14 @@ impl Attempt<'_> {
             Some((_, Way::Sockets(paths))) => self.follow_sockets(paths).await,
             Some((_, Way::Exchangers { .. } | Way::Hosts { .. })) | None => {
                 let policy = Arc::clone(&self.egress.policy);
-                let mut plan = Plan::new(policy, domain.clone(), route, self.options.require_tls, rand::random());
-                self.follow(&mut plan).await
+                let wish = senders_wish(&self.options);
+                let mut plan = Plan::new(policy, domain.clone(), route, wish, rand::random());
+                if self.worker.sessions.as_ref().is_some_and(|sessions| sessions.wants(plan.domain())) {
+                    plan = plan.reported();
+                }
+                let ended = self.follow(&mut plan).await;
+                self.count_withheld(&mut plan, ended.as_ref());
+                ended
             }
         };
         if ended.is_none() {
@@ -209,6 +215,21 @@ impl Attempt<'_> {
             }
         }
         None
+    }
+
+    /// Hosts with which there was no session for what was wrong before count as well; those that were only looked up for the
+    /// queue will be met again.
+    fn count_withheld(&self, plan: &mut Plan, ended: Option<&Ended>) {
+        let Some(sessions) = self.worker.sessions.as_ref() else { return };
+        if matches!(ended, Some(Ended::Resolved(_))) {
+            return;
+        }
+        for Withheld { host, against } in plan.take_withheld() {
+            if let Some((fault, reason)) = &against.fault {
+                let failure = TlsFailure { host, reason: reason.clone(), ..TlsFailure::untold(*fault) };
+                sessions.count(&against, Some(failure), now());
+            }
+        }
     }
 
     /// One place: a connection, and the transaction on it. A connection that turns out to have died while it idled is
@@ -419,6 +440,15 @@ fn described(connection: &Connection) -> Option<String> {
         Some(Ok(proof)) => format!("{version} {cipher} {proof}"),
         _ => format!("{version} {cipher}"),
     })
+}
+
+/// RFC 8689 §5: REQUIRETLS is the stronger word.
+const fn senders_wish(options: &Options) -> SendersWish {
+    match (options.require_tls, options.tls_optional) {
+        (true, _) => SendersWish::RequireTls,
+        (false, true) => SendersWish::TlsOptional,
+        (false, false) => SendersWish::None,
+    }
 }
 
 /// The domain that decides where to go.

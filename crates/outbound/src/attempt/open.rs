@@ -1,22 +1,23 @@
 //! A connection for a transaction: an idle one, or a new one with the TLS its target asks for. Not responsible for what
 //! is said on it, nor for which target comes next.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mailtier_route::{Encryption, Target, TlsDemand};
 use mailtier_telemetry::Meters;
 use mailtier_tls::{ClientTls, Verifier};
 use mailtier_transport::client::{ConnectFailure, ConnectOptions, Connection, Expected, TlsMode, TlsUse};
-use mailtier_types::{Cause, Stage, Trouble, TroubleKind};
+use mailtier_types::{Cause, Stage, Timestamp, TlsFailure, TlsFault, Trouble, TroubleKind};
 use moka::sync::Cache;
 use opentelemetry::KeyValue;
 
 use crate::connections::{Connections, Key, Leased, Slot};
 use crate::egress::{EgressPool, Manners, STAGE, Wish};
 use crate::routes::Manner;
+use crate::tls_reports::SessionCounter;
 
 /// Hosts remembered whose TLS does not work.
 const MAX_BROKEN: u64 = 10_000;
@@ -36,6 +37,24 @@ impl From<ConnectFailure> for Unopened {
     }
 }
 
+/// What was wrong with TLS, in the words of reports, and why.
+#[derive(Clone, Debug)]
+struct Fault {
+    word: TlsFault,
+    reason: String,
+}
+
+impl Fault {
+    /// Of a connection that came about all the same.
+    fn of(connection: &Connection) -> Option<Self> {
+        match (connection.tls(), connection.proof()) {
+            (None, _) => Some(Self { word: TlsFault::StarttlsNotSupported, reason: String::new() }),
+            (Some(_), Some(Err(unproven))) => Some(Self { word: unproven.fault(), reason: unproven.to_string() }),
+            (Some(_), _) => None,
+        }
+    }
+}
+
 /// How connections are opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opener {
@@ -44,16 +63,24 @@ pub(crate) struct Opener {
     tls: Arc<ClientTls>,
     /// Who judges whether a host is who it has to be.
     verifier: Verifier,
-    /// Hosts whose TLS failed a while ago.
-    broken: Cache<SocketAddr, ()>,
+    /// Hosts whose TLS failed a while ago, and how.
+    broken: Cache<SocketAddr, Fault>,
+    /// Where sessions are counted, where they are.
+    sessions: Option<Arc<SessionCounter>>,
     meters: Arc<Meters>,
 }
 
 impl Opener {
     /// With this patience for TCP's handshake.
-    pub(crate) fn new(connect_timeout: Duration, tls: Arc<ClientTls>, verifier: Verifier, meters: Arc<Meters>) -> Self {
+    pub(crate) fn new(
+        connect_timeout: Duration,
+        tls: Arc<ClientTls>,
+        verifier: Verifier,
+        sessions: Option<Arc<SessionCounter>>,
+        meters: Arc<Meters>,
+    ) -> Self {
         let broken = Cache::builder().max_capacity(MAX_BROKEN).time_to_live(BROKEN_FOR).build();
-        Self { connect_timeout, tls, verifier, broken, meters }
+        Self { connect_timeout, tls, verifier, broken, sessions, meters }
     }
 
     /// An idle connection, or a new one.
@@ -108,21 +135,29 @@ impl Opener {
         (target, manner): (&Target, &Manner),
     ) -> Result<Connection, ConnectFailure> {
         let address = SocketAddr::new(target.address, target.port);
+        let (_, source, _) = leaving;
         let options = |encryption| self.options(leaving, (target, manner), encryption);
         // Where TLS comes first there is nothing to go on with without it.
         let is_bonus = target.tls.encryption == Encryption::Opportunistic && !manner.implicit_tls.is_on(target.port);
-        let opened = if is_bonus && self.broken.contains_key(&address) {
-            Connection::open(address, &options(Encryption::Off)).await
-        } else {
-            match Connection::open(address, &options(target.tls.encryption)).await {
-                Err(failure) if failure.tls_failed && is_bonus => {
-                    tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
-                    self.broken.insert(address, ());
-                    Connection::after(Connection::open(address, &options(Encryption::Off)).await, failure.transcript)
-                }
-                other => other,
-            }
-        };
+        let mut fault = is_bonus.then(|| self.broken.get(&address)).flatten();
+        let encryption = if fault.is_some() { Encryption::Off } else { target.tls.encryption };
+        let mut opened = Connection::open(address, &options(encryption)).await;
+        if opened.is_err() {
+            // What is remembered says nothing of a session that did not come about.
+            fault = None;
+        }
+        if let Err(failure) = &mut opened
+            && let Some(word) = failure.tls_fault
+            && is_bonus
+        {
+            tracing::info!(host = target.host, %address, cause = ?failure.cause, "TLS failed: going on without it");
+            let found = Fault { word, reason: failure.cause.to_string() };
+            self.broken.insert(address, found.clone());
+            fault = Some(found);
+            let said = std::mem::take(&mut failure.transcript);
+            opened = Connection::after(Connection::open(address, &options(Encryption::Off)).await, said);
+        }
+        self.count_session(target, source, fault, &opened);
         self.count(if opened.is_ok() { "opened" } else { "failed" });
         let mut connection = opened?;
         let version = connection.tls().map_or("none", |tls| tls.version.as_str()).to_owned();
@@ -132,6 +167,33 @@ impl Opener {
             login.log_in(&mut connection, &target.host).await?;
         }
         Ok(connection)
+    }
+
+    /// For reports of TLS: a session counts once, whatever it carries. One that did not come as far as TLS says nothing of it.
+    fn count_session(
+        &self,
+        target: &Target,
+        source: Option<IpAddr>,
+        fault: Option<Fault>,
+        opened: &Result<Connection, ConnectFailure>,
+    ) {
+        let (Some(sessions), Some(against)) = (&self.sessions, &target.against) else { return };
+        let met = match opened {
+            Ok(connection) => Fault::of(connection),
+            Err(failure) => failure.tls_fault.map(|word| Fault { word, reason: failure.cause.to_string() }),
+        };
+        if opened.is_err() && fault.is_none() && met.is_none() {
+            return;
+        }
+        let before = against.fault.clone().map(|(word, reason)| Fault { word, reason });
+        let failure = before.or(fault).or(met).map(|Fault { word, reason }| TlsFailure {
+            fault: word,
+            sending_address: source.or_else(|| own_address_towards(target)),
+            host: target.host.clone(),
+            host_address: Some(target.address),
+            reason,
+        });
+        sessions.count(against, failure, Timestamp::from_system(SystemTime::now()));
     }
 
     /// An idle connection to a socket of this machine, or a new one.
@@ -224,6 +286,15 @@ impl Opener {
 
 /// How a connection leaves: through which pool, from which address, and how we speak from it.
 type Leaving<'a> = (&'a EgressPool, Option<IpAddr>, &'a Manners);
+
+/// The address that the system sends from to a host; nothing is sent to find it out.
+fn own_address_towards(target: &Target) -> Option<IpAddr> {
+    let any: IpAddr =
+        if target.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+    socket.connect(SocketAddr::new(target.address, target.port)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
 
 /// The egress pool has no address for it.
 fn no_source(trouble: Trouble) -> ConnectFailure {

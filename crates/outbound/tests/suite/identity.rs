@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use mailtier_config::{OutboundConfig, TlsPolicy};
+use mailtier_config::{Config, TlsPolicy};
 use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_types::{Cause, Outcome, TroubleKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
@@ -154,7 +154,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Certificates, and the files that servers read.
-struct Certificates {
+pub(crate) struct Certificates {
     folder: TempDir,
     authority: CertificateParams,
     authority_key: KeyPair,
@@ -163,7 +163,7 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -179,7 +179,7 @@ impl Certificates {
         self.folder.path().join("roots.pem")
     }
 
-    fn issued(&self, file: &str, names: Vec<String>) -> Arc<ServerTls> {
+    pub(crate) fn issued(&self, file: &str, names: Vec<String>) -> Arc<ServerTls> {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.authority, &self.authority_key);
         let own = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
@@ -187,7 +187,7 @@ impl Certificates {
         self.load(file, &format!("{}{root}", own.pem()), &key)
     }
 
-    fn self_made(&self) -> Arc<ServerTls> {
+    pub(crate) fn self_made(&self) -> Arc<ServerTls> {
         let params = CertificateParams::new(vec!["elsewhere.test".to_owned()]).unwrap();
         let own = params.self_signed(&self.self_made_key).unwrap();
         self.load("self-made", &own.pem(), &self.self_made_key)
@@ -296,11 +296,11 @@ fn told(outcome: &Outcome) -> String {
 }
 
 /// A worker that asks this name server and trusts the authority of the test.
-async fn worker(
+pub(crate) async fn worker(
     queue: &Queue,
     (names, port): (SocketAddr, u16),
     certificates: &Certificates,
-    change: impl FnOnce(&mut OutboundConfig),
+    change: impl FnOnce(&mut Config),
 ) -> Worker {
     Worker::start(queue, |config| {
         let outbound = &mut config.outbound;
@@ -308,37 +308,61 @@ async fn worker(
         outbound.smtp_port = port;
         outbound.allow_private_addresses = true;
         outbound.trusted_roots = Some(certificates.roots());
-        change(outbound);
+        change(config);
     })
     .await
 }
 
+/// The servers of all rows, what DNS says of them, and their policies.
+struct Rows {
+    certificates: Certificates,
+    port: u16,
+    peers: Vec<Peer>,
+    zones: Zones,
+    policies_port: u16,
+}
+
+impl Rows {
+    async fn start(more: impl Fn(&Row) -> Option<String>) -> Self {
+        let certificates = Certificates::new();
+        let names =
+            ROWS.iter().flat_map(|row| [format!("mx.{}", row.domain), format!("mta-sts.{}", row.domain)]).collect();
+        let issued = certificates.issued("issued", names);
+        let misnamed = certificates.issued("misnamed", vec!["elsewhere.test".to_owned()]);
+        let (port, peers) = Peer::several([
+            (address(SelfMade), Script::new().with_tls(certificates.self_made())),
+            (address(Issued), Script::new().with_tls(Arc::clone(&issued))),
+            (address(Misnamed), Script::new().with_tls(misnamed)),
+            (address(Clear), Script::new()),
+            (address(Broken), Script::new().with_broken_tls()),
+        ])
+        .await;
+        let mut lines = records(&certificates, port);
+        lines.extend(ROWS.iter().filter_map(more));
+        let zones = Zones::start(&lines, &["_tcp.mx.hidden.signed.test"]).await;
+        let of_row = |domain: &str| ROWS.iter().find(|row| row.domain == domain)?.sts;
+        let policies_port =
+            serve_policies(issued, move |domain| of_row(domain).map(|(mode, mx)| policy(mode, mx))).await;
+        Self { certificates, port, peers: peers.into_iter().collect(), zones, policies_port }
+    }
+
+    async fn worker(&self, queue: &Queue, change: impl FnOnce(&mut Config)) -> Worker {
+        worker(queue, (self.zones.resolver, self.port), &self.certificates, |config| {
+            config.outbound.mta_sts_port = self.policies_port;
+            change(config);
+        })
+        .await
+    }
+}
+
 #[tokio::test]
 async fn each_policy_meets_each_certificate_in_each_state_of_dnssec() {
-    let certificates = Certificates::new();
-    let names = ROWS.iter().flat_map(|row| [format!("mx.{}", row.domain), format!("mta-sts.{}", row.domain)]).collect();
-    let issued = certificates.issued("issued", names);
-    let misnamed = certificates.issued("misnamed", vec!["elsewhere.test".to_owned()]);
-    let (port, peers) = Peer::several([
-        (address(SelfMade), Script::new().with_tls(certificates.self_made())),
-        (address(Issued), Script::new().with_tls(Arc::clone(&issued))),
-        (address(Misnamed), Script::new().with_tls(misnamed)),
-        (address(Clear), Script::new()),
-        (address(Broken), Script::new().with_broken_tls()),
-    ])
-    .await;
-    let zones = Zones::start(&records(&certificates, port), &["_tcp.mx.hidden.signed.test"]).await;
-    let of_row = |domain: &str| ROWS.iter().find(|row| row.domain == domain)?.sts;
-    let policies_port = serve_policies(issued, move |domain| of_row(domain).map(|(mode, mx)| policy(mode, mx))).await;
+    let rows = Rows::start(|_| None).await;
     for (place, policy) in
         [TlsPolicy::Opportunistic, TlsPolicy::Required, TlsPolicy::Verified, TlsPolicy::Dane].into_iter().enumerate()
     {
         let queue = Queue::start().await;
-        let _worker = worker(&queue, (zones.resolver, port), &certificates, |outbound| {
-            outbound.mta_sts_port = policies_port;
-            outbound.tls = policy;
-        })
-        .await;
+        let _worker = rows.worker(&queue, |config| config.outbound.tls = policy).await;
         for Row { domain, expect, .. } in ROWS {
             let result = queue.deliver(letter(&[&format!("a@{domain}")])).await;
             let outcome = only(&result);
@@ -348,7 +372,98 @@ async fn each_policy_meets_each_certificate_in_each_state_of_dnssec() {
             }
         }
     }
-    assert!(peers.iter().all(|peer| peer.seen().taken.iter().all(|taken| !taken.content.is_empty())));
+    assert!(rows.peers.iter().all(|peer| peer.seen().taken.iter().all(|taken| !taken.content.is_empty())));
+}
+
+/// What is reported of rows where the operator asks for nothing: the kind of policy and `good`, or what was wrong.
+const REPORTED: &[(&str, &str)] = &[
+    ("selfmade.plain.test", "no-policy-found good"),
+    ("clear.plain.test", "no-policy-found starttls-not-supported"),
+    ("broken.plain.test", "no-policy-found validation-failure"),
+    ("ee.signed.test", "tlsa good"),
+    ("ta-name.signed.test", "tlsa certificate-host-mismatch"),
+    ("mismatch.signed.test", "tlsa validation-failure"),
+    ("stripped.signed.test", "tlsa starttls-not-supported"),
+    ("cut.signed.test", "tlsa validation-failure"),
+    ("unusable.signed.test", "tlsa tlsa-invalid"),
+    ("hidden.signed.test", "tlsa dnssec-invalid"),
+    ("ignored.plain.test", "no-policy-found good"),
+    ("sts.plain.test", "sts good"),
+    ("sts-selfmade.plain.test", "sts certificate-not-trusted"),
+    ("sts-misnamed.plain.test", "sts certificate-host-mismatch"),
+    ("sts-clear.plain.test", "sts starttls-not-supported"),
+    ("sts-unnamed.plain.test", "sts validation-failure"),
+    ("sts-testing.plain.test", "sts validation-failure"),
+    ("sts-none.plain.test", "no-policy-found good"),
+    ("sts-garbage.plain.test", "sts sts-policy-invalid"),
+    ("both.signed.test", "tlsa good"),
+];
+
+/// Whoever asks for reports gets to know what came of each session, and nobody else is told.
+#[tokio::test]
+async fn sessions_are_counted_for_domains_that_want_reports() {
+    let wants = |domain: &str| REPORTED.iter().any(|(wanted, _)| *wanted == domain);
+    let record = |row: &Row| {
+        let domain = row.domain;
+        wants(domain).then(|| format!("_smtp._tls.{domain}. TXT \"v=TLSRPTv1; rua=mailto:r@{domain}\""))
+    };
+    let rows = Rows::start(record).await;
+    let queue = Queue::start().await;
+    // Rows share servers, and mail over a connection that stands is no session.
+    let alone = |config: &mut Config| {
+        crate::world::with_tls_reports(config);
+        config.outbound.idle_timeout = Duration::ZERO;
+    };
+    let mut worker = rows.worker(&queue, alone).await;
+    let optional = |domain: &str| {
+        crate::world::with_body(&[&format!("a@{domain}")], crate::world::TEXT, |options| options.tls_optional = true)
+    };
+    for (domain, expected) in [("sts-selfmade.plain.test", "tls"), ("stripped.signed.test", "clear")] {
+        let result = queue.deliver(optional(domain)).await;
+        assert_eq!(told(only(&result)), expected, "{domain}: RFC 8689 section 5");
+    }
+    for domain in REPORTED.iter().map(|(domain, _)| *domain).chain(["issued.plain.test"]) {
+        queue.deliver(letter(&[&format!("a@{domain}")])).await;
+    }
+    worker.shut_down();
+    worker.ended().await;
+    let counted = queue.told().counted;
+    assert_eq!(counted.len(), REPORTED.len(), "{counted:?}");
+    for (domain, expected) in REPORTED {
+        let counts = counted.iter().find(|counts| counts.domain == *domain).unwrap();
+        assert_eq!(counts.destinations, [format!("mailto:r@{domain}")]);
+        let [policy] = counts.policies.as_slice() else { panic!("{counts:?}") };
+        let told = match (policy.successes, policy.failures.as_slice()) {
+            (1, []) => "good".to_owned(),
+            (0, [(failure, 1)]) => failure.fault.word().to_owned(),
+            _ => format!("{policy:?}"),
+        };
+        assert_eq!(format!("{} {told}", policy.policy.kind.word()), *expected, "{domain}");
+        if let [(failure, _)] = policy.failures.as_slice() {
+            assert_eq!(failure.host, format!("mx.{domain}"));
+        }
+    }
+    let policy = |domain: &str| counted.iter().find(|counts| counts.domain == domain).unwrap().policies[0].clone();
+    let sts = policy("sts.plain.test").policy;
+    assert_eq!(sts.lines, ["version: STSv1", "mode: enforce", "mx: mx.sts.plain.test", "max_age: 86400"]);
+    assert_eq!(sts.hosts, ["mx.sts.plain.test"]);
+    assert_eq!(policy("ee.signed.test").policy.lines, [format!("3 1 1 {}", rows.certificates.data(Key))]);
+    let failure = &policy("sts-selfmade.plain.test").failures[0].0;
+    assert_eq!((failure.host_address, failure.sending_address.is_some()), (address(SelfMade).parse().ok(), true));
+
+    queue.until(|told| !told.linked).await;
+    let mut worker = rows.worker(&queue, crate::world::with_tls_reports).await;
+    for _ in 0..3 {
+        queue.deliver(letter(&["a@ee.signed.test"])).await;
+    }
+    worker.shut_down();
+    worker.ended().await;
+    let last = queue.told().counted.pop().unwrap();
+    assert_eq!(
+        (last.domain.as_str(), last.policies[0].successes),
+        ("ee.signed.test", 1),
+        "one connection, one session"
+    );
 }
 
 #[tokio::test]
@@ -392,12 +507,18 @@ struct WithPolicy {
     names: NameServer,
     served: Arc<Mutex<Option<String>>>,
     queue: Queue,
-    _worker: Worker,
-    _certificates: Certificates,
+    worker: Worker,
+    certificates: Certificates,
+    /// Of the exchanger, and of the policy host.
+    ports: (u16, u16),
 }
 
 impl WithPolicy {
     async fn start(policy: String) -> Self {
+        Self::with(policy, Queue::start().await).await
+    }
+
+    async fn with(policy: String, queue: Queue) -> Self {
         let certificates = Certificates::new();
         let peer = Peer::start(Script::new().with_tls(certificates.self_made())).await;
         let served = Arc::new(Mutex::new(Some(policy)));
@@ -411,10 +532,20 @@ impl WithPolicy {
             ("_mta-sts.d.test", txt("v=STSv1; id=1")),
         ])
         .await;
-        let queue = Queue::start().await;
-        let with_policies = |outbound: &mut OutboundConfig| outbound.mta_sts_port = policies_port;
-        let worker = worker(&queue, (names.address, peer.address.port()), &certificates, with_policies).await;
-        Self { names, served, queue, _worker: worker, _certificates: certificates }
+        let ports = (peer.address.port(), policies_port);
+        let with_policies = |config: &mut Config| config.outbound.mta_sts_port = policies_port;
+        let worker = worker(&queue, (names.address, ports.0), &certificates, with_policies).await;
+        Self { names, served, queue, worker, certificates, ports }
+    }
+
+    /// The worker ends, and another begins.
+    async fn restart(&mut self) {
+        self.worker.shut_down();
+        self.worker.ended().await;
+        self.queue.until(|told| !told.linked).await;
+        let (port, policies_port) = self.ports;
+        let with_policies = |config: &mut Config| config.outbound.mta_sts_port = policies_port;
+        self.worker = worker(&self.queue, (self.names.address, port), &self.certificates, with_policies).await;
     }
 
     fn serve(&self, policy: Option<String>) {
@@ -447,4 +578,34 @@ async fn a_new_policy_is_followed_soon() {
     domain.names.set("_mta-sts.d.test", Some(txt("v=STSv1; id=2")));
     let followed = async { while domain.outcome().await != "tls" {} };
     tokio::time::timeout(Duration::from_secs(60), followed).await.expect("the new policy is never heeded");
+}
+
+/// RFC 8461 section 5.1, also for who waits until a worker is started anew.
+#[tokio::test]
+async fn a_policy_outlives_the_worker_that_fetched_it() {
+    let mut domain = WithPolicy::start(policy("enforce", "mx.d.test")).await;
+    assert_eq!(domain.outcome().await, "Tls");
+    domain.queue.until(|told| told.policies.contains_key("d.test")).await;
+    domain.serve(None);
+    domain.restart().await;
+    assert_eq!(domain.outcome().await, "Tls", "nobody serves the policy any more");
+    domain.names.set("_mta-sts.d.test", None);
+    domain.restart().await;
+    assert_eq!(domain.outcome().await, "Tls", "nor is there a record");
+    domain.serve(Some(policy("none", "mx.d.test")));
+    domain.names.set("_mta-sts.d.test", Some(txt("v=STSv1; id=3")));
+    let followed = async { while domain.outcome().await != "tls" {} };
+    tokio::time::timeout(Duration::from_secs(60), followed).await.expect("the end of the policy is never heeded");
+    domain.queue.until(|told| told.policies["d.test"].id == "3").await;
+    domain.restart().await;
+    assert_eq!(domain.outcome().await, "tls", "its end outlives a worker as well");
+}
+
+#[tokio::test]
+async fn a_queue_of_an_earlier_version_keeps_no_policies_and_holds_nothing_up() {
+    let mut domain = WithPolicy::with(policy("enforce", "mx.d.test"), Queue::of_an_earlier_version().await).await;
+    assert_eq!(domain.outcome().await, "Tls");
+    domain.serve(None);
+    domain.restart().await;
+    assert_eq!(domain.outcome().await, "tls");
 }

@@ -21,6 +21,7 @@ mod logins;
 mod ownership;
 mod peer;
 mod pools;
+mod posts;
 mod queue;
 mod resolving;
 mod routes;

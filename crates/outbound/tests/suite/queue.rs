@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mailtier_api::server::{Server, WorkHandler};
+use mailtier_api::tls::{CountedSessions, FinishedPost, KeptStsPolicy, TlsHandler, TlsReportPost};
 use mailtier_api::work::{Dispatch, Holding, Inquire, QueueFrame, Settled, Welcome, WorkResult, WorkerFrame};
 use mailtier_api::{ApiError, Incoming};
-use mailtier_types::{Epoch, MessageId, ReplicaId, ShardId};
+use mailtier_types::{Domain, DomainCounts, Epoch, MessageId, ReplicaId, ShardId, WorkerId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,12 @@ pub(crate) struct Told {
     pub(crate) pool_credits: HashMap<String, u32>,
     pub(crate) results: Vec<WorkResult>,
     pub(crate) holdings: Vec<Holding>,
+    /// What sessions came to.
+    pub(crate) counted: Vec<DomainCounts>,
+    /// Policies of MTA-STS, by domain.
+    pub(crate) policies: HashMap<String, KeptStsPolicy>,
+    /// What became of posts.
+    pub(crate) posted: Vec<(i64, Option<String>)>,
 }
 
 /// A replica.
@@ -45,21 +52,27 @@ struct Inner {
     told: watch::Sender<Told>,
     link: Mutex<Option<mpsc::Sender<QueueFrame>>>,
     bodies: Mutex<HashMap<MessageId, Vec<Bytes>>>,
+    posts: Mutex<Vec<TlsReportPost>>,
     end: CancellationToken,
 }
 
 impl Queue {
     /// A replica that settles every result at once.
     pub(crate) async fn start() -> Self {
-        Self::with(true).await
+        Self::with(true, true).await
+    }
+
+    /// A replica that has no service for TLS.
+    pub(crate) async fn of_an_earlier_version() -> Self {
+        Self::with(true, false).await
     }
 
     /// A replica that settles nothing.
     pub(crate) async fn unsettling() -> Self {
-        Self::with(false).await
+        Self::with(false, true).await
     }
 
-    async fn with(settles: bool) -> Self {
+    async fn with(settles: bool, knows_tls: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let inner = Arc::new(Inner {
             replica: ReplicaId::random(),
@@ -68,10 +81,12 @@ impl Queue {
             told: watch::Sender::default(),
             link: Mutex::default(),
             bodies: Mutex::default(),
+            posts: Mutex::default(),
             end: CancellationToken::new(),
         });
         let queue = Self { address: listener.local_addr().unwrap(), inner };
         let server = Server::new(listener, None).work(queue.clone());
+        let server = if knows_tls { server.tls(queue.clone()) } else { server };
         let (_, ready) = watch::channel(None);
         tokio::spawn(server.serve(ready, queue.inner.end.clone()));
         queue
@@ -89,6 +104,11 @@ impl Queue {
 
     pub(crate) fn keep_body(&self, message: MessageId, chunks: Vec<Bytes>) {
         self.inner.bodies.lock().unwrap().insert(message, chunks);
+    }
+
+    /// Has a report posted.
+    pub(crate) fn post(&self, post: TlsReportPost) {
+        self.inner.posts.lock().unwrap().push(post);
     }
 
     /// Takes shards over: the worker is asked for them.
@@ -182,5 +202,30 @@ impl WorkHandler for Queue {
                 return;
             }
         }
+    }
+}
+
+impl TlsHandler for Queue {
+    async fn count_sessions(&self, counted: CountedSessions) -> Result<(), ApiError> {
+        self.inner.told.send_modify(|told| told.counted.extend(counted.domains));
+        Ok(())
+    }
+
+    async fn take_posts(&self, _: WorkerId, _: u32) -> Result<Vec<TlsReportPost>, ApiError> {
+        Ok(std::mem::take(&mut *self.inner.posts.lock().unwrap()))
+    }
+
+    async fn finish_post(&self, finished: FinishedPost) -> Result<(), ApiError> {
+        self.inner.told.send_modify(|told| told.posted.push((finished.id, finished.problem)));
+        Ok(())
+    }
+
+    async fn keep_sts_policy(&self, policy: KeptStsPolicy) -> Result<(), ApiError> {
+        self.inner.told.send_modify(|told| drop(told.policies.insert(policy.domain.as_str().to_owned(), policy)));
+        Ok(())
+    }
+
+    async fn find_sts_policy(&self, domain: Domain) -> Result<Option<KeptStsPolicy>, ApiError> {
+        Ok(self.inner.told.borrow().policies.get(domain.as_str()).cloned())
     }
 }

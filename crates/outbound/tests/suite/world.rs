@@ -67,6 +67,13 @@ pub(crate) fn smarthost(config: &mut Config, peer: &Peer) {
     config.outbound.routes = vec![RouteConfig::to_hosts("*", vec![peer.address.to_string()])];
 }
 
+/// Sessions are counted, and reports posted.
+pub(crate) fn with_tls_reports(config: &mut Config) {
+    config.tls_reports.sender = Some("tls@out.example".to_owned());
+    config.tls_reports.organization = Some("Example".to_owned());
+    config.tls_reports.dkim_selector = Some("s1".to_owned());
+}
+
 pub(crate) const TEXT: &str = "Subject: greetings\r\n\r\nHello.\r\n.dot\r\n";
 
 /// The shard all deliveries of tests are in.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mailtier_message::feedback::read;
 use mailtier_store::{AsidePlan, AsideTx, NewDelivery, NewEvent, Refusal, Session, Store, StoreError};
 use mailtier_telemetry::Meters;
-use mailtier_types::{EventKind, Mailbox, Options, Reply, ReversePath, TenantId, reply};
+use mailtier_types::{EventKind, Mailbox, Options, ReceivedTlsReport, Reply, ReversePath, TenantId, reply};
 use tokio::sync::mpsc;
 
 use super::flusher::refusal_reply;
@@ -250,6 +250,9 @@ impl Examiner {
         }
         self.meters.queue_reports.add(1, &Meters::attribute("kind", event.kind.name()));
         let detail = mailtier_api::decode_detail(&event.detail).unwrap_or_default();
+        if let Some(report) = &detail.tls_report {
+            return self.tell_tls(job, report);
+        }
         tracing::info!(
             message = %event.message,
             report = %job.message.id,
@@ -261,6 +264,24 @@ impl Examiner {
             // A stranger's words: never where a line's own are expected.
             reply = detail.outcome.map(|outcome| outcome.cause.to_string()),
             reason = detail.reason,
+        );
+    }
+
+    /// Tells of what somebody has counted.
+    fn tell_tls(&self, job: &Job, report: &ReceivedTlsReport) {
+        let counts = &report.counts;
+        self.meters.queue_tls_reported.add(counts.successes, &Meters::attribute("result", "success"));
+        for (failure, sessions) in &counts.failures {
+            self.meters.queue_tls_reported.add(*sessions, &Meters::attribute("result", failure.fault.word()));
+        }
+        tracing::info!(
+            report = %job.message.id,
+            organization = report.organization,
+            domain = report.domain,
+            policy = counts.policy.kind.word(),
+            successes = counts.successes,
+            failures = counts.failed(),
+            status = EventKind::TlsReportReceived.name(),
         );
     }
 }

@@ -20,8 +20,9 @@ pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 pub(crate) struct Desk(Arc<Mutex<Connector>>);
 
 impl Desk {
-    pub(crate) fn new(store: Store, meters: Arc<Meters>) -> Self {
-        Self(Arc::new(Mutex::new(Connector::new(store, meters, "accounts"))))
+    /// For questions of this name in metrics.
+    pub(crate) fn new(store: Store, meters: Arc<Meters>, name: &'static str) -> Self {
+        Self(Arc::new(Mutex::new(Connector::new(store, meters, name))))
     }
 
     /// Asks. A connection that was lost since the last question is made anew once.

@@ -7,6 +7,7 @@
 //! under mail that is queued.
 
 mod plan;
+mod tls_report;
 
 use mailtier_config::{Config, ConfigError, FeedbackConfig};
 use mailtier_message::feedback::addresses_at;

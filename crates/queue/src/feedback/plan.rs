@@ -16,7 +16,7 @@ use mailtier_types::{
     Stage, Timestamp,
 };
 
-use super::About;
+use super::{About, tls_report};
 use crate::accept::group;
 use crate::suppression::Rules;
 
@@ -55,6 +55,10 @@ pub(crate) fn plan(report: Report<'_>, context: Context<'_>) -> AsidePlan {
     let sender = sender.and_then(|original| Mailbox::parse(&original.sender).ok());
     let mut plan = AsidePlan { messages: vec![arrived(report.message, sender.as_ref())], ..AsidePlan::default() };
     plan.events.push(delivered(report.message, context.now));
+    if let Reading::TlsReport(tls) = &report.reading {
+        plan.events.extend(tls_report::events(tls, report.message, context.now));
+        return plan;
+    }
     let returned = match report.about {
         About::Delivery(returned) => returned,
         About::Nothing(why) => {
@@ -69,6 +73,9 @@ pub(crate) fn plan(report: Report<'_>, context: Context<'_>) -> AsidePlan {
         Reading::Complaint(complaint) => subject.complaint(complaint, context, &mut plan),
         Reading::AutoReply => {
             plan.events.push(subject.answer(Vec::new(), "an automatic reply".to_owned(), context.now))
+        }
+        Reading::BadTlsReport(_) | Reading::TlsReport(_) => {
+            plan.events.push(subject.answer(Vec::new(), what(&report.reading), context.now));
         }
         Reading::Unknown => {
             let reason = "neither a bounce nor a complaint that is understood".to_owned();
@@ -110,18 +117,7 @@ fn delivered(message: &NewMessage, now: Timestamp) -> NewEvent {
 }
 
 fn unmatched(message: &NewMessage, reading: &Reading, why: &str, now: Timestamp) -> NewEvent {
-    let what = match reading {
-        Reading::Status(report) => {
-            let named: Vec<&str> = report.recipients.iter().map(|one| one.recipient.as_str()).collect();
-            format!("a bounce about {}", named.join(", "))
-        }
-        Reading::Complaint(complaint) => {
-            format!("a report of {} about {}", complaint.kind, complaint.recipients.join(", "))
-        }
-        Reading::AutoReply => "an automatic reply".to_owned(),
-        Reading::Unknown => "mail that is not understood".to_owned(),
-    };
-    let reason = Some(cut(format!("belongs to no message: {why} ({what})")));
+    let reason = Some(cut(format!("belongs to no message: {why} ({})", what(reading))));
     let detail = EventDetail { reason, report: Some(message.id), ..EventDetail::default() };
     NewEvent {
         at: now,
@@ -129,6 +125,23 @@ fn unmatched(message: &NewMessage, reading: &Reading, why: &str, now: Timestamp)
         recipients: Vec::new(),
         detail: mailtier_api::encode_detail(&detail),
         ..message.accepted.clone()
+    }
+}
+
+/// For people.
+fn what(reading: &Reading) -> String {
+    match reading {
+        Reading::Status(report) => {
+            let named: Vec<&str> = report.recipients.iter().map(|one| one.recipient.as_str()).collect();
+            format!("a bounce about {}", named.join(", "))
+        }
+        Reading::Complaint(complaint) => {
+            format!("a report of {} about {}", complaint.kind, complaint.recipients.join(", "))
+        }
+        Reading::TlsReport(report) => format!("a report of TLS by {}", report.organization),
+        Reading::BadTlsReport(why) => format!("a report of TLS that cannot be read: {why}"),
+        Reading::AutoReply => "an automatic reply".to_owned(),
+        Reading::Unknown => "mail that is not understood".to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
-//! needs, failed logins that count no more, rules and suppressions whose time is over, days of warm-ups that are long past.
+//! needs, failed logins that count no more, rules, suppressions and policies of MTA-STS whose time is over, days of warm-ups and
+//! counters of TLS reports that are long past.
 //! Every replica does it; doing it twice does no harm.
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ const ROUND: Duration = Duration::from_secs(600);
 const PARTITIONS_AHEAD: u16 = 7;
 /// How long it is kept what egress pools have let out on a day, for operators who look.
 const POOL_DAYS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long what sessions came to is kept: its report is due on the next day, and tried for another.
+const TLS_COUNTED_FOR: Duration = Duration::from_secs(5 * 24 * 3600);
 /// An upload is taken for given up when it is this old: the slowest client may take hours for a large message.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -60,6 +63,8 @@ impl Sweeper {
         connector.session().await?.sweep_rules(now).await?;
         connector.session().await?.sweep_suppressions(now).await?;
         connector.session().await?.sweep_pool_days(now.before(POOL_DAYS_KEPT)).await?;
+        connector.session().await?.sweep_tls(now.before(TLS_COUNTED_FOR), now).await?;
+        connector.session().await?.sweep_sts_policies(now).await?;
         // Last, because a reader of old history may hold it up.
         let dropped = connector.session().await?.drop_event_partitions(now.before(self.retention)).await?;
         if !made.is_empty() || !dropped.is_empty() || swept > 0 {

@@ -27,5 +27,6 @@ mod sources;
 mod submitter;
 mod suspensions;
 mod system;
+mod tls_reports;
 mod tokens;
 mod worker;

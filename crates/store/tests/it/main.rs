@@ -17,5 +17,6 @@ mod rules;
 mod schema;
 mod settle;
 mod suppressions;
+mod tls;
 mod tokens;
 mod trouble;

@@ -1,11 +1,18 @@
 //! What comes back to the real programs: a bounce and a complaint become events and put their recipient on the list, a
 //! forgery does nothing, and whoever is on the list gets nothing more.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use mailtier_message::tls_report::TlsReport;
 use mailtier_testkit::installation::{Installation, Plan, pause};
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, Letter, send};
+use mailtier_types::{PolicyCounts, Timestamp, TlsFailure, TlsFault, TlsPolicyFound, TlsPolicyKind};
 
 /// Longest wait for something that happens at once, or within seconds.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -147,6 +154,52 @@ fn a_complaint_is_an_event_of_the_message_it_names_and_one_that_names_none_is_ke
     );
     let kept = installation.mailtier(&["trace", "other@provider.example", "--wait", "answered"]).unwrap();
     assert!(kept.contains("belongs to no message: no signed return path stands in it"), "{kept}");
+    assert_eq!(installation.audit().unwrap(), []);
+    installation.stop().unwrap();
+}
+
+/// A message with this as an attached report.
+fn with_tls_report(packed: &[u8]) -> Vec<u8> {
+    let mut mail = "From: tls@provider.example\r\nSubject: Report Domain: system.example\r\n\
+        Content-Type: multipart/report; report-type=tlsrpt; boundary=b\r\n\r\n--b\r\n\r\nSee there.\r\n\
+        --b\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        .to_owned();
+    for line in STANDARD.encode(packed).as_bytes().chunks(76) {
+        mail.push_str(&format!("{}\r\n", String::from_utf8_lossy(line)));
+    }
+    mail.push_str("\r\n--b--\r\n");
+    mail.into_bytes()
+}
+
+#[test]
+fn a_report_of_tls_is_an_event_and_one_that_would_burst_is_kept() {
+    let (installation, _counterpart) = start("off", Behaviour::default());
+    let server = installation.smtp();
+    let failure =
+        TlsFailure { host: "mx.system.example".to_owned(), ..TlsFailure::untold(TlsFault::CertificateExpired) };
+    let counts =
+        PolicyCounts { policy: TlsPolicyFound::untold(TlsPolicyKind::Sts), successes: 5, failures: vec![(failure, 2)] };
+    let report = TlsReport {
+        organization: "Provider".to_owned(),
+        contact: "tls@provider.example".to_owned(),
+        id: "1@provider.example".to_owned(),
+        begins_at: Timestamp::from_secs(1_800_000_000),
+        ends_at: Timestamp::from_secs(1_800_086_399),
+        policies: vec![("system.example".to_owned(), counts)],
+    };
+    let mail = with_tls_report(&report.packed().unwrap());
+    assert_eq!(send(server, "<tls@provider.example>", &["fbl@system.example"], &mail).unwrap(), 250);
+    let trace = installation.mailtier(&["trace", "tls@provider.example", "--wait", "tls_reported"]).unwrap();
+    let told = "domain=system.example policy=sts successes=5 failures=2 by=\"Provider\"; \
+                2 certificate-expired host=mx.system.example";
+    assert!(trace.contains(told), "{trace}");
+
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    (0..256).for_each(|_| bomb.write_all(&vec![b' '; 1 << 20]).unwrap());
+    let mail = with_tls_report(&bomb.finish().unwrap());
+    assert_eq!(send(server, "<bomb@provider.example>", &["fbl@system.example"], &mail).unwrap(), 250);
+    let kept = installation.mailtier(&["trace", "bomb@provider.example", "--wait", "answered"]).unwrap();
+    assert!(kept.contains("a report of TLS that cannot be read: it unpacks to more than"), "{kept}");
     assert_eq!(installation.audit().unwrap(), []);
     installation.stop().unwrap();
 }

@@ -12,7 +12,7 @@ use mailtier_smtp::{
     Capabilities, ClientAction, ClientConfig, ClientSession, RecipientReport, TlsInfo, Transaction, TransactionReport,
 };
 use mailtier_tls::{ClientTls, KeyExchange, Unproven, describe};
-use mailtier_types::{Cause, Proof, Stage, Transcript, Trouble, TroubleKind};
+use mailtier_types::{Cause, Proof, Stage, TlsFault, Transcript, Trouble, TroubleKind};
 use tokio_rustls::TlsStream;
 
 use super::content::{Content, look_at};
@@ -126,7 +126,8 @@ impl Connection {
                 self.start_tls(tls, &options.server_name, keys).await
             }
             TlsMode::Required(_) => {
-                Err(self.no_tls("TLS is required and the remote does not offer STARTTLS".to_owned()).into())
+                let text = "TLS is required and the remote does not offer STARTTLS".to_owned();
+                Err(self.no_tls(TlsFault::StarttlsNotSupported, text).into())
             }
             TlsMode::Opportunistic(_) | TlsMode::Off | TlsMode::Implicit(_) => Ok(()),
         }
@@ -270,8 +271,8 @@ impl Connection {
         self.shake_hands(with, host, keys).await?;
         // A remote that loses its words once TLS is active may still have them in clear.
         self.settle().await.map_err(|failure| {
-            let tls_failed = matches!(failure.cause, Cause::Trouble(_));
-            Failed::For(ConnectFailure { tls_failed, ..failure })
+            let is_tls = matches!(failure.cause, Cause::Trouble(_));
+            Failed::For(ConnectFailure { tls_fault: is_tls.then_some(TlsFault::ValidationFailure), ..failure })
         })
     }
 
@@ -285,10 +286,11 @@ impl Connection {
     }
 
     async fn encrypt(&mut self, tls: &ClientTls, name: &str, keys: KeyExchange) -> Result<TlsInfo, Failed> {
-        let Some(peer) = self.peer else { return Err(ConnectFailure::tls("no TLS is spoken over a socket").into()) };
+        let failed = |text: &str| ConnectFailure::tls(TlsFault::ValidationFailure, text);
+        let Some(peer) = self.peer else { return Err(failed("no TLS is spoken over a socket").into()) };
         let name = ClientTls::server_name(name, peer.ip());
         let Some(stream) = self.link.stream.take_plain() else {
-            return Err(ConnectFailure::tls("TLS is active already").into());
+            return Err(failed("TLS is active already").into());
         };
         match self.link.within(&self.session, tls.connector(keys).connect(name, stream)).await {
             Some(Ok(stream)) => {
@@ -296,24 +298,28 @@ impl Connection {
                 self.link.stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
                 Ok(info)
             }
-            Some(Err(error)) => Err(Failed::InHandshake(self.no_tls(format!("TLS handshake failed: {error}")))),
-            None => Err(self.no_tls("TLS handshake timed out".to_owned()).into()),
+            Some(Err(error)) => {
+                let text = format!("TLS handshake failed: {error}");
+                Err(Failed::InHandshake(self.no_tls(TlsFault::ValidationFailure, text)))
+            }
+            None => Err(self.no_tls(TlsFault::ValidationFailure, "TLS handshake timed out".to_owned()).into()),
         }
     }
 
     /// TLS is what the connection is given up for.
-    fn no_tls(&mut self, why: String) -> ConnectFailure {
+    fn no_tls(&mut self, fault: TlsFault, why: String) -> ConnectFailure {
         self.session.note(&why, now());
-        ConnectFailure::tls(why)
+        ConnectFailure::tls(fault, why)
     }
 
     /// Before anything is said over the connection.
     fn look_for_proof(&mut self, with: &TlsUse) -> Result<(), Failed> {
         let Some(expected) = &with.identity else { return Ok(()) };
         let proof = expected.verifier.prove(&expected.identity, self.link.stream.peer_certificates());
-        let missing = proof.as_ref().err().filter(|_| expected.enforced).map(ToString::to_string);
+        let missing = proof.as_ref().err().filter(|_| expected.enforced);
+        let missing = missing.map(|why| (why.fault(), why.to_string()));
         self.proof = Some(proof);
-        missing.map_or(Ok(()), |why| Err(self.no_tls(why).into()))
+        missing.map_or(Ok(()), |(fault, why)| Err(self.no_tls(fault, why).into()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mailtier_smtp::{ClientConfig, SessionFailure};
 use mailtier_tls::{ClientTls, Verifier};
-use mailtier_types::{Cause, ServerIdentity, Stage, Transcript, Trouble, TroubleKind};
+use mailtier_types::{Cause, ServerIdentity, Stage, TlsFault, Transcript, Trouble, TroubleKind};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::proxied::EgressProxy;
@@ -89,8 +89,8 @@ pub struct ConnectFailure {
     pub stage: Stage,
     /// What decided.
     pub cause: Cause,
-    /// TLS is what failed: without it, a connection may come about.
-    pub tls_failed: bool,
+    /// TLS is what failed, and how, in the words of reports (RFC 8460 §4.3): without it, a connection may come about.
+    pub tls_fault: Option<TlsFault>,
     /// What was said, where it came so far and is kept.
     pub transcript: Transcript,
 }
@@ -99,7 +99,7 @@ impl ConnectFailure {
     /// Before anything was said.
     #[must_use]
     pub const fn new(stage: Stage, cause: Cause) -> Self {
-        Self { stage, cause, tls_failed: false, transcript: Transcript::new() }
+        Self { stage, cause, tls_fault: None, transcript: Transcript::new() }
     }
 
     pub(super) fn trouble(stage: Stage, kind: TroubleKind, text: impl Into<String>) -> Self {
@@ -107,14 +107,16 @@ impl ConnectFailure {
     }
 
     /// TLS is what failed.
-    pub(super) fn tls(text: impl Into<String>) -> Self {
-        Self { tls_failed: true, ..Self::trouble(Stage::StartTls, TroubleKind::Tls, text) }
+    pub(super) fn tls(fault: TlsFault, text: impl Into<String>) -> Self {
+        Self { tls_fault: Some(fault), ..Self::trouble(Stage::StartTls, TroubleKind::Tls, text) }
     }
 }
 
 impl From<SessionFailure> for ConnectFailure {
     fn from(failure: SessionFailure) -> Self {
-        Self { tls_failed: failure.stage == Stage::StartTls, ..Self::new(failure.stage, failure.cause) }
+        let is_tls = failure.stage == Stage::StartTls;
+        let tls_fault = is_tls.then_some(TlsFault::ValidationFailure);
+        Self { tls_fault, ..Self::new(failure.stage, failure.cause) }
     }
 }
 

@@ -202,7 +202,7 @@ async fn nobody_there() {
     drop(listener);
     let failure = Connection::open(address, &options(TlsMode::Off)).await.unwrap_err();
     assert_eq!(failure.stage, Stage::Connect);
-    assert!(!failure.tls_failed);
+    assert!(failure.tls_fault.is_none());
     assert!(matches!(&failure.cause, Cause::Trouble(trouble) if trouble.kind == TroubleKind::Connect), "{failure:?}");
 }
 

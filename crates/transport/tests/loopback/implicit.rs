@@ -151,7 +151,7 @@ async fn a_port_without_tls_is_told_and_nothing_goes_out_in_clear() {
     })
     .await;
     let failure = Connection::open(address, &options(implicit(ClientTls::new().unwrap()))).await.unwrap_err();
-    assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
+    assert_eq!((failure.stage, failure.tls_fault.is_some()), (Stage::StartTls, true));
     assert!(said(&failure.cause).starts_with("Tls: TLS handshake failed: "), "{failure:?}");
 }
 

@@ -91,7 +91,7 @@ async fn the_best_mechanism_that_both_sides_have_is_used() {
         let (result, _) = logged_in(offered, &login("wrong", allowed)).await;
         let failure = result.unwrap_err();
         assert_eq!(failure.stage, Stage::Ehlo);
-        assert!(!failure.tls_failed, "nobody tries it in clear for that");
+        assert!(failure.tls_fault.is_none(), "nobody tries it in clear for that");
         assert_eq!(said(&failure.cause), "Login: the login was refused: 535 5.7.8 wrong", "{offered}");
     }
 }

@@ -95,7 +95,7 @@ async fn each_failure_is_the_proxys_or_the_hosts() {
             (_, what) => format!("Local: the SOCKS5 proxy {server} cannot be used: {what}"),
         };
         assert_eq!(said(&failure.cause), expected);
-        assert_eq!((failure.stage, failure.tls_failed), (Stage::Connect, false));
+        assert_eq!((failure.stage, failure.tls_fault), (Stage::Connect, None));
     }
 }
 

@@ -61,7 +61,7 @@ async fn without_an_offer_opportunistic_goes_on_in_clear_and_required_does_not()
     let connection = Connection::open(served.address, &options(TlsMode::Opportunistic(tls.clone()))).await.unwrap();
     assert_eq!(connection.tls(), None);
     let failure = Connection::open(served.address, &options(TlsMode::Required(tls))).await.unwrap_err();
-    assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
+    assert_eq!((failure.stage, failure.tls_fault.is_some()), (Stage::StartTls, true));
     assert!(matches!(&failure.cause, Cause::Trouble(trouble) if trouble.kind == TroubleKind::Tls), "{failure:?}");
 }
 
@@ -75,7 +75,7 @@ async fn a_refusal_of_starttls_is_told_from_other_failures() {
     .await;
     let tls = TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new().unwrap()));
     let failure = Connection::open(address, &options(tls)).await.unwrap_err();
-    assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
+    assert_eq!((failure.stage, failure.tls_fault.is_some()), (Stage::StartTls, true));
     assert_eq!(said(&failure.cause), "454 4.7.0 not today");
 }
 
@@ -96,7 +96,7 @@ async fn a_failed_handshake_is_tried_once_more_without_post_quantum_keys() {
     .await;
     let tls = TlsMode::Opportunistic(TlsUse::with_anyone(ClientTls::new().unwrap()));
     let failure = Connection::open(address, &options(tls)).await.unwrap_err();
-    assert_eq!((failure.stage, failure.tls_failed), (Stage::StartTls, true));
+    assert_eq!((failure.stage, failure.tls_fault.is_some()), (Stage::StartTls, true));
     let [first, second] = [0, 1].map(|number| HELLOS[number].load(Ordering::SeqCst));
     assert!(first > 1000 && second > 0 && second < 600, "{first} and {second} octets of ClientHello");
 }
