@@ -12,6 +12,7 @@ pub mod date;
 pub mod dsn;
 pub mod feedback;
 mod header;
+mod quoted_printable;
 mod received;
 mod return_path;
 mod seven_bit;

@@ -10,10 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mail_parser::{Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
 
+use crate::quoted_printable::quoted_printable;
+
 /// Octets of a line of base64, before they are encoded: 76 characters (RFC 2045 §6.8).
 const BASE64_LINE_OCTETS: usize = 57;
-/// The longest line of quoted-printable (RFC 2045 §6.7), in octets.
-const QUOTED_LINE_OCTETS: usize = 76;
 /// The longest line of 7-bit content without its end (RFC 5322 §2.1.1), in octets.
 const MAX_LINE_OCTETS: usize = 998;
 /// The field that says how a part is encoded.
@@ -123,7 +123,9 @@ fn encoded(part: &MessagePart<'_>, body: &[u8]) -> (&'static str, Vec<u8>) {
     let bare = body.windows(2).any(|pair| (pair.first() == Some(&b'\r')) != (pair.last() == Some(&b'\n')));
     let is_text = part.content_type().is_none_or(|kind| kind.ctype().eq_ignore_ascii_case("text"));
     if is_text && !bare && !body.ends_with(b"\r") && !body.starts_with(b"\n") {
-        ("quoted-printable", quoted_printable(body))
+        let mut encoded = Vec::with_capacity(body.len() + body.len() / 2);
+        quoted_printable(&mut encoded, body);
+        ("quoted-printable", encoded)
     } else {
         ("base64", base64_lines(body))
     }
@@ -132,46 +134,6 @@ fn encoded(part: &MessagePart<'_>, body: &[u8]) -> (&'static str, Vec<u8>) {
 fn base64_lines(body: &[u8]) -> Vec<u8> {
     let lines: Vec<String> = body.chunks(BASE64_LINE_OCTETS).map(|line| STANDARD.encode(line)).collect();
     lines.join("\r\n").into_bytes()
-}
-
-/// RFC 2045 §6.7, of text whose line ends are CRLF.
-fn quoted_printable(text: &[u8]) -> Vec<u8> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = Vec::with_capacity(text.len() + text.len() / 2);
-    let mut column = 0;
-    let mut octets = text.iter().copied().enumerate().peekable();
-    while let Some((place, octet)) = octets.next() {
-        if octet == b'\r' {
-            octets.next();
-            encoded.extend_from_slice(b"\r\n");
-            column = 0;
-            continue;
-        }
-        let is_last = text.get(place + 1).is_none_or(|next| *next == b'\r');
-        // Rule 3: no white space at the end of a line. A dot there alone, and `From ` at the beginning of a line, are what
-        // some gateways change.
-        let is_plain = match octet {
-            b'=' => false,
-            b' ' | b'\t' => !is_last,
-            b'.' | b'F' => column > 0,
-            _ => octet.is_ascii_graphic(),
-        };
-        let width = if is_plain { 1 } else { 3 };
-        // A soft line break takes a column itself; the end of the line does not.
-        let room = if is_last { QUOTED_LINE_OCTETS } else { QUOTED_LINE_OCTETS - 1 };
-        if column + width > room {
-            encoded.extend_from_slice(b"=\r\n");
-            column = 0;
-        }
-        if is_plain {
-            encoded.push(octet);
-        } else {
-            let digit = |four: u8| HEX.get(usize::from(four)).copied().unwrap_or(b'0');
-            encoded.extend_from_slice(&[b'=', digit(octet >> 4), digit(octet & 15)]);
-        }
-        column += width;
-    }
-    encoded
 }
 
 /// Says in the part's header section how it is encoded. `is_root`: where it has no MIME at all it gets some (RFC 1428 §4).
@@ -217,7 +179,7 @@ mod tests {
         let head = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
         assert_eq!(
             converted(&format!("{head}Content-Transfer-Encoding: 8bit\r\n\r\nÄ = a \r\n.\r\nend\r\n")),
-            format!("{head}Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=84 =3D a=20\r\n=2E\r\nend\r\n")
+            format!("{head}Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=84 =3D a=20\r\n.\r\nend\r\n")
         );
         assert_eq!(
             converted(&format!("{head}\r\nÄ")),
