@@ -12,8 +12,10 @@ DATA ?= /var/tmp/mailtier-run
 # What the tests send mail with and no package manager should install.
 CLIENTS := $(TARGET_DIR)/clients
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-# What the tests have built serves the demo as well: fewer packages would have other features, and be built anew.
-PROGRAMS := $(if $(filter dev,$(PROFILE)),--workspace --bins,-p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl)
+# What the tests are built of: with anything less, packages would have other features and be built twice. It serves the demo
+# as well.
+TESTED := --workspace --bins --tests
+PROGRAMS := $(if $(filter dev,$(PROFILE)),$(TESTED),-p mailtier-inbound -p mailtier-queue -p mailtier-outbound -p mailtier-ctl)
 
 .PHONY: help
 help: ## Lists the targets
@@ -46,7 +48,7 @@ demo: build ## The same as run in a directory of its own, then stops
 
 .PHONY: test
 test: setup clients lint ## Every test, as CI runs it
-	cargo build --locked --workspace --bins
+	cargo build --locked $(TESTED)
 	cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory demo PROFILE=dev
 
