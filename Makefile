@@ -90,7 +90,7 @@ fuzz: ## Fuzzes what strangers can say, FUZZ_SECONDS for each target (default 60
 	@deploy/setup.sh g++:g++ cargo:rustup
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --target "$$(rustc -vV | sed -n 's/^host: //p')" \
 		--target-dir target/fuzz -p mailtier-fuzz --features libfuzzer
-	@for target in address command header proxy reply sasl; do \
+	@for target in address command conversion header proxy reply report sasl; do \
 		mkdir -p "target/fuzz/found/$$target"; \
 		FUZZ_TARGET=$$target target/fuzz/*/release/mailtier-fuzz -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 \
 			-print_final_stats=1 -artifact_prefix="target/fuzz/$$target-" \

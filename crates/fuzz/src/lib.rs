@@ -1,5 +1,6 @@
 //! What strangers can say to us, as targets for a fuzzer: commands, replies, addresses, header sections, logins, PROXY
-//! headers, reports of what became of mail. Not responsible for making inputs: `make fuzz` does, and tests replay what it found worth keeping.
+//! headers, reports of what became of mail, content to convert. Not responsible for making inputs: `make fuzz` does, and tests
+//! replay what it found worth keeping.
 //!
 //! A target panics where something is wrong. Beyond not to crash, each holds its subject to a law: what comes out must not
 //! depend on the borders between two reads, what is taken must be clean, what is written must be read back.
@@ -8,6 +9,7 @@
 
 mod address;
 mod command;
+mod conversion;
 mod header;
 mod proxy;
 mod reply;
@@ -21,6 +23,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", address::run),
     ("command", command::run),
+    ("conversion", conversion::run),
     ("header", header::run),
     ("proxy", proxy::run),
     ("reply", reply::run),
