@@ -34,7 +34,7 @@ use crate::egress::EgressPool;
 use crate::routes::{Manner, Part};
 use crate::worker::Worker;
 use body::BodyError;
-use conversation::{Letter, converse, deserves_another_host, was_dead};
+use conversation::{Conversation, Letter, converse, deserves_another_host, was_dead};
 use hop::Hop;
 use lookup::Next;
 use open::Unopened;
@@ -303,13 +303,29 @@ impl Attempt<'_> {
         }
         self.keep_transcript(&mut leased.connection, &place, &told.reports);
         delays.sending = began_at.elapsed();
+        let (left, reusable) = self.take_reports(told, &place, delays);
+        if reusable {
+            self.worker.connections.park(self.key(hop), leased);
+        }
+        let is_spent = reusable && !left.is_empty() && self.taken_at.elapsed() < PATIENCE;
+        if !left.is_empty() && !is_spent && self.failures.is_empty() {
+            let text = "the session ended before this recipient's turn".to_owned();
+            let cause = Cause::Trouble(Trouble { kind: TroubleKind::Closed, text });
+            self.failures.push(outcome(Stage::Mail, cause, &place, delays, now()));
+        }
+        self.open.extend(left);
+        if is_spent { Transacted::Spent } else { Transacted::Over }
+    }
+
+    /// What became of the recipients; those whose turn did not come, and whether the connection stands.
+    fn take_reports(&mut self, told: Conversation, place: &Place, delays: Delays) -> (Vec<Mailbox>, bool) {
         let at = now();
         let mut passed_on: Option<Outcome> = None;
         self.open.clear();
         for (recipient, mut report) in told.reports {
             self.explain_conversion(&mut report);
             let again = deserves_another_host(&report);
-            let outcome = outcome(report.stage, report.cause, &place, delays, at);
+            let outcome = outcome(report.stage, report.cause, place, delays, at);
             if again {
                 self.open.push(recipient);
                 passed_on = Some(outcome);
@@ -318,17 +334,7 @@ impl Attempt<'_> {
             }
         }
         self.failures.extend(passed_on);
-        if told.reusable {
-            self.worker.connections.park(self.key(hop), leased);
-        }
-        let is_spent = told.reusable && !told.left.is_empty() && self.taken_at.elapsed() < PATIENCE;
-        if !told.left.is_empty() && !is_spent && self.failures.is_empty() {
-            let text = "the session ended before this recipient's turn".to_owned();
-            let cause = Cause::Trouble(Trouble { kind: TroubleKind::Closed, text });
-            self.failures.push(outcome(Stage::Mail, cause, &place, delays, at));
-        }
-        self.open.extend(told.left);
-        if is_spent { Transacted::Spent } else { Transacted::Over }
+        (told.left, told.reusable)
     }
 
     fn keep_transcript(&mut self, connection: &mut Connection, place: &Place, reports: &[(Mailbox, RecipientReport)]) {
