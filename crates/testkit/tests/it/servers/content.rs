@@ -35,7 +35,8 @@ pub(super) fn large() -> Vec<u8> {
     let mut body = String::with_capacity(LARGE_OCTETS + 100);
     let mut number = 0u32;
     while body.len() < LARGE_OCTETS {
-        body.push_str(&format!("{number:08x} .0123456789abcdefghijklmnopqrstuvwxyz {number}\r\n"));
+        let dot = if number.is_multiple_of(3) { "." } else { "" };
+        body.push_str(&format!("{dot}{number:08x} 0123456789abcdefghijklmnopqrstuvwxyz\r\n"));
         number += 1;
     }
     message("large", "", body.as_bytes())

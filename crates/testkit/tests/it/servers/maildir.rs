@@ -17,14 +17,14 @@ const HEAD_OCTETS: u64 = 16 * 1024;
 /// How much of it a failure shows.
 const SHOWN_OCTETS: u64 = 1000;
 
-/// Waits for the messages in whose beginning all these words are, in any case of letters, until there are as many.
-pub(super) fn wait_for(maildir: &Path, words: &[&str], count: usize) -> Vec<Vec<u8>> {
+/// Waits for the message in whose beginning all these words are, in any case of letters; it is there once.
+pub(super) fn wait_for(maildir: &Path, words: &[&str]) -> Vec<u8> {
     let started = Instant::now();
     loop {
         let found: Vec<PathBuf> = messages(maildir).into_iter().filter(|path| begins_with(path, words)).collect();
-        assert!(found.len() <= count, "{} times instead of {count}: {words:?}", found.len());
-        if found.len() == count {
-            return found.iter().map(|path| fs::read(path).unwrap()).collect();
+        assert!(found.len() < 2, "{words:?} has come {} times", found.len());
+        if let Some(path) = found.first() {
+            return fs::read(path).unwrap();
         }
         let heads = || messages(maildir).iter().filter_map(|path| head(path, SHOWN_OCTETS).ok()).collect::<Vec<_>>();
         assert!(started.elapsed() < LIMIT, "{words:?} has not come to {}; what has: {:#?}", maildir.display(), heads());

@@ -36,6 +36,7 @@ impl Remote<'_> {
         let carried = if self.offers.one_go { "> BDAT " } else { "> DATA" };
         self.has_contents(&self.world.chunking, self.domain, carried);
         self.has_large();
+        self.tells_why_nobody_takes_it();
         self.tells_unknown_recipients();
         self.has_internationalised();
         self.is_asked_for_notifications();
@@ -62,6 +63,14 @@ impl Remote<'_> {
         let content = large();
         let id = self.send(&self.world.chunking, &[&format!("<reader@{}>", self.domain)], &content);
         assert_same(&self.only(&["Subject: large\n", &id]), &content, self.domain);
+    }
+
+    /// Nobody takes it: the reason is that of RCPT, also where the content has gone out before it was read.
+    fn tells_why_nobody_takes_it(&self) {
+        let recipient = format!("<unknown@{}>", self.domain);
+        let id = self.send(&self.world.chunking, &[&recipient], &message("nobody", "", b"Hello.\r\n"));
+        self.wait_for_trace(&self.world.chunking, &id, &["failed", "dsn=5.", "(in reply to rcpt)"]);
+        self.only(&["Subject: Not delivered", &id, "answered the RCPT TO command with"]);
     }
 
     /// The result of each recipient is its own.
@@ -144,7 +153,7 @@ impl Remote<'_> {
 
     /// The one message that has these words in its beginning.
     pub(super) fn only(&self, words: &[&str]) -> Vec<u8> {
-        wait_for(&self.server.maildir(), words, 1).remove(0)
+        wait_for(&self.server.maildir(), words)
     }
 
     /// The history of a message with all that was said, once these words are in it.

@@ -37,13 +37,13 @@ pub(super) const DROP: u32 = 10_004;
 /// What each server has for itself.
 const OWN: [&str; 4] = ["run", "var/spool", "var/lib", "var/log"];
 
-/// What `unshare` runs: the folder, the package, and the server's command are its arguments.
+/// What `unshare` runs: the folder, the package, what the server has for itself, and its command are the arguments.
 const ENTER: &str = r#"set -e
-folder=$1 package=$2
-shift 2
+folder=$1 package=$2 own=$3
+shift 3
 mount -t overlay -o "lowerdir=$package/usr:/usr" server /usr
 mount -t overlay -o "lowerdir=$folder/etc:$package/etc:/etc" server /etc
-for place in run var/spool var/lib var/log; do mount --bind "$folder/$place" "/$place"; done
+for place in $own; do mount --bind "$folder/$place" "/$place"; done
 exec "$@""#;
 
 /// The folder of a server that does not run yet.
@@ -109,6 +109,7 @@ impl Sandbox {
         let child = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"])
             .args([self.folder.path(), &self.package])
+            .arg(OWN.join(" "))
             .args(command)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
