@@ -26,12 +26,13 @@ setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Deb
 	@deploy/setup.sh gcc:gcc:libc6-dev cargo:rustup ::postgresql
 
 .PHONY: clients
-clients: ## Installs the mail clients and tools that the tests drive (Debian, npm)
+clients: ## Installs the mail clients, servers and tools that the tests drive (Debian, npm)
 	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp gsasl:gsasl curl:curl \
 		openssl:openssl python3:python3 node:nodejs npm:npm
 	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
 	@deploy/pgbouncer.sh "$(CLIENTS)"
 	@deploy/name_servers.sh "$(CLIENTS)"
+	@deploy/mail_servers.sh "$(CLIENTS)"
 
 .PHONY: build
 build: setup ## Builds the four programs

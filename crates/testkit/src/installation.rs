@@ -32,10 +32,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// What an installation is like.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where all mail is delivered, but for that of `by_dns`.
+    /// Where all mail is delivered, but for that of `by_dns` and `by_route`.
     pub route: SocketAddr,
     /// Domains whose mail goes where DNS says.
     pub by_dns: &'static [&'static str],
+    /// Domains with a route of their own, and the keys of that, as TOML.
+    pub by_route: Vec<(&'static str, String)>,
     /// Settings beyond the harness's own: section → key → TOML value.
     pub settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
     /// Whether a second queue replica runs.
@@ -46,7 +48,7 @@ impl Plan {
     /// Everything delivered to `route`, one replica, fast retries.
     #[must_use]
     pub fn new(route: SocketAddr) -> Self {
-        let plan = Self { route, by_dns: &[], settings: BTreeMap::new(), second_queue: false };
+        let plan = Self { route, by_dns: &[], by_route: Vec::new(), settings: BTreeMap::new(), second_queue: false };
         plan.set("queue", "retry_first", "\"300ms\"").set("queue", "retry_max", "\"1s\"")
     }
 
@@ -64,12 +66,19 @@ impl Plan {
         self
     }
 
+    /// With a route for a domain: its keys, as TOML.
+    #[must_use]
+    pub fn with_route(mut self, domain: &'static str, keys: String) -> Self {
+        self.by_route.push((domain, keys));
+        self
+    }
+
     /// The routes, as TOML.
     pub(crate) fn routes(&self) -> String {
-        let way =
-            |domain: &str, hosts: &str| format!("[[outbound.routes]]\ndomain = \"{domain}\"\nhosts = [{hosts}]\n");
-        let by_dns: String = self.by_dns.iter().map(|domain| way(domain, "")).collect();
-        way("*", &format!("\"{}\"", self.route)) + &by_dns
+        let way = |domain: &str, keys: &str| format!("[[outbound.routes]]\ndomain = \"{domain}\"\n{keys}\n");
+        let by_dns = self.by_dns.iter().map(|domain| way(domain, "hosts = []"));
+        let by_route = self.by_route.iter().map(|(domain, keys)| way(domain, keys));
+        way("*", &format!("hosts = [\"{}\"]", self.route)) + &by_dns.chain(by_route).collect::<String>()
     }
 
     /// With a second queue replica.
@@ -281,7 +290,9 @@ fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Child> {
     child.with_context(|| format!("cannot start {:?}", command.get_program()))
 }
 
-pub(crate) fn children_of(parent: u32) -> Vec<i32> {
+/// The processes that a process has started, and that still run.
+#[must_use]
+pub fn children_of(parent: u32) -> Vec<i32> {
     fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
         .ok()
         .into_iter()

@@ -21,5 +21,6 @@ mod loads;
 mod mail;
 mod owners;
 mod restored;
+mod servers;
 mod shaping;
 mod telemetry;
