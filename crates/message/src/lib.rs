@@ -16,6 +16,7 @@ mod quoted_printable;
 mod received;
 mod return_path;
 mod seven_bit;
+mod structure;
 mod submission;
 mod text;
 pub mod tls_report;

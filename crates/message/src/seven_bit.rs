@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mail_parser::{Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
 
+use crate::header::{has_field, original_headers};
 use crate::quoted_printable::quoted_printable;
+use crate::structure::{Head, MAX_HEADER_OCTETS, members, split};
 
 /// Octets of a line of base64, before they are encoded: 76 characters (RFC 2045 §6.8).
 const BASE64_LINE_OCTETS: usize = 57;
@@ -18,8 +19,8 @@ const BASE64_LINE_OCTETS: usize = 57;
 const MAX_LINE_OCTETS: usize = 998;
 /// The field that says how a part is encoded.
 const ENCODING_FIELD: &str = "Content-Transfer-Encoding";
-/// How deep messages may stand in one another.
-const MAX_DEPTH: usize = 8;
+/// How deep parts and messages may stand in one another.
+const MAX_DEPTH: usize = 16;
 
 /// Why content cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +34,8 @@ pub enum NotSevenBit {
     /// A part is said to be encoded and has octets that no encoding has.
     #[error("a part that is said to be encoded has octets above 127")]
     FalselyEncoded,
-    /// Messages in messages.
-    #[error("it has more than {MAX_DEPTH} messages in one another")]
+    /// Parts in parts.
+    #[error("it has more than {MAX_DEPTH} parts in one another")]
     TooDeep,
 }
 
@@ -49,10 +50,8 @@ struct Edit {
 /// # Errors
 /// [`NotSevenBit`]; nothing is lost by trying.
 pub fn to_seven_bit(content: &[u8]) -> Result<Vec<u8>, NotSevenBit> {
-    let message = MessageParser::new().parse(content).ok_or(NotSevenBit::Unreadable)?;
     let mut edits = Vec::new();
-    convert(content, &message, 0, &mut edits)?;
-    edits.sort_by_key(|edit| edit.at.start);
+    convert(content, 0, 0, &mut edits)?;
     let converted = apply(content, edits).ok_or(NotSevenBit::Unreadable)?;
     if converted.is_ascii() { Ok(converted) } else { Err(NotSevenBit::OutsideOfParts) }
 }
@@ -69,42 +68,42 @@ fn apply(content: &[u8], edits: Vec<Edit>) -> Option<Vec<u8>> {
     Some(converted)
 }
 
-fn convert(content: &[u8], message: &Message<'_>, depth: usize, edits: &mut Vec<Edit>) -> Result<(), NotSevenBit> {
+/// `section` is a part, or a message, that begins at this octet of the content. Edits come in the order of what they change.
+fn convert(section: &[u8], at: usize, depth: usize, edits: &mut Vec<Edit>) -> Result<(), NotSevenBit> {
     if depth > MAX_DEPTH {
         return Err(NotSevenBit::TooDeep);
     }
-    for (number, part) in message.parts.iter().enumerate() {
-        let (body_start, end) = (part.offset_body as usize, part.offset_end as usize);
-        let body = content.get(body_start..end).ok_or(NotSevenBit::Unreadable)?;
-        match &part.body {
-            // RFC 2045 §6.4: what is made of parts says only what its parts may be.
-            PartType::Multipart(_) => {
-                if encoding_of(part).is_some() {
-                    edits.push(field(content, part, "7bit", false)?);
-                }
-            }
-            PartType::Message(nested) if part.encoding == Encoding::None => {
-                if encoding_of(part).is_some() {
-                    edits.push(field(content, part, "7bit", false)?);
-                }
-                convert(content, nested, depth + 1, edits)?;
-            }
-            _ if is_seven_bit(body) => {}
-            _ if part.encoding != Encoding::None || part.is_encoding_problem => {
-                return Err(NotSevenBit::FalselyEncoded);
-            }
-            _ => {
-                let (name, by) = encoded(part, body);
-                edits.push(Edit { at: body_start..end, by });
-                edits.push(field(content, part, name, depth == 0 && number == 0)?);
-            }
-        }
+    let (head, body) = split(section);
+    let body_at = at + (section.len() - body.len());
+    let is_encoded = matches!(head.encoding.as_str(), "base64" | "quoted-printable");
+    let boundary = head.boundary.as_ref().filter(|_| head.media.starts_with("multipart/"));
+    let is_message = matches!(head.media.as_str(), "message/rfc822" | "message/global") && !is_encoded;
+    // RFC 2045 §6.4: what is made of parts says only what its parts may be.
+    if (boundary.is_some() || is_message) && !head.encoding.is_empty() {
+        edits.push(field(section, at, &head, "7bit", false));
     }
+    if let Some(boundary) = boundary {
+        for member in members(body, boundary, usize::MAX) {
+            let part = body.get(member.clone()).unwrap_or_default();
+            // RFC 2046 §5.1.1: the line end before a boundary belongs to that.
+            let part = part.strip_suffix(b"\r\n").or_else(|| part.strip_suffix(b"\n")).unwrap_or(part);
+            convert(part, body_at + member.start, depth + 1, edits)?;
+        }
+        return Ok(());
+    }
+    if is_message {
+        return convert(body, body_at, depth + 1, edits);
+    }
+    if is_seven_bit(body) {
+        return Ok(());
+    }
+    if is_encoded {
+        return Err(NotSevenBit::FalselyEncoded);
+    }
+    let (name, by) = encoded(&head, body);
+    edits.push(field(section, at, &head, name, depth == 0));
+    edits.push(Edit { at: body_at..body_at + body.len(), by });
     Ok(())
-}
-
-fn encoding_of<'a>(part: &'a MessagePart<'_>) -> Option<&'a str> {
-    part.content_transfer_encoding()
 }
 
 /// RFC 2045 §2.7, §2.8. Binary content has lines of any length, and CR and LF anywhere.
@@ -119,9 +118,9 @@ fn is_seven_bit(body: &[u8]) -> bool {
 }
 
 /// Text stays readable; what is no text, or has line ends that are no line ends, is base64 octet by octet.
-fn encoded(part: &MessagePart<'_>, body: &[u8]) -> (&'static str, Vec<u8>) {
+fn encoded(head: &Head, body: &[u8]) -> (&'static str, Vec<u8>) {
     let bare = body.windows(2).any(|pair| (pair.first() == Some(&b'\r')) != (pair.last() == Some(&b'\n')));
-    let is_text = part.content_type().is_none_or(|kind| kind.ctype().eq_ignore_ascii_case("text"));
+    let is_text = head.media.is_empty() || head.media.starts_with("text/");
     if is_text && !bare && !body.ends_with(b"\r") && !body.starts_with(b"\n") {
         let mut encoded = Vec::with_capacity(body.len() + body.len() / 2);
         quoted_printable(&mut encoded, body);
@@ -137,35 +136,44 @@ fn base64_lines(body: &[u8]) -> Vec<u8> {
 }
 
 /// Says in the part's header section how it is encoded. `is_root`: where it has no MIME at all it gets some (RFC 1428 §4).
-fn field(content: &[u8], part: &MessagePart<'_>, value: &str, is_root: bool) -> Result<Edit, NotSevenBit> {
-    let is = |name: &str| part.headers.iter().find(|header| header.name.as_str().eq_ignore_ascii_case(name));
-    if let Some(header) = is(ENCODING_FIELD) {
-        let at = header.offset_start as usize..header.offset_end as usize;
-        let written = content.get(at.clone()).ok_or(NotSevenBit::Unreadable)?;
-        let end: &[u8] = if written.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
-        return Ok(Edit { at, by: [b" ", value.as_bytes(), end].concat() });
-    }
-    let body_start = part.offset_body as usize;
-    let header = content.get(part.offset_header as usize..body_start).ok_or(NotSevenBit::Unreadable)?;
-    // Before the empty line that ends the section.
-    let place = match header {
-        header if header.ends_with(b"\r\n") => body_start - 2,
-        header if header.ends_with(b"\n") => body_start - 1,
-        // No header section and nothing that ends it.
-        _ => return Err(NotSevenBit::Unreadable),
-    };
+fn field(section: &[u8], at: usize, head: &Head, value: &str, is_root: bool) -> Edit {
+    let header = original_headers(section, MAX_HEADER_OCTETS);
     let mut fields = format!("{ENCODING_FIELD}: {value}\r\n");
-    if is_root && is("Content-Type").is_none() {
+    if let Some(known) = place_of(header, ENCODING_FIELD) {
+        return Edit { at: at + known.start..at + known.end, by: fields.into_bytes() };
+    }
+    if is_root && head.media.is_empty() {
         fields.push_str("Content-Type: text/plain; charset=unknown-8bit\r\n");
     }
-    if is_root && is("MIME-Version").is_none() {
+    if is_root && !has_field(header, "MIME-Version") {
         fields.push_str("MIME-Version: 1.0\r\n");
     }
-    Ok(Edit { at: place..place, by: fields.into_bytes() })
+    let rest = section.get(header.len()..).unwrap_or_default();
+    if !rest.starts_with(b"\r\n") && !rest.starts_with(b"\n") {
+        // What is no field has ended the header section.
+        fields.push_str("\r\n");
+    }
+    Edit { at: at + header.len()..at + header.len(), by: fields.into_bytes() }
+}
+
+/// Where the first field with this name is in a header section, its folded lines with it.
+fn place_of(header: &[u8], name: &str) -> Option<Range<usize>> {
+    let (mut found, mut line_start) = (None, 0);
+    for line in header.split_inclusive(|octet| *octet == b'\n') {
+        let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
+        match found {
+            Some(start) if !is_folded => return Some(start..line_start),
+            None if !is_folded && has_field(line, name) => found = Some(line_start),
+            _ => {}
+        }
+        line_start += line.len();
+    }
+    found.map(|start| start..line_start)
 }
 
 #[cfg(test)]
 mod tests {
+    use mail_parser::MessageParser;
     use proptest::prelude::*;
 
     use super::*;

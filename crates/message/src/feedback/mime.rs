@@ -9,16 +9,12 @@ use mail_parser::MessageParser;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 
-use crate::header::{original_headers, value_of};
+use crate::structure::{Head, MAX_BOUNDARY_OCTETS, members, split};
 
 /// How deep multiparts may stand in one another. A report has one level; mailing lists and virus scanners add another.
 const MAX_DEPTH: usize = 4;
 /// The most parts that are looked at.
 const MAX_PARTS: usize = 32;
-/// RFC 2046 §5.1.1.
-const MAX_BOUNDARY_OCTETS: usize = 70;
-/// The largest header section of a part, in octets.
-const MAX_HEADER_OCTETS: usize = 64 << 10;
 
 /// What a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +40,6 @@ pub(super) struct Part<'a> {
     pub(super) body: Cow<'a, [u8]>,
 }
 
-/// What stands at the beginning of a part, or of a message.
-struct Head {
-    /// In lower case, without parameters.
-    media: String,
-    boundary: Option<String>,
-    charset: Option<String>,
-    /// In lower case.
-    encoding: String,
-}
-
 /// The parts of a message that are not made of parts themselves, in their order.
 pub(super) fn parts(content: &[u8]) -> Vec<Part<'_>> {
     let mut found = Vec::new();
@@ -67,73 +53,15 @@ pub(super) fn parts(content: &[u8]) -> Vec<Part<'_>> {
         let (head, body) = split(section);
         match &head.boundary {
             Some(boundary) if head.media.starts_with("multipart/") && depth < MAX_DEPTH => {
-                let mut members = members(body, boundary);
+                let mut members = members(body, boundary, MAX_PARTS);
                 // The first is looked at first.
                 members.reverse();
-                open.extend(members.into_iter().map(|member| (member, depth + 1)));
+                open.extend(members.into_iter().filter_map(|member| Some((body.get(member)?, depth + 1))));
             }
             _ => found.push(decoded(&head, body)),
         }
     }
     found
-}
-
-/// Header section and body.
-fn split(section: &[u8]) -> (Head, &[u8]) {
-    let header = original_headers(section, MAX_HEADER_OCTETS);
-    let rest = section.get(header.len()..).unwrap_or_default();
-    let body = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")).unwrap_or(rest);
-    let lower = |name: &str| value_of(header, name).unwrap_or_default().to_ascii_lowercase();
-    let content_type = value_of(header, "content-type").unwrap_or_default();
-    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let boundary = parameter(&content_type, "boundary").filter(|boundary| boundary.len() <= MAX_BOUNDARY_OCTETS);
-    let head = Head {
-        media,
-        boundary: boundary.filter(|boundary| !boundary.is_empty()),
-        charset: parameter(&content_type, "charset"),
-        encoding: lower("content-transfer-encoding"),
-    };
-    (head, body)
-}
-
-/// A parameter of a Content-Type field (RFC 2045 §5.1).
-fn parameter(value: &str, name: &str) -> Option<String> {
-    let mut rest = value.split_once(';')?.1;
-    loop {
-        let (given, after) = rest.split_once('=')?;
-        let after = after.trim_start();
-        let (text, tail) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_at_checked(after.find(';').unwrap_or(after.len()))?,
-        };
-        if given.trim().eq_ignore_ascii_case(name) {
-            return Some(text.trim().to_owned());
-        }
-        rest = tail.split_once(';')?.1;
-    }
-}
-
-/// What stands between the boundaries of a multipart. One that is cut off ends with the content.
-fn members<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
-    let mut members = Vec::new();
-    let mut begun: Option<usize> = None;
-    let mut line_start = 0;
-    for line_end in memchr::memchr_iter(b'\n', body).map(|at| at + 1).chain([body.len()]) {
-        let line = body.get(line_start..line_end).unwrap_or_default().trim_ascii_end();
-        let marked = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()));
-        if let Some(rest) = marked.filter(|rest| rest.is_empty() || *rest == b"--") {
-            if let Some(begun) = begun {
-                members.push(body.get(begun..line_start).unwrap_or_default());
-            }
-            begun = rest.is_empty().then_some(line_end);
-            if begun.is_none() || members.len() >= MAX_PARTS {
-                return members;
-            }
-        }
-        line_start = line_end;
-    }
-    members.extend(begun.and_then(|begun| body.get(begun..)));
-    members
 }
 
 fn decoded<'a>(head: &Head, body: &'a [u8]) -> Part<'a> {

@@ -165,9 +165,10 @@ async fn where_a_message_came_from_is_told_over_routes_that_say_so() {
             options.protocol = "ESMTPS".to_owned();
         });
         assert!(only(&queue.deliver(letter).await).is_delivered());
-        let said = peer.seen().commands.into_iter().find(|command| command.starts_with("XFORWARD"));
-        let expected =
-            "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 PROTO=ESMTP HELO=client.example SOURCE=REMOTE".to_owned();
-        assert_eq!(said, tells.then_some(expected));
+        let seen = peer.seen();
+        let said: Vec<_> = seen.commands.iter().filter(|command| command.starts_with("XFORWARD")).collect();
+        let place = "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7";
+        let rest = "XFORWARD PROTO=ESMTP HELO=client.example SOURCE=REMOTE";
+        assert_eq!(said, if tells { vec![place, rest] } else { Vec::new() });
     }
 }

@@ -17,8 +17,8 @@ const MAX_GROUP_COMMANDS: usize = 100;
 enum Step {
     /// Ends what an earlier transaction left open.
     Reset,
-    /// XFORWARD.
-    Origin,
+    /// XFORWARD, with the place among its commands.
+    Origin(usize),
     Mail,
     /// With the place among the recipients.
     Rcpt(usize),
@@ -73,8 +73,8 @@ pub(super) struct Exchange {
     /// The command to be written next; nothing after DATA.
     next: Option<Step>,
     carriage: Carriage,
-    /// XFORWARD as it is said, if it is.
-    origin: Option<String>,
+    /// XFORWARD as it is said.
+    origin: Vec<String>,
     /// BDAT was written.
     chunk_begun: bool,
     /// A reply to any of its commands has come.
@@ -106,7 +106,7 @@ impl Exchange {
             offered: offered.clone(),
             next: None,
             carriage: carriage(&transaction, offered, config),
-            origin: origin::command(&transaction.wishes.origin, offered.origin),
+            origin: origin::commands(&transaction.wishes.origin, offered.origin),
             chunk_begun: false,
             answered: false,
             awaited: VecDeque::new(),
@@ -114,18 +114,19 @@ impl Exchange {
             recipients,
             transaction,
         };
-        exchange.next = Some(if reset { Step::Reset } else { exchange.first_step() });
+        exchange.next = Some(if reset { Step::Reset } else { exchange.first_step(0) });
         exchange
     }
 
-    const fn first_step(&self) -> Step {
-        if self.origin.is_some() { Step::Origin } else { Step::Mail }
+    /// MAIL, and before it what is said of where it comes from, from the place on.
+    const fn first_step(&self, place: usize) -> Step {
+        if place < self.origin.len() { Step::Origin(place) } else { Step::Mail }
     }
 
     /// How far it has come, while commands are answered.
     pub(super) fn stage(&self) -> Stage {
         match self.awaited.front() {
-            Some(Step::Reset | Step::Origin | Step::Mail) | None => Stage::Mail,
+            Some(Step::Reset | Step::Origin(_) | Step::Mail) | None => Stage::Mail,
             Some(Step::Rcpt(_)) => Stage::Rcpt,
             Some(Step::Data) if self.carriage == Carriage::UnaskedChunk => Stage::Final,
             Some(Step::Data) => Stage::Data,
@@ -153,7 +154,7 @@ impl Exchange {
                 return;
             }
             let is_worthwhile = match step {
-                Step::Reset | Step::Origin | Step::Mail => self.recipients.contains(&Recipient::Undecided),
+                Step::Reset | Step::Origin(_) | Step::Mail => self.recipients.contains(&Recipient::Undecided),
                 Step::Rcpt(place) => self.recipients.get(place) == Some(&Recipient::Undecided),
                 Step::Data => self.may_have_accepted(),
             };
@@ -183,9 +184,9 @@ impl Exchange {
     fn step_after(&self, step: Step, was_written: bool) -> Option<Step> {
         let rcpt = |place| if place < self.recipients.len() { Step::Rcpt(place) } else { Step::Data };
         match step {
-            Step::Reset | Step::Origin | Step::Mail if !was_written => None,
-            Step::Reset => Some(self.first_step()),
-            Step::Origin => Some(Step::Mail),
+            Step::Reset | Step::Origin(_) | Step::Mail if !was_written => None,
+            Step::Reset => Some(self.first_step(0)),
+            Step::Origin(place) => Some(self.first_step(place + 1)),
             Step::Mail => Some(rcpt(0)),
             Step::Rcpt(place) => Some(rcpt(place + 1)),
             Step::Data => None,
@@ -202,7 +203,9 @@ impl Exchange {
     fn write_command(&self, step: Step, wire: &mut Vec<u8>) {
         match step {
             Step::Reset => wire.extend_from_slice(b"RSET"),
-            Step::Origin => wire.extend_from_slice(self.origin.as_deref().unwrap_or_default().as_bytes()),
+            Step::Origin(place) => {
+                wire.extend_from_slice(self.origin.get(place).map_or("", String::as_str).as_bytes());
+            }
             Step::Mail => self.write_mail(&self.transaction.sender, wire),
             Step::Rcpt(place) => {
                 let mailbox = self.transaction.recipients.get(place).map_or("", Mailbox::as_str);
@@ -298,7 +301,7 @@ impl Exchange {
                 Progress::Continues
             }
             // As Postfix has it: who asks and then does not want to know gets the message all the same.
-            Some(Step::Origin) => Progress::Continues,
+            Some(Step::Origin(_)) => Progress::Continues,
             Some(Step::Mail) => {
                 self.take_mail_reply(reply);
                 self.continue_or_end()

@@ -13,6 +13,9 @@ const MAX_COMMAND_OCTETS: usize = 512;
 /// The attributes there are, in the order in which they are said.
 const NAMES: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"];
 
+/// Those of them that say where the client is.
+const PLACE: [&str; 3] = ["NAME", "ADDR", "PORT"];
+
 /// Which attributes a remote asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct OriginAttributes(u8);
@@ -28,13 +31,17 @@ impl OriginAttributes {
     }
 }
 
-/// The command, without its end; nothing where the remote asks for nothing of it. What does not fit in a line is left out.
-pub(super) fn command(origin: &[ClientAttribute], asked: OriginAttributes) -> Option<String> {
+/// The commands, without their ends; none where the remote asks for nothing of it. As Postfix does it, where the client is stands
+/// in one of its own: a remote that does not like its address still hears the rest. What does not fit in a line is left out.
+pub(super) fn commands(origin: &[ClientAttribute], asked: OriginAttributes) -> Vec<String> {
+    let (place, rest): (Vec<_>, Vec<_>) = origin.iter().map(said).partition(|(name, _)| PLACE.contains(name));
+    [place, rest].into_iter().filter_map(|attributes| command(attributes, asked)).collect()
+}
+
+fn command(attributes: Vec<(&'static str, Option<String>)>, asked: OriginAttributes) -> Option<String> {
     let mut command = String::from("XFORWARD");
     let bare = command.len();
-    for attribute in origin {
-        let (name, value) = said(attribute);
-        // Nothing is longer than what XFORWARD_README allows for each.
+    for (name, value) in attributes {
         let word = format!(" {name}={}", value.map_or_else(|| "[UNAVAILABLE]".to_owned(), |value| xtext(&value)));
         if asked.contains(name) && command.len() + word.len() + 2 <= MAX_COMMAND_OCTETS {
             command.push_str(&word);
@@ -79,15 +86,15 @@ mod tests {
             ClientAttribute::Hello(Some("a b".to_owned())),
             ClientAttribute::Local(false),
         ];
-        let said = |line: &str| command(&origin, OriginAttributes::parse(line.split(' ')));
+        let said = |line: &str| commands(&origin, OriginAttributes::parse(line.split(' ')));
         assert_eq!(
-            said("name Addr PORT PROTO HELO SOURCE FOO").as_deref(),
-            Some("XFORWARD NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1 PROTO=ESMTP HELO=a+20b SOURCE=REMOTE")
+            said("name Addr PORT PROTO HELO SOURCE FOO"),
+            ["XFORWARD NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1", "XFORWARD PROTO=ESMTP HELO=a+20b SOURCE=REMOTE"]
         );
-        assert_eq!(said("ADDR").as_deref(), Some("XFORWARD ADDR=IPV6:2001:db8::1"));
-        assert_eq!(said("PORT IDENT LOGIN"), None);
+        assert_eq!(said("ADDR"), ["XFORWARD ADDR=IPV6:2001:db8::1"]);
+        assert_eq!(said("PORT IDENT LOGIN"), Vec::<String>::new());
         let long = [ClientAttribute::Hello(Some("ü".repeat(255))), ClientAttribute::Local(true)];
         let all = OriginAttributes::parse(NAMES.into_iter());
-        assert_eq!(command(&long, all).as_deref(), Some("XFORWARD SOURCE=LOCAL"));
+        assert_eq!(commands(&long, all), ["XFORWARD SOURCE=LOCAL"]);
     }
 }

@@ -1867,11 +1867,13 @@ fn where_mail_came_from_is_said_to_who_asks_and_a_refusal_of_that_changes_nothin
         = ready pipelining
         > wish origin
         > begin a@example.com b@example.org = x
-        C: XFORWARD ADDR=192.0.2.1 HELO=client+20one
+        C: XFORWARD ADDR=192.0.2.1
+        C: XFORWARD HELO=client+20one
         C: MAIL FROM:<a@example.com>
         C: RCPT TO:<b@example.org>
         C: DATA
         S: 501 5.5.4 what?
+        S: 250 ok
         S: 250 ok
         S: 250 ok
         S: 354 go

@@ -46,6 +46,13 @@ mount -t overlay -o "lowerdir=$folder/etc:$package/etc:/etc" server /etc
 for place in $own; do mount --bind "$folder/$place" "/$place"; done
 exec "$@""#;
 
+/// Whether servers can be started here.
+pub(super) fn is_possible() -> bool {
+    let script = "mount -t overlay -o lowerdir=/etc:/usr server /usr";
+    let trial = Command::new("unshare").args(["--mount", "--pid", "--fork", "sh", "-c", script]).output();
+    nix::unistd::geteuid().is_root() && trial.is_ok_and(|output| output.status.success())
+}
+
 /// The folder of a server that does not run yet.
 #[derive(Debug)]
 pub(super) struct Sandbox {
