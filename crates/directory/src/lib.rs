@@ -6,4 +6,4 @@
 mod directory;
 mod sts;
 
-pub use directory::Directory;
+pub use directory::{Directory, DirectoryError, trust_anchors};
