@@ -7,7 +7,7 @@ use mailtier_types::Domain;
 use crate::bounds::{ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, line, size};
 use crate::check::{host_name, replicas};
 use crate::keys::quote;
-use crate::sections::LEAST_MEMORY;
+use crate::sections::{Dnssec, LEAST_MEMORY};
 use crate::{Config, ConfigError, OutboundConfig};
 
 /// Sockets one process can have (`nr_open` is 2^20 by default).
@@ -49,6 +49,11 @@ fn check_names(outbound: &OutboundConfig) -> Result<(), ConfigError> {
     if let Some(server) = outbound.dns_servers.iter().find(|server| server.port() == 0) {
         let problem = format!("holds `{server}`; expected an address with a port, such as 192.0.2.53:53");
         return Err(ConfigError::bad("outbound.dns_servers", problem));
+    }
+    if outbound.trust_anchors.is_some() && outbound.dnssec != Dnssec::Own {
+        let problem = "is set, but `outbound.dnssec` is `resolver`: the name servers' own anchors count; give `own`, or leave \
+                       this out";
+        return Err(ConfigError::bad("outbound.trust_anchors", problem));
     }
     match outbound.own_names.iter().find(|name| Domain::parse(name).is_err()) {
         Some(name) => {

@@ -55,8 +55,8 @@ pub use routes::{IMPLICIT_TLS_PORT, RouteConfig, RouteVia};
 pub use secret::Secret;
 pub use section::Key;
 pub use sections::{
-    ClusterConfig, DatabaseConfig, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig, TlsPolicy,
-    Transcripts,
+    ClusterConfig, DatabaseConfig, Dnssec, IpPreference, LogFormat, OutboundConfig, QueueConfig, TelemetryConfig,
+    TlsPolicy, Transcripts,
 };
 pub use shaping::{
     DestinationConfig, ProviderConfig, RetryClass, RetryConfig, SiteConfig, TenantLimitConfig, Unanswered,

@@ -259,6 +259,18 @@ words! {
     }
 }
 
+words! {
+    /// Whose word on DNSSEC counts.
+    #[derive(Default)]
+    Dnssec {
+        /// That of the name servers: they validate, and the way to them is one that nobody else writes on.
+        #[default]
+        Resolver = "resolver",
+        /// That of the workers: they validate themselves (RFC 4035 section 5).
+        Own = "own",
+    }
+}
+
 section! {
     /// mailtier-outbound: delivery.
     OutboundConfig {
@@ -292,8 +304,14 @@ section! {
         ip_preference: IpPreference = IpPreference::Both, "word";
         /// `opportunistic`, `required`, `verified`, `dane` or `off`.
         tls: TlsPolicy = TlsPolicy::Opportunistic, "word";
-        /// Heeds TLSA records (RFC 7672) where `dns_servers` validate DNSSEC: they have to, and the way to them has to be one
-        /// that nobody else writes on, best that of the machine itself.
+        /// Who validates DNSSEC: `resolver`, which is to believe what `dns_servers` say of it, best one on the machine itself; or
+        /// `own`, the workers themselves, where the name servers do not validate or the way to them is not ours. They have to
+        /// pass on signatures.
+        dnssec: Dnssec = Dnssec::Resolver, "word";
+        /// A file with the keys of the root that `dnssec = "own"` begins with, as DNSKEY or DS records; those that IANA
+        /// publishes when not set.
+        trust_anchors: Option<PathBuf> = None, "file";
+        /// Heeds TLSA records (RFC 7672) that DNSSEC vouches for, see `dnssec`.
         dane: bool = true, "boolean";
         /// Heeds MTA-STS policies of recipients' domains (RFC 8461).
         mta_sts: bool = true, "boolean";

@@ -222,6 +222,11 @@ fn sections_that_make_no_sense_are_refused() {
         ("[outbound]\nsmtp_port = 0", "`outbound.smtp_port` is 0; give 1 to 65535"),
         ("[outbound]\nconnect_timeout = \"0s\"", "`outbound.connect_timeout` is 0s; give 1s to 10m"),
         ("[outbound]\ndns_timeout = \"1ms\"", "`outbound.dns_timeout` is 1ms; give 100ms to 1m"),
+        (
+            "[outbound]\ntrust_anchors = \"/etc/root.key\"",
+            "`outbound.trust_anchors` is set, but `outbound.dnssec` is `resolver`: the name servers' own anchors count; give \
+             `own`, or leave this out",
+        ),
         ("[outbound]\nmemory_budget = 0", "`outbound.memory_budget` is 0 B; give 16MiB to 1TiB"),
         (
             "[outbound]\nown_names = [\"mx host\"]",

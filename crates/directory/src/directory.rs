@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use mailtier_config::OutboundConfig;
-use mailtier_dns::{DnsError, Host, MxAnswer, Resolver};
+use mailtier_config::{ConfigError, Dnssec, OutboundConfig};
+use mailtier_dns::{DnsError, Host, MxAnswer, Resolver, TrustAnchors, TrustAnchorsError};
 use mailtier_route::{
     Exchanger, Exchangers, Found, HostAnswer, HostQuestion, LookupFailure, Tlsa, report_destinations,
 };
@@ -14,6 +14,30 @@ use crate::https::Https;
 use crate::keeper::PolicyKeeper;
 use crate::posting::ReportPoster;
 use crate::sts::{Known, StsPolicies};
+
+/// Why there is no directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A value in the configuration.
+    #[error("the configuration cannot be used")]
+    Configuration(#[from] ConfigError),
+    /// The resolver.
+    #[error("DNS cannot be set up")]
+    Dns(#[from] DnsError),
+}
+
+/// The keys that validation of our own begins with; none where name servers validate.
+///
+/// # Errors
+/// [`ConfigError`] names the key, and of a file the line.
+pub fn trust_anchors(outbound: &OutboundConfig) -> Result<Option<TrustAnchors>, ConfigError> {
+    let bad = |error: TrustAnchorsError| ConfigError::bad("outbound.trust_anchors", format!("cannot be used: {error}"));
+    match (outbound.dnssec, &outbound.trust_anchors) {
+        (Dnssec::Resolver, _) => Ok(None),
+        (Dnssec::Own, None) => Ok(Some(TrustAnchors::default())),
+        (Dnssec::Own, Some(path)) => TrustAnchors::from_file(path).map(Some).map_err(bad),
+    }
+}
 
 /// See the crate. Cheap to clone; clones share what is known.
 #[derive(Clone)]
@@ -29,9 +53,13 @@ impl Directory {
     /// are heeded.
     ///
     /// # Errors
-    /// [`DnsError::Configuration`] when the resolver cannot be set up.
-    pub fn new(outbound: &OutboundConfig, meters: &Arc<Meters>) -> Result<Self, DnsError> {
-        let resolver = Resolver::new(&outbound.dns_servers, outbound.dns_timeout)?;
+    /// [`DirectoryError`].
+    pub fn new(outbound: &OutboundConfig, meters: &Arc<Meters>) -> Result<Self, DirectoryError> {
+        let (servers, timeout) = (&outbound.dns_servers, outbound.dns_timeout);
+        let resolver = match trust_anchors(outbound)? {
+            None => Resolver::new(servers, timeout)?,
+            Some(anchors) => Resolver::validating(servers, timeout, anchors)?,
+        };
         let https = Https { resolver: resolver.clone(), allow_private: outbound.allow_private_addresses };
         let policies = outbound.mta_sts.then(|| {
             let roots = outbound.trusted_roots.as_deref();
@@ -135,4 +163,28 @@ fn exchangers(answer: MxAnswer) -> Exchangers {
 
 fn failure(error: DnsError) -> LookupFailure {
     LookupFailure { temporary: error.is_temporary(), text: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_trust_anchors_are_named_with_key_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.key");
+        let mut outbound = OutboundConfig { trust_anchors: Some(path.clone()), ..OutboundConfig::default() };
+        assert!(trust_anchors(&outbound).unwrap().is_none(), "the name servers' own count");
+        outbound.dnssec = Dnssec::Own;
+        let told = |outbound: &OutboundConfig| trust_anchors(outbound).err().unwrap().to_string();
+        let missing = told(&outbound);
+        let expected = format!("`outbound.trust_anchors` cannot be used: {}: No such file", path.display());
+        assert!(missing.starts_with(&expected), "{missing}");
+        std::fs::write(&path, "; the root\nroot 20326\n").unwrap();
+        let expected =
+            format!("`outbound.trust_anchors` cannot be used: {}, line 2: expected a record", path.display());
+        assert!(told(&outbound).starts_with(&expected), "{}", told(&outbound));
+        outbound.trust_anchors = None;
+        assert!(trust_anchors(&outbound).unwrap().is_some(), "the root's own");
+    }
 }

@@ -9,6 +9,6 @@ mod keeper;
 mod posting;
 mod sts;
 
-pub use directory::Directory;
+pub use directory::{Directory, DirectoryError, trust_anchors};
 pub use keeper::{KeptPolicy, PolicyKeeper, Recalling};
 pub use posting::ReportPoster;

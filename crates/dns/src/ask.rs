@@ -1,13 +1,14 @@
-//! Questions to validating name servers, and the cache of what they said.
+//! Questions to name servers, and the cache of what they said.
 //!
 //! Every question asks whether the answer was validated (RFC 4035 §3.2.3, RFC 6840 §5.7): what a name server that we
-//! trust says of it decides whether DANE applies. Not responsible for what the records mean.
+//! trust says of it decides whether DANE applies, unless we validate ourselves (`dnssec`). Not responsible for what the
+//! records mean.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle as _, RetryDnsHandle};
@@ -15,10 +16,11 @@ use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
-use moka::Expiry;
 use moka::future::Cache;
 
+use crate::dnssec::{Judged, TrustAnchors, Validator};
 use crate::error::DnsError;
+use crate::lifetime::{Lifetimes, Lives};
 
 /// Answers kept, each at most for its lifetime.
 const CACHE_ANSWERS: u64 = 32_768;
@@ -68,22 +70,29 @@ enum Denial {
 
 type Question = (Name, RecordType);
 
-struct Lifetimes;
-
-impl Expiry<Question, Arc<Said>> for Lifetimes {
-    fn expire_after_create(&self, _: &Question, said: &Arc<Said>, _: Instant) -> Option<Duration> {
-        Some(said.lifetime)
+impl Lives for Said {
+    fn lifetime(&self) -> Duration {
+        self.lifetime
     }
+}
 
-    fn expire_after_update(&self, _: &Question, said: &Arc<Said>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(said.lifetime)
-    }
+/// What comes back for a question.
+pub(crate) type Reply = Result<DnsResponse, NetError>;
+
+/// The name servers, each asked again where it fails.
+pub(crate) type Servers = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
+
+/// Whose word on DNSSEC counts.
+enum Judge {
+    /// That of the name servers: the AD bit.
+    Servers(Servers),
+    Ourselves(Box<Validator>),
 }
 
 /// Asks, and remembers. Cheap to clone; clones share the memory.
 #[derive(Clone)]
 pub(crate) struct Asker {
-    servers: RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>,
+    judge: Arc<Judge>,
     known: Cache<Question, Arc<Said>>,
     /// For one question, over all tries.
     timeout: Duration,
@@ -94,13 +103,19 @@ impl Asker {
         servers: Vec<NameServerConfig>,
         options: ResolverOpts,
         timeout: Duration,
+        anchors: Option<TrustAnchors>,
     ) -> Result<Self, DnsError> {
         let attempts = options.attempts;
         let tls = TlsConfig::new().map_err(|error| DnsError::Configuration { reason: error.to_string() })?;
         let context = Arc::new(PoolContext::new(options, tls));
         let pool = NameServerPool::from_config(servers, context, TokioRuntimeProvider::default());
+        let servers = RetryDnsHandle::new(pool, attempts);
+        let judge = match anchors {
+            None => Judge::Servers(servers),
+            Some(anchors) => Judge::Ourselves(Box::new(Validator::new(servers, anchors, timeout))),
+        };
         Ok(Self {
-            servers: RetryDnsHandle::new(pool, attempts),
+            judge: Arc::new(judge),
             known: Cache::builder().max_capacity(CACHE_ANSWERS).expire_after(Lifetimes).build(),
             timeout,
         })
@@ -149,18 +164,21 @@ impl Asker {
 
     /// Puts the question to the name servers.
     async fn put(&self, (name, kind): &Question) -> Result<Arc<Said>, DnsError> {
-        let mut options = DnsRequestOptions::default();
-        options.edns_set_dnssec_ok = true;
-        let mut message = DnsRequest::from_query(Query::query(name.clone(), *kind), options).into_parts().0;
-        message.metadata.authentic_data = true;
-        let mut answers = self.servers.send(DnsRequest::new(message, options));
-        let answer = match tokio::time::timeout(self.timeout, answers.next()).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(NetError::NoConnections),
-            Err(_) => Err(NetError::Timeout),
+        let (reply, secure) = match &*self.judge {
+            Judge::Servers(servers) => {
+                let reply = tokio::time::timeout(self.timeout, first(servers.send(question(name, *kind)))).await;
+                let reply = reply.unwrap_or(Err(NetError::Timeout));
+                let secure = reply.as_ref().is_ok_and(|response| response.authentic_data);
+                (reply, secure)
+            }
+            Judge::Ourselves(validator) => {
+                // Aside, so that who does not use it has no room for it in every question.
+                let Judged { reply, secure } = Box::pin(validator.ask(name, *kind)).await?;
+                (reply, secure)
+            }
         };
-        let said = match answer {
-            Ok(response) => Said::read(&response, name, *kind),
+        let said = match reply {
+            Ok(response) => Said::read(&response, name, *kind, secure),
             Err(error) => {
                 let denied = match DnsError::from_lookup(&error, &text(name), (*kind).into()) {
                     DnsError::NoSuchDomain { .. } => Denial::NoSuchDomain,
@@ -184,7 +202,7 @@ impl Said {
     }
 
     /// Follows the aliases that the answer itself holds. Records of other names say nothing of this one.
-    fn read(response: &DnsResponse, name: &Name, kind: RecordType) -> Self {
+    fn read(response: &DnsResponse, name: &Name, kind: RecordType, secure: bool) -> Self {
         let mut end = name.clone();
         let mut ttl = u32::MAX;
         for _ in 0..MAX_ALIASES {
@@ -192,7 +210,7 @@ impl Said {
             if !of_kind.is_empty() {
                 ttl = of_kind.iter().map(|record| record.ttl).fold(ttl, u32::min);
                 let records = of_kind.into_iter().take(MAX_RECORDS).map(|record| record.data.clone()).collect();
-                return Self::new(records, end, None, response.authentic_data, Some(ttl));
+                return Self::new(records, end, None, secure, Some(ttl));
             }
             let alias = response.answers.iter().find(|record| is(record, &end, RecordType::CNAME));
             let Some((record, RData::CNAME(target))) = alias.map(|record| (record, &record.data)) else { break };
@@ -206,7 +224,7 @@ impl Said {
             _ => None,
         };
         let lifetime = response.negative_ttl().map(|negative| negative.min(ttl)).or((end != *name).then_some(ttl));
-        Self::new(Vec::new(), end, denied, response.authentic_data, lifetime)
+        Self::new(Vec::new(), end, denied, secure, lifetime)
     }
 
     /// A denial without a lifetime is not kept (RFC 2308 §5).
@@ -229,7 +247,22 @@ fn is(record: &Record, name: &Name, kind: RecordType) -> bool {
     record.record_type() == kind && record.name == *name
 }
 
-fn text(name: &Name) -> String {
+/// A question that asks whether the answer was validated, and for what that takes.
+pub(crate) fn question(name: &Name, kind: RecordType) -> DnsRequest {
+    let mut options = DnsRequestOptions::default();
+    options.edns_set_dnssec_ok = true;
+    let mut message = DnsRequest::from_query(Query::query(name.clone(), kind), options).into_parts().0;
+    message.metadata.authentic_data = true;
+    DnsRequest::new(message, options)
+}
+
+/// The one answer to a question.
+pub(crate) async fn first(mut answers: impl Stream<Item = Reply> + Unpin) -> Reply {
+    answers.next().await.unwrap_or(Err(NetError::NoConnections))
+}
+
+/// A name as people write it; the root as a dot.
+pub(crate) fn text(name: &Name) -> String {
     let text = name.to_ascii();
-    text.strip_suffix('.').unwrap_or(&text).to_owned()
+    text.strip_suffix('.').filter(|text| !text.is_empty()).unwrap_or(&text).to_owned()
 }

@@ -31,6 +31,17 @@ pub enum DnsError {
         /// What the name servers did.
         reason: String,
     },
+    /// There are records, or a denial, that DNSSEC does not vouch for, in a zone that is not shown to be unsigned (RFC 4035
+    /// §4.3): forged, broken, or out of date.
+    #[error("DNSSEC validation of {kind} of {name} failed: {reason}")]
+    Bogus {
+        /// What was asked for.
+        name: String,
+        /// The kind of record.
+        kind: &'static str,
+        /// Where the chain of signatures ends.
+        reason: String,
+    },
     /// The resolver cannot be set up.
     #[error("name servers cannot be used: {reason}")]
     Configuration {
@@ -43,7 +54,7 @@ impl DnsError {
     /// Whether asking again can help.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Temporary { .. } | Self::Configuration { .. })
+        matches!(self, Self::Temporary { .. } | Self::Bogus { .. } | Self::Configuration { .. })
     }
 
     /// What a failed lookup of `kind` records of `name` means.

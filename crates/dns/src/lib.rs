@@ -7,9 +7,12 @@
 mod answer;
 mod ask;
 mod dane;
+mod dnssec;
 mod error;
+mod lifetime;
 mod resolver;
 
 pub use answer::{Host, MAX_ADDRESSES_PER_HOST, MAX_MX_RECORDS, Mx, MxAnswer, MxRecord, Tlsa};
+pub use dnssec::{TrustAnchors, TrustAnchorsError};
 pub use error::DnsError;
 pub use resolver::Resolver;

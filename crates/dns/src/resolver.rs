@@ -17,6 +17,7 @@ use mailtier_types::Domain;
 use crate::answer::{Host, Mx, MxAnswer, addresses_in, exchangers, merge_families};
 use crate::ask::{Answer, Asker};
 use crate::dane::tlsa_of;
+use crate::dnssec::TrustAnchors;
 use crate::error::DnsError;
 
 /// Tries beyond the first.
@@ -49,6 +50,19 @@ impl Resolver {
     /// # Errors
     /// [`DnsError::Configuration`] when the resolver cannot be set up.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, DnsError> {
+        Self::over(servers, timeout, None)
+    }
+
+    /// The same, but what name servers say of DNSSEC counts for nothing: the resolver validates itself, from these anchors
+    /// on (RFC 4035 §5). They have to pass on the records that takes.
+    ///
+    /// # Errors
+    /// [`DnsError::Configuration`] when the resolver cannot be set up.
+    pub fn validating(servers: &[SocketAddr], timeout: Duration, anchors: TrustAnchors) -> Result<Self, DnsError> {
+        Self::over(servers, timeout, Some(anchors))
+    }
+
+    fn over(servers: &[SocketAddr], timeout: Duration, anchors: Option<TrustAnchors>) -> Result<Self, DnsError> {
         let (config, options) = if servers.is_empty() {
             system_configuration()
         } else {
@@ -58,7 +72,7 @@ impl Resolver {
         let options = with_limits(options, timeout);
         let timeout = timeout.saturating_mul(QUESTION_TRIES);
         Ok(Self {
-            public: Asker::new(config.name_servers().to_vec(), options.clone(), timeout)?,
+            public: Asker::new(config.name_servers().to_vec(), options.clone(), timeout, anchors)?,
             local: Arc::new(build(config, options)?),
             timeout,
         })

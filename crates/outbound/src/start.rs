@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
-use mailtier_directory::Directory;
+use mailtier_directory::{Directory, DirectoryError, trust_anchors};
 use mailtier_dns::DnsError;
 use mailtier_service::{Context, Running};
 use mailtier_tls::{ClientTls, TlsError, Verifier};
@@ -50,6 +50,15 @@ pub enum StartError {
     Post(String),
 }
 
+impl From<DirectoryError> for StartError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Configuration(error) => Self::Configuration(error),
+            DirectoryError::Dns(error) => Self::Dns(error),
+        }
+    }
+}
+
 impl From<RoutesError> for StartError {
     fn from(error: RoutesError) -> Self {
         match error {
@@ -92,6 +101,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     let certificates = config.outbound.route_certificates().into_iter().chain(config.outbound.pool_certificates());
     certificates.flatten().try_for_each(|files| certificates::read(&files).map(|_| ()))?;
     config.outbound.route_hooks()?;
+    trust_anchors(&config.outbound)?;
     config.route_policy(&ehlo_name).map(|_| ())
 }
 

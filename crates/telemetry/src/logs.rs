@@ -11,7 +11,7 @@ use crate::setup::TelemetryError;
 use crate::text::TextFields;
 
 /// What strangers can make libraries say at will; a filter of the configuration that names the same goes before it.
-const QUIET: &str = "rustls=error";
+const QUIET: &str = "rustls=error,hickory_net::dnssec=off";
 
 /// Whether the filter of log lines can be used.
 ///

@@ -1,8 +1,17 @@
 //! The resolver against a name server on loopback: what mail asks for, and every way a name server can fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
+mod meddler;
 mod server;
+mod tree;
+mod validation;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use mailtier_config::{Config, TlsPolicy};
+use mailtier_config::{Config, Dnssec, TlsPolicy};
 use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_types::{Cause, Outcome, TroubleKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
@@ -19,6 +19,7 @@ use crate::dns::{NameServer, addresses, mx, txt};
 use crate::peer::{Peer, Script};
 use crate::queue::Queue;
 use crate::signed::Zones;
+use crate::tree::Tree;
 use crate::world::{Worker, letter, only};
 
 /// A way to a domain, and what comes of it where the operator asks for `opportunistic`, `required`, `verified` and `dane`:
@@ -500,6 +501,57 @@ async fn requiretls_goes_to_hosts_that_are_certain_or_nowhere() {
         assert_eq!(told(only(&result)), expected, "{domain}: {}", only(&result));
     }
     assert_eq!(TroubleKind::RequireTls.enhanced().to_string(), "5.7.30", "RFC 8689 section 5");
+}
+
+#[tokio::test]
+async fn workers_that_validate_themselves_find_what_hosts_must_prove_where_the_resolver_does_not_validate() {
+    let certificates = Certificates::new();
+    let (port, _peers) = Peer::several([
+        (address(SelfMade), Script::new().with_tls(certificates.self_made())),
+        (address(Misnamed), Script::new().with_tls(certificates.issued("misnamed", vec!["elsewhere.test".to_owned()]))),
+    ])
+    .await;
+    let lines: Vec<_> = [
+        ("signed.test", SelfMade),
+        ("forged.signed.test", Misnamed),
+        ("plain.test", SelfMade),
+        ("a.b.sub.plain.test", Misnamed),
+        ("bogus.test", SelfMade),
+    ]
+    .iter()
+    .flat_map(|&(domain, server)| {
+        [
+            format!("{domain}. MX 10 mx.{domain}."),
+            format!("mx.{domain}. A {}", address(server)),
+            format!("_{port}._tcp.mx.{domain}. TLSA 3 1 1 {}", certificates.data(Key)),
+        ]
+    })
+    .collect();
+    let tree = Tree::start(&lines).await;
+    for (dnssec, expected) in [
+        (Dnssec::Own, ["dane-ee", "Tls", "tls", "tls", "DnsTemporary"]),
+        (Dnssec::Resolver, ["tls", "tls", "tls", "tls", "tls"]),
+    ] {
+        let queue = Queue::start().await;
+        let _worker = worker(&queue, (tree.resolver, port), &certificates, |config| {
+            config.outbound.dnssec = dnssec;
+            config.outbound.trust_anchors = (dnssec == Dnssec::Own).then(|| tree.anchors[1].clone());
+        })
+        .await;
+        let domains = ["signed.test", "forged.signed.test", "plain.test", "a.b.sub.plain.test", "bogus.test"];
+        for (domain, expected) in domains.into_iter().zip(expected) {
+            let result = queue.deliver(letter(&[&format!("a@{domain}")])).await;
+            let outcome = only(&result);
+            assert_eq!(told(outcome), expected, "{domain} with {dnssec:?}: {outcome}");
+            if let Cause::Trouble(trouble) = &outcome.cause {
+                assert!(trouble.kind.is_temporary(), "{domain}: nothing bounces for it: {outcome}");
+            }
+            if expected == "DnsTemporary" {
+                let text = "DNSSEC validation of MX of bogus.test failed";
+                assert!(outcome.to_string().contains(text), "an operator reads where: {outcome}");
+            }
+        }
+    }
 }
 
 /// A domain with a policy of MTA-STS, whose exchanger made its certificate itself; and a worker.

@@ -29,4 +29,6 @@ mod sessions;
 mod signed;
 mod tls;
 mod transcripts;
+#[path = "../../../dns/tests/suite/tree.rs"]
+mod tree;
 mod world;
