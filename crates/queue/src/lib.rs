@@ -10,6 +10,7 @@
 //! | `conductor` | the one task that knows the schedule and hands out work |
 //! | `dispatch` | the streams to workers |
 //! | `load` | reads what is queued into the schedule |
+//! | `meanings` | what replies mean, as the operator's file says at the moment |
 //! | `settle` | turns results into state, events and notifications, in one transaction each batch |
 //! | `allowance` | takes slices of what warm-ups allow by the day |
 //! | `peers` | tells other replicas of their deliveries |
@@ -38,6 +39,7 @@ mod ids;
 mod leasing;
 mod load;
 mod maintenance;
+mod meanings;
 mod ownership;
 #[cfg(test)]
 mod ownership_model;

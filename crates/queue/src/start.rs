@@ -9,7 +9,7 @@ use mailtier_api::peer::Hint;
 use mailtier_api::rest::Rest;
 use mailtier_api::server::Server;
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
-use mailtier_schedule::{Classification, Limits};
+use mailtier_schedule::Limits;
 use mailtier_service::{Context, Running, serve_json};
 use mailtier_store::{Extras, Store, StoreError};
 use mailtier_types::ReplicaId;
@@ -30,6 +30,7 @@ use crate::ids::Ids;
 use crate::leasing::{Addressed, Courier, Leasing};
 use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
+use crate::meanings::Meanings;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
 use crate::settle::{Changer, Settler, SettlerParts, Settling};
@@ -82,7 +83,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// [`ConfigError`] names the key.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     resolve_host_name("queue.hostname", config.queue.hostname.as_deref())?;
-    classification(&config.queue)?;
+    meanings(&config.queue)?;
     Feedback::new(config)?;
     suppression::Rules::new(config)?;
     Reporting::new(config)?;
@@ -90,13 +91,13 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// What replies mean: an operator's rules, and the built-in ones.
-fn classification(config: &QueueConfig) -> Result<Classification, ConfigError> {
-    let read = mailtier_shaping::classification(config.classification.as_deref()).map_err(|error| {
+fn meanings(config: &QueueConfig) -> Result<Meanings, ConfigError> {
+    let read = Meanings::read(config.classification.as_deref()).map_err(|error| {
         let names = if error.path.is_some() { "names " } else { "" };
         ConfigError::bad("queue.classification", format!("{names}{error}"))
     })?;
     if let Some(path) = &config.classification {
-        let rules = read.rules().count();
+        let rules = read.now().rules().count();
         tracing::info!(path = %path.display(), rules, "rules of what replies mean, the built-in ones among them");
     }
     Ok(read)
@@ -109,7 +110,7 @@ fn classification(config: &QueueConfig) -> Result<Classification, ConfigError> {
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config.queue;
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
-    let classification = Arc::new(classification(config)?);
+    let meanings = Arc::new(meanings(config)?);
     let feedback = Arc::new(Feedback::new(&context.config)?);
     let rules = Arc::new(suppression::Rules::new(&context.config)?);
     let reporting = Reporting::new(&context.config)?;
@@ -127,7 +128,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
     let suppressing = Suppressing { rules, listed: Listed::default() };
     let me = ReplicaId::random();
-    let parts = Parts { context: context.clone(), store, hostname, classification, feedback, suppressing, bound, me };
+    let parts = Parts { context: context.clone(), store, hostname, meanings, feedback, suppressing, bound, me };
     let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -195,7 +196,7 @@ struct Parts {
     context: Context,
     store: Store,
     hostname: String,
-    classification: Arc<Classification>,
+    meanings: Arc<Meanings>,
     feedback: Arc<Feedback>,
     suppressing: Suppressing,
     bound: std::net::SocketAddr,
@@ -234,6 +235,7 @@ impl Parts {
             Outlets { settler: reports, fetcher: wanted, purser: orders, courier, loader: walks, hints: hints.clone() };
         let task = ConductorTask::new(self.settings(), fence.clone(), outlets, Arc::clone(&meters));
         loops.spawn(task.run(commands));
+        loops.spawn(Arc::clone(&self.meanings).watch());
         let examiners = self.examiners(&jobs, &conductor, &ids, &mut loops);
         let job_queue = Arc::new(Mutex::new(job_queue));
         for _ in 0..FLUSHERS {
@@ -325,7 +327,7 @@ impl Parts {
                 max_entries_per_destination: config.max_entries_per_destination,
             },
             rules: mailtier_shaping::rules(config),
-            classification: Arc::clone(&self.classification),
+            meanings: Arc::clone(&self.meanings),
             priority_step: config.priority_step,
             delay_warning: config.delay_warning,
             worker_grace: config.worker_grace,
@@ -371,14 +373,8 @@ impl Parts {
     fn settling(&self) -> Settling {
         let config = &self.context.config.queue;
         let retry = mailtier_shaping::retry_rules(config);
-        Settling::new(
-            Arc::clone(&self.classification),
-            retry,
-            self.hostname.clone(),
-            self.limits(),
-            config.delay_warning,
-        )
-        .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
+        Settling::new(Arc::clone(&self.meanings), retry, self.hostname.clone(), self.limits(), config.delay_warning)
+            .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
     }
 
     /// Starts those who look into messages.

@@ -223,7 +223,8 @@ impl Examiner {
             About::Nothing(_) => None,
         };
         let report = Report { message: &job.message, reading: read(content), about, original, forwards };
-        Ok(plan(report, Context { classification: &self.policy.classification, rules: &self.policy.suppression, now }))
+        let classification = self.policy.meanings.now();
+        Ok(plan(report, Context { classification: &classification, rules: &self.policy.suppression, now }))
     }
 
     fn conclude(&self, mut job: Job, written: Written) {

@@ -100,7 +100,7 @@ impl ConductorTask {
         // Whose exchanger an operator's choice is says nothing of the destination.
         let remote = outcomes().find_map(|outcome| outcome.remote.as_ref()).filter(|_| !is_rerouted && !result.own_way);
         let exchanger = remote.map(|remote| remote.name.as_str());
-        let classification = Arc::clone(&self.settings.classification);
+        let classification = self.settings.meanings.now();
         let judged: Vec<_> = outcomes().map(|outcome| (outcome, classification.judge(outcome))).collect();
         let said = feedback(judged.iter().copied());
         if let Feedback::Suspend { whom, time } = said {

@@ -25,13 +25,13 @@ impl ConductorTask {
         if !content.hosts.is_empty() {
             return;
         }
-        if let Some(last) = content.last.as_deref() {
-            let judgement = self.settings.classification.judge(last);
-            let source = last.egress.as_ref().and_then(|egress| egress.source);
-            dispatch.same_source = source.filter(|_| is_greylisted(judgement));
+        let left_from = |last: &Outcome| last.egress.as_ref().and_then(|egress| egress.source);
+        if let Some((last, source)) = content.last.as_deref().and_then(|last| Some((last, left_from(last)?))) {
+            let classification = self.settings.meanings.now();
+            let judgement = classification.judge(last);
+            dispatch.same_source = is_greylisted(judgement).then_some(source);
             let until = blocked_for(judgement).map(|(_, time)| last.at.after(time)).filter(|until| *until > now);
-            let own = source.zip(until).map(|blocked| avoided(blocked, true, now));
-            dispatch.avoided_sources.extend(own);
+            dispatch.avoided_sources.extend(until.map(|until| avoided((source, until), true, now)));
         }
         if self.avoidance.is_empty() {
             return;

@@ -8,7 +8,7 @@ use mailtier_api::peer::{Hint, News};
 use mailtier_api::work::Inquire;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_schedule::{
-    Avoidance, Classification, Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name,
+    Avoidance, Correction, Entry, Insert, Limits, PoolClass, Rules, Scheduler, Suspended, place_name,
 };
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_telemetry::Meters;
@@ -28,6 +28,7 @@ use crate::clock;
 use crate::feedback::Feedback;
 use crate::leasing::Addressed;
 use crate::load::{Purpose, Walk};
+use crate::meanings::Meanings;
 use crate::settle::Report;
 use crate::stored::due;
 
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
     /// The operator's limits.
     pub(crate) rules: Rules,
     /// What outcomes mean.
-    pub(crate) classification: Arc<Classification>,
+    pub(crate) meanings: Arc<Meanings>,
     /// By which waiting makes up for one step of priority.
     pub(crate) priority_step: Duration,
     /// When senders are told that a delivery is late.

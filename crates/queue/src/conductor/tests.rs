@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::handle::{Command, Committed, Content, Fence, Fetched, FetchedRow, Place, Wanted};
 use super::{ConductorTask, Outlets, Settings};
 use crate::clock;
+use crate::meanings::Meanings;
 use crate::settle::{After, Disposition, Report, What};
 
 const DESTINATION: &str = "b.example";
@@ -68,7 +69,7 @@ impl Bench {
             worker_grace: GRACE,
             cache_bytes: 1 << 20,
             inline_bytes: 1 << 20,
-            classification: Arc::new(Classification::new(Some("builtin = false")).unwrap()),
+            meanings: Meanings::fixed(Classification::new(Some("builtin = false")).unwrap()),
             catch_up_every: GRACE,
             reconcile_every: GRACE,
             quarantine_after: 2,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mailtier_api::change::DeliveryChange;
 use mailtier_api::peer::{Hint, News};
 use mailtier_message::dsn::{Action, DsnGroup};
-use mailtier_schedule::{Action as Decided, Classification, Judgement, Next, RetryRules, classify};
+use mailtier_schedule::{Action as Decided, Judgement, Next, RetryRules, classify};
 use mailtier_store::{Finished, NewEvent, NewSuppression, Retry, SettlePlan, StoredDelivery, SuppressionSource};
 use mailtier_types::id::MAX_FANOUT;
 use mailtier_types::{
@@ -22,6 +22,7 @@ use super::orders::{Order, hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What, routed};
 use crate::accept::AcceptLimits;
 use crate::conductor::Committed;
+use crate::meanings::Meanings;
 use crate::stored::{due, last_outcome};
 use crate::suppression::{Listed, Rules};
 
@@ -32,7 +33,7 @@ const MOST_ASKED_WAIT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     /// What outcomes mean.
-    pub(crate) classification: Arc<Classification>,
+    pub(crate) meanings: Arc<Meanings>,
     /// Waits between attempts.
     pub(crate) retry: RetryRules,
     /// Notifications.
@@ -48,7 +49,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// With these meanings and this back-off, and notifications of this host.
     pub(crate) fn new(
-        classification: Arc<Classification>,
+        meanings: Arc<Meanings>,
         retry: RetryRules,
         hostname: String,
         limits: AcceptLimits,
@@ -56,14 +57,20 @@ impl Policy {
     ) -> Self {
         let bounces = BounceWriter::new(hostname, limits);
         let (suppression, listed) = (Arc::default(), Listed::default());
-        Self { classification, retry, bounces, delay_warning, suppression, listed }
+        Self { meanings, retry, bounces, delay_warning, suppression, listed }
     }
 
     /// What an outcome means at a destination.
-    fn judge(&self, outcome: &Outcome, destination: &str) -> Option<Judgement<'_>> {
-        let judgement = self.classification.judge(outcome)?;
+    fn judge(&self, outcome: &Outcome, destination: &str) -> Option<Judgement<'static>> {
+        let judgement = self.meaning(outcome)?;
         let verdict = self.retry.verdict(judgement.verdict, outcome, destination);
         Some(Judgement { verdict, ..judgement })
+    }
+
+    /// What an outcome means anywhere; which rule says so is left out.
+    fn meaning(&self, outcome: &Outcome) -> Option<Judgement<'static>> {
+        let Judgement { class, verdict, action, switches, rule: _ } = self.meanings.now().judge(outcome)?;
+        Some(Judgement { class, verdict, action, switches, rule: None })
     }
 
     /// The same, putting recipients on suppression lists by these rules.
@@ -469,14 +476,14 @@ impl Case<'_> {
 impl Policy {
     /// Why recipients did not get it, where they did not.
     pub(super) fn class_of(&self, outcome: &Outcome) -> Option<BounceClass> {
-        self.classification.judge(outcome).map(|judgement| judgement.class)
+        self.meaning(outcome).map(|judgement| judgement.class)
     }
 
     /// Until when the address that it left from is not used there, where it is blocked.
     fn avoided_until(&self, outcome: Option<&Outcome>) -> Option<Timestamp> {
         // Most mail leaves from an address that has no others.
         let outcome = outcome.filter(|outcome| outcome.egress.as_ref().is_some_and(|egress| egress.has_others))?;
-        match self.classification.judge(outcome).filter(|judgement| judgement.switches)?.action? {
+        match self.meaning(outcome).filter(|judgement| judgement.switches)?.action? {
             Decided::SwitchAddress { time, .. } => Some(outcome.at.after(time)),
             Decided::SlowDown | Decided::Suspend { .. } => None,
         }
@@ -573,7 +580,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use mailtier_schedule::{RetryPolicy, Verdict};
+    use mailtier_schedule::{Classification, RetryPolicy, Verdict};
     use mailtier_store::Held;
     use mailtier_types::{
         Cause, DeliveryId, EnhancedCode, IdSource, NodeNumber, OriginalRecipient, RecipientRequest, Reply, Stage,
@@ -586,20 +593,14 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn classification() -> Arc<Classification> {
-        Arc::new(Classification::new(Some("builtin = false")).unwrap())
+    fn meanings() -> Arc<Meanings> {
+        Meanings::fixed(Classification::new(Some("builtin = false")).unwrap())
     }
 
     fn policy() -> Policy {
         let hour = Duration::from_secs(3600);
         let limits = AcceptLimits { lifetime: hour, bounce_lifetime: hour };
-        Policy::new(
-            classification(),
-            RetryRules::new(RetryPolicy::default()),
-            "mx.example.com".to_owned(),
-            limits,
-            hour,
-        )
+        Policy::new(meanings(), RetryRules::new(RetryPolicy::default()), "mx.example.com".to_owned(), limits, hour)
     }
 
     fn stored(sender: &str, recipients: &[&str], attempts: u16) -> StoredDelivery {
@@ -1081,7 +1082,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_one_address_leads_to_another_soon_and_of_the_only_one_to_the_end() {
-        let policy = Policy { classification: Arc::new(Classification::new(None).unwrap()), ..policy() };
+        let policy = Policy { meanings: Meanings::fixed(Classification::new(None).unwrap()), ..policy() };
         let one = StoredDelivery { expires_at: NOW.after(HOUR * 48), ..stored("s@a.example", &["x@b.example"], 0) };
         let planned = |attempt, has_others| {
             let cause = Cause::Reply(Reply::received(554, None, "Your IP 192.0.2.1 is blocked".to_owned()));
