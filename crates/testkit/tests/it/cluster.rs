@@ -145,7 +145,8 @@ async fn names_that_take_no_mail_are_told_from_names_that_cannot_be_asked() {
     // RFC 7505 §4.2 and RFC 3463 §3.2.
     assert!(text("null.example").contains("Status: 5.1.10"), "{}", text("null.example"));
     assert!(text("unknown.example").contains("Status: 5.1.2"), "{}", text("unknown.example"));
-    let waiting = cluster.database.sql("SELECT destination FROM delivery").await.unwrap();
+    // The notifications, which have no sender, may have arrived and not be settled yet.
+    let waiting = cluster.database.sql("SELECT destination FROM delivery WHERE sender <> ''").await.unwrap();
     assert_eq!(waiting, "sick.example", "a name server that fails bounces nothing (RFC 5321 §5.1)");
     cluster.stop().await;
 }
