@@ -3,25 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use mailtier_schedule::Classification;
-use mailtier_shaping::ClassificationError;
-
-/// How often is looked whether the file has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// By what a change shows: time and size. Nothing where the file is missing.
-type Stamp = Option<(SystemTime, u64)>;
+use mailtier_service::FileStamp;
+use mailtier_shaping::{ClassificationError, classification};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Meanings {
-    /// Absent where the built-in rules are all there are: they never change.
-    path: Option<PathBuf>,
-    /// What it was when it was read at the start.
-    read_at: Stamp,
+    /// As it was when it was read at the start; absent where the built-in rules are all there are: they never change.
+    file: Option<(PathBuf, FileStamp)>,
     now: ArcSwap<Classification>,
 }
 
@@ -31,14 +23,14 @@ impl Meanings {
     /// # Errors
     /// It cannot be read, or a rule in it is wrong.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, ClassificationError> {
-        let read_at = path.and_then(stamp);
-        Ok(Self { path: path.map(Path::to_owned), read_at, now: ArcSwap::from_pointee(read(path)?) })
+        let file = path.map(|path| (path.to_owned(), FileStamp::of(path)));
+        Ok(Self { file, now: ArcSwap::from_pointee(classification(path)?) })
     }
 
     /// Rules that do not change.
     #[cfg(test)]
     pub(crate) fn fixed(classification: Classification) -> Arc<Self> {
-        Arc::new(Self { path: None, read_at: None, now: ArcSwap::from_pointee(classification) })
+        Arc::new(Self { file: None, now: ArcSwap::from_pointee(classification) })
     }
 
     /// The rules of this moment.
@@ -48,29 +40,24 @@ impl Meanings {
 
     /// Looks for changes until it is dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
-        if self.path.is_none() {
-            return;
-        }
         // Whatever has changed since the start is read with the first look.
-        let mut known = self.read_at;
-        let mut beat = tokio::time::interval(LOOK_EVERY);
+        let Some((path, mut known)) = self.file.clone() else { return };
+        let mut beat = tokio::time::interval(FileStamp::LOOK_EVERY);
         loop {
             beat.tick().await;
-            let (this, before) = (Arc::clone(&self), known);
+            let (this, path, before) = (Arc::clone(&self), path.clone(), known);
             // Rules are compiled into one automaton, which takes its time.
-            known = tokio::task::spawn_blocking(move || this.look(before)).await.unwrap_or(known);
+            known = tokio::task::spawn_blocking(move || this.look(&path, before)).await.unwrap_or(known);
         }
     }
 
     /// Reads the file again where it has changed. What is wrong with it is said once, and the rules stay as they were.
-    fn look(&self, known: Stamp) -> Stamp {
-        let Some(path) = &self.path else { return known };
-        // Taken before: what changes while it is read is read again.
-        let found = stamp(path);
+    fn look(&self, path: &Path, known: FileStamp) -> FileStamp {
+        let found = FileStamp::of(path);
         if found == known {
             return known;
         }
-        match read(Some(path)) {
+        match classification(Some(path)) {
             Ok(classification) => {
                 let rules = classification.rules().count();
                 tracing::info!(path = %path.display(), rules, "rules of what replies mean, read again");
@@ -80,15 +67,6 @@ impl Meanings {
         }
         found
     }
-}
-
-fn read(path: Option<&Path>) -> Result<Classification, ClassificationError> {
-    mailtier_shaping::classification(path)
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]
@@ -113,20 +91,21 @@ mod tests {
         write(&rule("spam"));
         let meanings = Meanings::read(Some(file.path())).unwrap();
         assert_eq!(class(&meanings), Some(BounceClass::Spam));
-        let known = stamp(file.path());
-        assert_eq!(meanings.look(known), known, "nothing has changed");
+        let known = FileStamp::of(file.path());
+        let look = |known| meanings.look(file.path(), known);
+        assert_eq!(look(known), known, "nothing has changed");
         write(&rule("unavailable"));
-        let known = meanings.look(known);
+        let known = look(known);
         assert_eq!(class(&meanings), Some(BounceClass::Unavailable));
         write(&rule("no_such_class_at_all"));
-        let wrong = meanings.look(known);
+        let wrong = look(known);
         assert_ne!(wrong, known, "it is said once what is wrong");
         assert_eq!(class(&meanings), Some(BounceClass::Unavailable));
         std::fs::remove_file(file.path()).unwrap();
-        assert_eq!(meanings.look(wrong), None);
+        assert_eq!(look(wrong), FileStamp::MISSING);
         assert_eq!(class(&meanings), Some(BounceClass::Unavailable));
         write(&rule("policy"));
-        meanings.look(None);
+        look(FileStamp::MISSING);
         assert_eq!(class(&meanings), Some(BounceClass::Policy));
     }
 }

@@ -5,12 +5,14 @@
 
 mod arguments;
 mod context;
+mod file_stamp;
 mod health;
 mod http;
 mod json_api;
 mod program;
 
 pub use context::{Context, Running};
+pub use file_stamp::FileStamp;
 pub use health::Health;
 pub use json_api::serve_json;
 pub use program::{Doing, Program, Starting, Subcommand, exit, run};

@@ -9,6 +9,7 @@
 )]
 
 mod meddler;
+mod programs;
 mod server;
 mod tree;
 mod validation;

@@ -4,15 +4,13 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use mailtier_dns::Resolver;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UdpSocket};
 
-/// How long a program may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::programs::{PATIENCE, Program, free_port, program, start};
 
 /// How a zone stands in the one above it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,16 +56,6 @@ pub(crate) struct Tree {
     _folder: TempDir,
 }
 
-/// Stopped when it is dropped.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Tree {
     /// `lines` are records with full names; each stands in the deepest zone it ends in.
     pub(crate) async fn start(lines: &[String]) -> Self {
@@ -111,17 +99,6 @@ impl Tree {
 
 fn has_keys(standing: Zone) -> bool {
     !matches!(standing, Zone::Unsigned | Zone::Unknown)
-}
-
-fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients/name_servers").join(name)
-}
-
-fn start(words: &[&str], folder: &Path) -> Program {
-    let log = fs::File::create(folder.join(format!("{}.out", words[0]))).unwrap();
-    let mut command = Command::new(program(words[0]));
-    command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    Program(command.spawn().expect("cannot start a name server: run `make clients`"))
 }
 
 /// The records of a zone's keys, once it has some, as `keymgr` writes them.
@@ -209,15 +186,4 @@ fn unbound_configuration(folder: &Path, server: SocketAddr, listen: SocketAddr) 
         ZONES.map(stub).concat(),
         folder = folder.display(),
     )
-}
-
-/// A port of the loopback address that is free for UDP and TCP.
-async fn free_port() -> SocketAddr {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).await.is_ok() {
-            return address;
-        }
-    }
 }

@@ -2,16 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use mailtier_config::{AddressFile, AddressTable, ConfigError};
+use mailtier_service::FileStamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Patterns};
-
-/// How often a change is looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Both files.
 #[derive(Debug)]
@@ -25,11 +22,8 @@ pub(super) struct Files {
 struct Watched {
     path: PathBuf,
     kind: AddressFile,
-    table: ArcSwap<(Option<Stamp>, AddressTable)>,
+    table: ArcSwap<(FileStamp, AddressTable)>,
 }
-
-/// What changes when a file does.
-type Stamp = (SystemTime, u64);
 
 impl Files {
     /// # Errors
@@ -56,7 +50,7 @@ impl Files {
         if files.is_empty() {
             return;
         }
-        while tokio::time::timeout(LOOK_EVERY, end.cancelled()).await.is_err() {
+        while tokio::time::timeout(FileStamp::LOOK_EVERY, end.cancelled()).await.is_err() {
             files.iter().for_each(|file| file.refresh());
         }
     }
@@ -68,7 +62,7 @@ impl Watched {
     }
 
     fn refresh(&self) {
-        if self.table.load().0 == stamp(&self.path) {
+        if self.table.load().0 == FileStamp::of(&self.path) {
             return;
         }
         match load(self.kind, &self.path) {
@@ -81,15 +75,9 @@ impl Watched {
     }
 }
 
-fn load(kind: AddressFile, path: &Path) -> Result<(Option<Stamp>, AddressTable), ConfigError> {
-    // Taken before: what changes while it is read is read again.
-    let stamp = stamp(path);
+fn load(kind: AddressFile, path: &Path) -> Result<(FileStamp, AddressTable), ConfigError> {
+    let stamp = FileStamp::of(path);
     Ok((stamp, kind.read(path)?))
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl SessionCounter {
     }
 
     /// A domain wants no reports.
-    pub(super) fn is_silent(&self, domain: Domain) {
+    pub(super) fn note_silent(&self, domain: Domain) {
         self.silent.insert(domain, ());
     }
 }

@@ -107,7 +107,7 @@ impl SessionFlusher {
         let domain = Domain::parse(&counts.domain).ok()?;
         let destinations = self.directory.report_destinations(&domain).await?;
         if destinations.is_empty() {
-            self.counter.is_silent(domain);
+            self.counter.note_silent(domain);
             return None;
         }
         Some(DomainCounts { destinations, ..counts })

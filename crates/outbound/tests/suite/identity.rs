@@ -12,14 +12,13 @@ use mailtier_tls::{CertificateFiles, ServerTls};
 use mailtier_types::{Cause, Outcome, TroubleKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::TcpListener;
 
 use crate::dns::{NameServer, addresses, mx, txt};
 use crate::peer::{Peer, Script};
 use crate::queue::Queue;
 use crate::signed::Zones;
 use crate::tree::Tree;
+use crate::web;
 use crate::world::{Worker, letter, only};
 
 /// A way to a domain, and what comes of it where the operator asks for `opportunistic`, `required`, `verified` and `dane`:
@@ -248,26 +247,7 @@ fn records(certificates: &Certificates, port: u16) -> Vec<String> {
 
 /// Serves policies, each at the host that its domain's is looked for at.
 async fn serve_policies(tls: Arc<ServerTls>, policy: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> u16 {
-    let policy = Arc::new(policy);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, policy) = (tls.acceptor(), Arc::clone(&policy));
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let mut stream = BufStream::new(stream);
-                let (mut head, mut line) = (String::new(), String::new());
-                while stream.read_line(&mut line).await.unwrap_or(0) > 2 {
-                    head.push_str(&std::mem::take(&mut line));
-                }
-                let _ = stream.write_all(answer(&head, &*policy).as_bytes()).await;
-                let _ = stream.flush().await;
-            });
-        }
-    });
-    port
+    web::serve(tls, move |head, _| answer(head, &policy)).await
 }
 
 fn answer(head: &str, policy: &dyn Fn(&str) -> Option<String>) -> String {

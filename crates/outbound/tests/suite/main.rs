@@ -22,6 +22,8 @@ mod ownership;
 mod peer;
 mod pools;
 mod posts;
+#[path = "../../../dns/tests/suite/programs.rs"]
+mod programs;
 mod queue;
 mod resolving;
 mod routes;
@@ -31,4 +33,5 @@ mod tls;
 mod transcripts;
 #[path = "../../../dns/tests/suite/tree.rs"]
 mod tree;
+mod web;
 mod world;

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use mailtier_api::tls::TlsReportPost;
 use mailtier_tls::ServerTls;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::TcpListener;
 
 use crate::dns::{NameServer, addresses};
 use crate::identity::{Certificates, worker};
 use crate::queue::Queue;
+use crate::web;
 use crate::world::with_tls_reports;
 
 /// Head and body of each request.
@@ -20,31 +19,12 @@ type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 async fn serve(tls: Arc<ServerTls>) -> (u16, Requests) {
     let requests = Requests::default();
     let taken = Arc::clone(&requests);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, taken) = (tls.acceptor(), Arc::clone(&taken));
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let mut stream = BufStream::new(stream);
-                let (mut head, mut line) = (String::new(), String::new());
-                while stream.read_line(&mut line).await.unwrap_or(0) > 2 {
-                    head.push_str(&std::mem::take(&mut line));
-                }
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-                let mut body = vec![0; length.unwrap().parse().unwrap()];
-                stream.read_exact(&mut body).await.unwrap();
-                let status = if head.starts_with("POST /r ") { "204 No Content" } else { "302 Found\r\nlocation: /r" };
-                taken.lock().unwrap().push((head, body));
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.flush().await;
-            });
-        }
+    let port = web::serve(tls, move |head, body| {
+        let status = if head.starts_with("POST /r ") { "204 No Content" } else { "302 Found\r\nlocation: /r" };
+        taken.lock().unwrap().push((head.to_owned(), body));
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     });
-    (port, requests)
+    (port.await, requests)
 }
 
 #[tokio::test]

@@ -4,35 +4,23 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use mailtier_dns::Resolver;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UdpSocket};
+
+use crate::programs::{PATIENCE, Program, free_port, program, start};
 
 /// No key has this digest.
 const NO_KEY: &str = "1 13 2 0000000000000000000000000000000000000000000000000000000000000000";
-/// How long the two may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The name servers, stopped at the end.
 pub(crate) struct Zones {
     /// The resolver.
     pub(crate) resolver: SocketAddr,
     _programs: [Program; 2],
     _folder: TempDir,
-}
-
-/// Stopped when it is dropped.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Zones {
@@ -70,17 +58,6 @@ impl Zones {
         };
         tokio::time::timeout(PATIENCE, answered).await.expect("the name servers do not answer");
     }
-}
-
-fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients/name_servers").join(name)
-}
-
-fn start(words: &[&str], folder: &Path) -> Program {
-    let log = fs::File::create(folder.join(format!("{}.out", words[0]))).unwrap();
-    let mut command = Command::new(program(words[0]));
-    command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    Program(command.spawn().expect("cannot start a name server: run `make clients`"))
 }
 
 /// The DS record of the signed zone, once it has keys.
@@ -147,15 +124,4 @@ fn unbound_configuration(
         listen.port(),
         folder = folder.display(),
     )
-}
-
-/// A port of the loopback address that is free for UDP and TCP.
-async fn free_port() -> SocketAddr {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).await.is_ok() {
-            return address;
-        }
-    }
 }

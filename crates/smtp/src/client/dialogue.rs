@@ -72,12 +72,11 @@ impl ClientSession {
     }
 
     fn handle_envelope_reply(&mut self, reply: Reply, now: Instant) {
-        let Some(exchange) = self.exchange.as_ref() else { return };
         // RFC 5321 §3.8: 421 announces at any moment that the connection closes.
         if reply.code == 421 {
             return self.fail_by(reply);
         }
-        let stage = exchange.stage();
+        let stage = self.stage();
         if stage == Stage::Final && (self.phase == Phase::Body || !self.output().is_empty()) {
             return self.handle_early_reply(reply);
         }

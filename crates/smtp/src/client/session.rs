@@ -375,7 +375,7 @@ impl ClientSession {
         }
     }
 
-    fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> Stage {
         match self.phase {
             Phase::Banner => Stage::Banner,
             Phase::Ehlo | Phase::Helo | Phase::Login | Phase::Challenged => Stage::Ehlo,
@@ -409,13 +409,15 @@ impl ClientSession {
         let is_dead = kind == TroubleKind::Closed
             && self.is_waiting_for_chunk()
             && !self.exchange.as_ref().is_some_and(Exchange::is_answered);
-        self.fail_perhaps(kind, format!("{what} {}", self.waiting_for()), self.may_have_been_taken() && !is_dead);
+        let text = format!("{what} {}", self.waiting_for());
+        self.fail_unless_taken(self.stage(), kind, text, self.may_have_been_taken() && !is_dead);
     }
 
-    fn fail_perhaps(&mut self, kind: TroubleKind, text: String, may_have_been_taken: bool) {
+    /// Where the remote may have the message nothing else counts.
+    fn fail_unless_taken(&mut self, stage: Stage, kind: TroubleKind, text: String, may_have_been_taken: bool) {
         match may_have_been_taken {
             true => self.fail_at(Stage::Final, trouble(TroubleKind::Unanswered, text)),
-            false => self.fail(trouble(kind, text)),
+            false => self.fail_at(stage, trouble(kind, text)),
         }
     }
 
@@ -435,15 +437,12 @@ impl ClientSession {
     }
 
     pub(super) fn fail_protocol(&mut self, text: impl Into<String>) {
-        self.fail_perhaps(TroubleKind::Protocol, text.into(), self.may_have_been_taken());
+        self.fail_out_of_step(self.stage(), text);
     }
 
     /// A reply that cannot be one to the command of this stage.
-    pub(super) fn fail_out_of_step(&mut self, stage: Stage, text: &str) {
-        match self.may_have_been_taken() {
-            true => self.fail_at(Stage::Final, trouble(TroubleKind::Unanswered, text)),
-            false => self.fail_at(stage, trouble(TroubleKind::Protocol, text)),
-        }
+    pub(super) fn fail_out_of_step(&mut self, stage: Stage, text: impl Into<String>) {
+        self.fail_unless_taken(stage, TroubleKind::Protocol, text.into(), self.may_have_been_taken());
     }
 
     pub(super) fn fail(&mut self, cause: Cause) {
