@@ -7,6 +7,8 @@ use mailtier_types::id::InvalidId;
 /// of its own, so neither can be our mistake.
 const INVALID_STATEMENT_NAME: &str = "26000";
 const DUPLICATE_STATEMENT: &str = "42P05";
+/// lock_not_available.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The class of data exceptions.
 const DATA_EXCEPTION: &str = "22";
 
@@ -138,6 +140,11 @@ impl StoreError {
     #[must_use]
     pub fn is_bad_value(&self) -> bool {
         matches!(self, Self::Database(error) if sqlstate(error).is_some_and(|state| state.starts_with(DATA_EXCEPTION)))
+    }
+
+    /// Whether a statement has waited for a lock for as long as `lock_timeout` allows.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(error) if sqlstate(error).as_deref() == Some(LOCK_NOT_AVAILABLE))
     }
 
     /// Whether a key was there already.

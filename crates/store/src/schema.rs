@@ -1,6 +1,8 @@
 //! The schema: which migrations there are, applying them, and refusing to work with a schema that is not known or with a
 //! server that forgets. Not responsible for the migrations' content, which explains itself in `migrations/`.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
@@ -60,8 +62,18 @@ struct Applied {
     oldest_program: i32,
 }
 
-/// Applies what is missing, each migration in its own transaction, one program at a time.
+/// A step that others keep from a table lets them pass for so long, and tries again so often: a dump of a large database
+/// keeps its locks for an hour.
+const LET_PASS: Duration = Duration::from_secs(1);
+const TRIES: u32 = 3600;
+/// One statement may read a large table once.
+const STEP_DEADLINE: Duration = Duration::from_secs(6 * 3600);
+
+/// Applies what is missing, each migration in its own transaction, one program at a time, while mail flows: no step keeps
+/// others waiting for longer than `lock_timeout` (see `schema_lock.sql`) and what it does itself.
 pub(crate) async fn migrate(session: &mut Session) -> Result<Migrated, StoreError> {
+    session.wait_at_most(STEP_DEADLINE);
+    session.read(sqlx::query(sql::SCHEMA_PATIENCE)).await?;
     session.read(sqlx::query(sql::SCHEMA_LOCK)).await?;
     let applied = applied(session).await?;
     let from = applied.last().map_or(0, |row| row.version);
@@ -72,19 +84,61 @@ pub(crate) async fn migrate(session: &mut Session) -> Result<Migrated, StoreErro
     }
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > from) {
         tracing::info!(migration = migration.name, "migrating the schema");
-        let mut transaction = session.begin().await?;
-        let open = transaction.session();
-        open.batch(sql::DDL_SCHEMA_VERSION.to_owned()).await?;
-        open.batch(migration.text.to_owned()).await?;
-        let record = sqlx::query(sql::SCHEMA_RECORD)
-            .bind(migration.version)
-            .bind(migration.name)
-            .bind(migration.text)
-            .bind(migration.oldest_program);
-        open.write(record).await?;
-        transaction.commit().await?;
+        apply(session, migration).await?;
     }
     Ok(Migrated { from, to: KNOWN })
+}
+
+/// Applies one, when those who hold its tables let it.
+async fn apply(session: &mut Session, migration: &Migration) -> Result<(), StoreError> {
+    for _ in 1..TRIES {
+        match try_to_apply(session, migration).await {
+            Err(error) if error.is_lock_timeout() => {
+                tell_who_holds(session, migration).await?;
+                tokio::time::sleep(LET_PASS).await;
+            }
+            result => return result,
+        }
+    }
+    try_to_apply(session, migration).await
+}
+
+async fn try_to_apply(session: &mut Session, migration: &Migration) -> Result<(), StoreError> {
+    let mut transaction = session.begin().await?;
+    let result = take_step(transaction.session(), migration).await;
+    match result {
+        Ok(()) => transaction.commit().await,
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn take_step(open: &mut Session, migration: &Migration) -> Result<(), StoreError> {
+    open.batch(sql::DDL_SCHEMA_VERSION.to_owned()).await?;
+    open.batch(migration.text.to_owned()).await?;
+    let record = sqlx::query(sql::SCHEMA_RECORD)
+        .bind(migration.version)
+        .bind(migration.name)
+        .bind(migration.text)
+        .bind(migration.oldest_program);
+    open.write(record).await.map(|_| ())
+}
+
+async fn tell_who_holds(session: &mut Session, migration: &Migration) -> Result<(), StoreError> {
+    let rows = session.read(sqlx::query(sql::OLDEST_TRANSACTION)).await?;
+    let Some(oldest) = rows.first() else { return Ok(()) };
+    let (pid, application): (i32, String) = (oldest.value("pid")?, oldest.value("application_name")?);
+    let open_seconds: i64 = oldest.value("open_seconds")?;
+    tracing::warn!(
+        migration = migration.name,
+        pid,
+        application,
+        open_seconds,
+        "a transaction holds a table that is to be changed: mail passes, and it is tried again"
+    );
+    Ok(())
 }
 
 /// Whether this program can work with the schema.

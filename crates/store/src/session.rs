@@ -54,6 +54,11 @@ impl Session {
         Self { connection, state: State::Idle, deadline, _permit: permit }
     }
 
+    /// Statements may take so long from now on.
+    pub(crate) const fn wait_at_most(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
     /// Whether the session can be used again: false after its connection was lost, a call was cancelled or a settlement
     /// was left without an end.
     #[must_use]

@@ -58,6 +58,7 @@ statements! {
     MEMBERS = "members";
     MISSING_PARTITIONS = "missing_partitions";
     OLD_PARTITIONS = "old_partitions";
+    OLDEST_TRANSACTION = "oldest_transaction";
     ORPHAN_BODIES = "orphan_bodies";
     PARTITION_LOCK = "partition_lock";
     PUT_ACCOUNT = "put_account";
@@ -78,6 +79,7 @@ statements! {
     SCHEMA_CHECKSUM = "schema_checksum";
     SCHEMA_EXISTS = "schema_exists";
     SCHEMA_LOCK = "schema_lock";
+    SCHEMA_PATIENCE = "schema_patience";
     SCHEMA_RECORD = "schema_record";
     SCHEMA_ROWS = "schema_rows";
     SECRET = "secret";

@@ -163,39 +163,24 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts `sessions` clients, each sending one message after the other, and connecting anew whenever it must. Every
-    /// fourth message has two recipients in the first domain and one in each other; the rest have one, in turn.
+    /// Starts `sessions` clients, spread over the servers, each sending one message after the other, and connecting anew,
+    /// to the next server, whenever it must. Every fourth message has two recipients in the first domain and one in each
+    /// other; the rest have one, in turn.
     #[must_use]
-    pub fn start(ledger: &Ledger, server: SocketAddr, sessions: usize, domains: &'static [&'static str]) -> Self {
-        Self::start_at(ledger, vec![server], sessions, domains)
-    }
-
-    /// The same, with the clients spread over several servers.
-    #[must_use]
-    pub fn start_at(
-        ledger: &Ledger,
-        servers: Vec<SocketAddr>,
-        sessions: usize,
-        domains: &'static [&'static str],
-    ) -> Self {
+    pub fn start(ledger: &Ledger, servers: &[SocketAddr], sessions: usize, domains: &'static [&'static str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let servers: Vec<SocketAddr> = servers.into_iter().cycle().take(sessions).collect();
-        let sessions = servers
-            .into_iter()
-            .enumerate()
-            .map(|(number, server)| {
-                let (ledger, stop) = (ledger.clone(), Arc::clone(&stop));
-                std::thread::spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        if let Err(error) = send_until_trouble(&ledger, server, domains, number, &stop) {
-                            ledger.note(&error);
-                            pause();
-                        }
+        let session = |number: usize| {
+            let (ledger, stop, servers) = (ledger.clone(), Arc::clone(&stop), servers.to_vec());
+            std::thread::spawn(move || {
+                for server in servers.iter().cycle().skip(number).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    if let Err(error) = send_until_trouble(&ledger, *server, domains, number, &stop) {
+                        ledger.note(&error);
+                        pause();
                     }
-                })
+                }
             })
-            .collect();
-        Self { stop, sessions }
+        };
+        Self { sessions: (0..sessions).map(session).collect(), stop }
     }
 
     /// Lets each client finish its message.

@@ -1,14 +1,48 @@
 //! Start-up: a schema that is not known, and a server that forgets, are refused in words an operator understands.
 
+use std::fs;
+use std::time::Duration;
+
 use mailtier_store::{Migrated, Store, StoreError};
 use mailtier_testkit::postgres::{PostgresServer, TestDatabase};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::mail::now;
 
-/// The newest migration: one a file.
-fn newest() -> i32 {
+/// The longest wait for anything that should happen.
+const LIMIT: Duration = Duration::from_secs(60);
+/// A schema whose next step changes tables that mail is written to.
+const BEFORE_A_CHANGE: usize = 7;
+
+/// Every migration, in order: name and text.
+fn migrations() -> Vec<(String, String)> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-    i32::try_from(std::fs::read_dir(folder).unwrap().count()).unwrap()
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let name = |path: &std::path::Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The newest one.
+fn newest() -> i32 {
+    i32::try_from(migrations().len()).unwrap()
+}
+
+/// A database as a program of long ago has left it.
+async fn at_version(version: usize) -> TestDatabase {
+    let database = TestDatabase::empty().await.unwrap();
+    let read = |name: &str| fs::read_to_string(format!("{}/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let mut all = read("ddl/schema_version");
+    for (_, text) in migrations().iter().take(version) {
+        all.push_str(&format!(";{text}"));
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(all)).execute(&mut connection).await.unwrap();
+    for ((name, text), number) in migrations().into_iter().take(version).zip(1_i32..) {
+        let record = sqlx::query(sqlx::AssertSqlSafe(read("schema_record")));
+        record.bind(number).bind(name).bind(text).bind(1_i32).execute(&mut connection).await.unwrap();
+    }
+    database
 }
 
 async fn refusal(database: &TestDatabase) -> StoreError {
@@ -35,6 +69,37 @@ async fn two_programs_may_migrate_at_once() {
     let mut from = [a.unwrap().from, b.unwrap().from];
     from.sort_unstable();
     assert_eq!(from, [0, newest()], "one did it, the other found it done");
+}
+
+/// As `pg_dump` holds every table for as long as it reads.
+#[tokio::test]
+async fn a_migration_that_waits_for_a_dump_lets_mail_pass() {
+    let database = at_version(BEFORE_A_CHANGE).await;
+    let mut dump = PgConnection::connect(&database.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE delivery, retry IN ACCESS SHARE MODE").execute(&mut dump).await.unwrap();
+    let config = database.config();
+    let migrating = tokio::spawn(async move { Store::migrate(&config, now()).await });
+
+    // When the transaction of a step that waits has begun.
+    let waits =
+        "SELECT xact_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let mut tries = std::collections::BTreeSet::new();
+    let watching = async {
+        while tries.len() < 3 {
+            let waiting = database.sql(waits).await.unwrap();
+            if !waiting.is_empty() && tries.insert(waiting) {
+                // What would be written meanwhile is not kept waiting for as long as the dump.
+                database.sql("SET lock_timeout = '10s'; DELETE FROM delivery").await.unwrap();
+            }
+            assert!(!migrating.is_finished(), "it has given up, or did not wait");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, watching).await.expect("it tries again and again");
+    sqlx::raw_sql("ROLLBACK").execute(&mut dump).await.unwrap();
+    let migrated = tokio::time::timeout(LIMIT, migrating).await.unwrap().unwrap().unwrap();
+    assert_eq!(migrated, Migrated { from: 7, to: newest() });
+    database.store().await.unwrap();
 }
 
 #[tokio::test]

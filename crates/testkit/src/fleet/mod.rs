@@ -28,13 +28,15 @@ const AUDITED_AT_MOST: u32 = 20;
 /// How many of each program run.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
+    /// mailtier-inbound.
+    pub inbounds: usize,
     /// mailtier-queue.
     pub queues: usize,
     /// mailtier-outbound.
     pub outbounds: usize,
 }
 
-/// Running programs: one mailtier-inbound, and as many of the others as were asked for.
+/// Running programs, as many of each as were asked for.
 #[derive(Debug)]
 pub struct Fleet {
     folder: tempfile::TempDir,
@@ -43,8 +45,8 @@ pub struct Fleet {
     /// The workers.
     pub outbounds: Vec<Process>,
     /// Reception.
-    pub inbound: Process,
-    smtp: SocketAddr,
+    pub inbounds: Vec<Process>,
+    smtp: Vec<SocketAddr>,
     /// The first replica.
     queue: Option<SocketAddr>,
 }
@@ -57,11 +59,11 @@ impl Fleet {
     pub fn new(plan: &Plan, size: Size, database: impl Fn(usize) -> String) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mailtier-fleet").tempdir_in("/var/tmp")?;
         let ports: Vec<SocketAddr> = (0..size.queues).map(|_| free_port()).collect::<Result<_, _>>()?;
-        let smtp = free_port()?;
+        let smtp: Vec<SocketAddr> = (0..size.inbounds).map(|_| free_port()).collect::<Result<_, _>>()?;
         fs::write(folder.path().join("mailtier.toml"), configuration(plan, &ports))?;
         fs::write(folder.path().join(ADMIN), "operators only")?;
-        let member = |kind: &str, number: Option<usize>, more: &[(&str, String)]| {
-            let name = number.map_or_else(|| kind.to_owned(), |number| format!("{kind}-{number}"));
+        let member = |kind: &str, number: usize, more: &[(&str, String)]| {
+            let name = format!("{kind}-{number}");
             let health = free_port()?;
             let config = folder.path().join("mailtier.toml").to_string_lossy().into_owned();
             let mut environment = vec![
@@ -78,13 +80,16 @@ impl Fleet {
                 ("MAILTIER__DATABASE__URL", database(number)),
                 ("MAILTIER__CLUSTER__ADMIN_SECRET_FILE", secret),
             ];
-            member("queue", Some(number), &own)
+            member("queue", number, &own)
         };
         let queues = ports.iter().enumerate().map(queue).collect::<Result<_, _>>()?;
-        let outbounds = (0..size.outbounds).map(|number| member("outbound", Some(number), &[]));
+        let outbounds = (0..size.outbounds).map(|number| member("outbound", number, &[]));
         let outbounds = outbounds.collect::<Result<_, _>>()?;
-        let inbound = member("inbound", None, &[("MAILTIER__INBOUND__LISTEN", smtp.to_string())])?;
-        Ok(Self { folder, queues, outbounds, inbound, smtp, queue: ports.first().copied() })
+        let inbound = |(number, port): (usize, &SocketAddr)| {
+            member("inbound", number, &[("MAILTIER__INBOUND__LISTEN", port.to_string())])
+        };
+        let inbounds = smtp.iter().enumerate().map(inbound).collect::<Result<_, _>>()?;
+        Ok(Self { folder, queues, outbounds, inbounds, smtp, queue: ports.first().copied() })
     }
 
     /// Starts everything and waits until all are ready.
@@ -106,10 +111,10 @@ impl Fleet {
         self.all().try_for_each(Process::until_ready)
     }
 
-    /// Where it takes mail.
+    /// Where it takes mail: each mailtier-inbound.
     #[must_use]
-    pub const fn smtp(&self) -> SocketAddr {
-        self.smtp
+    pub fn smtp(&self) -> &[SocketAddr] {
+        &self.smtp
     }
 
     /// Runs `mailtier` as an operator of the first replica and returns what it printed.
@@ -131,14 +136,13 @@ impl Fleet {
     /// # Errors
     /// One does not, or fails; its log is in the error.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let (inbound, outbounds, queues) = (&mut self.inbound, &mut self.outbounds, &mut self.queues);
-        let order = std::iter::once(inbound).chain(outbounds).chain(queues);
+        let order = self.inbounds.iter_mut().chain(&mut self.outbounds).chain(&mut self.queues);
         order.filter_map(|process| process.is_running().then_some(process)).try_for_each(Process::stop)
     }
 
     /// Every process, in the order in which they start.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.queues.iter_mut().chain(&mut self.outbounds).chain([&mut self.inbound])
+        self.queues.iter_mut().chain(&mut self.outbounds).chain(&mut self.inbounds)
     }
 }
 
@@ -157,7 +161,15 @@ impl Drop for Fleet {
 /// # Errors
 /// It fails; what it said is in the error.
 pub fn migrate(database: &str) -> anyhow::Result<()> {
-    let output = Command::new(program("mailtier-queue")?)
+    migrate_with(&program("mailtier-queue")?, database)
+}
+
+/// The same with a mailtier-queue of another version.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn migrate_with(queue: &Path, database: &str) -> anyhow::Result<()> {
+    let output = Command::new(queue)
         .arg("migrate")
         .env("MAILTIER__DATABASE__URL", database)
         .env("MAILTIER__QUEUE__HOSTNAME", "mx.test.example")

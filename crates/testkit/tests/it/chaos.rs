@@ -19,7 +19,7 @@ fn campaign(names: &[&str]) -> (Balance, u32) {
     let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
     let plan = Plan::new(counterpart.address()).set("queue", "worker_grace", "\"2s\"");
     let installation = Installation::start(&plan).unwrap();
-    let load = Load::start(&ledger, installation.smtp(), SESSIONS, DOMAINS);
+    let load = Load::start(&ledger, &[installation.smtp()], SESSIONS, DOMAINS);
     let seconds: Option<u64> = std::env::var("CHAOS_SECONDS").ok().and_then(|text| text.parse().ok());
     let started = Instant::now();
     let mut kills = 0;
@@ -96,7 +96,7 @@ fn of_two_queue_replicas_one_is_killed() {
         .set("queue", "renew_every", "\"500ms\"")
         .with_second_queue();
     let mut installation = Installation::start(&plan).unwrap();
-    let load = Load::start(&ledger, installation.smtp(), SESSIONS, DOMAINS);
+    let load = Load::start(&ledger, &[installation.smtp()], SESSIONS, DOMAINS);
     for _ in 0..2 {
         wait_for_more_mail(&ledger, &installation);
         installation.kill_second_queue();

@@ -87,7 +87,7 @@ const fn case(point: Point) -> (Victim, Occasion) {
 impl Victim {
     fn of(self, fleet: &mut Fleet) -> &mut Process {
         match self {
-            Self::Inbound => &mut fleet.inbound,
+            Self::Inbound => &mut fleet.inbounds[0],
             Self::Queue => &mut fleet.queues[0],
             Self::Outbound => &mut fleet.outbounds[0],
         }
@@ -142,7 +142,7 @@ fn run(point: Point) -> anyhow::Result<Balance> {
         .set("queue", "catch_up_every", "\"1s\"")
         .set("feedback", "return_path_domain", format!("\"{RETURN_PATHS}\""))
         .set("feedback", "return_path_keys", format!("\"{RETURN_PATH_KEY}\""));
-    let mut fleet = Fleet::new(&plan, Size { queues: 1, outbounds: 1 }, |_| database.url())?;
+    let mut fleet = Fleet::new(&plan, Size { inbounds: 1, queues: 1, outbounds: 1 }, |_| database.url())?;
     let broken = break_at(point, &mut fleet, &ledger, &counterpart);
     let load = broken.with_context(|| last_lines(&case(point).0.of(&mut fleet).log()))?;
     let balance = conclude(&ledger, load, database.config())?;
@@ -171,18 +171,14 @@ fn break_at(point: Point, fleet: &mut Fleet, ledger: &Ledger, counterpart: &Coun
     let armed = [(VARIABLE, armed.as_str())];
     let is_armed_at_first = !matches!(occasion, Occasion::Takeover | Occasion::Succession(_));
     victim.of(fleet).start_with(if is_armed_at_first { &armed } else { &[] })?;
-    for process in fleet.queues.iter_mut().chain(&mut fleet.outbounds).chain([&mut fleet.inbound]) {
-        if !process.is_running() {
-            process.start()?;
-        }
-    }
+    fleet.all().filter_map(|process| (!process.is_running()).then_some(process)).try_for_each(Process::start)?;
     fleet.until_ready()?;
     let load = Load::start(ledger, fleet.smtp(), SESSIONS, DOMAINS);
     let (mut sending, mut reporting) = (None, None);
     match occasion {
         Occasion::Load(_) => {}
-        Occasion::LargeMessage => sending = Some(insist(fleet.smtp())),
-        Occasion::Report(_) => reporting = Some(report(fleet.smtp())),
+        Occasion::LargeMessage => sending = Some(insist(fleet.smtp()[0])),
+        Occasion::Report(_) => reporting = Some(report(fleet.smtp()[0])),
         Occasion::Takeover => {
             until_flowing(ledger, FLOW)?;
             victim.of(fleet).kill();

@@ -24,7 +24,7 @@ const FEW_CONNECTIONS: usize = 12;
 /// Mail that flows through so many replicas in front of this database.
 fn flow(queues: usize, database: &str) -> Flow {
     let settings = |plan: Plan| plan.set("queue", "worker_grace", "\"3s\"").set("inbound", "submit_timeout", "\"5s\"");
-    Flow::start(DOMAINS, settings, Size { queues, outbounds: 1 }, |_| database.to_owned())
+    Flow::start(DOMAINS, settings, Size { inbounds: 1, queues, outbounds: 1 }, |_| database.to_owned())
 }
 
 /// How often something is done: a few times, or for a campaign (`make chaos`).

@@ -1,51 +1,24 @@
 //! A program that may open no more descriptors: the sessions there are go on, others wait and are served in their turn.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use mailtier_testkit::installation::{Installation, Plan};
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger};
 use rlimit::Resource;
 
-/// The longest wait for a reply.
+use crate::session::Session;
+
+/// The longest wait for mail.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Descriptors left, and connections that want one.
 const LEFT: u64 = 4;
 const WANTED: usize = 40;
 
-struct Session(BufReader<TcpStream>);
-
-impl Session {
-    fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// The last line of the next reply.
-    fn reply(&mut self) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.0.read_line(&mut line).unwrap() > 0, "the connection was closed");
-            if line.get(3..4) == Some(" ") {
-                return line;
-            }
-        }
-    }
-
-    fn say(&mut self, line: &str) -> String {
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        self.reply()
-    }
-}
-
 #[test]
 fn without_descriptors_sessions_go_on_and_others_wait_their_turn() {
     let counterpart = Counterpart::start(&Ledger::default(), Behaviour::default()).unwrap();
     let installation = Installation::start(&Plan::new(counterpart.address())).unwrap();
-    let mut session = Session::open(installation.smtp());
-    assert!(session.reply().starts_with("220 "));
+    let mut session = Session::greeted(installation.smtp());
 
     let pid = installation.pid_of("mailtier-inbound").unwrap();
     let used = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
@@ -54,16 +27,13 @@ fn without_descriptors_sessions_go_on_and_others_wait_their_turn() {
     rlimit::prlimit(pid, Resource::NOFILE, Some((used + LEFT, old.1)), None).unwrap();
 
     let waiting: Vec<Session> = (0..WANTED).map(|_| Session::open(installation.smtp())).collect();
-    for (line, reply) in [
+    session.converse(&[
         ("EHLO client.example", "250 "),
         ("MAIL FROM:<a@client.example>", "250 "),
         ("RCPT TO:<b@sink.example>", "250 "),
         ("DATA", "354 "),
         ("Subject: still here\r\n\r\ntext\r\n.", "250 2.6.0 "),
-    ] {
-        let said = session.say(line);
-        assert!(said.starts_with(reply), "{line}: {said}");
-    }
+    ]);
     // Each ends before the next is looked at, and so makes room for it.
     for mut waited in waiting {
         assert!(waited.reply().starts_with("220 "));

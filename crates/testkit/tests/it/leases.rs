@@ -29,7 +29,7 @@ const DOMAINS: &[&str] = &[
     "k.example",
     "l.example",
 ];
-const SIZE: Size = Size { queues: 3, outbounds: 2 };
+const SIZE: Size = Size { inbounds: 1, queues: 3, outbounds: 2 };
 /// All is there before any of it goes out, and more than can go out.
 const MESSAGES: usize = 1_080;
 const CLIENTS: usize = 4;
@@ -113,7 +113,7 @@ fn runtime() -> Runtime {
 }
 
 fn submit(fleet: &Fleet) {
-    let (server, content) = (fleet.smtp(), b"Subject: x\r\n\r\nx\r\n");
+    let (server, content) = (fleet.smtp()[0], b"Subject: x\r\n\r\nx\r\n");
     std::thread::scope(|scope| {
         for domains in DOMAINS.chunks(DOMAINS.len() / CLIENTS) {
             scope.spawn(move || {

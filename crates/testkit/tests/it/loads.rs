@@ -19,7 +19,7 @@ const FLOW_LIMIT: Duration = Duration::from_secs(120);
 /// The longest wait for anything that should happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Clients at a time.
-const SESSIONS: usize = 4;
+pub(crate) const SESSIONS: usize = 4;
 /// Of so many more recipients mail flows.
 pub(crate) const FLOW: usize = 60;
 

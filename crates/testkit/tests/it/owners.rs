@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mailtier_testkit::bridge::Bridge;
-use mailtier_testkit::fleet::{Fleet, Size, at, migrate};
+use mailtier_testkit::fleet::{Fleet, Size, at, migrate, migrate_with};
 use mailtier_testkit::installation::Plan;
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger};
 use mailtier_testkit::postgres::{PostgresServer, TestDatabase};
@@ -31,7 +31,8 @@ const DOMAINS: &[&str] = &[
 ];
 /// Those that take mail.
 const REACHED: usize = DOMAINS.len() - 1;
-const TWO_OF_EACH: Size = Size { queues: 2, outbounds: 2 };
+const TWO_OF_EACH: Size = Size { inbounds: 1, queues: 2, outbounds: 2 };
+const THREE_REPLICAS: Size = Size { inbounds: 1, queues: 3, outbounds: 2 };
 /// In the tests that pause and cut off; others have what is shipped.
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -55,7 +56,7 @@ fn rounds() -> usize {
 #[test]
 fn replicas_are_restarted_one_after_the_other_and_nobody_notices() {
     let database = new_database();
-    let mut flow = Flow::start(DOMAINS, |plan| plan, Size { queues: 3, outbounds: 2 }, |_| database.url());
+    let mut flow = Flow::start(DOMAINS, |plan| plan, THREE_REPLICAS, |_| database.url());
     wait_until("every domain is reached", || flow.ledger.reached_domains() == REACHED);
     let _ = flow.ledger.take_longest_gap();
     for _ in 0..rounds() + 1 {
@@ -76,7 +77,7 @@ fn replicas_are_restarted_one_after_the_other_and_nobody_notices() {
 #[test]
 fn the_mail_of_a_killed_owner_moves_again_within_seconds() {
     let database = new_database();
-    let mut flow = Flow::start(DOMAINS, |plan| plan, Size { queues: 3, outbounds: 2 }, |_| database.url());
+    let mut flow = Flow::start(DOMAINS, |plan| plan, THREE_REPLICAS, |_| database.url());
     wait_until("every domain is reached", || flow.ledger.reached_domains() == REACHED);
     // Shards are spread when the replicas have seen each other.
     let owners = "SELECT count(DISTINCT owner) FROM shard";
@@ -160,7 +161,8 @@ fn a_database_that_is_paused_for_longer_than_a_lease_makes_no_two_owners() {
     flow.conclude("a paused database", at(&server.url("postgres")));
 }
 
-/// Half of everything is of the version before; then each is replaced, forwards and back. `make compat` builds it.
+/// Everything is of the version before; then the schema is migrated beneath it, and each program is replaced, forwards,
+/// back, and forwards again. `make compat` builds it.
 #[test]
 #[ignore = "needs the programs of the version before: make compat"]
 fn neighbouring_versions_run_side_by_side() {
@@ -168,14 +170,17 @@ fn neighbouring_versions_run_side_by_side() {
     let now = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let ledger = Ledger::default();
     let counterpart = Counterpart::start(&ledger, BEHAVIOUR).unwrap();
-    let database = new_database();
+    let server = PostgresServer::start().unwrap();
+    let url = server.url("postgres");
+    migrate_with(&before.join("mailtier-queue"), &url).unwrap();
     let plan = Plan::new(counterpart.address());
-    let mut fleet = Fleet::new(&plan, TWO_OF_EACH, |_| database.url()).unwrap();
-    fleet.queues[0].run_from(&before);
-    fleet.outbounds[0].run_from(&before);
-    fleet.inbound.run_from(&before);
+    let mut fleet = Fleet::new(&plan, TWO_OF_EACH, |_| url.clone()).unwrap();
+    fleet.all().for_each(|process| process.run_from(&before));
     fleet.start().unwrap();
     let mut flow = Flow::through(fleet, ledger, counterpart, DOMAINS);
+    migrate(&url).unwrap();
+    flow.goes_on();
+    assert_eq!(flow.ledger.balance().put_off, 0, "clients do not notice that the schema is changed");
     for version in [&now, &before, &now] {
         for process in flow.fleet.all() {
             process.stop().unwrap();
@@ -185,7 +190,7 @@ fn neighbouring_versions_run_side_by_side() {
             until_flowing(&flow.ledger, FLOW).unwrap();
         }
     }
-    flow.conclude("neighbouring versions", database.config());
+    flow.conclude("neighbouring versions", at(&url));
 }
 
 /// The clocks that count for ownership are the database's, and each owner's own that no one sets. What wall clocks say
@@ -216,7 +221,7 @@ fn clocks_that_jump_by_an_hour_do_no_harm() {
     }
     fleet.queues[1].start().unwrap();
     fleet.outbounds[1].start().unwrap();
-    fleet.inbound.start().unwrap();
+    fleet.inbounds[0].start().unwrap();
     fleet.until_ready().unwrap();
     let flow = Flow::through(fleet, ledger, counterpart, domains);
     for to in ["-3600", "+7200", "+0"] {

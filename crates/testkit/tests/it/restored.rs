@@ -13,7 +13,7 @@ use crate::loads::wait_until;
 
 /// Longest wait for mail.
 const LIMIT: Duration = Duration::from_secs(60);
-const ONE_OF_EACH: Size = Size { queues: 1, outbounds: 1 };
+const ONE_OF_EACH: Size = Size { inbounds: 1, queues: 1, outbounds: 1 };
 
 /// Mail goes nowhere by itself a second time; operators say when.
 fn fleet(counterpart: &Counterpart, database: &str, settings: impl FnOnce(Plan) -> Plan) -> Fleet {
@@ -26,7 +26,7 @@ fn fleet(counterpart: &Counterpart, database: &str, settings: impl FnOnce(Plan) 
 
 fn submit(fleet: &Fleet, recipients: &[&str]) {
     let content = b"Subject: x\r\n\r\nx\r\n";
-    assert_eq!(send(fleet.smtp(), "<s@client.example>", recipients, content).unwrap(), 250, "{recipients:?}");
+    assert_eq!(send(fleet.smtp()[0], "<s@client.example>", recipients, content).unwrap(), 250, "{recipients:?}");
 }
 
 /// `recipient: is over` or `recipient: sent again`, as the command tells of each.
