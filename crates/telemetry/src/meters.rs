@@ -1,7 +1,7 @@
 //! Typed handles of all metrics, built once per program so that the hot path looks nothing up.
 
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry::{KeyValue, Value};
 
 use crate::metric::Metric;
 
@@ -144,7 +144,7 @@ impl Meters {
 
     /// One attribute, for counters that carry one.
     #[must_use]
-    pub fn attribute(name: &'static str, value: &'static str) -> [KeyValue; 1] {
+    pub fn attribute(name: &'static str, value: impl Into<Value>) -> [KeyValue; 1] {
         [KeyValue::new(name, value)]
     }
 }

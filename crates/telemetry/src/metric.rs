@@ -80,7 +80,7 @@ metrics! {
     QueueAccepted = "mailtier.queue.accepted", Counter, "{message}", "", "Messages committed";
     QueueAcceptBatch = "mailtier.queue.accept.batch", Histogram, "{message}", "", "Messages in one accept transaction";
     QueueAcceptDuration = "mailtier.queue.accept.duration", Histogram, "s", "", "Duration of accept transactions";
-    QueueDepth = "mailtier.queue.depth", Gauge, "{delivery}", "state", "Deliveries by state. In the memory of this replica: waiting (not due yet, deferred ones among them), ready (due), resting (due, but the destination does not answer or an operator has suspended it) and in_flight (handed out). In the whole installation, told by the replica that owns shard 0, others say 0: held";
+    QueueDepth = "mailtier.queue.depth", Gauge, "{delivery}", "state", "Deliveries by state. In the memory of this replica: waiting (not due yet, deferred ones among them), ready (due), resting (due, but the destination does not answer, somebody has suspended it, or its pool has no worker or nothing left of its day) and in_flight (handed out). In the whole installation, told by the replica that owns shard 0, others say 0: held";
     QueueStored = "mailtier.queue.stored", Gauge, "{delivery}", "", "Deliveries in the database as its statistics estimate them, told by the replica that owns shard 0; others say 0";
     QueueOldestReady = "mailtier.queue.oldest_ready", Gauge, "s", "", "How long the oldest delivery has been due that could go at once if a worker took it: no limit, suspension or dead host keeps it back; 0 where there is none";
     QueueOldestDue = "mailtier.queue.oldest_due", Gauge, "s", "", "How long the oldest delivery has been due that is not handed out, whatever limit keeps it back; suspended ones and those of dead hosts do not count";
@@ -115,7 +115,7 @@ metrics! {
     QueueTlsReports = "mailtier.queue.tls_reports", Counter, "{report}", "result", "TLS reports of ours: mailed (queued as mail), posted (taken over HTTPS), retried, or given_up";
     QueueHints = "mailtier.queue.hints", Counter, "{delivery}", "", "Deliveries announced to their owners";
     QueueDatabaseErrors = "mailtier.queue.database.errors", Counter, "{error}", "operation", "Failed database operations";
-    QueueDatabaseDuration = "mailtier.queue.database.duration", Histogram, "s", "operation", "Duration of successful database operations, a connection included where one was made";
+    QueueDatabaseDuration = "mailtier.queue.database.duration", Histogram, "s", "operation", "How long PostgreSQL took for operations that succeeded, by what they were for; of those in a transaction all together";
     QueueDatabaseSessions = "mailtier.queue.database.sessions", Gauge, "{connection}", "", "Connections to PostgreSQL in use";
     QueueDatabaseSessionsMax = "mailtier.queue.database.sessions.max", Gauge, "{connection}", "", "Connections to PostgreSQL that this replica may use";
     QueueDatabaseSessionsWaiting = "mailtier.queue.database.sessions.waiting", Gauge, "{request}", "", "Requests that wait for a connection to PostgreSQL";
