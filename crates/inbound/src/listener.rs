@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailtier_config::ListenerTls;
 use mailtier_smtp::{Connection, ServerSession};
-use mailtier_telemetry::Meters;
 use mailtier_transport::proxy::{self, Proxied};
 use mailtier_transport::server::{Accepted, serve};
 use mailtier_types::{Timestamp, reply};
@@ -99,7 +98,7 @@ impl Acceptor {
         let mut session = Session::new(Arc::clone(&self.shared), peer);
         let end = serve(connection, engine, self.shared.tls.as_deref(), &mut session, self.drain.clone()).await;
         let (peer, tally) = session.summary();
-        record::disconnected(peer, tally, &end, begun.elapsed());
+        record::disconnected(&self.shared, peer, tally, &end, begun.elapsed());
     }
 
     /// The client, where a load balancer stands before us. Nobody else may: a header that anyone could send would make
@@ -111,7 +110,7 @@ impl Acceptor {
             return Some((stream, direct));
         }
         if !holds(&self.listener.proxies, address.ip()) {
-            self.turn_away(address, "not from a listed proxy");
+            self.turn_away(address, "proxy", "not from a listed proxy");
             return None;
         }
         match proxy::read_header(&mut stream, PROXY_TIMEOUT).await {
@@ -121,7 +120,7 @@ impl Acceptor {
             // It looks whether we live, or does not know who its client is.
             Ok(Proxied::Proxy) => Some((stream, direct)),
             Err(error) => {
-                self.turn_away(address, &error.to_string());
+                self.turn_away(address, "proxy", &error.to_string());
                 None
             }
         }
@@ -137,7 +136,7 @@ impl Acceptor {
         let limits = self.listener.settings(address.ip()).limits;
         let _handshake = match self.shared.limits.handshake(ClientKey::of(address.ip()), limits) {
             None if is_limited => {
-                self.turn_away(address, "client_limit");
+                self.turn_away(address, "client_limit", "client_limit");
                 return None;
             }
             slot => slot,
@@ -145,20 +144,21 @@ impl Acceptor {
         match Accepted::in_tls(stream, tls, HANDSHAKE_TIMEOUT).await {
             Ok(connection) => Some(connection),
             Err(error) => {
-                self.turn_away(address, &error.to_string());
+                self.turn_away(address, "handshake", &error.to_string());
                 None
             }
         }
     }
 
-    fn turn_away(&self, address: SocketAddr, reason: &str) {
-        self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "refused"));
+    /// `word` is for metrics, `reason` for the log.
+    fn turn_away(&self, address: SocketAddr, word: &'static str, reason: &str) {
+        record::not_served(&self.shared.meters, "refused", word);
         tracing::info!(client = %address.ip(), listener = %self.listener.name, reason, status = "refused");
     }
 
     /// One reply, as far as the socket takes it at once: shedding must cost less than serving.
     fn shed(&self, stream: &TcpStream, address: SocketAddr) {
-        self.shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "shed"));
+        record::not_served(&self.shared.meters, "shed", "sessions_limit");
         tracing::debug!(client = %address.ip(), "too many sessions");
         // Who expects a handshake, or a header first, has no use for a reply.
         if self.listener.tls != ListenerTls::Implicit {

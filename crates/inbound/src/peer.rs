@@ -183,6 +183,11 @@ impl Peer {
         self.trusted || self.user.is_some()
     }
 
+    /// The version of TLS, or that there is none.
+    pub(crate) fn tls_version(&self) -> String {
+        self.tls.as_ref().map_or_else(|| "none".to_owned(), |tls| tls.version.to_string())
+    }
+
     /// Version and cipher, with TLS.
     pub(crate) fn tls_text(&self) -> Option<String> {
         self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher))

@@ -67,6 +67,7 @@ pub(crate) fn message_accepted(
     submitting: Duration,
 ) {
     shared.meters.inbound_messages.add(1, &Meters::attribute("result", "accepted"));
+    shared.meters.inbound_recipients.add(facts.recipients as u64, &[]);
     #[expect(clippy::cast_precision_loss, reason = "a histogram's border is no sharper")]
     shared.meters.inbound_message_size.record(facts.size_bytes as f64, &[]);
     shared.meters.inbound_submit_duration.record(submitting.as_secs_f64(), &[]);
@@ -93,6 +94,8 @@ pub(crate) fn message_accepted(
 pub(crate) fn message_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, reply: &Reply) {
     let result = if reply.is_permanent() { "rejected" } else { "deferred" };
     shared.meters.inbound_messages.add(1, &Meters::attribute("result", result));
+    let status = reply.enhanced.map_or_else(|| "none".to_owned(), |status| status.to_string());
+    shared.meters.inbound_messages_refused.add(1, &Meters::attribute("status", status));
     tracing::info!(
         client = %peer.address.ip(),
         helo = %peer.helo,
@@ -102,15 +105,21 @@ pub(crate) fn message_refused(shared: &Shared, peer: &Peer, sender: &ReversePath
     );
 }
 
+/// Counts a client that is not served: what becomes of it, and why, in one of few words.
+pub(crate) fn not_served(meters: &Meters, result: &'static str, reason: &'static str) {
+    meters.inbound_sessions.add(1, &Meters::attribute("result", result));
+    meters.inbound_sessions_refused.add(1, &Meters::attribute("reason", reason));
+}
+
 /// Nobody is served just now. Sending clients elsewhere must cost less than serving them.
 pub(crate) fn session_shed(shared: &Shared, peer: &Peer, reason: &'static str) {
-    shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "shed"));
+    not_served(&shared.meters, "shed", reason);
     tracing::debug!(client = %peer.address.ip(), reason, status = "shed");
 }
 
 /// A client was not served.
 pub(crate) fn session_refused(shared: &Shared, peer: &Peer, reason: &'static str) {
-    shared.meters.inbound_sessions.add(1, &Meters::attribute("result", "refused"));
+    not_served(&shared.meters, "refused", reason);
     tracing::info!(client = %peer.address.ip(), listener = %peer.listener.name, reason, status = "refused");
 }
 
@@ -159,7 +168,9 @@ pub(crate) fn recipient_rejected(
 }
 
 /// A session is over.
-pub(crate) fn disconnected(peer: &Peer, tally: &Tally, end: &SessionEnd, lasted: Duration) {
+pub(crate) fn disconnected(shared: &Shared, peer: &Peer, tally: &Tally, end: &SessionEnd, lasted: Duration) {
+    shared.meters.inbound_session_duration.record(lasted.as_secs_f64(), &[]);
+    shared.meters.inbound_tls.add(1, &Meters::attribute("version", peer.tls_version()));
     let lost = match end {
         SessionEnd::Finished => None,
         SessionEnd::Lost(error) | SessionEnd::TlsFailed(error) => Some(error),

@@ -56,6 +56,7 @@ impl ReadinessKeeper {
         }
         let sessions = self.max_sessions.saturating_sub(self.room.available_permits());
         self.shared.meters.inbound_sessions_active.record(sessions as u64, &[]);
+        self.shared.meters.inbound_replicas.record(self.shared.submitter.endpoints.healthy() as u64, &[]);
         self.shared.pressure.look();
         self.shared.meters.inbound_memory.record(self.shared.budget.used_octets() as u64, &[]);
     }

@@ -67,6 +67,7 @@ impl Worker {
         let (running, unsettled) = self.desk.load();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.meters.outbound_in_flight.record(count(running), &[]);
+        self.meters.outbound_replicas.record(count(self.desk.links()), &[]);
         self.meters.outbound_unsettled.record(count(unsettled), &[]);
         self.meters.outbound_connections_active.record(count(self.connections.open()), &[]);
     }

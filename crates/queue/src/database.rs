@@ -41,6 +41,7 @@ impl Connector {
 
     /// A usable session: the one at hand, else a new one, tried once.
     pub(crate) async fn session(&mut self) -> Result<&mut Session, StoreError> {
+        self.measure();
         let usable = self.session.take().filter(Session::is_usable);
         let session = match usable {
             Some(session) => session,
@@ -54,6 +55,8 @@ impl Connector {
 
     /// Says what went wrong and waits a little, longer each time.
     pub(crate) async fn trouble(&mut self, error: &StoreError) {
+        // Of what failed it says nothing how long it took.
+        self.session.as_mut().map(Session::take_spent);
         self.count(error);
         tracing::warn!(loop_name = self.name, error = %Chain(error), "database trouble");
         tokio::time::sleep(self.wait.mul_f64(0.5 + rand::random::<f64>())).await;
@@ -61,8 +64,18 @@ impl Connector {
     }
 
     /// All is well again.
-    pub(crate) const fn recovered(&mut self) {
+    pub(crate) fn recovered(&mut self) {
+        self.measure();
         self.wait = WAITS.0;
+    }
+
+    /// What was asked since the last time is over.
+    fn measure(&mut self) {
+        let spent = self.session.as_mut().map(Session::take_spent).filter(|spent| !spent.is_zero());
+        if let Some(spent) = spent {
+            let operation = Meters::attribute("operation", self.name);
+            self.meters.queue_database_duration.record(spent.as_secs_f64(), &operation);
+        }
     }
 
     fn count(&self, error: &StoreError) {

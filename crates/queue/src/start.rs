@@ -33,7 +33,7 @@ use crate::maintenance::Sweeper;
 use crate::meanings::Meanings;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, empty_map};
-use crate::settle::{Changer, Settler, SettlerParts, Settling};
+use crate::settle::{Changer, Providers, Settler, SettlerParts, Settling};
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
 use crate::tls_reports::{Reporter, Reporting, TlsService};
@@ -128,7 +128,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
     let suppressing = Suppressing { rules, listed: Listed::default() };
     let me = ReplicaId::random();
-    let parts = Parts { context: context.clone(), store, hostname, meanings, feedback, suppressing, bound, me };
+    let providers = Arc::new(Providers::new(mailtier_shaping::rules(config)));
+    let parts =
+        Parts { context: context.clone(), store, hostname, meanings, feedback, suppressing, providers, bound, me };
     let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -199,6 +201,7 @@ struct Parts {
     meanings: Arc<Meanings>,
     feedback: Arc<Feedback>,
     suppressing: Suppressing,
+    providers: Arc<Providers>,
     bound: std::net::SocketAddr,
     me: ReplicaId,
 }
@@ -375,6 +378,7 @@ impl Parts {
         let retry = mailtier_shaping::retry_rules(config);
         Settling::new(Arc::clone(&self.meanings), retry, self.hostname.clone(), self.limits(), config.delay_warning)
             .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
+            .with_providers(Arc::clone(&self.providers))
     }
 
     /// Starts those who look into messages.
@@ -494,6 +498,7 @@ impl Parts {
 
     fn sweeper(&self) -> Sweeper {
         Sweeper {
+            me: self.me,
             store: self.store.clone(),
             retention: self.context.config.queue.event_retention,
             login_window: self.context.config.queue.login_failure_window,

@@ -32,4 +32,7 @@ pub use pools::{Pool, PoolId, PoolRule, Pools, WarmUp};
 pub use rate::Rate;
 pub use retry::RetryRules;
 pub use rules::{DestinationLimits, GroupLimits, Provider, Rules};
-pub use scheduler::{DeadDestination, Hosts, PoolClass, PoolStanding, Scheduler, Standing, Suspended, place_name};
+pub use scheduler::{
+    Backlog, DeadDestination, Hosts, PoolClass, PoolStanding, ProviderStanding, Scheduler, Standing, Suspended,
+    place_name,
+};

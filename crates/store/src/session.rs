@@ -1,7 +1,7 @@
 //! One connection: running statements on it, transactions, and what is known after trouble. Not responsible for what the
 //! statements say.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
@@ -45,13 +45,14 @@ pub struct Session {
     connection: PgConnection,
     state: State,
     deadline: Duration,
+    spent: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Session {
     pub(crate) fn new(connection: PgConnection, statement_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
         let deadline = statement_timeout.saturating_add(GRACE);
-        Self { connection, state: State::Idle, deadline, _permit: permit }
+        Self { connection, state: State::Idle, deadline, spent: Duration::ZERO, _permit: permit }
     }
 
     /// Statements may take so long from now on.
@@ -64,6 +65,11 @@ impl Session {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.state == State::Idle
+    }
+
+    /// How long the server took for all that it was asked since this was last called.
+    pub const fn take_spent(&mut self) -> Duration {
+        std::mem::replace(&mut self.spent, Duration::ZERO)
     }
 
     /// Runs a statement that only reads.
@@ -81,7 +87,7 @@ impl Session {
     pub(crate) async fn batch(&mut self, text: String) -> Result<(), StoreError> {
         let before = self.start()?;
         let work = sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut self.connection);
-        let result = within(self.deadline, work).await;
+        let result = timed(&mut self.spent, within(self.deadline, work)).await;
         self.finish(before, result, Effect::None).map(|_| ())
     }
 
@@ -97,14 +103,15 @@ impl Session {
     async fn command(&mut self, text: &'static str, effect: Effect) -> Result<(), StoreError> {
         let before = self.start()?;
         let work = sqlx::raw_sql(text).execute(&mut self.connection);
-        let result = within(self.deadline, work).await;
+        let result = timed(&mut self.spent, within(self.deadline, work)).await;
         self.finish(before, result, effect).map(|_| ())
     }
 
     /// All rows, and the end of the statement: only `ReadyForQuery`, which follows the commit, ends `fetch_all`.
     async fn run(&mut self, statement: Statement<'_>, effect: Effect) -> Result<Vec<PgRow>, StoreError> {
         let before = self.start()?;
-        let result = within(self.deadline, statement.fetch_all(&mut self.connection)).await;
+        let work = within(self.deadline, statement.fetch_all(&mut self.connection));
+        let result = timed(&mut self.spent, work).await;
         self.finish(before, result, effect)
     }
 
@@ -167,6 +174,13 @@ impl Drop for Transaction<'_> {
             self.session.state = State::Spent;
         }
     }
+}
+
+async fn timed<T>(spent: &mut Duration, work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let done = work.await;
+    *spent += began.elapsed();
+    done
 }
 
 async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {

@@ -22,6 +22,7 @@ statements! {
     AUDIT_HELD = "audit_held";
     BODIES = "bodies";
     BODY_CHUNK = "body_chunk";
+    CENSUS = "census";
     CLAIM_TLS_REPORTS = "claim_tls_reports";
     COUNT_TLS_BATCH = "count_tls_batch";
     COUNT_TLS_FAILURES = "count_tls_failures";

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mailtier_config::{ConfigError, DatabaseConfig};
@@ -44,6 +45,18 @@ pub struct Store {
     allow_unsafe_durability: bool,
     limit: u32,
     permits: Arc<Semaphore>,
+    waiting: Arc<AtomicU32>,
+}
+
+/// How many sessions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// In somebody's hands.
+    pub open: u32,
+    /// That there may be.
+    pub limit: u32,
+    /// Wanted by somebody who waits for another's end.
+    pub waiting: u32,
 }
 
 /// What a migration did.
@@ -96,8 +109,10 @@ impl Store {
     /// The database cannot be reached.
     pub async fn session(&self) -> Result<Session, StoreError> {
         let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer of the database");
-        let permit = tokio::time::timeout(CONNECT_TIMEOUT, Arc::clone(&self.permits).acquire_owned());
-        let Ok(Ok(permit)) = permit.await else { return Err(StoreError::TooManySessions { limit: self.limit }) };
+        let waiting = Waiting::begin(&self.waiting);
+        let permit = tokio::time::timeout(CONNECT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        drop(waiting);
+        let Ok(Ok(permit)) = permit else { return Err(StoreError::TooManySessions { limit: self.limit }) };
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options))
             .await
             .map_err(timed_out)
@@ -105,6 +120,14 @@ impl Store {
             .flatten()
             .map_err(StoreError::Unavailable)?;
         Ok(Session::new(connection, self.statement_timeout, permit))
+    }
+
+    /// How many sessions there are now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        Usage { open: self.limit.saturating_sub(free), limit: self.limit, waiting }
     }
 
     fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
@@ -126,7 +149,24 @@ impl Store {
             allow_unsafe_durability: config.allow_unsafe_durability,
             limit,
             permits: Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(usize::MAX >> 3))),
+            waiting: Arc::default(),
         })
+    }
+}
+
+/// Somebody waits for a session; until this is dropped, even where the wait is cancelled.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod logs;
 mod meters;
 mod metric;
+mod process;
 mod setup;
 pub mod spans;
 mod text;

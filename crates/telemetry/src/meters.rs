@@ -1,7 +1,7 @@
 //! Typed handles of all metrics, built once per program so that the hot path looks nothing up.
 
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry::{KeyValue, Value};
 
 use crate::metric::Metric;
 
@@ -10,6 +10,9 @@ const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     300.0, 600.0,
 ];
+/// For what mail waits for, in seconds: 10 ms to 5 days.
+const DELAYS: &[f64] =
+    &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 432_000.0];
 /// For batch sizes.
 const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 /// For message sizes, in bytes.
@@ -20,6 +23,7 @@ macro_rules! meters {
     (
         counters { $($counter:ident = $counter_metric:ident;)* }
         gauges { $($gauge:ident = $gauge_metric:ident;)* }
+        seconds { $($seconds:ident = $seconds_metric:ident;)* }
         histograms { $($histogram:ident = $histogram_metric:ident, $borders:ident;)* }
     ) => {
         /// The handles; cheap to clone.
@@ -27,6 +31,7 @@ macro_rules! meters {
         pub struct Meters {
             $(#[doc = concat!("See [`Metric::", stringify!($counter_metric), "`].")] pub $counter: Counter<u64>,)*
             $(#[doc = concat!("See [`Metric::", stringify!($gauge_metric), "`].")] pub $gauge: Gauge<u64>,)*
+            $(#[doc = concat!("See [`Metric::", stringify!($seconds_metric), "`].")] pub $seconds: Gauge<f64>,)*
             $(#[doc = concat!("See [`Metric::", stringify!($histogram_metric), "`].")] pub $histogram: Histogram<f64>,)*
         }
 
@@ -38,6 +43,7 @@ macro_rules! meters {
                 Self {
                     $($counter: counter(&meter, Metric::$counter_metric),)*
                     $($gauge: gauge(&meter, Metric::$gauge_metric),)*
+                    $($seconds: seconds(&meter, Metric::$seconds_metric),)*
                     $($histogram: histogram(&meter, Metric::$histogram_metric, $borders),)*
                 }
             }
@@ -48,7 +54,12 @@ macro_rules! meters {
 meters! {
     counters {
         inbound_sessions = InboundSessions;
+        inbound_sessions_refused = InboundSessionsRefused;
+        inbound_tls = InboundTls;
+        inbound_transactions = InboundTransactions;
         inbound_messages = InboundMessages;
+        inbound_messages_refused = InboundMessagesRefused;
+        inbound_recipients = InboundRecipients;
         inbound_logins = InboundLogins;
         inbound_hellos_rejected = InboundHellosRejected;
         inbound_senders_rejected = InboundSendersRejected;
@@ -57,6 +68,7 @@ meters! {
         queue_accepted = QueueAccepted;
         queue_dispatched = QueueDispatched;
         queue_settled = QueueSettled;
+        queue_provider_settled = QueueProviderSettled;
         queue_notifications = QueueNotifications;
         queue_reports = QueueReports;
         queue_tls_reported = QueueTlsReported;
@@ -66,33 +78,60 @@ meters! {
         outbound_attempts = OutboundAttempts;
         outbound_connections = OutboundConnections;
         outbound_tls = OutboundTls;
+        outbound_sent = OutboundSent;
         outbound_proofs = OutboundProofs;
         outbound_sts_fetches = OutboundStsFetches;
         outbound_tls_sessions = OutboundTlsSessions;
     }
     gauges {
         inbound_sessions_active = InboundSessionsActive;
+        inbound_replicas = InboundReplicas;
         inbound_memory = InboundMemory;
         queue_scheduled = QueueScheduled;
         queue_in_flight = QueueInFlight;
         queue_shards = QueueShards;
+        queue_depth = QueueDepth;
+        queue_stored = QueueStored;
+        queue_dispatching = QueueDispatching;
+        queue_suspensions = QueueSuspensions;
+        queue_destinations_dead = QueueDestinationsDead;
+        queue_sources_blocked = QueueSourcesBlocked;
+        queue_shards_spilled = QueueShardsSpilled;
+        queue_settling = QueueSettling;
         queue_workers = QueueWorkers;
         queue_lessors_silent = QueueLessorsSilent;
         queue_pool_in_flight = QueuePoolInFlight;
         queue_pool_ready = QueuePoolReady;
         queue_pool_allowance_left = QueuePoolAllowanceLeft;
+        queue_provider_ready = QueueProviderReady;
+        queue_provider_in_flight = QueueProviderInFlight;
+        queue_provider_throttled = QueueProviderThrottled;
+        queue_database_sessions = QueueDatabaseSessions;
+        queue_database_sessions_max = QueueDatabaseSessionsMax;
+        queue_database_sessions_waiting = QueueDatabaseSessionsWaiting;
         outbound_in_flight = OutboundInFlight;
         outbound_connections_active = OutboundConnectionsActive;
         outbound_unsettled = OutboundUnsettled;
+        outbound_replicas = OutboundReplicas;
+    }
+    seconds {
+        queue_oldest_ready = QueueOldestReady;
+        queue_oldest_due = QueueOldestDue;
+        queue_oldest_message = QueueOldestMessage;
     }
     histograms {
         inbound_message_size = InboundBytes, BYTES;
         inbound_submit_duration = InboundSubmitDuration, SECONDS;
+        inbound_session_duration = InboundSessionDuration, SECONDS;
         queue_accept_batch = QueueAcceptBatch, COUNTS;
         queue_accept_duration = QueueAcceptDuration, SECONDS;
         queue_settle_batch = QueueSettleBatch, COUNTS;
         queue_settle_duration = QueueSettleDuration, SECONDS;
+        queue_database_duration = QueueDatabaseDuration, SECONDS;
+        queue_delivery_duration = QueueDeliveryDuration, DELAYS;
+        queue_delivery_delay = QueueDeliveryDelay, DELAYS;
         outbound_attempt_duration = OutboundAttemptDuration, SECONDS;
+        outbound_connect_duration = OutboundConnectDuration, SECONDS;
     }
 }
 
@@ -105,7 +144,7 @@ impl Meters {
 
     /// One attribute, for counters that carry one.
     #[must_use]
-    pub fn attribute(name: &'static str, value: &'static str) -> [KeyValue; 1] {
+    pub fn attribute(name: &'static str, value: impl Into<Value>) -> [KeyValue; 1] {
         [KeyValue::new(name, value)]
     }
 }
@@ -116,6 +155,10 @@ fn counter(meter: &Meter, metric: Metric) -> Counter<u64> {
 
 fn gauge(meter: &Meter, metric: Metric) -> Gauge<u64> {
     meter.u64_gauge(metric.name()).with_unit(metric.unit()).with_description(metric.help()).build()
+}
+
+fn seconds(meter: &Meter, metric: Metric) -> Gauge<f64> {
+    meter.f64_gauge(metric.name()).with_unit(metric.unit()).with_description(metric.help()).build()
 }
 
 fn histogram(meter: &Meter, metric: Metric, borders: &[f64]) -> Histogram<f64> {

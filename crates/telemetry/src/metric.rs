@@ -61,7 +61,14 @@ macro_rules! metrics {
 metrics! {
     InboundSessions = "mailtier.inbound.sessions", Counter, "{session}", "result", "SMTP sessions begun: accepted, refused (by policy, limits, proxy rules or a failed handshake) or shed (for lack of room)";
     InboundSessionsActive = "mailtier.inbound.sessions.active", Gauge, "{session}", "", "SMTP sessions now";
+    InboundSessionsRefused = "mailtier.inbound.sessions.refused", Counter, "{session}", "reason", "Sessions refused or shed, by the reason: policy, limits, or what there was no room for";
+    InboundSessionDuration = "mailtier.inbound.session.duration", Histogram, "s", "", "Duration of SMTP sessions";
+    InboundTls = "mailtier.inbound.tls", Counter, "{session}", "version", "SMTP sessions over, by TLS version, none included";
+    InboundReplicas = "mailtier.inbound.replicas", Gauge, "{replica}", "", "Queue replicas that this process can submit to now";
+    InboundTransactions = "mailtier.inbound.transactions", Counter, "{transaction}", "", "Transactions begun: senders that were taken";
     InboundMessages = "mailtier.inbound.messages", Counter, "{message}", "result", "Messages at the end of data: accepted, deferred (4xx) or rejected (5xx)";
+    InboundMessagesRefused = "mailtier.inbound.messages.refused", Counter, "{message}", "status", "Messages deferred or rejected at their content, by the enhanced status code of our reply (RFC 3463)";
+    InboundRecipients = "mailtier.inbound.recipients", Counter, "{recipient}", "", "Recipients of accepted messages";
     InboundLogins = "mailtier.inbound.logins", Counter, "{login}", "result", "Logins: succeeded, failed, or deferred (too many failures or sessions, or nobody to ask)";
     InboundHellosRejected = "mailtier.inbound.hellos.rejected", Counter, "{hello}", "reason", "Names in HELO and EHLO refused by policy";
     InboundSendersRejected = "mailtier.inbound.senders.rejected", Counter, "{sender}", "reason", "Senders refused by policy";
@@ -73,6 +80,17 @@ metrics! {
     QueueAccepted = "mailtier.queue.accepted", Counter, "{message}", "", "Messages committed";
     QueueAcceptBatch = "mailtier.queue.accept.batch", Histogram, "{message}", "", "Messages in one accept transaction";
     QueueAcceptDuration = "mailtier.queue.accept.duration", Histogram, "s", "", "Duration of accept transactions";
+    QueueDepth = "mailtier.queue.depth", Gauge, "{delivery}", "state", "Deliveries by state. In the memory of this replica: waiting (not due yet, deferred ones among them), ready (due), resting (due, but the destination does not answer, somebody has suspended it, or its pool has no worker or nothing left of its day) and in_flight (handed out). In the whole installation, told by the replica that owns shard 0, others say 0: held";
+    QueueStored = "mailtier.queue.stored", Gauge, "{delivery}", "", "Deliveries in the database as its statistics estimate them, told by the replica that owns shard 0; others say 0";
+    QueueOldestReady = "mailtier.queue.oldest_ready", Gauge, "s", "", "How long the oldest delivery has been due that could go at once if a worker took it: no limit, suspension or dead host keeps it back; 0 where there is none";
+    QueueOldestDue = "mailtier.queue.oldest_due", Gauge, "s", "", "How long the oldest delivery has been due that is not handed out, whatever limit keeps it back; suspended ones and those of dead hosts do not count";
+    QueueOldestMessage = "mailtier.queue.oldest_message", Gauge, "s", "", "Age of the oldest message in the database, held ones included, told by the replica that owns shard 0; others say 0";
+    QueueDispatching = "mailtier.queue.dispatching", Gauge, "{replica}", "", "1 while this replica may hand out deliveries, 0 while its lease is not certain or it drains";
+    QueueSuspensions = "mailtier.queue.suspensions", Gauge, "{suspension}", "", "What operators have suspended, as this replica knows it: destinations, providers, tenants, pools, and everything";
+    QueueDestinationsDead = "mailtier.queue.destinations.dead", Gauge, "{destination}", "", "Destinations of this replica's mail that do not answer";
+    QueueSourcesBlocked = "mailtier.queue.sources.blocked", Gauge, "{address}", "", "Addresses of ours that are blocked by a destination or provider, as far as this replica knows";
+    QueueShardsSpilled = "mailtier.queue.shards.spilled", Gauge, "{shard}", "", "Shards of this replica with mail that has no room in memory and is read when there is some";
+    QueueSettling = "mailtier.queue.settling", Gauge, "{delivery}", "", "Deliveries with a result that is not durable yet";
     QueueScheduled = "mailtier.queue.scheduled", Gauge, "{delivery}", "", "Deliveries in the memory of this replica";
     QueueInFlight = "mailtier.queue.in_flight", Gauge, "{delivery}", "", "Deliveries handed to workers and not settled";
     QueueShards = "mailtier.queue.shards", Gauge, "{shard}", "", "Shards this replica owns";
@@ -82,6 +100,12 @@ metrics! {
     QueuePoolInFlight = "mailtier.queue.pool.in_flight", Gauge, "{delivery}", "pool", "Deliveries being attempted through an egress pool";
     QueuePoolReady = "mailtier.queue.pool.ready", Gauge, "{delivery}", "pool", "Deliveries that are due and wait, by the egress pool that the rules name for them";
     QueuePoolAllowanceLeft = "mailtier.queue.pool.allowance_left", Gauge, "{delivery}", "pool", "What the warm-up of an egress pool allows today beyond what has gone out, as far as this replica knows";
+    QueueProviderReady = "mailtier.queue.provider.ready", Gauge, "{delivery}", "provider", "Deliveries that are due and not handed out, by the provider of their destination; other: of none, or not known yet";
+    QueueProviderInFlight = "mailtier.queue.provider.in_flight", Gauge, "{delivery}", "provider", "Deliveries being attempted, by provider";
+    QueueProviderThrottled = "mailtier.queue.provider.throttled", Gauge, "{provider}", "provider, by", "1 while mail to a provider waits for its limits (limit), because one of its hosts asked for a rest (rest), or because an operator has suspended it (operator); 0 otherwise";
+    QueueProviderSettled = "mailtier.queue.provider.settled", Counter, "{recipient}", "provider, outcome", "Recipients settled after an attempt, by the provider whose host was met";
+    QueueDeliveryDuration = "mailtier.queue.delivery.duration", Histogram, "s", "provider", "From reception to delivery, by provider";
+    QueueDeliveryDelay = "mailtier.queue.delivery.delay", Histogram, "s", "provider, stage", "What deliveries spent their time with, as Postfix's delays=a/b/c/d: queued (before the last attempt), waiting (in the worker), connecting, sending";
     QueueSettled = "mailtier.queue.settled", Counter, "{recipient}", "outcome, class", "Recipients settled: delivered, deferred, failed, expired or removed; and the bounce class, none where nothing failed";
     QueueSettleBatch = "mailtier.queue.settle.batch", Histogram, "{delivery}", "", "Deliveries in one settling transaction";
     QueueSettleDuration = "mailtier.queue.settle.duration", Histogram, "s", "", "Duration of settling transactions";
@@ -91,16 +115,32 @@ metrics! {
     QueueTlsReports = "mailtier.queue.tls_reports", Counter, "{report}", "result", "TLS reports of ours: mailed (queued as mail), posted (taken over HTTPS), retried, or given_up";
     QueueHints = "mailtier.queue.hints", Counter, "{delivery}", "", "Deliveries announced to their owners";
     QueueDatabaseErrors = "mailtier.queue.database.errors", Counter, "{error}", "operation", "Failed database operations";
+    QueueDatabaseDuration = "mailtier.queue.database.duration", Histogram, "s", "operation", "How long PostgreSQL took for operations that succeeded, by what they were for; of those in a transaction all together";
+    QueueDatabaseSessions = "mailtier.queue.database.sessions", Gauge, "{connection}", "", "Connections to PostgreSQL in use";
+    QueueDatabaseSessionsMax = "mailtier.queue.database.sessions.max", Gauge, "{connection}", "", "Connections to PostgreSQL that this replica may use";
+    QueueDatabaseSessionsWaiting = "mailtier.queue.database.sessions.waiting", Gauge, "{request}", "", "Requests that wait for a connection to PostgreSQL";
     OutboundAttempts = "mailtier.outbound.attempts", Counter, "{attempt}", "result", "Attempts: delivered, partial, deferred or failed";
     OutboundInFlight = "mailtier.outbound.in_flight", Gauge, "{delivery}", "", "Deliveries in hand";
     OutboundConnections = "mailtier.outbound.connections", Counter, "{connection}", "result", "Connections: opened, reused or failed";
     OutboundConnectionsActive = "mailtier.outbound.connections.active", Gauge, "{connection}", "", "Open connections";
+    OutboundConnectDuration = "mailtier.outbound.connect.duration", Histogram, "s", "", "From beginning a connection to its being ready for mail, TLS and login included";
+    OutboundSent = "mailtier.outbound.sent", Counter, "By", "", "Octets of content that remote hosts took";
     OutboundTls = "mailtier.outbound.tls", Counter, "{connection}", "version", "New connections by TLS version, none included";
     OutboundProofs = "mailtier.outbound.proofs", Counter, "{connection}", "result", "New connections to hosts that had to prove who they are: pkix, dane-ta, dane-ee, or unproven";
     OutboundStsFetches = "mailtier.outbound.mta_sts.fetches", Counter, "{policy}", "result", "MTA-STS policies: fetched or failed";
     OutboundTlsSessions = "mailtier.outbound.tls_sessions", Counter, "{session}", "result", "SMTP sessions counted for TLS reports: success, failure, or left_out (no room to tell them apart)";
     OutboundAttemptDuration = "mailtier.outbound.attempt.duration", Histogram, "s", "", "From dispatch to result";
     OutboundUnsettled = "mailtier.outbound.unsettled", Gauge, "{result}", "", "Results that no owner has settled yet";
+    OutboundReplicas = "mailtier.outbound.replicas", Gauge, "{replica}", "", "Queue replicas that give this process work now";
+    BuildInfo = "mailtier.build.info", Gauge, "{build}", "version", "1, with the version of the program";
+    RuntimeTasks = "mailtier.runtime.tasks", Gauge, "{task}", "", "Asynchronous tasks that live in this process";
+    FileDescriptorsMax = "mailtier.process.file_descriptors.max", Gauge, "{file_descriptor}", "", "File descriptors that this process may have open";
+    ProcessCpuTime = "process.cpu.time", Counter, "s", "cpu.mode", "Processor time used: user, system";
+    ProcessMemoryUsage = "process.memory.usage", Gauge, "By", "", "Physical memory in use";
+    ProcessMemoryVirtual = "process.memory.virtual", Gauge, "By", "", "Virtual memory";
+    ProcessThreadCount = "process.thread.count", Gauge, "{thread}", "", "Threads";
+    ProcessFileDescriptors = "process.unix.file_descriptor.count", Gauge, "{file_descriptor}", "", "File descriptors open";
+    ProcessUptime = "process.uptime", Gauge, "s", "", "Since the process began";
 }
 
 impl Metric {
@@ -150,7 +190,7 @@ mod tests {
     fn names_are_those_of_opentelemetry() {
         for metric in Metric::ALL {
             let name = metric.name();
-            assert!(name.starts_with("mailtier."), "{name}");
+            assert!(name.starts_with("mailtier.") || name.starts_with("process."), "{name}");
             assert!(name.chars().all(|character| character.is_ascii_lowercase() || "._".contains(character)), "{name}");
             assert!(Metric::ALL.iter().filter(|other| other.name() == name).count() == 1, "{name} twice");
         }

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::logs;
 use crate::meters::Meters;
+use crate::process;
 
 /// How often metrics are pushed.
 const METRICS_INTERVAL: Duration = Duration::from_secs(15);
@@ -75,6 +76,7 @@ pub fn init(config: &TelemetryConfig, service: &'static str, instance: &str) -> 
     let traces = traces(config, resource)?;
     let _ = subscriber(config, traces.as_ref())?.try_init();
     let meters = Meters::new(&metrics);
+    process::observe(&metrics);
     Ok(Telemetry { registry, metrics, traces, meters })
 }
 

@@ -36,6 +36,7 @@ impl Session {
             }
         };
         parameters.priority = parameters.priority.or_else(|| self.class().map(MessageClass::priority));
+        self.shared.meters.inbound_transactions.add(1, &[]);
         self.transaction = Some(Transaction::new(parameters, self.shared.budget.share()));
         verdict
     }

@@ -81,6 +81,11 @@ impl Endpoints {
         let _ = tokio::time::timeout(at_most, self.changed.notified()).await;
     }
 
+    /// How many answer.
+    pub(crate) fn healthy(&self) -> usize {
+        self.current.read().iter().filter(|endpoint| endpoint.is_healthy()).count()
+    }
+
     /// For how long there has been no healthy endpoint; nothing while there is one.
     pub(crate) fn down_for(&self, now: Instant) -> Option<Duration> {
         let healthy = self.current.read().iter().any(|endpoint| endpoint.is_healthy());

@@ -280,6 +280,7 @@ impl Attempt<'_> {
         place.egress = self.egress.egress(leased.source);
         place.notifies = leased.connection.capabilities().dsn;
         place.tls = described(&leased.connection);
+        let sent_octets = content.iter().map(|part| part.len() as u64).sum();
         let letter = Letter {
             sender: self.dispatch.return_path.as_ref().unwrap_or(&self.dispatch.sender),
             options: &self.options,
@@ -300,6 +301,7 @@ impl Attempt<'_> {
         }
         if told.reports.iter().any(|(_, report)| report.is_delivered()) {
             reach(Point::RemoteAccepted);
+            self.worker.meters.outbound_sent.add(sent_octets, &[]);
         }
         self.keep_transcript(&mut leased.connection, &place, &told.reports);
         delays.sending = began_at.elapsed();

@@ -123,8 +123,12 @@ impl Opener {
             login.may_try(&target.host, Instant::now())?;
         }
         let (source, manners) = egress.source_towards(target.address, wish).map_err(no_source)?;
+        let began = Instant::now();
         match self.connect((egress, source, manners), (target, manner)).await {
-            Ok(connection) => Ok(Leased::new(connection, source, slot)),
+            Ok(connection) => {
+                self.meters.outbound_connect_duration.record(began.elapsed().as_secs_f64(), &[]);
+                Ok(Leased::new(connection, source, slot))
+            }
             Err(failure) => Err(Unopened { failure, source }),
         }
     }
@@ -229,9 +233,12 @@ impl Opener {
         path: &Arc<PathBuf>,
         slot: Slot,
     ) -> Result<Leased, Unopened> {
+        let began = Instant::now();
         let opened = Connection::open_local(path, &egress.manners.lmtp, self.connect_timeout).await;
         self.count(if opened.is_ok() { "opened" } else { "failed" });
-        Ok(Leased::new(opened?, None, slot))
+        let leased = Leased::new(opened?, None, slot);
+        self.meters.outbound_connect_duration.record(began.elapsed().as_secs_f64(), &[]);
+        Ok(leased)
     }
 
     fn count(&self, result: &'static str) {

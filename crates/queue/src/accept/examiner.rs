@@ -237,7 +237,7 @@ impl Examiner {
                 plan.events.iter().for_each(|event| self.tell(&job, event));
                 plan.messages.iter().flat_map(|message| &message.deliveries).map(passed_on).collect()
             }
-            Written::Suppressed(refused) => refused.conclude(committed, &self.meters),
+            Written::Suppressed(refused) => refused.conclude(committed, &self.policy, &self.meters),
         };
         if !going.is_empty() {
             self.conductor.send(Command::Accepted(going));

@@ -34,12 +34,16 @@ impl Desk {
         let asking = tokio::spawn(async move {
             let mut connector = connector.lock().await;
             let first = question(connector.session().await?).await;
-            match first {
+            let answer = match first {
                 Err(StoreError::Unavailable(_) | StoreError::SessionSpent) => {
                     question(connector.session().await?).await
                 }
                 answer => answer,
+            };
+            if answer.is_ok() {
+                connector.recovered();
             }
+            answer
         });
         let answer = asking.await.map_err(|error| ApiError::Internal(error.to_string()))?;
         answer.map_err(|error| trouble(&error))

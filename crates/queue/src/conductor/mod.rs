@@ -8,6 +8,7 @@
 mod cache;
 mod dispatching;
 mod flights;
+mod gauges;
 mod handle;
 mod overview;
 mod pools;
@@ -20,6 +21,9 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod workers;
+
+/// How metrics call what belongs to no provider, or not to one that is known yet.
+pub(crate) const OTHER_PROVIDER: &str = "other";
 
 pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Wanted};
 pub(crate) use pools::domain_of;

@@ -13,9 +13,7 @@ impl ConductorTask {
     /// What is in memory, and who is connected. Costs in proportion to the queues and to what is in flight.
     pub(super) fn overview(&self) -> Overview {
         let counts = self.scheduler.counts();
-        let suspended = self.scheduler.suspended();
-        let named = suspended.destinations.len() + suspended.providers.len() + suspended.tenants.len();
-        let suspensions = named + suspended.pools.len() + usize::from(suspended.everything);
+        let suspensions = self.scheduler.suspended().count();
         let in_flight = self.flights.by_worker();
         let of_worker = |worker| in_flight.get(&worker).copied().unwrap_or_default();
         let mut workers: Vec<WorkerView> = self

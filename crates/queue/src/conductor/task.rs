@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
 use super::flights::Flights;
+use super::gauges::Gauges;
 use super::handle::{Command, Committed, Fence, Hinted, Wanted};
 use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
@@ -90,6 +91,7 @@ pub(crate) struct ConductorTask {
     /// Which of our addresses are blocked where.
     pub(super) avoidance: Avoidance,
     pub(super) slices: SliceDesk,
+    pub(super) gauges: Gauges,
     /// Reports the settler has not answered.
     pub(super) settling: usize,
     pub(super) fence: Fence,
@@ -144,6 +146,7 @@ impl ConductorTask {
             pools: PoolDesk::new(settings.rules.pools.iter().map(|(_, pool)| pool.name.clone()), now),
             avoidance: Avoidance::default(),
             slices: SliceDesk::new(settings.me, settings.lease),
+            gauges: Gauges::new(&settings.rules, now),
             settling: 0,
             fence,
             settler: outlets.settler,
@@ -509,7 +512,7 @@ impl ConductorTask {
         }
         self.look_after_pools(now);
         self.look_after_lessors();
-        self.gauge();
+        self.gauge(now);
     }
 
     /// Those shards of which everything is known are read.
@@ -530,13 +533,6 @@ impl ConductorTask {
             self.scheduler.clear_spilled(*shard);
         }
         self.walk(Purpose::Refill, shards, 0);
-    }
-
-    fn gauge(&self) {
-        self.meters.queue_scheduled.record(self.scheduler.len() as u64, &[]);
-        self.meters.queue_in_flight.record(self.flights.len() as u64, &[]);
-        self.meters.queue_shards.record(self.shards.len() as u64, &[]);
-        self.meters.queue_workers.record(self.workers.len() as u64, &[]);
     }
 }
 

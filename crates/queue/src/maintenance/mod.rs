@@ -1,13 +1,16 @@
 //! What keeps the tables in shape: partitions of history made ahead and dropped when old, bodies that no delivery
 //! needs, failed logins that count no more, rules, suppressions and policies of MTA-STS whose time is over, days of warm-ups and
 //! counters of TLS reports that are long past.
-//! Every replica does it; doing it twice does no harm.
+//! Every replica does it; doing it twice does no harm. The same loop counts what only the tables know, for metrics.
+
+mod census;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailtier_store::{Store, StoreError};
 use mailtier_telemetry::Meters;
+use mailtier_types::ReplicaId;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -15,6 +18,8 @@ use crate::database::Connector;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(600);
+/// How often it is counted what is in the tables, and looked how many connections there are.
+const CENSUS_EVERY: Duration = Duration::from_secs(15);
 /// Partitions made ahead, in days: so long may nobody be there to make more.
 const PARTITIONS_AHEAD: u16 = 7;
 /// How long it is kept what egress pools have let out on a day, for operators who look.
@@ -27,6 +32,8 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The loop.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
+    /// This replica.
+    pub(crate) me: ReplicaId,
     /// The database.
     pub(crate) store: Store,
     /// How long history is kept.
@@ -43,16 +50,28 @@ impl Sweeper {
     /// Runs until the shutdown.
     pub(crate) async fn run(self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "maintenance");
+        let mut next_round = Instant::now();
         while !self.shutdown.is_cancelled() {
-            match self.round(&mut connector).await {
+            match self.beat(&mut connector, &mut next_round).await {
                 Ok(()) => connector.recovered(),
                 Err(error) => {
                     connector.trouble(&error).await;
                     continue;
                 }
             }
-            let _ = tokio::time::timeout(ROUND, self.shutdown.cancelled()).await;
+            let _ = tokio::time::timeout(CENSUS_EVERY, self.shutdown.cancelled()).await;
         }
+    }
+
+    async fn beat(&self, connector: &mut Connector, next_round: &mut Instant) -> Result<(), StoreError> {
+        census::tell_usage(&self.store, &self.meters);
+        let counted = connector.session().await?.census(self.me).await?;
+        census::tell(counted, &self.meters, clock::now());
+        if Instant::now() >= *next_round {
+            self.round(connector).await?;
+            *next_round = Instant::now() + ROUND;
+        }
+        Ok(())
     }
 
     async fn round(&self, connector: &mut Connector) -> Result<(), StoreError> {

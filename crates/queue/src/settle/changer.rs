@@ -58,7 +58,7 @@ impl Changer {
         let started = Instant::now();
         let mut planned = settle_decided(session, &reports, &self.policy, &self.ids, Unnumbered::AreRefused).await?;
         let hints = std::mem::take(&mut planned.hints);
-        let told = (&self.conductor, &self.policy.listed, self.meters.as_ref());
+        let told = (&self.conductor, &self.policy, self.meters.as_ref());
         conclude(told, reports.len(), planned, started);
         let changed = hints.len() as u64;
         self.tell(hints).await;

@@ -28,6 +28,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// How long it took, where something was attempted.
+    pub(super) fn delays(&self) -> Option<Delays> {
+        self.outcome.as_ref().map(|outcome| Delays::of(outcome, self.received_at))
+    }
+
     /// Writes it.
     pub(super) fn log(&self) {
         if !tracing::enabled!(tracing::Level::INFO) {
@@ -52,15 +57,7 @@ impl Line {
                 None => remote.name.clone(),
             },
         );
-        let delay = outcome.at.since(self.received_at);
-        let before = delay.saturating_sub(outcome.waiting + outcome.connecting + outcome.sending);
-        let delays = format!(
-            "{}/{}/{}/{}",
-            seconds(before),
-            seconds(outcome.waiting),
-            seconds(outcome.connecting),
-            seconds(outcome.sending)
-        );
+        let delays = Delays::of(outcome, self.received_at);
         let tls = outcome.tls.as_deref().unwrap_or("none");
         let egress = outcome.egress.as_ref();
         tracing::info!(
@@ -72,14 +69,39 @@ impl Line {
             source = egress.and_then(|egress| egress.source).map(|address| address.to_string()),
             tls,
             attempt,
-            delay = seconds(delay),
-            delays,
+            delay = seconds(delays.total),
+            delays = delays.stages().map(seconds).join("/"),
             dsn = %outcome.status(),
             status,
             class = self.class.map(BounceClass::name),
             // A stranger's words: never where a line's own are expected.
             reply = outcome.cause.to_string(),
         );
+    }
+}
+
+/// Postfix's delays: how long it took from the reception, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delays {
+    /// All together.
+    pub(super) total: Duration,
+    /// Before the attempt that settled it came to a worker.
+    queued: Duration,
+    waiting: Duration,
+    connecting: Duration,
+    sending: Duration,
+}
+
+impl Delays {
+    fn of(outcome: &Outcome, received_at: Timestamp) -> Self {
+        let Outcome { waiting, connecting, sending, .. } = *outcome;
+        let total = outcome.at.since(received_at);
+        Self { total, queued: total.saturating_sub(waiting + connecting + sending), waiting, connecting, sending }
+    }
+
+    /// a/b/c/d.
+    pub(super) const fn stages(self) -> [Duration; 4] {
+        [self.queued, self.waiting, self.connecting, self.sending]
     }
 }
 

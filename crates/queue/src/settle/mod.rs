@@ -5,6 +5,7 @@ mod aside;
 mod bounce;
 mod changer;
 mod line;
+mod measures;
 mod orders;
 mod plan;
 mod routed;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use mailtier_types::{DeliveryId, Mailbox, Outcome, TenantId, Timestamp, WorkerId};
 
 pub(crate) use changer::Changer;
+pub(crate) use measures::Providers;
 pub(crate) use orders::{Order, would_change};
 pub(crate) use settler::{Settler, SettlerParts, Settling, first_chunk_text};
 pub(crate) use suppressed::{Reasons, Refused, Suppressed};

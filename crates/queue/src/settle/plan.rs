@@ -18,6 +18,7 @@ use mailtier_types::{
 
 use super::bounce::{BounceFacts, BounceWriter};
 use super::line::Line;
+use super::measures::Providers;
 use super::orders::{Order, hint, plan_kept, state_of};
 use super::{After, Disposition, Report, What, routed};
 use crate::accept::AcceptLimits;
@@ -44,6 +45,8 @@ pub(crate) struct Policy {
     pub(crate) suppression: Arc<Rules>,
     /// Which tenants have any.
     pub(crate) listed: Listed,
+    /// By whom what became of recipients is counted.
+    pub(crate) providers: Arc<Providers>,
 }
 
 impl Policy {
@@ -57,7 +60,8 @@ impl Policy {
     ) -> Self {
         let bounces = BounceWriter::new(hostname, limits);
         let (suppression, listed) = (Arc::default(), Listed::default());
-        Self { meanings, retry, bounces, delay_warning, suppression, listed }
+        let providers = Arc::new(Providers::none());
+        Self { meanings, retry, bounces, delay_warning, suppression, listed, providers }
     }
 
     /// What an outcome means at a destination.
@@ -76,6 +80,11 @@ impl Policy {
     /// The same, putting recipients on suppression lists by these rules.
     pub(crate) fn with_suppression(self, suppression: Arc<Rules>, listed: Listed) -> Self {
         Self { suppression, listed, ..self }
+    }
+
+    /// The same, counting for these providers.
+    pub(crate) fn with_providers(self, providers: Arc<Providers>) -> Self {
+        Self { providers, ..self }
     }
 }
 

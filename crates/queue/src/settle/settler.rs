@@ -10,22 +10,20 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
 use mailtier_telemetry::Meters;
 use mailtier_types::text::Chain;
-use mailtier_types::{
-    BodyEncoding, BounceClass, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return,
-};
+use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::aside::Aside;
 use super::bounce::{RETURNED_HEADER_BYTES, RETURNED_MESSAGE_BYTES};
 use super::line::Line;
+use super::measures;
 use super::plan::{Case, Planned, Policy, Returned, Surroundings, disposition, plan};
 use super::{After, Disposition, Report, What};
 use crate::clock;
 use crate::conductor::{Command, Conductor, Content};
 use crate::database::Connector;
 use crate::ids::Ids;
-use crate::suppression::Listed;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
@@ -150,7 +148,7 @@ impl Settler {
                     for disposition in &mut planned.dispositions {
                         disposition.was_reported &= origin == Origin::Fresh;
                     }
-                    let told = (&self.parts.conductor, &self.parts.policy.listed, self.parts.meters.as_ref());
+                    let told = (&self.parts.conductor, &self.parts.policy, self.parts.meters.as_ref());
                     conclude(told, group.len(), planned, started);
                     group.retain(|report| !settled.contains(&report.delivery));
                     untouched.append(&mut group);
@@ -197,7 +195,7 @@ impl Settler {
 
 /// Tells of what is durable: the log, the metrics, the schedule.
 pub(super) fn conclude(
-    (conductor, listed, meters): (&Conductor, &Listed, &Meters),
+    (conductor, policy, meters): (&Conductor, &Policy, &Meters),
     count: usize,
     planned: Planned,
     started: Instant,
@@ -206,27 +204,14 @@ pub(super) fn conclude(
     meters.queue_settle_duration.record(started.elapsed().as_secs_f64(), &[]);
     meters.queue_settle_batch.record(count as f64, &[]);
     meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
-    for line in &planned.lines {
-        if line.kind.is_outcome() {
-            count_line(line, meters);
-        }
-        line.log();
-    }
-    listed.add(&planned.plan.suppressions);
+    measures::count(&planned.lines, &policy.providers, meters);
+    planned.lines.iter().for_each(Line::log);
+    policy.listed.add(&planned.plan.suppressions);
     conductor.send(Command::Settled(planned.dispositions));
     if !planned.committed.is_empty() {
         reach(Point::NotificationUnscheduled);
         conductor.send(Command::Accepted(planned.committed));
     }
-}
-
-/// Counts what became of recipients.
-pub(super) fn count_line(line: &Line, meters: &Meters) {
-    let recipients = line.recipients.len() as u64;
-    let class = line.class.map_or("none", BounceClass::name);
-    let [outcome] = Meters::attribute("outcome", line.kind.name());
-    let [class] = Meters::attribute("class", class);
-    meters.queue_settled.add(recipients, &[outcome, class]);
 }
 
 #[derive(Clone, Copy)]

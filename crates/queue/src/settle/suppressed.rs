@@ -15,8 +15,9 @@ use mailtier_types::{
 
 use super::bounce::BounceFacts;
 use super::line::Line;
+use super::measures;
 use super::plan::Policy;
-use super::settler::{count_line, returned};
+use super::settler::returned;
 use crate::conductor::Committed;
 
 /// Why recipients are suppressed, by their addresses in lower case.
@@ -165,13 +166,11 @@ impl Suppressed<'_> {
 
 impl Refused {
     /// Tells of what is durable, and says what is to be scheduled of what was to be.
-    pub(crate) fn conclude(self, committed: Vec<Committed>, meters: &Meters) -> Vec<Committed> {
+    pub(crate) fn conclude(self, committed: Vec<Committed>, policy: &Policy, meters: &Meters) -> Vec<Committed> {
         let Self { plan, kept, notification, lines } = self;
         meters.queue_notifications.add(plan.messages.len() as u64 - 1, &[]);
-        lines.iter().for_each(|line| {
-            count_line(line, meters);
-            line.log();
-        });
+        measures::count(&lines, &policy.providers, meters);
+        lines.iter().for_each(Line::log);
         let going = committed.into_iter().filter_map(|mut one| {
             // Of those that lose some recipients the rest is read again.
             let is_whole = *kept.get(&one.entry.id)?;

@@ -97,12 +97,16 @@ impl Gate {
 
     /// How many may pass now.
     pub(crate) fn free(&self, now: Timestamp) -> u32 {
+        self.free_by_limits(now).min(self.room.unwrap_or(u32::MAX))
+    }
+
+    /// How many would pass now, whatever room there is beside the limits.
+    pub(super) fn free_by_limits(&self, now: Timestamp) -> u32 {
         if self.is_suspended || self.rests_until.is_some_and(|until| now < until) {
             return 0;
         }
         let limits = self.part.of(self.limits);
         let free = limits.concurrency.map_or(u32::MAX, |limit| limit.saturating_sub(self.in_flight));
-        let free = self.room.map_or(free, |room| room.min(free));
         match (self.part, self.limits.rate) {
             (Part::Slice(slice), Some(_)) => free.min(slice.attempts),
             _ => limits.rate.map_or(free, |rate| free.min(self.meter.free(rate, now))),

@@ -38,6 +38,15 @@ pub struct Suspended {
     pub everything: bool,
 }
 
+impl Suspended {
+    /// How much that is, however much mail each is about.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let Self { destinations, providers, tenants, pools, everything } = self;
+        destinations.len() + providers.len() + tenants.len() + pools.len() + usize::from(*everything)
+    }
+}
+
 /// What is looked at when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {

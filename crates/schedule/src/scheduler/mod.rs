@@ -8,6 +8,7 @@
 //!
 //! Not responsible for what an outcome means (`classify`), nor for knowing who owns a shard.
 
+mod backlog;
 mod dormancy;
 mod gate;
 mod gates;
@@ -33,6 +34,7 @@ use mailtier_types::{DeliveryId, ShardId, Timestamp};
 use crate::entry::{Correction, Counts, Entry, Insert, Limits, Ready};
 use crate::memory::{Ageing, IdIndex, Key, List, Place, Slab, Slot, Timed, Wheel};
 use crate::rules::Rules;
+pub use backlog::{Backlog, ProviderStanding};
 pub use dormancy::DeadDestination;
 use dormancy::Resting;
 pub(crate) use gate::Gate;
@@ -342,6 +344,12 @@ impl Scheduler {
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// How many are being attempted: handed out, and not given up.
+    #[must_use]
+    pub const fn in_attempt(&self) -> usize {
+        self.in_attempt
     }
 
     /// The oldest of the deliveries that are ready and go next in their queues: of all that are ready, where none has

@@ -207,6 +207,14 @@ impl Scheduler {
         })
     }
 
+    /// Whether a pool's gate would let mail pass if workers could take more: neither its limits nor the day of its warm-up
+    /// keep it back.
+    pub(super) fn lacks_workers_only(&self, gate: Key<Gate>) -> bool {
+        let Some(state) = self.keeping.pooling.states.iter().find(|state| state.gate == gate) else { return false };
+        let has_allowance = state.allowance.free().is_none_or(|free| free > 0);
+        has_allowance && self.gates[gate].free_by_limits(self.now) > 0
+    }
+
     /// What the workers that serve a pool can take now, and whether there is any; before the first word of it there is no
     /// such limit. Costs in proportion to the destinations where the first worker came or the last went.
     pub fn set_pool_credit(&mut self, pool: PoolId, credit: u32, is_served: bool) {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod ageing;
 #[cfg(test)]
+mod backlog;
+#[cfg(test)]
 mod floods;
 #[cfg(test)]
 mod late;
