@@ -57,11 +57,11 @@ pub(crate) fn place_of(path: &str) -> Option<Place> {
     }
 }
 
-fn section_keys(name: &str) -> Option<&'static [Key]> {
+pub(crate) fn section_keys(name: &str) -> Option<&'static [Key]> {
     Config::SECTIONS.iter().find(|(section, ..)| *section == name).map(|(_, _, keys)| *keys)
 }
 
-fn table_keys(path: &str) -> Option<&'static [Key]> {
+pub(crate) fn table_keys(path: &str) -> Option<&'static [Key]> {
     Config::TABLES.iter().find(|(name, ..)| name.trim_matches(['[', ']']) == path).map(|(_, _, keys)| *keys)
 }
 
@@ -70,7 +70,7 @@ fn bare(path: &str) -> String {
     path.split('.').map(|segment| segment.split('[').next().unwrap_or(segment)).collect::<Vec<_>>().join(".")
 }
 
-fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
 

@@ -6,6 +6,7 @@
 
 mod address_files;
 mod bounds;
+mod changes;
 mod check;
 mod check_egress;
 mod check_inbound;
@@ -24,6 +25,7 @@ mod load;
 mod networks;
 mod pools;
 mod rate;
+mod reading;
 mod reference;
 mod routes;
 mod secret;
@@ -34,6 +36,7 @@ mod tls_reports;
 mod words;
 
 pub use address_files::{AddressFile, AddressTable};
+pub use changes::Change;
 pub use check::{resolve_host_name, system_name};
 pub use check_egress::{ClientCertificate, PoolProxy};
 pub use check_inbound::EHLO_KEYWORDS;
@@ -50,6 +53,7 @@ pub use pools::{
     ProxyProtocol, WarmUpConfig,
 };
 pub use rate::{InvalidRate, RateConfig};
+pub use reading::{NamedFile, Reading};
 pub use reference::reference_markdown;
 pub use routes::{IMPLICIT_TLS_PORT, RouteConfig, RouteVia};
 pub use secret::Secret;

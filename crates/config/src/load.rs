@@ -25,13 +25,21 @@ impl Config {
         path: Option<&Path>,
         variables: std::collections::HashMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let variables = Variables::new(variables);
-        let config = Self::read(path, &variables).map_err(|error| variables.blame(error))?;
-        config.check().map_err(|error| variables.blame(error))?;
-        Ok(config)
+        Self::load_tree(path, variables).map(|(config, _)| config)
     }
 
-    fn read(path: Option<&Path>, variables: &Variables) -> Result<Self, ConfigError> {
+    /// The same, with what was said, secrets among it.
+    pub(crate) fn load_tree(
+        path: Option<&Path>,
+        variables: std::collections::HashMap<String, String>,
+    ) -> Result<(Self, Value), ConfigError> {
+        let variables = Variables::new(variables);
+        let (config, tree) = Self::read(path, &variables).map_err(|error| variables.blame(error))?;
+        config.check().map_err(|error| variables.blame(error))?;
+        Ok((config, tree))
+    }
+
+    fn read(path: Option<&Path>, variables: &Variables) -> Result<(Self, Value), ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(path) = path {
             builder = builder.add_source(File::new(&path.to_string_lossy(), FileFormat::Toml).required(true));
@@ -39,7 +47,10 @@ impl Config {
         let read = variables.override_file(builder)?.build().map_err(|error| unreadable(path, &error))?;
         let tree: Value = read.clone().try_deserialize().map_err(|error| unreadable(path, &error))?;
         keys::check(&tree)?;
-        read.try_deserialize().map_err(|error| explain(&error, &tree).unwrap_or_else(|| unreadable(path, &error)))
+        match read.try_deserialize() {
+            Ok(config) => Ok((config, tree)),
+            Err(error) => Err(explain(&error, &tree).unwrap_or_else(|| unreadable(path, &error))),
+        }
     }
 }
 
@@ -100,7 +111,7 @@ fn range(expected: &str) -> Option<&'static str> {
 }
 
 /// The value that a path with indices leads to.
-fn value_at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn value_at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
     path.split(['.', '[']).try_fold(tree, |value, segment| match &value.kind {
         ValueKind::Table(table) => table.get(segment),
         ValueKind::Array(elements) => elements.get(segment.strip_suffix(']')?.parse::<usize>().ok()?),

@@ -19,15 +19,15 @@ section! {
     /// queue replicas together, which lease slices of `concurrency` and `rate`; what a warm-up allows is shared out exactly. The pool `default` is always there, and may be named here to be given limits. docs/pools.md shows how.
     PoolConfig {
         /// Its name: letters, digits, `-`, `_` and `.`. Required.
-        name: String = String::new(), "text";
+        name: String = String::new(), "text", restart;
         /// Deliveries at a time.
-        concurrency: Option<u32> = None, "number";
+        concurrency: Option<u32> = None, "number", restart;
         /// Deliveries in a time, such as `10000/h`.
-        rate: Option<RateConfig> = None, "rate";
+        rate: Option<RateConfig> = None, "rate", restart;
         /// How its addresses become known: so many deliveries a day, see below.
-        warm_up: Option<WarmUpConfig> = None, "table";
+        warm_up: Option<WarmUpConfig> = None, "table", restart;
         /// The pool that takes what is beyond a day of the warm-up. Without one that mail waits for the next day.
-        overflow: Option<String> = None, "text";
+        overflow: Option<String> = None, "text", restart;
     }
 }
 
@@ -37,9 +37,9 @@ section! {
     /// out, after the last as much as there is.
     WarmUpConfig {
         /// The first day, such as `"2026-11-20"`. Required.
-        began: DayConfig = DayConfig(Day::new(0)), "day";
+        began: DayConfig = DayConfig(Day::new(0)), "day", restart;
         /// Deliveries of the first day, the second, and so on, such as `[50, 100, 500, 1000, 5000, 20000]`. Required.
-        per_day: Vec<u32> = Vec::new(), "list of numbers";
+        per_day: Vec<u32> = Vec::new(), "list of numbers", restart;
     }
 }
 
@@ -48,15 +48,15 @@ section! {
     /// that none fits goes through `default`.
     PoolRuleConfig {
         /// The pool. Required.
-        pool: String = String::new(), "text";
+        pool: String = String::new(), "text", restart;
         /// Mail of this tenant.
-        tenant: Option<i32> = None, "number";
+        tenant: Option<i32> = None, "number", restart;
         /// Mail whose reverse-path is of this domain; `.example.com` means all below it. Notifications have none.
-        sender_domain: Option<String> = None, "domain";
+        sender_domain: Option<String> = None, "domain", restart;
         /// Mail to this domain; `.example.com` means all below it.
-        destination: Option<String> = None, "domain";
+        destination: Option<String> = None, "domain", restart;
         /// Mail to destinations of this provider, by its name in `[[queue.providers]]`.
-        provider: Option<String> = None, "text";
+        provider: Option<String> = None, "text", restart;
     }
 }
 
@@ -66,22 +66,22 @@ section! {
     /// too where it is to be served.
     EgressPoolConfig {
         /// Its name, as in `[[queue.pools]]`. Required.
-        name: String = String::new(), "text";
+        name: String = String::new(), "text", restart;
         /// The name in EHLO; `outbound.ehlo_name` when not set.
-        ehlo_name: Option<String> = None, "host name";
+        ehlo_name: Option<String> = None, "host name", restart;
         /// IPv4 addresses of this host, used in turn. Without any, and with some of IPv6, IPv4 is not used; without any
         /// address the system chooses.
-        source_ipv4: Vec<Ipv4Addr> = Vec::new(), "list of IPv4 addresses";
+        source_ipv4: Vec<Ipv4Addr> = Vec::new(), "list of IPv4 addresses", restart;
         /// The same for IPv6.
-        source_ipv6: Vec<Ipv6Addr> = Vec::new(), "list of IPv6 addresses";
+        source_ipv6: Vec<Ipv6Addr> = Vec::new(), "list of IPv6 addresses", restart;
         /// Addresses of either kind with a weight or a name of their own, beside those above.
-        addresses: Vec<PoolAddressConfig> = Vec::new(), "list of tables";
+        addresses: Vec<PoolAddressConfig> = Vec::new(), "list of tables", restart;
         /// What its connections go through, see below.
-        proxy: Option<EgressProxyConfig> = None, "table";
+        proxy: Option<EgressProxyConfig> = None, "table", restart;
         /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are. One of a route goes before it.
-        client_certificate: Option<PathBuf> = None, "path";
+        client_certificate: Option<PathBuf> = None, "path", restart;
         /// Its key (PEM).
-        client_key: Option<PathBuf> = None, "path";
+        client_key: Option<PathBuf> = None, "path", restart;
     }
 }
 
@@ -89,12 +89,12 @@ section! {
     /// A source address of an egress pool. Addresses of one kind share the pool's new connections by their weights.
     PoolAddressConfig {
         /// The address: of this host, or of the proxy where that is told which to use. Required.
-        address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "IP address";
+        address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "IP address", restart;
         /// Its share of the connections, beside the weights of the others; 1 is what those of `source_ipv4` and `source_ipv6`
         /// have. With 0 no new connection uses it.
-        weight: u32 = 1, "number";
+        weight: u32 = 1, "number", restart;
         /// The name in EHLO of connections from it; the pool's when not set.
-        ehlo_name: Option<String> = None, "host name";
+        ehlo_name: Option<String> = None, "host name", restart;
     }
 }
 
@@ -118,15 +118,15 @@ section! {
         /// `socks5` (RFC 1928: remote hosts see the proxy's own address, so the pool names none), or `proxy-v1` and `proxy-v2`:
         /// the PROXY protocol, whose header tells a proxy such as HAProxy, with `usesrc clientip`, from which address of the pool
         /// to connect to which host. Required.
-        protocol: ProxyProtocol = ProxyProtocol::Socks5, "word";
+        protocol: ProxyProtocol = ProxyProtocol::Socks5, "word", restart;
         /// Where it is. Required.
-        server: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), "address";
+        server: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), "address", restart;
         /// Logs in as this user (RFC 1929) where a proxy of `socks5` asks for it.
-        user: Option<String> = None, "text";
+        user: Option<String> = None, "text", restart;
         /// Its password.
-        password: Option<Secret> = None, "text";
+        password: Option<Secret> = None, "text", restart;
         /// The file with its password.
-        password_file: Option<PathBuf> = None, "path";
+        password_file: Option<PathBuf> = None, "path", restart;
     }
 }
 

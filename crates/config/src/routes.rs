@@ -42,62 +42,62 @@ section! {
     /// then by class. docs/delivery.md has examples.
     RouteConfig {
         /// What it is called in logs, events and answers; what it is for when not set.
-        name: Option<String> = None, "text";
+        name: Option<String> = None, "text", restart;
         /// Mail to this domain: `example.com`, `.example.com` for all below it, or `*`.
-        domain: Option<String> = None, "text";
+        domain: Option<String> = None, "text", restart;
         /// Mail to this address.
-        recipient: Option<String> = None, "mail address";
+        recipient: Option<String> = None, "mail address", restart;
         /// Mail from this address or domain: `user@example.com`, `example.com`, `.example.com` for all below it, or `<>` for
         /// notifications.
-        sender: Option<String> = None, "text";
+        sender: Option<String> = None, "text", restart;
         /// Mail of this tenant.
-        tenant: Option<i32> = None, "number";
+        tenant: Option<i32> = None, "number", restart;
         /// Mail of this class: `bulk` (its priority is below 0), `normal` (0) or `transactional` (above 0).
-        class: Option<MessageClass> = None, "word";
+        class: Option<MessageClass> = None, "word", restart;
         /// What is done: `mx` (the domain’s own mail exchangers), `smtp` or `lmtp` (to `hosts`), `http` (a POST to `url`),
         /// `discard` (it counts as delivered, and is gone) or `hold` (it is held until an operator releases it). When not
         /// set: `http` with `url`, `smtp` with `hosts`, else `mx`.
-        via: Option<RouteVia> = None, "word";
+        via: Option<RouteVia> = None, "word", restart;
         /// `host`, `host:port`, `[address]:port`, tried in this order; those of one rank, in any order, are written as one,
         /// `"a.example | b.example"`. With `lmtp` also sockets, `unix:/path`, but not beside hosts.
-        hosts: Vec<String> = Vec::new(), "list of `host`, `host:port`, `[address]:port`, `unix:/path`";
+        hosts: Vec<String> = Vec::new(), "list of `host`, `host:port`, `[address]:port`, `unix:/path`", restart;
         /// With `mx`: the mail exchangers of this domain instead.
-        exchangers_of: Option<String> = None, "domain";
+        exchangers_of: Option<String> = None, "domain", restart;
         /// TLS towards these hosts: `opportunistic`, `required`, `verified`, `dane` or `off`. When not set `outbound.tls`, and with a
         /// login or `implicit_tls` `verified`.
-        tls: Option<TlsPolicy> = None, "word";
+        tls: Option<TlsPolicy> = None, "word", restart;
         /// TLS from the first octet (RFC 8314), instead of STARTTLS. When not set, at port 465 alone.
-        implicit_tls: Option<bool> = None, "boolean";
+        implicit_tls: Option<bool> = None, "boolean", restart;
         /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are.
-        client_certificate: Option<PathBuf> = None, "path";
+        client_certificate: Option<PathBuf> = None, "path", restart;
         /// Its key (PEM).
-        client_key: Option<PathBuf> = None, "path";
+        client_key: Option<PathBuf> = None, "path", restart;
         /// Logs in at `hosts` as this user.
-        user: Option<String> = None, "text";
+        user: Option<String> = None, "text", restart;
         /// Its password.
-        password: Option<Secret> = None, "text";
+        password: Option<Secret> = None, "text", restart;
         /// The file with its password.
-        password_file: Option<PathBuf> = None, "path";
+        password_file: Option<PathBuf> = None, "path", restart;
         /// Mechanisms that may be used, the strongest that is offered is: `SCRAM-SHA-256`, `PLAIN`, `LOGIN`; all these when
         /// empty. `EXTERNAL` shows `client_certificate` (RFC 4422), as `user` where that is set.
-        sasl_mechanisms: Vec<String> = Vec::new(), "list of words";
+        sasl_mechanisms: Vec<String> = Vec::new(), "list of words", restart;
         /// Logs in without TLS, too, where `tls` lets it: with `PLAIN` and `LOGIN` everybody on the way reads the password.
-        sasl_in_clear: bool = false, "boolean";
+        sasl_in_clear: bool = false, "boolean", restart;
         /// Tells `hosts` that ask for it, such as a filter that hands mail back, where messages came from (Postfix's XFORWARD).
-        xforward: bool = false, "boolean";
+        xforward: bool = false, "boolean", restart;
         /// Where messages are posted: `https://host/path`.
-        url: Option<String> = None, "URL";
+        url: Option<String> = None, "URL", restart;
         /// A token for it, sent as `Authorization: Bearer`.
-        token: Option<Secret> = None, "text";
+        token: Option<Secret> = None, "text", restart;
         /// The file with that token.
-        token_file: Option<PathBuf> = None, "path";
+        token_file: Option<PathBuf> = None, "path", restart;
         /// A key to sign posted messages with (HMAC-SHA-256), in the field `Mailtier-Signature`.
-        signing_key: Option<Secret> = None, "text";
+        signing_key: Option<Secret> = None, "text", restart;
         /// The file with that key.
-        signing_key_file: Option<PathBuf> = None, "path";
+        signing_key_file: Option<PathBuf> = None, "path", restart;
         /// How long a post may take, 1s to 10m.
         #[serde(with = "humantime_serde")]
-        timeout: Duration = Duration::from_secs(60), "duration";
+        timeout: Duration = Duration::from_secs(60), "duration", restart;
     }
 }
 

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What stands in place of a secret wherever it is printed.
-const REDACTED: &str = "(secret)";
+pub(crate) const REDACTED: &str = "(secret)";
 
 /// A secret text.
 #[derive(Clone)]

@@ -10,17 +10,21 @@ pub struct Key {
     pub kind: &'static str,
     /// What it means, line by line.
     pub lines: &'static [&'static str],
+    /// A running program does not take a change of it up.
+    pub needs_restart: bool,
 }
 
-/// Defines a section of the configuration.
+/// Defines a section of the configuration. `restart` behind a key says that a running program does not take it up.
 macro_rules! section {
+    (@needs_restart) => { false };
+    (@needs_restart restart) => { true };
     (
         $(#[doc = $section_doc:literal])*
         $name:ident {
             $(
                 $(#[doc = $doc:literal])*
                 $(#[serde($($serde:tt)*)])?
-                $field:ident: $type:ty = $default:expr, $kind:literal;
+                $field:ident: $type:ty = $default:expr, $kind:literal $(, $restart:ident)?;
             )*
         }
     ) => {
@@ -44,7 +48,12 @@ macro_rules! section {
         impl $name {
             /// Every key of the section.
             pub const KEYS: &'static [crate::section::Key] = &[
-                $(crate::section::Key { name: stringify!($field), kind: $kind, lines: &[$($doc),*] },)*
+                $(crate::section::Key {
+                    name: stringify!($field),
+                    kind: $kind,
+                    lines: &[$($doc),*],
+                    needs_restart: crate::section::section!(@needs_restart $($restart)?),
+                },)*
             ];
             /// What the section is about.
             pub const ABOUT: &'static [&'static str] = &[$($section_doc),*];

@@ -12,6 +12,7 @@ const INBOUND: Program = Program {
     about: "Receives mail over SMTP and hands it to the queue",
     http_listen: |config| config.inbound.http_listen,
     threads: |config| config.inbound.threads,
+    reads: &["cluster", "inbound", "feedback", "suppression", "telemetry"],
     check: |config| Ok(mailtier_inbound::check(config)?),
     start: |context| Box::pin(async { Ok(mailtier_inbound::start(context).await?) }),
     subcommands: &[],

@@ -99,7 +99,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
         ending.run(drain_timeout).await;
         Ok(())
     });
-    Ok(Running { addresses, finished })
+    Ok(Running { addresses, finished, reload: Box::new(|_| Ok(())) })
 }
 
 /// What is taken down, in this order.

@@ -87,7 +87,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
         run(worker, reporting, endpoints, context.shutdown, drain_timeout).await;
         Ok(())
     });
-    Ok(Running { addresses: Vec::new(), finished })
+    Ok(Running { addresses: Vec::new(), finished, reload: Box::new(|_| Ok(())) })
 }
 
 /// What the configuration must say for this program, beyond what it must for all.

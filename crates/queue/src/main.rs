@@ -12,6 +12,7 @@ const PROGRAM: Program = Program {
     about: "The queue of Mailtier: accepts, schedules, settles",
     http_listen: |config| config.queue.http_listen,
     threads: |config| config.queue.threads,
+    reads: &["cluster", "database", "queue", "feedback", "suppression", "tls_reports", "telemetry"],
     check: |config| Ok(mailtier_queue::check(config)?),
     start: |context| Box::pin(async { Ok(mailtier_queue::start(context).await?) }),
     subcommands: &[Subcommand {

@@ -138,7 +138,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
         parts.run(Listeners { grpc: listener, api }, tokens, reporting).await;
         Ok(())
     });
-    Ok(Running { addresses, finished })
+    Ok(Running { addresses, finished, reload: Box::new(|_| Ok(())) })
 }
 
 /// Where the HTTP API is served. Others can reach it only where somebody has been given a token.

@@ -31,11 +31,22 @@ impl Context {
     }
 }
 
+/// Takes up another configuration, which was checked, in a program that runs: all of it that needs no restart, or, with an
+/// error, nothing. It may read files.
+pub type Reload = Box<dyn Fn(&Arc<Config>) -> anyhow::Result<()> + Send + Sync>;
+
 /// A program that runs.
-#[derive(Debug)]
 pub struct Running {
     /// Where it listens, in the order of its configuration.
     pub addresses: Vec<SocketAddr>,
     /// Ends when the drain after [`Context::shutdown`] is over, or with the error that ended the program.
     pub finished: JoinHandle<anyhow::Result<()>>,
+    /// See [`Reload`].
+    pub reload: Reload,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
 }

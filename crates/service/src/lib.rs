@@ -1,4 +1,5 @@
-//! The skeleton of a program: arguments, configuration, telemetry, health over HTTP, signals, drain, exit codes.
+//! The skeleton of a program: arguments, configuration and its changes, telemetry, health over HTTP, signals, drain,
+//! exit codes.
 //!
 //! Responsible for everything the three programs do alike. Not responsible for what any of them does: a program hands
 //! over a function that starts it and gets a [`Context`].
@@ -10,8 +11,10 @@ mod health;
 mod http;
 mod json_api;
 mod program;
+mod reload;
+mod watched_files;
 
-pub use context::{Context, Running};
+pub use context::{Context, Reload, Running};
 pub use file_stamp::FileStamp;
 pub use health::Health;
 pub use json_api::serve_json;

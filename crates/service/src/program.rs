@@ -1,13 +1,12 @@
 //! Runs a program from its command line to its exit code. Not responsible for what it does in between.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mailtier_config::{Config, ConfigError, system_name};
-use mailtier_telemetry::Telemetry;
+use mailtier_config::{Config, ConfigError, Reading, system_name};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +14,7 @@ use crate::arguments::{Task, parse};
 use crate::context::{Context, Running};
 use crate::health::Health;
 use crate::http;
+use crate::reload::{Parts, Reloader};
 
 /// Exit codes of sysexits.h.
 pub mod exit {
@@ -39,6 +39,7 @@ pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Running>> + Send>
 pub type Doing = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// A program.
+#[derive(Clone)]
 pub struct Program {
     /// As the executable is called.
     pub name: &'static str,
@@ -48,12 +49,22 @@ pub struct Program {
     pub http_listen: fn(&Config) -> SocketAddr,
     /// How many worker threads; 0 for one per core.
     pub threads: fn(&Config) -> usize,
+    /// The sections, and keys of others, that it reads.
+    pub reads: &'static [&'static str],
     /// Finds what a start would find wrong with the configuration, beyond what is so for every program.
     pub check: fn(&Config) -> anyhow::Result<()>,
     /// Starts it.
     pub start: fn(Context) -> Starting,
     /// What it can do instead of serving.
     pub subcommands: &'static [Subcommand],
+}
+
+impl Program {
+    /// What a start would find wrong with the configuration.
+    pub(crate) fn check(&self, config: &Config) -> anyhow::Result<()> {
+        mailtier_telemetry::check(&config.telemetry)?;
+        (self.check)(config)
+    }
 }
 
 /// Something a program can do instead of serving.
@@ -76,30 +87,28 @@ pub fn run(program: &Program) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let config = match Config::load(arguments.config.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            let file = arguments.config.as_deref().filter(|_| !error.names_its_source());
-            return misconfigured(program, file, &error.to_string());
-        }
+    let path = arguments.config;
+    let reading = match Reading::load(path.as_deref()) {
+        Ok(reading) => reading,
+        Err(error) => return misconfigured(program, path.as_deref(), &error.into()),
     };
     match arguments.task {
-        Task::CheckConfig => match check(program, &config) {
+        Task::CheckConfig => match program.check(reading.config()) {
             Ok(()) => {
                 say(&format!("{}: the configuration is valid", program.name));
                 ExitCode::SUCCESS
             }
-            Err(error) => misconfigured(program, arguments.config.as_deref(), &root_cause(&error)),
+            Err(error) => misconfigured(program, path.as_deref(), &error),
         },
-        Task::PrintConfig => match config.to_toml() {
+        Task::PrintConfig => match reading.config().to_toml() {
             Ok(text) => {
                 say(text.trim_end());
                 ExitCode::SUCCESS
             }
-            Err(error) => misconfigured(program, None, &error.to_string()),
+            Err(error) => misconfigured(program, None, &error.into()),
         },
-        Task::Subcommand(name) => in_runtime(program, config, Some(name)),
-        Task::Serve => in_runtime(program, config, None),
+        Task::Subcommand(name) => in_runtime(program, (path, reading), Some(name)),
+        Task::Serve => in_runtime(program, (path, reading), None),
     }
 }
 
@@ -113,24 +122,25 @@ fn complain(program: &Program, text: &str) {
     eprintln!("{}: {text}", program.name);
 }
 
-fn check(program: &Program, config: &Config) -> anyhow::Result<()> {
-    mailtier_telemetry::check(&config.telemetry)?;
-    (program.check)(config)
-}
-
 /// What is wrong with the configuration, without how that came to light.
-fn root_cause(error: &anyhow::Error) -> String {
-    let cause = error.chain().find(|cause| cause.is::<ConfigError>());
-    cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
+pub(crate) fn problem(path: Option<&Path>, error: &anyhow::Error) -> String {
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<ConfigError>());
+    let text = cause.map_or_else(|| format!("{error:#}"), ToString::to_string);
+    let path = path.filter(|_| !cause.is_some_and(ConfigError::names_its_source));
+    let place = path.map(|path| format!(" {}", path.display())).unwrap_or_default();
+    format!("the configuration{place} cannot be used: {text}")
 }
 
-fn misconfigured(program: &Program, path: Option<&Path>, error: &str) -> ExitCode {
-    let place = path.map(|path| format!(" {}", path.display())).unwrap_or_default();
-    complain(program, &format!("the configuration{place} cannot be used: {error}"));
+fn misconfigured(program: &Program, path: Option<&Path>, error: &anyhow::Error) -> ExitCode {
+    complain(program, &problem(path, error));
     ExitCode::from(exit::CONFIG)
 }
 
-fn in_runtime(program: &Program, config: Config, subcommand: Option<&str>) -> ExitCode {
+/// A configuration, and where it was read from.
+type Read = (Option<PathBuf>, Reading);
+
+fn in_runtime(program: &Program, (path, reading): Read, subcommand: Option<&str>) -> ExitCode {
+    let config = Arc::clone(reading.config());
     let cores = std::thread::available_parallelism().map_or(LEAST_THREADS, usize::from);
     let threads = Some((program.threads)(&config)).filter(|threads| *threads > 0).unwrap_or(cores).max(LEAST_THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -141,10 +151,9 @@ fn in_runtime(program: &Program, config: Config, subcommand: Option<&str>) -> Ex
             return ExitCode::from(exit::SOFTWARE);
         }
     };
-    let config = Arc::new(config);
     let code = match subcommand.and_then(|name| program.subcommands.iter().find(|known| known.name == name)) {
         Some(subcommand) => runtime.block_on(do_subcommand(program, subcommand, config)),
-        None => runtime.block_on(serve(program, config)),
+        None => runtime.block_on(serve(program, (path, reading))),
     };
     runtime.shutdown_background();
     code
@@ -160,10 +169,11 @@ async fn do_subcommand(program: &Program, subcommand: &Subcommand, config: Arc<C
     }
 }
 
-async fn serve(program: &Program, config: Arc<Config>) -> ExitCode {
+async fn serve(program: &Program, (path, reading): Read) -> ExitCode {
+    let config = Arc::clone(reading.config());
     let telemetry = match mailtier_telemetry::init(&config.telemetry, program.name, &system_name()) {
         Ok(telemetry) => Arc::new(telemetry),
-        Err(error) => return misconfigured(program, None, &error.to_string()),
+        Err(error) => return misconfigured(program, None, &error.into()),
     };
     let context = Context {
         config: Arc::clone(&config),
@@ -172,7 +182,14 @@ async fn serve(program: &Program, config: Arc<Config>) -> ExitCode {
         meters: Arc::new(telemetry.meters()),
     };
     let end = CancellationToken::new();
-    let result = serve_until_drained(program, &context, &telemetry, &end).await;
+    let parts = Parts {
+        program: program.clone(),
+        path,
+        telemetry: Arc::clone(&telemetry),
+        meters: Arc::clone(&context.meters),
+        reading: Arc::new(reading),
+    };
+    let result = serve_until_drained(program, &context, parts, &end).await;
     end.cancel();
     telemetry.shutdown().await;
     match result {
@@ -193,13 +210,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 async fn serve_until_drained(
     program: &Program,
     context: &Context,
-    telemetry: &Arc<Telemetry>,
+    parts: Parts,
     end: &CancellationToken,
 ) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // From the beginning, so that one that comes before the program has started does not end it.
+    let hangup = signal(SignalKind::hangup())?;
     let address = (program.http_listen)(&context.config);
-    let bound = http::serve(address, context.health.clone(), Arc::clone(telemetry), end.clone())
+    let bound = http::serve(address, context.health.clone(), Arc::clone(&parts.telemetry), end.clone())
         .await
         .map_err(|error| anyhow::anyhow!("cannot serve health and metrics on {address}: {error}"))?;
     let mut running = tokio::select! {
@@ -210,6 +229,7 @@ async fn serve_until_drained(
     tokio::select! {
         ended = &mut running.finished => return ended.map_err(anyhow::Error::from)?.map(|()| ExitCode::SUCCESS),
         () = either(&mut interrupt, &mut terminate) => {}
+        () = Reloader::new(parts, running.reload).run(hangup) => {}
     }
     tracing::info!(program = program.name, "draining");
     context.health.set_not_ready("draining");
@@ -238,6 +258,7 @@ mod tests {
         about: "a program",
         http_listen: |config| config.queue.http_listen,
         threads: |_| 0,
+        reads: &["queue"],
         check: |_| Ok(()),
         start: |_| Box::pin(async { anyhow::bail!("never") }),
         subcommands: &[Subcommand { name: "migrate", about: "does it", run: |_| Box::pin(async { Ok(()) }) }],

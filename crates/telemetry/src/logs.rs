@@ -4,8 +4,8 @@
 use mailtier_config::{LogFormat, TelemetryConfig};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use crate::setup::TelemetryError;
 use crate::text::TextFields;
@@ -26,29 +26,47 @@ fn filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {
         .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })
 }
 
-/// The layer that writes lines to standard output.
-pub(crate) fn layer<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, TelemetryError>
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
+/// What is logged, for as long as the process runs.
+#[derive(Debug, Clone)]
+pub(crate) struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs what this says from now on.
+    ///
+    /// # Errors
+    /// It cannot be used, and the one before stays.
+    pub(crate) fn replace(&self, config: &TelemetryConfig) -> Result<(), TelemetryError> {
+        let filter = filter(config)?;
+        // Where another subscriber came first in this process, nothing is left to be replaced.
+        let _ = self.0.reload(filter);
+        Ok(())
+    }
+}
+
+/// The layer that writes lines to standard output, and what changes which.
+pub(crate) fn layer(config: &TelemetryConfig) -> Result<(LogLayer, LogFilter), TelemetryError> {
     layer_to(config, std::io::stdout)
 }
 
-fn layer_to<S, W>(config: &TelemetryConfig, output: W) -> Result<Box<dyn Layer<S> + Send + Sync>, TelemetryError>
+/// A layer over the registry.
+pub(crate) type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn layer_to<W>(config: &TelemetryConfig, output: W) -> Result<(LogLayer, LogFilter), TelemetryError>
 where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = filter(config)?.and(filter_fn(|metadata| !metadata.is_span()));
+    let (filter, handle) = reload::Layer::new(filter(config)?);
+    let filter = filter.and(filter_fn(|metadata| !metadata.is_span()));
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
-    Ok(match config.log_format {
+    let layer: LogLayer = match config.log_format {
         LogFormat::Json => {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed()
         }
         LogFormat::Text => {
             layer.with_ansi(false).with_target(false).compact().fmt_fields(TextFields).with_filter(filter).boxed()
         }
-    })
+    };
+    Ok((layer, LogFilter(handle)))
 }
 
 #[cfg(test)]
@@ -78,7 +96,7 @@ mod tests {
         let output = Output::default();
         let to = output.clone();
         let config = TelemetryConfig { log_format, ..TelemetryConfig::default() };
-        let layer = layer_to(&config, move || to.clone()).unwrap();
+        let (layer, _) = layer_to(&config, move || to.clone()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
         match log_format {
@@ -121,5 +139,26 @@ mod tests {
         let (_, fields) = line.split_once("\"level\"").unwrap();
         let expected = ":\"INFO\",\"message\":\"said\",\"helo\":\"a\\\"b\u{202e}\",\"status\":\"rejected\",\"target\":\"mailtier_telemetry::logs::tests\"}\n";
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn another_filter_counts_from_then_on() {
+        let output = Output::default();
+        let to = output.clone();
+        let (layer, filter) = layer_to(&TelemetryConfig::default(), move || to.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let say = |n: u8| tracing::debug!(n, "said");
+            say(1);
+            let with = |text: &str| TelemetryConfig { log_filter: text.to_owned(), ..TelemetryConfig::default() };
+            filter.replace(&with("debug")).unwrap();
+            say(2);
+            assert!(filter.replace(&with("mailtier=loud")).is_err());
+            say(3);
+            filter.replace(&with("info")).unwrap();
+            say(4);
+        });
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        let said: Vec<_> = (1..=4).filter(|n| text.contains(&format!("\"n\":{n}"))).collect();
+        assert_eq!(said, [2, 3]);
     }
 }

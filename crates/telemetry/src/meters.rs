@@ -84,6 +84,9 @@ meters! {
         outbound_tls_sessions = OutboundTlsSessions;
     }
     gauges {
+        config_reload_successful = ConfigReloadSuccessful;
+        config_reload_timestamp = ConfigReloadTimestamp;
+        config_hash = ConfigHash;
         inbound_sessions_active = InboundSessionsActive;
         inbound_replicas = InboundReplicas;
         inbound_memory = InboundMemory;

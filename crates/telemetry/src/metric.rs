@@ -59,6 +59,9 @@ macro_rules! metrics {
 }
 
 metrics! {
+    ConfigReloadSuccessful = "mailtier.config.reload.successful", Gauge, "{reload}", "", "1: the program runs with its configuration as it was last read; 0: that could not be used, and the one before stays (the log says why)";
+    ConfigReloadTimestamp = "mailtier.config.reload.timestamp", Gauge, "s", "", "When the configuration that the program runs with was read, in seconds since 1970";
+    ConfigHash = "mailtier.config.hash", Gauge, "{hash}", "", "A number for all that the program takes up of its configuration while it runs, secrets left out: replicas of one version that have the same configuration have the same number";
     InboundSessions = "mailtier.inbound.sessions", Counter, "{session}", "result", "SMTP sessions begun: accepted, refused (by policy, limits, proxy rules or a failed handshake) or shed (for lack of room)";
     InboundSessionsActive = "mailtier.inbound.sessions.active", Gauge, "{session}", "", "SMTP sessions now";
     InboundSessionsRefused = "mailtier.inbound.sessions.refused", Counter, "{session}", "reason", "Sessions refused or shed, by the reason: policy, limits, or what there was no room for";

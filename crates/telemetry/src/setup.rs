@@ -15,7 +15,7 @@ use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::logs;
+use crate::logs::{self, LogFilter};
 use crate::meters::Meters;
 use crate::process;
 
@@ -55,6 +55,7 @@ pub struct Telemetry {
     metrics: SdkMeterProvider,
     traces: Option<SdkTracerProvider>,
     meters: Meters,
+    log_filter: LogFilter,
 }
 
 /// Starts logs, traces and metrics. A second call in one process (tests run several programs in one) keeps the first
@@ -74,10 +75,11 @@ pub fn init(config: &TelemetryConfig, service: &'static str, instance: &str) -> 
     let registry = Registry::new();
     let metrics = metrics(config, &registry, resource.clone())?;
     let traces = traces(config, resource)?;
-    let _ = subscriber(config, traces.as_ref())?.try_init();
+    let (subscriber, log_filter) = subscriber(config, traces.as_ref())?;
+    let _ = subscriber.try_init();
     let meters = Meters::new(&metrics);
     process::observe(&metrics);
-    Ok(Telemetry { registry, metrics, traces, meters })
+    Ok(Telemetry { registry, metrics, traces, meters, log_filter })
 }
 
 /// What spans and events of this process go through. Without an exporter there must be no layer for it at all, not even
@@ -85,8 +87,9 @@ pub fn init(config: &TelemetryConfig, service: &'static str, instance: &str) -> 
 fn subscriber(
     config: &TelemetryConfig,
     traces: Option<&SdkTracerProvider>,
-) -> Result<impl tracing::Subscriber + Send + Sync + 'static, TelemetryError> {
-    let mut layers = vec![logs::layer(config)?];
+) -> Result<(impl tracing::Subscriber + Send + Sync + 'static, LogFilter), TelemetryError> {
+    let (lines, log_filter) = logs::layer(config)?;
+    let mut layers = vec![lines];
     if let Some(provider) = traces {
         // Spans alone, and only our own: log lines name people, and a library's spans would cost on every message and
         // say nothing of mail.
@@ -100,7 +103,7 @@ fn subscriber(
             .with_filter(ours.and(filter_fn(|metadata| metadata.is_span())));
         layers.push(exported.boxed());
     }
-    Ok(tracing_subscriber::registry().with(layers))
+    Ok((tracing_subscriber::registry().with(layers), log_filter))
 }
 
 fn metrics(
@@ -149,6 +152,14 @@ impl Telemetry {
         self.meters.clone()
     }
 
+    /// Takes up what may change while the process runs: what is logged.
+    ///
+    /// # Errors
+    /// [`TelemetryError`] names the setting that cannot be used; nothing is changed then.
+    pub fn reload(&self, config: &TelemetryConfig) -> Result<(), TelemetryError> {
+        self.log_filter.replace(config)
+    }
+
     /// All metrics in Prometheus's text format.
     #[must_use]
     pub fn metrics_text(&self) -> String {
@@ -184,7 +195,7 @@ mod tests {
     }
 
     fn without_a_collector_there_are_no_spans() {
-        let subscriber = subscriber(&TelemetryConfig::default(), None).unwrap();
+        let (subscriber, _) = subscriber(&TelemetryConfig::default(), None).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             let span = spans::receive(IpAddr::V4(Ipv4Addr::LOCALHOST), "client.example");
             assert!(span.is_disabled());
@@ -195,7 +206,7 @@ mod tests {
 
     fn with_a_collector_a_message_carries_its_trace() {
         let provider = SdkTracerProvider::builder().build();
-        let subscriber = subscriber(&TelemetryConfig::default(), Some(&provider)).unwrap();
+        let (subscriber, _) = subscriber(&TelemetryConfig::default(), Some(&provider)).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             let traceparent = traceparent_of(&spans::receive(IpAddr::V4(Ipv4Addr::LOCALHOST), "client.example"));
             assert!(traceparent.is_some_and(|text| text.starts_with("00-") && text.ends_with("-01")));

@@ -72,6 +72,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let (sender, notices) = mpsc::unbounded_channel();
     let hurry = CancellationToken::new();
     let mut running = Vec::new();
@@ -88,6 +89,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             () = report(notices) => {}
+            () = hand_on(&mut hangup, programs(&running)) => {}
         }
         println!("stopping");
     }
@@ -104,6 +106,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         }
     }
     started.map(|()| ExitCode::SUCCESS)
+}
+
+/// All but the database.
+fn programs(running: &[Supervised]) -> &[Supervised] {
+    running.get(1..).unwrap_or_default()
+}
+
+/// Every SIGHUP is the programs', for as long as they run.
+async fn hand_on(hangup: &mut tokio::signal::unix::Signal, programs: &[Supervised]) {
+    while hangup.recv().await.is_some() {
+        programs.iter().for_each(Supervised::reload);
+    }
 }
 
 async fn asked_again(interrupt: &mut tokio::signal::unix::Signal, terminate: &mut tokio::signal::unix::Signal) {

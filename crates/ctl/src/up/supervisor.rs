@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ const TRIES: u32 = 3;
 pub(crate) struct Supervised {
     name: &'static str,
     stop: CancellationToken,
+    reload: Arc<Notify>,
     ends: watch::Receiver<Ends>,
     task: JoinHandle<()>,
 }
@@ -86,9 +88,10 @@ impl Supervised {
         let first = start().with_context(|| format!("cannot start {name}"))?;
         let stop = CancellationToken::new();
         let (ended, ends) = watch::channel(Ends::default());
-        let watched = Watched { name, how, stop: stop.clone(), notices, ended };
+        let reload = Arc::new(Notify::new());
+        let watched = Watched { name, how, stop: stop.clone(), reload: Arc::clone(&reload), notices, ended };
         let task = tokio::spawn(watched.keep_running(first, start));
-        Ok(Self { name, stop, ends, task })
+        Ok(Self { name, stop, reload, ends, task })
     }
 
     /// Resolves when the program will never be ready, with its last exit code.
@@ -109,6 +112,11 @@ impl Supervised {
         self.name
     }
 
+    /// Asks the program to read its configuration again.
+    pub(crate) fn reload(&self) {
+        self.reload.notify_one();
+    }
+
     /// Asks the program to end and waits until it has.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
@@ -126,6 +134,7 @@ struct Watched {
     name: &'static str,
     how: Stop,
     stop: CancellationToken,
+    reload: Arc<Notify>,
     notices: mpsc::UnboundedSender<Notice>,
     ended: watch::Sender<Ends>,
 }
@@ -135,9 +144,12 @@ impl Watched {
         let mut delay = RESTART_DELAYS.0;
         loop {
             let started = Instant::now();
-            let ended = tokio::select! {
-                ended = child.wait() => ended,
-                () = self.stop.cancelled() => return end(child, &self.how).await,
+            let ended = loop {
+                tokio::select! {
+                    ended = child.wait() => break ended,
+                    () = self.stop.cancelled() => return end(child, &self.how).await,
+                    () = self.reload.notified() => tell(&child, Signal::SIGHUP),
+                }
             };
             if started.elapsed() > STEADY_AFTER {
                 delay = RESTART_DELAYS.0;
@@ -164,21 +176,22 @@ impl Watched {
     }
 }
 
+/// Sends a signal, unless the program has ended.
+fn tell(child: &Child, signal: Signal) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
 async fn end(mut child: Child, how: &Stop) {
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    let ask = || {
-        if let Some(pid) = pid {
-            let _ = kill(Pid::from_raw(pid), how.signal);
-        }
-    };
-    ask();
+    tell(&child, how.signal);
     let ended = tokio::select! {
         ended = timeout(STOP_TIMEOUT, child.wait()) => ended.is_ok(),
         () = how.hurry.cancelled() => {
             // Two signals at the same instant are one: it is asked until it has heard the second.
             let until_ended = async {
                 while timeout(ASK_AGAIN, child.wait()).await.is_err() {
-                    ask();
+                    tell(&child, how.signal);
                 }
             };
             timeout(HURRY_TIMEOUT, until_ended).await.is_ok()
@@ -233,6 +246,27 @@ mod tests {
         assert!(notices.recv().await.is_none(), "a stop is no incident");
         let lines = std::fs::read_to_string(&log).unwrap();
         assert_eq!(lines.lines().filter(|line| *line == "started").count(), 2, "{lines}");
+    }
+
+    #[tokio::test]
+    async fn a_program_is_asked_to_read_its_configuration_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let script = format!(
+            "trap 'echo again >> {0}' HUP; trap 'exit 0' TERM; echo up > {0}; \
+             while :; do sleep 30 > /dev/null 2>&1 & wait $!; done",
+            log.display()
+        );
+        let (sender, _notices) = mpsc::unbounded_channel();
+        let program = Supervised::start("test", folder.path().join("pid"), shell(&script), how(), sender).unwrap();
+        let lines = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+        for known in 1..=3 {
+            while lines() < known {
+                tokio::task::yield_now().await;
+            }
+            program.reload();
+        }
+        program.stop().await;
     }
 
     #[tokio::test]
