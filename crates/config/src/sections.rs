@@ -102,7 +102,8 @@ section! {
     QueueConfig {
         /// Where gRPC is served.
         listen: SocketAddr = loopback(7070), "address";
-        /// Where other replicas reach this one, host:port; `listen` when not set.
+        /// Where other replicas reach this one, host:port; `listen` when not set, with the system's name where that is
+        /// every address.
         advertise: Option<String> = None, "host:port";
         /// Where health and metrics are served.
         http_listen: SocketAddr = loopback(9102), "address";
