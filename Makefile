@@ -23,7 +23,7 @@ PROGRAMS := $(if $(filter dev,$(PROFILE)),$(TESTED),-p mailtier-inbound -p mailt
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Debian)
@@ -37,6 +37,7 @@ clients: ## Installs the mail clients, servers and tools that the tests drive (D
 	@deploy/pgbouncer.sh "$(CLIENTS)"
 	@deploy/name_servers.sh "$(CLIENTS)"
 	@deploy/mail_servers.sh "$(CLIENTS)"
+	@deploy/haproxy.sh "$(CLIENTS)"
 
 .PHONY: build
 build: setup ## Builds the four programs
@@ -52,7 +53,7 @@ demo: build ## The same as run in a directory of its own, then stops
 	deploy/demo/run.sh "$(BIN)" "$$data" once
 
 .PHONY: test
-test: setup clients lint ## Every test, as CI runs it
+test: setup clients lint deploy-check ## Every test, as CI runs it
 	cargo build --locked $(TESTED)
 	cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory demo PROFILE=dev
@@ -61,6 +62,11 @@ test: setup clients lint ## Every test, as CI runs it
 lint: setup ## Format and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: deploy-check
+deploy-check: ## Checks images, compose, manifests, rules and scripts (PyPI, Debian; no container engine)
+	@deploy/setup.sh python3:python3
+	@deploy/check.sh "$(TARGET_DIR)"
 
 .PHONY: generate
 generate: ## Writes the documents that come from the types

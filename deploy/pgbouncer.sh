@@ -27,6 +27,7 @@ apt-get "${options[@]}" download -qq pgbouncer libc6 libcares2 libevent-2.1-7t64
 for package in *.deb; do dpkg -x "$package" unpacked; done
 rm -rf ../unpacked
 mv unpacked ..
+# shellcheck disable=SC2016 # the wrapper expands it
 printf '#!/bin/sh\nexec "%s"/usr/lib64/ld-linux-*.so.2 --library-path "$(echo "%s"/usr/lib/*-linux-gnu)" "%s" "$@"\n' \
   "$place/unpacked" "$place/unpacked" "$place/unpacked/usr/sbin/pgbouncer" >"$place/run.new"
 chmod +x "$place/run.new"

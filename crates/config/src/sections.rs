@@ -104,7 +104,8 @@ section! {
     QueueConfig {
         /// Where gRPC is served.
         listen: SocketAddr = loopback(7070), "address", restart;
-        /// Where other replicas reach this one, host:port; `listen` when not set.
+        /// Where other replicas reach this one, host:port; `listen` when not set, with the system's name where that is
+        /// every address.
         advertise: Option<String> = None, "host:port", restart;
         /// Where health and metrics are served.
         http_listen: SocketAddr = loopback(9102), "address", restart;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    address, audit, classify, config_check, queue, route, send, sink, suppression, tls_report, token, trace, up, user,
+    address, audit, classify, config_check, healthcheck, queue, route, send, sink, suppression, tls_report, token,
+    trace, up, user,
 };
 
 /// sysexits.h: the command was used incorrectly.
@@ -59,6 +60,8 @@ enum Command {
     /// Checks a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Asks a program whether it is ready, as a container's health check: exits 0 if it is, 1 if not
+    Healthcheck(healthcheck::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,6 +151,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(options) => audit::run(options).await,
         Command::Classify(options) => classify::run(&options),
         Command::Route(command) => route::run(command).await,
+        Command::Healthcheck(options) => healthcheck::run(options).await,
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }
 }

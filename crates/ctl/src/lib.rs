@@ -15,6 +15,7 @@ mod connect;
 mod counts;
 mod delivery;
 mod filter;
+mod healthcheck;
 mod output;
 mod overview;
 mod progress;

@@ -1,12 +1,14 @@
 //! Whether a container's gateway is trusted by mistake. Connections that are forwarded to a container often come from
 //! its gateway, whoever began them: Docker's userland proxy does that, and so does a Kubernetes service with
-//! `externalTrafficPolicy: Cluster`. A listener that trusts the gateway's network is then open to everyone. Not
-//! responsible for load balancers that are listed in the configuration: `config` checks those.
+//! `externalTrafficPolicy: Cluster`. A listener that trusts the gateway's network is then open to everyone, and so is one
+//! behind a load balancer in a container of the same network, whose clients are forwarded to it in the same way. Not
+//! responsible for load balancers themselves: `config` checks those.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use mailtier_config::{ConfigError, InboundConfig};
 
 use crate::listeners::Listener;
@@ -43,14 +45,16 @@ pub(crate) fn check(
         return Ok(());
     }
     for listener in listeners {
-        let is_reached = listener.proxies.is_empty() && listener.addresses.iter().any(|at| !at.ip().is_loopback());
-        if let Some(gateway) = gateways.iter().find(|gateway| is_reached && listener.trusts(**gateway)) {
+        let is_reached = listener.addresses.iter().any(|at| !at.ip().is_loopback());
+        let stands_for_others = |gateway: IpAddr| listener.proxies.is_empty() || is_beside(gateway, &listener.proxies);
+        let is_trusted = |gateway: &&IpAddr| is_reached && listener.trusts(**gateway) && stands_for_others(**gateway);
+        if let Some(gateway) = gateways.iter().find(is_trusted) {
             return Err(ConfigError::bad(
                 "inbound.relay_networks",
                 format!(
                     "holds {gateway} on listener `{}`, the gateway of this container: forwarded connections may come from \
-                     there whoever began them, and everyone would be trusted. Trust smaller networks, or have the load \
-                     balancer say who is behind it and set `proxy_networks`; where clients' addresses are kept (the host's \
+                     there whoever began them, and everyone would be trusted. Trust smaller networks, or have a load balancer \
+                     outside of the gateway's network say who is behind it and set `proxy_networks`; where clients' addresses are kept (the host's \
                      network, `externalTrafficPolicy: Local`), set `inbound.trust_gateway = true`",
                     listener.name
                 ),
@@ -58,6 +62,12 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// Whether load balancers share the gateway's network: what it forwards to them seems to come from it, too. One that is the
+/// gateway itself, on the host, says who is behind it.
+fn is_beside(gateway: IpAddr, proxies: &[IpNet]) -> bool {
+    proxies.iter().any(|network| network.contains(&gateway) && network.prefix_len() < network.max_prefix_len())
 }
 
 /// Of a line of `/proc/net/route` (proc(5)): numbers are in hexadecimal, in the machine's order of octets.
@@ -113,15 +123,27 @@ mod tests {
         assert_eq!(verdict(|config| config.trust_gateway = true), Ok(()));
         assert_eq!(verdict(|config| config.relay_networks = vec!["172.18.0.8/29".parse().unwrap()]), Ok(()));
         assert_eq!(verdict(|config| config.listen = vec!["127.0.0.1:25".parse().unwrap()]), Ok(()));
-        let behind_proxy = verdict(|config| {
+    }
+
+    #[test]
+    fn a_gateway_is_not_trusted_behind_a_load_balancer_in_its_network() {
+        let verdict = |proxies: &str, trusted: &str| {
+            let mut config = InboundConfig { hostname: Some("mx.example.org".into()), ..InboundConfig::default() };
+            config.relay_networks = vec![trusted.parse().unwrap()];
             config.listen.clear();
             config.listeners = vec![mailtier_config::ListenerConfig {
                 name: "proxied".into(),
                 listen: vec!["0.0.0.0:25".parse().unwrap()],
-                proxy_networks: vec!["172.18.0.1/32".parse().unwrap()],
+                proxy_networks: vec![proxies.parse().unwrap()],
                 ..mailtier_config::ListenerConfig::default()
             }];
-        });
-        assert_eq!(behind_proxy, Ok(()), "it says who is behind it");
+            let listeners = Listener::all(&config).unwrap();
+            check(&config, &listeners, &["172.18.0.1".parse().unwrap()]).map_err(|error| error.to_string())
+        };
+        let error = verdict("172.18.0.0/24", "172.16.0.0/12").unwrap_err();
+        assert!(error.contains("`inbound.relay_networks` holds 172.18.0.1 on listener `proxied`"), "{error}");
+        assert_eq!(verdict("172.18.0.0/24", "10.0.0.0/8"), Ok(()));
+        assert_eq!(verdict("172.18.0.1/32", "172.16.0.0/12"), Ok(()), "on the host, it says who is behind it");
+        assert_eq!(verdict("192.0.2.7/32", "172.16.0.0/12"), Ok(()), "elsewhere, it says who is behind it");
     }
 }

@@ -32,7 +32,7 @@ use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
 use crate::meanings::Meanings;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
-use crate::peers::{HintSender, PeerService, empty_map};
+use crate::peers::{HintSender, PeerService, empty_map, reached_at};
 use crate::settle::{Changer, Providers, Settler, SettlerParts, Settling};
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
@@ -518,7 +518,7 @@ impl Parts {
         let config = &self.context.config.queue;
         KeeperParts {
             me: self.me,
-            address: config.advertise.clone().unwrap_or_else(|| self.bound.to_string()),
+            address: config.advertise.clone().unwrap_or_else(|| reached_at(self.bound, &system_name())),
             lease: config.lease,
             renew_every: config.renew_every,
             drain_timeout: config.drain_timeout,

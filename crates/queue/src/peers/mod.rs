@@ -3,6 +3,7 @@
 //! for being asked for them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,15 @@ pub(crate) type ShardMap = Vec<String>;
 /// A map that names nobody.
 pub(crate) fn empty_map() -> ShardMap {
     vec![String::new(); usize::from(SHARD_COUNT)]
+}
+
+/// Where others reach this replica: where it listens, but for one that listens everywhere, which is no place. That one
+/// goes by its system's name, which container engines give to their name servers.
+pub(crate) fn reached_at(bound: SocketAddr, system: &str) -> String {
+    match bound.ip().is_unspecified() && !system.is_empty() {
+        true => format!("{system}:{}", bound.port()),
+        false => bound.to_string(),
+    }
 }
 
 /// The loop that tells owners.
@@ -146,5 +156,19 @@ impl PeerHandler for PeerService {
 
     async fn lease(&self, report: SliceReport) -> Option<SliceLease> {
         self.leasing.lease(&report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_reached_by_name() {
+        let reached = |bound: &str, system: &str| reached_at(bound.parse().unwrap(), system);
+        assert_eq!(reached("0.0.0.0:7070", "3f2c9a7be001"), "3f2c9a7be001:7070");
+        assert_eq!(reached("[::]:7070", "queue-1"), "queue-1:7070");
+        assert_eq!(reached("127.0.0.1:7070", "queue-1"), "127.0.0.1:7070");
+        assert_eq!(reached("0.0.0.0:7070", ""), "0.0.0.0:7070");
     }
 }
