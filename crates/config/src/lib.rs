@@ -30,6 +30,7 @@ mod secret;
 mod section;
 mod sections;
 mod shaping;
+mod telemetry;
 mod tls_reports;
 mod words;
 
