@@ -19,6 +19,7 @@ mod floods;
 mod leases;
 mod loads;
 mod mail;
+mod metrics;
 mod owners;
 mod restored;
 mod servers;
