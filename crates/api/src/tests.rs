@@ -237,6 +237,7 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 body,
                 hosts: vec!["relay.example:2525".parse().unwrap(), "[2001:db8::1]:25".parse().unwrap()],
                 was_held: attempt % 3 == 1,
+                traceparent: (attempt % 2 == 0).then(|| "00-0af7-b7ad-01".to_owned()),
                 same_source: (attempt % 5 == 1).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 avoided_sources: vec![
                     AvoidedSource {

@@ -131,6 +131,8 @@ pub struct Dispatch {
     pub hosts: Vec<RouteHost>,
     /// A route has held it, and an operator has let it go: no route holds it again.
     pub was_held: bool,
+    /// The `traceparent` of its turn at the queue, where that is recorded.
+    pub traceparent: Option<String>,
 }
 
 /// One of our addresses that is blocked.
@@ -407,6 +409,7 @@ impl From<Dispatch> for wire::Dispatch {
             sender: dispatch.sender.as_str().to_owned(),
             same_source: dispatch.same_source.map(|address| address.to_string()).unwrap_or_default(),
             avoided_sources: dispatch.avoided_sources.iter().map(wire_avoided).collect(),
+            traceparent: dispatch.traceparent.unwrap_or_default(),
             return_path: dispatch.return_path.as_ref().map(|path| path.as_str().to_owned()).unwrap_or_default(),
             recipients: strings(&dispatch.recipients),
             options: dispatch.options,
@@ -437,6 +440,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             sender: sender(&dispatch.sender)?,
             same_source: address_of("same_source", &dispatch.same_source)?,
             avoided_sources: avoided(&dispatch.avoided_sources)?,
+            traceparent: Some(dispatch.traceparent).filter(|text| !text.is_empty()),
             return_path: Some(sender(&dispatch.return_path)?).filter(|path| !path.is_null()),
             recipients: mailboxes(&dispatch.recipients)?,
             options: dispatch.options,

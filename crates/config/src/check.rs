@@ -93,6 +93,8 @@ impl Config {
 
     fn check_telemetry(&self) -> Result<(), ConfigError> {
         fraction("telemetry.trace_sample_ratio", self.telemetry.trace_sample_ratio)?;
+        duration("telemetry.otlp_metrics_interval", self.telemetry.otlp_metrics_interval, SECOND..=DAY)?;
+        self.telemetry.headers()?;
         let Some(url) = &self.telemetry.otlp_endpoint else { return Ok(()) };
         let authority = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         match authority.is_none_or(|authority| authority.is_empty() || authority.contains(char::is_whitespace)) {

@@ -32,6 +32,7 @@ mod secret;
 mod section;
 mod sections;
 mod shaping;
+mod telemetry;
 mod tls_reports;
 mod words;
 

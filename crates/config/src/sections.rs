@@ -82,18 +82,30 @@ words! {
         Json = "json",
         /// One line for people, with Postfix's fields.
         Text = "text",
+        /// The lines that Postfix writes, for tools that read those.
+        Postfix = "postfix",
     }
 }
 
 section! {
     /// Logs, traces and metrics.
     TelemetryConfig {
-        /// `json` or `text`.
+        /// `json`, `text`, or `postfix`: the lines that Postfix writes, for tools that read its log.
         log_format: LogFormat = LogFormat::Json, "word", restart;
         /// What is logged, in the syntax of tracing's EnvFilter.
         log_filter: String = "info".to_owned(), "text";
-        /// An OpenTelemetry collector (OTLP over gRPC) for traces and metrics, such as `http://collector:4317`.
+        /// An OpenTelemetry collector (OTLP over gRPC) for traces and metrics, such as `http://collector:4317`. With `https://`
+        /// its certificate is checked against the authorities that the system trusts.
         otlp_endpoint: Option<String> = None, "URL", restart;
+        /// Headers that the collector wants with each request, such as a token: `name=value`, with commas between.
+        otlp_headers: Option<Secret> = None, "text", restart;
+        /// The file with those headers.
+        otlp_headers_file: Option<PathBuf> = None, "path", restart;
+        /// How often metrics are sent.
+        #[serde(with = "humantime_serde")]
+        otlp_metrics_interval: Duration = Duration::from_secs(15), "duration", restart;
+        /// Sends log lines as well. They name senders and recipients, so the collector must be one that may know them.
+        otlp_logs: bool = false, "boolean", restart;
         /// The share of receptions whose trace is recorded. Without a collector none is.
         trace_sample_ratio: f64 = 1.0, "number from 0 to 1", restart;
     }

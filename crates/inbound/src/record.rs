@@ -8,6 +8,7 @@ use mailtier_transport::server::SessionEnd;
 use mailtier_types::{Mailbox, MessageId, Reply, ReversePath, SaslMechanism};
 
 use crate::peer::Peer;
+use crate::policy::Refusal;
 use crate::shared::Shared;
 use crate::submit::Message;
 
@@ -118,9 +119,9 @@ pub(crate) fn session_shed(shared: &Shared, peer: &Peer, reason: &'static str) {
 }
 
 /// A client was not served.
-pub(crate) fn session_refused(shared: &Shared, peer: &Peer, reason: &'static str) {
-    not_served(&shared.meters, "refused", reason);
-    tracing::info!(client = %peer.address.ip(), listener = %peer.listener.name, reason, status = "refused");
+pub(crate) fn session_refused(shared: &Shared, peer: &Peer, Refusal { reply, reason }: &Refusal) {
+    not_served(&shared.meters, "refused", *reason);
+    tracing::info!(client = %peer.address.ip(), listener = %peer.listener.name, %reply, reason, status = "refused");
 }
 
 /// A login is over.
@@ -130,19 +131,20 @@ pub(crate) fn login(shared: &Shared, peer: &Peer, mechanism: SaslMechanism, name
 }
 
 /// A name that a client went by was not taken.
-pub(crate) fn hello_refused(shared: &Shared, peer: &Peer, name: &str, reason: &'static str) {
-    shared.meters.inbound_hellos_rejected.add(1, &Meters::attribute("reason", reason));
-    tracing::info!(client = %peer.address.ip(), helo = name, reason, status = "rejected");
+pub(crate) fn hello_refused(shared: &Shared, peer: &Peer, name: &str, Refusal { reply, reason }: &Refusal) {
+    shared.meters.inbound_hellos_rejected.add(1, &Meters::attribute("reason", *reason));
+    tracing::info!(client = %peer.address.ip(), helo = name, %reply, reason, status = "rejected");
 }
 
 /// A sender was not taken.
-pub(crate) fn sender_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, reason: &'static str) {
-    shared.meters.inbound_senders_rejected.add(1, &Meters::attribute("reason", reason));
+pub(crate) fn sender_refused(shared: &Shared, peer: &Peer, sender: &ReversePath, Refusal { reply, reason }: &Refusal) {
+    shared.meters.inbound_senders_rejected.add(1, &Meters::attribute("reason", *reason));
     tracing::info!(
         client = %peer.address.ip(),
         helo = %peer.helo,
         user = peer.user.as_ref().map(|user| &*user.name),
         from = %sender,
+        %reply,
         reason,
         status = "rejected",
     );
@@ -154,14 +156,15 @@ pub(crate) fn recipient_rejected(
     peer: &Peer,
     sender: &ReversePath,
     recipient: &Mailbox,
-    reason: &'static str,
+    Refusal { reply, reason }: &Refusal,
 ) {
-    shared.meters.inbound_recipients_rejected.add(1, &Meters::attribute("reason", reason));
+    shared.meters.inbound_recipients_rejected.add(1, &Meters::attribute("reason", *reason));
     tracing::info!(
         client = %peer.address.ip(),
         helo = %peer.helo,
         from = %sender,
         to = %recipient,
+        %reply,
         reason,
         status = "rejected",
     );

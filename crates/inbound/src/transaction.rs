@@ -40,6 +40,10 @@ pub(crate) struct Transaction {
     /// It is read and not delivered, and has no other recipient.
     pub(crate) is_report: bool,
     pub(crate) content: Option<Content>,
+    /// From MAIL to the verdict.
+    pub(crate) span: Span,
+    /// A recipient was refused.
+    pub(crate) has_refused: bool,
     /// The memory of the envelope.
     share: Share,
 }
@@ -47,7 +51,6 @@ pub(crate) struct Transaction {
 /// From 354 to the end of data.
 #[derive(Debug)]
 pub(crate) struct Content {
-    pub(crate) span: Span,
     scan: HeaderScan,
     /// As they came.
     octets: u64,
@@ -67,9 +70,8 @@ pub(crate) struct Content {
 
 impl Content {
     /// Of at most so many octets.
-    pub(crate) fn new(span: Span, share: Share, max_octets: u64) -> Self {
+    pub(crate) fn new(share: Share, max_octets: u64) -> Self {
         Self {
-            span,
             scan: HeaderScan::new(MAX_HEADER_OCTETS),
             octets: 0,
             max_octets,
@@ -117,7 +119,7 @@ pub(crate) struct Ready {
 }
 
 impl Transaction {
-    pub(crate) const fn new(parameters: MailParameters, share: Share) -> Self {
+    pub(crate) const fn new(parameters: MailParameters, span: Span, share: Share) -> Self {
         Self {
             parameters,
             recipients: Vec::new(),
@@ -125,6 +127,8 @@ impl Transaction {
             was_expanded: false,
             is_report: false,
             content: None,
+            span,
+            has_refused: false,
             share,
         }
     }
@@ -267,7 +271,7 @@ impl Transaction {
             // What counts is what the content is, not what was announced: less is asked of the next host.
             eight_bit: content.eight_bit,
             smtputf8,
-            traceparent: mailtier_telemetry::traceparent_of(&content.span),
+            traceparent: mailtier_telemetry::traceparent_of(&self.span),
             received_at: Timestamp::from_system(SystemTime::now()),
             client_address: peer.address.ip().to_canonical().to_string(),
             client_helo: peer.helo.clone(),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mailtier_api::work::{Dispatch, WorkResult};
 use mailtier_config::{Secret, Transcripts};
@@ -82,7 +82,8 @@ fn span(dispatch: &Dispatch) -> tracing::Span {
         number: dispatch.attempt,
         recipients: dispatch.recipients.len(),
     };
-    spans::attempt(facts, || mailtier_api::decode_options(&dispatch.options).ok()?.traceparent)
+    let reception = || mailtier_api::decode_options(&dispatch.options).ok()?.traceparent;
+    spans::attempt(facts, dispatch.traceparent.as_deref(), reception, Timestamp::from_system(SystemTime::now()))
 }
 
 /// Carries out a delivery that was admitted, and reports it.

@@ -1,6 +1,7 @@
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>) in and out of tracing's spans, as the one line that is
 //! stored with a message.
 
+use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -23,8 +24,33 @@ pub(crate) fn set_parent(span: &Span, traceparent: &str) {
         return;
     }
     if let Some(context) = parse(traceparent) {
-        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(context));
+        let _ = span.set_parent(Context::new().with_remote_span_context(context));
     }
+}
+
+/// Links a span, which begins a trace of its own, to the span of a `traceparent`.
+pub(crate) fn link(span: &Span, traceparent: &str) {
+    if span.is_disabled() {
+        return;
+    }
+    if let Some(context) = parse(traceparent) {
+        span.add_link(context);
+    }
+}
+
+/// Does something, such as writing a line of the log, within the trace of a message. Costs nothing where there is none.
+pub fn in_trace<T>(traceparent: Option<&str>, what: impl FnOnce() -> T) -> T {
+    let context = traceparent.and_then(parse).filter(SpanContext::is_sampled);
+    let _entered = context.map(|context| Context::new().with_remote_span_context(context).attach());
+    what()
+}
+
+/// The recorded trace that this is part of, if it is of any.
+pub(crate) fn current() -> Option<(TraceId, SpanId)> {
+    Context::map_current(|context| {
+        let span = context.has_active_span().then(|| context.span().span_context().clone());
+        span.filter(|span| span.is_valid() && span.is_sampled()).map(|span| (span.trace_id(), span.span_id()))
+    })
 }
 
 fn parse(traceparent: &str) -> Option<SpanContext> {

@@ -4,11 +4,14 @@
 use mailtier_config::{LogFormat, TelemetryConfig};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
+use crate::postfix::Postfix;
 use crate::setup::TelemetryError;
 use crate::text::TextFields;
+use crate::traced::Traced;
 
 /// What strangers can make libraries say at will; a filter of the configuration that names the same goes before it.
 const QUIET: &str = "rustls=error,hickory_net::dnssec=off";
@@ -26,9 +29,9 @@ fn filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {
         .map_err(|error| TelemetryError::Filter { filter: config.log_filter.clone(), reason: error.to_string() })
 }
 
-/// What is logged, for as long as the process runs.
+/// What is logged, for as long as the process runs: on standard output, and by the collector where there is one.
 #[derive(Debug, Clone)]
-pub(crate) struct LogFilter(reload::Handle<EnvFilter, Registry>);
+pub(crate) struct LogFilter(Vec<reload::Handle<EnvFilter, Registry>>);
 
 impl LogFilter {
     /// Logs what this says from now on.
@@ -36,22 +39,56 @@ impl LogFilter {
     /// # Errors
     /// It cannot be used, and the one before stays.
     pub(crate) fn replace(&self, config: &TelemetryConfig) -> Result<(), TelemetryError> {
-        let filter = filter(config)?;
-        // Where another subscriber came first in this process, nothing is left to be replaced.
-        let _ = self.0.reload(filter);
+        filter(config)?;
+        for handle in &self.0 {
+            // Where another subscriber came first in this process, nothing is left to be replaced.
+            let _ = handle.reload(filter(config)?);
+        }
         Ok(())
+    }
+
+    /// Both of them.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 }
 
+/// What is sent to a collector of log lines, and what changes it: what is written, but for what is said on the way there,
+/// which would not end.
+pub(crate) fn exported(
+    config: &TelemetryConfig,
+) -> Result<(impl Filter<Registry> + Send + Sync + 'static, LogFilter), TelemetryError> {
+    const ON_THE_WAY: [&str; 5] = ["opentelemetry", "tonic", "h2", "hyper", "tower"];
+    let is_ours = |metadata: &tracing::Metadata<'_>| {
+        !metadata.is_span() && !ON_THE_WAY.iter().any(|library| metadata.target().starts_with(library))
+    };
+    let (filter, handle) = reload::Layer::new(filter(config)?);
+    Ok((filter.and(filter_fn(is_ours)), LogFilter(vec![handle])))
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer<'a> {
+    /// The program.
+    pub(crate) service: &'static str,
+    /// The system that it runs on.
+    pub(crate) host: &'a str,
+}
+
 /// The layer that writes lines to standard output, and what changes which.
-pub(crate) fn layer(config: &TelemetryConfig) -> Result<(LogLayer, LogFilter), TelemetryError> {
-    layer_to(config, std::io::stdout)
+pub(crate) fn layer(config: &TelemetryConfig, writer: &Writer<'_>) -> Result<(LogLayer, LogFilter), TelemetryError> {
+    layer_to(config, writer, std::io::stdout)
 }
 
 /// A layer over the registry.
 pub(crate) type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn layer_to<W>(config: &TelemetryConfig, output: W) -> Result<(LogLayer, LogFilter), TelemetryError>
+fn layer_to<W>(
+    config: &TelemetryConfig,
+    writer: &Writer<'_>,
+    output: W,
+) -> Result<(LogLayer, LogFilter), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -60,13 +97,19 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer: LogLayer = match config.log_format {
         LogFormat::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter).boxed()
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            layer.map_event_format(|format| Traced { format, is_json: true }).with_filter(filter).boxed()
         }
         LogFormat::Text => {
-            layer.with_ansi(false).with_target(false).compact().fmt_fields(TextFields).with_filter(filter).boxed()
+            let layer = layer.with_ansi(false).with_target(false).compact().fmt_fields(TextFields);
+            layer.map_event_format(|format| Traced { format, is_json: false }).with_filter(filter).boxed()
+        }
+        LogFormat::Postfix => {
+            let format = Postfix::new(writer.service, writer.host);
+            layer.with_ansi(false).fmt_fields(TextFields).event_format(format).with_filter(filter).boxed()
         }
     };
-    Ok((layer, LogFilter(handle)))
+    Ok((layer, LogFilter(vec![handle])))
 }
 
 #[cfg(test)]
@@ -91,17 +134,20 @@ mod tests {
         }
     }
 
+    const WRITER: Writer<'static> = Writer { service: "mailtier-queue", host: "mx1" };
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
     /// What is written without its time.
     fn written(log_format: LogFormat, say: impl FnOnce()) -> String {
         let output = Output::default();
         let to = output.clone();
         let config = TelemetryConfig { log_format, ..TelemetryConfig::default() };
-        let (layer, _) = layer_to(&config, move || to.clone()).unwrap();
+        let (layer, _) = layer_to(&config, &WRITER, move || to.clone()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
         match log_format {
             LogFormat::Text => text.split_once("Z ").unwrap().1.to_owned(),
-            LogFormat::Json => text,
+            LogFormat::Json | LogFormat::Postfix => text,
         }
     }
 
@@ -134,6 +180,28 @@ mod tests {
     }
 
     #[test]
+    fn lines_say_of_which_trace_they_are() {
+        let say = || crate::in_trace(Some(TRACEPARENT), || tracing::info!(status = "accepted"));
+        let text = written(LogFormat::Text, say);
+        let ids = "trace_id=0af7651916cd43dd8448eb211c80319c span_id=b7ad6b7169203331";
+        assert_eq!(text, format!(" INFO status=\"accepted\" {ids}\n"));
+        let json = written(LogFormat::Json, say);
+        let end = r#","trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331"}"#;
+        assert_eq!(json.trim_end().strip_suffix(end).and_then(|start| start.chars().last()), Some('"'), "{json}");
+        let unrecorded = TRACEPARENT.replace("-01", "-00");
+        let without = written(LogFormat::Text, || crate::in_trace(Some(&unrecorded), || tracing::info!(n = 1)));
+        assert_eq!(without, " INFO n=1\n", "nobody finds a trace that was not recorded");
+    }
+
+    #[test]
+    fn what_postfix_has_no_line_for_is_in_its_manner() {
+        let line = written(LogFormat::Postfix, || tracing::warn!(error = %"it \n broke", "database trouble"));
+        let (frame, said) = line.split_once("]: ").unwrap();
+        assert!(frame.contains(" mx1 mailtier/qmgr["), "{frame}");
+        assert_eq!(said, "warning: database trouble error=\"it \\n broke\"\n");
+    }
+
+    #[test]
     fn json_is_as_it_was() {
         let line = written(LogFormat::Json, || tracing::info!(helo = %"a\"b\u{202e}", status = "rejected", "said"));
         let (_, fields) = line.split_once("\"level\"").unwrap();
@@ -145,7 +213,7 @@ mod tests {
     fn another_filter_counts_from_then_on() {
         let output = Output::default();
         let to = output.clone();
-        let (layer, filter) = layer_to(&TelemetryConfig::default(), move || to.clone()).unwrap();
+        let (layer, filter) = layer_to(&TelemetryConfig::default(), &WRITER, move || to.clone()).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let say = |n: u8| tracing::debug!(n, "said");
             say(1);

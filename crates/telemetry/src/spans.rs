@@ -1,23 +1,30 @@
-//! All spans and their attributes: the three stations of a message, from reception over schedule to each attempt, are
-//! one trace. Names follow OpenTelemetry's semantic conventions where they have one; what is particular to SMTP is
+//! All spans and their attributes: the stations of a message, from its reception over its commit and its turns to each
+//! attempt, are one trace. Attempts long after the reception begin a trace of their own, which is linked to it: so a trace
+//! ends, and can be looked at as a whole. Names follow OpenTelemetry's semantic conventions where they have one; what is particular to SMTP is
 //! `smtp.*`, and what is ours is `mail.*`. Not responsible for how the trace travels with the message.
 //!
 //! Where nothing is exported the spans are disabled: nothing is allocated, formatted or parsed then.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use mailtier_types::{Cause, DeliveryId, MessageId, Outcome, Reply, TroubleKind};
+use mailtier_types::{Cause, DeliveryId, MessageId, Outcome, Reply, Timestamp, TroubleKind};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
 use crate::context;
 
-/// From 354 to the verdict on the message.
+/// From MAIL to the verdict on the message.
 pub const RECEIVE: &str = "receive";
+/// From the arrival of a message at the queue until it is durable.
+pub const COMMIT: &str = "commit";
 /// A delivery's turn: it is handed to a worker.
 pub const SCHEDULE: &str = "schedule";
 /// One try of a delivery.
 pub const ATTEMPT: &str = "attempt";
+
+/// Attempts that begin later than this after the reception have a trace of their own.
+const TRACE_ENDS_AFTER: Duration = Duration::from_secs(3600);
 
 macro_rules! attributes {
     ($($attribute:ident = $name:literal, $help:literal;)*) => {
@@ -35,7 +42,10 @@ attributes! {
     SERVER = "server.address", "Host that an attempt talked to, as its MX record or the route names it";
     PEER = "network.peer.address", "Address of that host";
     ERROR = "error.type", "Why a span is an error: the enhanced status code (RFC 3463), or the kind of trouble";
+    DATABASE = "db.system.name", "Always `postgresql`";
+    BATCH = "db.operation.batch.size", "Messages that were committed together";
     HELO = "smtp.helo", "What the client called itself";
+    REFUSED = "smtp.recipient.refused", "Why the first recipient that was refused was refused, in the words of metrics";
     REPLY_CODE = "smtp.reply.code", "Code of the reply that decided: ours to the client, or the remote host's";
     REPLY_STATUS = "smtp.reply.enhanced_code", "Enhanced status code that goes with it (RFC 3463)";
     STAGE = "smtp.stage", "How far the conversation had come";
@@ -60,6 +70,7 @@ pub fn receive(client: IpAddr, helo: &str) -> Span {
         { PROTOCOL } = "smtp",
         { CLIENT } = %client.to_canonical(),
         { HELO } = helo,
+        { REFUSED } = Empty,
         { MESSAGE } = Empty,
         { SIZE } = Empty,
         { RECIPIENTS } = Empty,
@@ -67,6 +78,11 @@ pub fn receive(client: IpAddr, helo: &str) -> Span {
         { REPLY_STATUS } = Empty,
         { ERROR } = Empty,
     )
+}
+
+/// Why the first of the recipients was refused that were.
+pub fn record_refusal(receive: &Span, reason: &'static str) {
+    receive.record(REFUSED, reason);
 }
 
 /// What was received.
@@ -87,10 +103,38 @@ pub fn record_verdict(receive: &Span, reply: &Reply) {
     }
 }
 
-/// A delivery's turn, in the trace of its message.
+/// What a message waits for that has come to the queue. Disabled where its reception has no trace.
 #[must_use]
-pub fn schedule(traceparent: &str, message: MessageId, delivery: DeliveryId, attempt: u16, worker: &str) -> Span {
+pub fn commit(traceparent: Option<&str>, message: MessageId) -> Span {
+    let Some(traceparent) = traceparent else { return Span::none() };
     let span = tracing::info_span!(
+        parent: None,
+        COMMIT,
+        otel.kind = "internal",
+        { DATABASE } = "postgresql",
+        { MESSAGE } = %message,
+        { BATCH } = Empty,
+    );
+    context::set_parent(&span, traceparent);
+    span
+}
+
+/// It is durable, together with others.
+pub fn record_commit(commit: &Span, batch: usize) {
+    commit.record(BATCH, batch);
+}
+
+/// A delivery's turn at this time, in the trace of its message or, long after its reception, in one that is linked to it.
+#[must_use]
+pub fn schedule(
+    traceparent: &str,
+    (message, delivery): (MessageId, DeliveryId),
+    attempt: u16,
+    worker: &str,
+    now: Timestamp,
+) -> Span {
+    let span = tracing::info_span!(
+        parent: None,
         SCHEDULE,
         otel.kind = "producer",
         { MESSAGE } = %message,
@@ -98,8 +142,16 @@ pub fn schedule(traceparent: &str, message: MessageId, delivery: DeliveryId, att
         { ATTEMPT_NUMBER } = attempt,
         { WORKER } = worker,
     );
-    context::set_parent(&span, traceparent);
+    follow(&span, traceparent, message, now);
     span
+}
+
+fn follow(span: &Span, reception: &str, message: MessageId, now: Timestamp) {
+    if now.since(message.made_at()) > TRACE_ENDS_AFTER {
+        context::link(span, reception);
+    } else {
+        context::set_parent(span, reception);
+    }
 }
 
 /// What is known of an attempt before it begins.
@@ -117,15 +169,24 @@ pub struct AttemptFacts<'a> {
     pub recipients: usize,
 }
 
-/// One try of a delivery, in the trace of its message, where there is one; `traceparent` is asked for only where spans
-/// are recorded.
+/// One try of a delivery at this time: a child of its turn, where that is recorded; else in the trace of its message, or
+/// linked to it. The trace of the message is asked for only where spans are recorded and the turn has none.
 #[must_use]
-pub fn attempt(facts: AttemptFacts<'_>, traceparent: impl FnOnce() -> Option<String>) -> Span {
+pub fn attempt(
+    facts: AttemptFacts<'_>,
+    turn: Option<&str>,
+    reception: impl FnOnce() -> Option<String>,
+    now: Timestamp,
+) -> Span {
     if !tracing::span_enabled!(tracing::Level::INFO) {
         return Span::none();
     }
-    let Some(traceparent) = traceparent() else { return Span::none() };
+    let reception = if turn.is_some() { None } else { reception() };
+    if turn.is_none() && reception.is_none() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
+        parent: None,
         ATTEMPT,
         otel.kind = "client",
         otel.status_code = Empty,
@@ -144,7 +205,11 @@ pub fn attempt(facts: AttemptFacts<'_>, traceparent: impl FnOnce() -> Option<Str
         { RESULT } = Empty,
         { ERROR } = Empty,
     );
-    context::set_parent(&span, &traceparent);
+    match (turn, reception) {
+        (Some(turn), _) => context::set_parent(&span, turn),
+        (None, Some(reception)) => follow(&span, &reception, facts.message, now),
+        (None, None) => {}
+    }
     span
 }
 
@@ -217,7 +282,7 @@ mod tests {
     #[test]
     fn the_documentation_has_every_span_and_attribute() {
         let text = include_str!("../../../docs/telemetry.md");
-        for name in [RECEIVE, SCHEDULE, ATTEMPT] {
+        for name in [RECEIVE, COMMIT, SCHEDULE, ATTEMPT] {
             assert!(text.contains(&format!("`{name}`")), "{name}");
         }
         for (name, help) in ATTRIBUTES {

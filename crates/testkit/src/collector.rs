@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector for tests: takes traces and metrics by OTLP over gRPC, as real ones do, and keeps what
+//! An OpenTelemetry collector for tests: takes traces, metrics and log lines by OTLP over gRPC, as real ones do, and keeps what
 //! came. Not responsible for what it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -38,6 +40,8 @@ pub struct ReceivedSpan {
     pub span_id: Vec<u8>,
     /// 8 octets, or none at the root.
     pub parent_id: Vec<u8>,
+    /// Trace and span of what it is linked to.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// When it began, in nanoseconds of Unix time.
     pub began_ns: u64,
     /// Its attributes as text.
@@ -48,11 +52,28 @@ pub struct ReceivedSpan {
     pub is_error: bool,
 }
 
+/// A line of a log that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedLine {
+    /// `service.name` of the program it came from.
+    pub service: String,
+    /// Its fields as text.
+    pub attributes: BTreeMap<String, String>,
+    /// 16 octets, or none outside of a trace.
+    pub trace_id: Vec<u8>,
+    /// 8 octets, or none outside of a trace.
+    pub span_id: Vec<u8>,
+}
+
 /// All that came.
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     /// In the order in which they came.
     pub spans: Vec<ReceivedSpan>,
+    /// In the order in which they came.
+    pub lines: Vec<ReceivedLine>,
+    /// What requests had in their header `authorization`.
+    pub authorizations: BTreeSet<String>,
     /// Names of metrics by `service.name`.
     pub metrics: BTreeMap<String, BTreeSet<String>>,
 }
@@ -91,6 +112,7 @@ impl Collector {
         let server = Server::builder()
             .add_service(TraceServiceServer::new(Service(Arc::clone(&store))))
             .add_service(MetricsServiceServer::new(Service(Arc::clone(&store))))
+            .add_service(LogsServiceServer::new(Service(Arc::clone(&store))))
             .serve_with_incoming(TcpIncoming::from(listener));
         runtime.spawn(server);
         Ok(Self { address, store, runtime: Some(runtime) })
@@ -127,12 +149,48 @@ impl Drop for Collector {
 
 struct Service(Arc<Store>);
 
+impl Service {
+    fn note_authorization<T>(&self, request: &Request<T>) {
+        let value = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        if let Some(value) = value.map(str::to_owned) {
+            self.0.change(|received| {
+                received.authorizations.insert(value);
+            });
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.note_authorization(&request);
+        let mut lines = Vec::new();
+        for of_service in request.into_inner().resource_logs {
+            let service = service_name(of_service.resource);
+            for record in of_service.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
+                lines.push(ReceivedLine {
+                    service: service.clone(),
+                    attributes: texts(record.attributes),
+                    trace_id: record.trace_id,
+                    span_id: record.span_id,
+                });
+            }
+        }
+        self.0.change(|received| received.lines.append(&mut lines));
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 #[tonic::async_trait]
 impl TraceService for Service {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.note_authorization(&request);
         let mut spans = Vec::new();
         for of_service in request.into_inner().resource_spans {
             let service = service_name(of_service.resource);
@@ -145,6 +203,7 @@ impl TraceService for Service {
                     trace_id: span.trace_id,
                     span_id: span.span_id,
                     parent_id: span.parent_span_id,
+                    links: span.links.into_iter().map(|link| (link.trace_id, link.span_id)).collect(),
                     began_ns: span.start_time_unix_nano,
                     events: span.events.len(),
                     attributes: texts(span.attributes),
@@ -162,6 +221,7 @@ impl MetricsService for Service {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.note_authorization(&request);
         self.0.change(|received| {
             for of_service in request.into_inner().resource_metrics {
                 let names = received.metrics.entry(service_name(of_service.resource)).or_default();

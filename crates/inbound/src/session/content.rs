@@ -7,7 +7,6 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_smtp::Verdict;
 use mailtier_telemetry::spans;
 use mailtier_types::reply;
-use tracing::Span;
 
 use super::Session;
 use crate::policy::content;
@@ -24,11 +23,12 @@ impl Session {
         let has_id = self.shared.ids.are_valid(Instant::now());
         if let Err(refusal) = content::decide(&content::Facts::announced(has_id)) {
             self.tally.count(&refusal.reply);
-            record::message_refused(&self.shared, &self.peer, transaction.sender(), &refusal.reply);
+            let sender = transaction.sender();
+            spans::record_verdict(&transaction.span, &refusal.reply);
+            transaction.span.in_scope(|| record::message_refused(&self.shared, &self.peer, sender, &refusal.reply));
             return Verdict::Reject(refusal.reply);
         }
-        let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
-        let content = Content::new(span, self.shared.budget.share(), max_octets);
+        let content = Content::new(self.shared.budget.share(), max_octets);
         transaction.content = Some(content);
         Verdict::Accept
     }
@@ -37,7 +37,7 @@ impl Session {
     pub(super) async fn end_of_data(&mut self) -> Verdict {
         let Some(transaction) = self.transaction.take() else { return Verdict::Reject(reply::BAD_SEQUENCE) };
         let sender = transaction.sender().clone();
-        let span = transaction.content.as_ref().map_or_else(Span::none, |content| content.span.clone());
+        let span = transaction.span.clone();
         let begun = Instant::now();
         let verdict = match transaction.finish(&self.peer, &self.shared) {
             Err(reply) => Err(reply),
@@ -55,12 +55,13 @@ impl Session {
             Ok(facts) => {
                 reach(Point::ReplyOwed);
                 self.tally.accepted += 1;
-                record::message_accepted(&self.shared, &self.peer, &sender, &facts, begun.elapsed());
+                let (shared, peer) = (&self.shared, &self.peer);
+                span.in_scope(|| record::message_accepted(shared, peer, &sender, &facts, begun.elapsed()));
                 Verdict::AcceptWith(reply::QUEUED.with_text(format!("Queued as {}", facts.id)))
             }
             Err(reply) => {
                 self.tally.count(&reply);
-                record::message_refused(&self.shared, &self.peer, &sender, &reply);
+                span.in_scope(|| record::message_refused(&self.shared, &self.peer, &sender, &reply));
                 Verdict::Reject(reply)
             }
         };

@@ -3,6 +3,7 @@
 
 use mailtier_config::{MessageClass, SuppressionMode};
 use mailtier_smtp::{MailParameters, RcptParameters, Verdict};
+use mailtier_telemetry::spans;
 use mailtier_types::{Mailbox, reply};
 
 use super::Session;
@@ -31,13 +32,14 @@ impl Session {
             Ok(_) => Verdict::Accept,
             Err(refusal) => {
                 self.tally.count(&refusal.reply);
-                record::sender_refused(&self.shared, &self.peer, &parameters.sender, refusal.reason);
+                record::sender_refused(&self.shared, &self.peer, &parameters.sender, &refusal);
                 return Verdict::Reject(refusal.reply);
             }
         };
         parameters.priority = parameters.priority.or_else(|| self.class().map(MessageClass::priority));
         self.shared.meters.inbound_transactions.add(1, &[]);
-        self.transaction = Some(Transaction::new(parameters, self.shared.budget.share()));
+        let span = spans::receive(self.peer.address.ip(), &self.peer.helo);
+        self.transaction = Some(Transaction::new(parameters, span, self.shared.budget.share()));
         verdict
     }
 
@@ -86,11 +88,15 @@ impl Session {
         transaction.is_report |= taken.is_ok() && claim == ReportClaim::Genuine;
         match taken {
             Ok(()) => Verdict::Accept,
-            Err(Refusal { reply, reason }) => {
-                self.tally.count(&reply);
-                let sender = transaction.sender();
-                record::recipient_rejected(&self.shared, &self.peer, sender, &parameters.mailbox, reason);
-                Verdict::Reject(reply)
+            Err(refusal) => {
+                self.tally.count(&refusal.reply);
+                if !std::mem::replace(&mut transaction.has_refused, true) {
+                    spans::record_refusal(&transaction.span, refusal.reason);
+                }
+                let (shared, peer, sender) = (&self.shared, &self.peer, transaction.sender());
+                let say = || record::recipient_rejected(shared, peer, sender, &parameters.mailbox, &refusal);
+                transaction.span.in_scope(say);
+                Verdict::Reject(refusal.reply)
             }
         }
     }

@@ -67,7 +67,7 @@ impl Session {
                     return Ok(after);
                 }
                 Err(refusal) => {
-                    record::session_refused(&self.shared, &self.peer, refusal.reason);
+                    record::session_refused(&self.shared, &self.peer, &refusal);
                     return Err(refusal);
                 }
             }
@@ -101,7 +101,7 @@ impl Session {
 
     pub(super) fn refuse_name(&mut self, name: &str, refusal: Refusal) -> Verdict {
         self.tally.count(&refusal.reply);
-        record::hello_refused(&self.shared, &self.peer, name, refusal.reason);
+        record::hello_refused(&self.shared, &self.peer, name, &refusal);
         Verdict::Reject(refusal.reply)
     }
 

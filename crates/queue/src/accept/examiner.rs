@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use mailtier_message::feedback::read;
 use mailtier_store::{AsidePlan, AsideTx, NewDelivery, NewEvent, Refusal, Session, Store, StoreError};
-use mailtier_telemetry::Meters;
+use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{EventKind, Mailbox, Options, ReceivedTlsReport, Reply, ReversePath, TenantId, reply};
 use tokio::sync::mpsc;
 
@@ -228,6 +228,7 @@ impl Examiner {
     }
 
     fn conclude(&self, mut job: Job, written: Written) {
+        spans::record_commit(&job.span, 1);
         job.answer(Ok(()));
         self.meters.queue_accepted.add(1, &[]);
         self.policy.listed.add(&written.plan().suppressions);

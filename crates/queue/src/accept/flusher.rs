@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Accepted, NewMessage, Refusal, Store};
-use mailtier_telemetry::Meters;
+use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{MessageId, reply};
 use tokio::sync::{Mutex, mpsc};
 
@@ -100,7 +100,7 @@ impl Flusher {
         reach(Point::AcceptCommitted);
         let known: HashSet<MessageId> = accepted.known.iter().copied().collect();
         let mut committed = Vec::with_capacity(batch.len());
-        let mut count = 0;
+        let (mut count, together) = (0, batch.len());
         for (job, message) in batch.drain(..).zip(messages) {
             if let Some((_, refusal)) = accepted.refused.iter().find(|(id, _)| *id == message.id) {
                 tracing::error!(id = %message.id, ?refusal, "submission refused");
@@ -108,6 +108,7 @@ impl Flusher {
                 continue;
             }
             count += 1;
+            spans::record_commit(&job.span, together);
             let _ = job.answer.send(Told::Verdict(message.id, Ok(())));
             // One that was known is scheduled already, or found by its owner's next look at the table.
             if !known.contains(&message.id) {

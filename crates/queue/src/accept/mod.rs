@@ -14,6 +14,7 @@ use mailtier_api::submit::StoredPart;
 use mailtier_store::NewMessage;
 use mailtier_types::{MessageId, Reply};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::Span;
 
 pub(crate) use examiner::Examiner;
 pub(crate) use flusher::Flusher;
@@ -42,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) answer: Answer,
     /// After this the submitter no longer waits.
     pub(crate) deadline: tokio::time::Instant,
+    /// Until it is durable, where its trace is recorded.
+    pub(crate) span: Span,
     /// Octets it holds: its share of what may wait.
     pub(crate) bytes: usize,
     /// The share; what is scheduled afterwards keeps it until the conductor has taken it in.

@@ -7,6 +7,7 @@ use mailtier_api::server::SubmitHandler;
 use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::{ApiError, Incoming};
 use mailtier_store::Store;
+use mailtier_telemetry::spans;
 use mailtier_types::ReplicaId;
 use mailtier_types::text::Chain;
 use tokio::sync::{Semaphore, mpsc};
@@ -117,10 +118,12 @@ impl SubmitService {
         let room = Arc::new(self.reserve(bytes).await?);
         let has_parts = submission.parts > 0;
         let examine = self.examining.of(&submission);
+        let traceparent = submission.envelope.options.traceparent.as_deref();
+        let span = spans::commit(traceparent, submission.id);
         let (message, mut committed) = new_message(submission, self.lifetimes);
         committed.iter_mut().for_each(|committed| committed.room = Some(Arc::clone(&room)));
         let deadline = tokio::time::Instant::now() + COMMIT_TIMEOUT;
-        let job = Job { message, committed, examine, answer: answer.clone(), deadline, bytes, _room: room };
+        let job = Job { message, committed, examine, answer: answer.clone(), deadline, span, bytes, _room: room };
         if has_parts {
             self.uploads.send(Upload::Complete(Box::new(job))).await.ok()
         } else {

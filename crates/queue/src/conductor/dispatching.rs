@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mailtier_api::work::Dispatch;
 use mailtier_schedule::{Correction, Entry, Ready};
-use mailtier_telemetry::spans;
+use mailtier_telemetry::{spans, traceparent_of};
 use mailtier_types::{DeliveryId, Epoch, Timestamp, WorkerId};
 
 use super::flights::Flight;
@@ -139,7 +139,8 @@ impl ConductorTask {
         dispatch.body = if asks { None } else { self.body_of(&mut content) };
         if let Some(parent) = content.traceparent.as_ref().filter(|_| !asks) {
             let name = self.workers.name(worker);
-            let _moment = spans::schedule(parent, content.message, entry.id, dispatch.attempt, name);
+            let ids = (content.message, entry.id);
+            dispatch.traceparent = traceparent_of(&spans::schedule(parent, ids, dispatch.attempt, name, now));
         }
         self.flights.insert(
             entry.id,
@@ -363,6 +364,7 @@ fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String)
         was_held: content.was_held,
         same_source: None,
         avoided_sources: Vec::new(),
+        traceparent: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mailtier_telemetry::in_trace;
 use mailtier_types::{BounceClass, EventKind, MessageId, Outcome, Timestamp};
 
 /// What a line says.
@@ -25,6 +26,8 @@ pub(super) struct Line {
     pub(super) operator: Option<String>,
     /// When the message came.
     pub(super) received_at: Timestamp,
+    /// Of its reception, where that is recorded.
+    pub(super) traceparent: Option<String>,
 }
 
 impl Line {
@@ -33,11 +36,14 @@ impl Line {
         self.outcome.as_ref().map(|outcome| Delays::of(outcome, self.received_at))
     }
 
-    /// Writes it.
+    /// Writes it, as part of the trace of its message.
     pub(super) fn log(&self) {
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return;
+        if tracing::enabled!(tracing::Level::INFO) {
+            in_trace(self.traceparent.as_deref(), || self.say());
         }
+    }
+
+    fn say(&self) {
         let Self { message, attempt, sender, .. } = self;
         let to = self.recipients.join(",");
         let status = self.kind.name();

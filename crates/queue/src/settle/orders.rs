@@ -184,6 +184,7 @@ fn record(
         class: None,
         operator: Some(order.operator.clone()),
         received_at: stored.message.made_at(),
+        traceparent: None,
     });
     planned.plan.events.push(NewEvent {
         at: now,

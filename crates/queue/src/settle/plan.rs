@@ -269,6 +269,7 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             class,
             operator: order.map(|order| order.operator.clone()),
             received_at: case.options.received_at,
+            traceparent: case.options.traceparent.clone(),
         });
         let detail = EventDetail {
             source_avoided_until: surroundings.policy.avoided_until(outcome.as_ref()),

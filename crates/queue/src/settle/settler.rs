@@ -296,6 +296,7 @@ fn line(content: &Content, attempt: u16, recipients: Vec<String>, outcome: &mail
         class: None,
         operator: None,
         received_at: content.received_at,
+        traceparent: content.traceparent.clone(),
     }
 }
 

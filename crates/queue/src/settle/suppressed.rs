@@ -135,6 +135,7 @@ impl Suppressed<'_> {
             class: policy.class_of(outcome),
             operator: None,
             received_at: options.received_at,
+            traceparent: options.traceparent.clone(),
         }
     }
 

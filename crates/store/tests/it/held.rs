@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mailtier_store::{Finished, Held, Hold, Loaded, NewMessage, Reroute, Retry, Session, SettlePlan, Store};
 use mailtier_testkit::postgres::TestDatabase;
-use mailtier_types::{DeliveryId, EventKind, MessageId, ShardId, Timestamp};
+use mailtier_types::{DeliveryId, EventKind, MessageId, ReplicaId, SHARD_COUNT, ShardId, Timestamp};
 
 use crate::mail::{accept, event, finished, loaded, message, now, open, wait_for_a_blocked_statement};
 
@@ -45,6 +45,27 @@ fn tell(mail: &NewMessage) -> SettlePlan {
 
 async fn all(session: &mut Session) -> Vec<Loaded> {
     loaded(session, &ShardId::all().collect::<Vec<_>>()).await
+}
+
+/// Metrics ask: one of all replicas tells.
+#[tokio::test]
+async fn the_owner_of_the_first_shard_counts_what_is_held_and_knows_the_oldest() {
+    let (_database, store, mut session) = open().await;
+    let (owner, other) = (ReplicaId::random(), ReplicaId::random());
+    session.take_shards(owner, "a:1", SHARD_COUNT, Duration::from_secs(15)).await.unwrap();
+    let census = session.census(owner).await.unwrap().unwrap();
+    assert_eq!((census.held, census.oldest), (0, None));
+    let (first, second) = (message(&["one.example"]), message(&["two.example"]));
+    accept(&mut session, &[first.clone(), second.clone()]).await;
+    apply(&mut session, hold(&second, 0)).await;
+    let census = session.census(owner).await.unwrap().unwrap();
+    assert_eq!((census.held, census.oldest), (1, Some(first.id.delivery(0).min(second.id.delivery(0)))));
+    assert_eq!(session.census(other).await.unwrap(), None);
+    let open = store.usage();
+    let another = store.session().await.unwrap();
+    assert_eq!((store.usage().open, store.usage().waiting), (open.open + 1, 0));
+    drop(another);
+    assert_eq!(store.usage(), open);
 }
 
 /// Deliveries, retries, bodies, what is held, and its flags.

@@ -20,6 +20,7 @@ mod leases;
 mod life_cycle;
 mod loads;
 mod mail;
+mod metrics;
 mod owners;
 mod restored;
 mod servers;

@@ -1,14 +1,15 @@
-//! What an operator sees of a message: one trace from reception to the last attempt and metrics of all programs, by one
+//! What an operator sees of a message: one trace from reception to delivery, log lines and metrics of all programs, by one
 //! setting; and that mail does not care how the collector is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mailtier_telemetry::{Kind, Metric, spans};
-use mailtier_testkit::collector::{Collector, Received, ReceivedSpan};
-use mailtier_testkit::installation::{Installation, Plan};
+use mailtier_testkit::collector::{Collector, Received, ReceivedLine, ReceivedSpan};
+use mailtier_testkit::installation::{Installation, Plan, pause};
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, send};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
@@ -16,6 +17,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 const LIMIT: Duration = Duration::from_secs(30);
 /// After which a program gives an export up. Mail that waited for one would take as long.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// By so much a program may grow while nobody takes what it has to tell: what waits has its bounds.
+const MOST_GROWN: f64 = 48.0 * 1024.0 * 1024.0;
 /// The programs.
 const SERVICES: [&str; 3] = ["mailtier-inbound", "mailtier-queue", "mailtier-outbound"];
 
@@ -112,27 +115,31 @@ fn a_message_is_one_trace_through_all_programs() {
     let observed = Observed::start(plan(&counterpart, &collector.endpoint()));
     send_to(&observed, "a@later.example");
     assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
-    let received = collector.wait(LIMIT, |received| received.spans.len() >= 5);
+    let received = collector.wait(LIMIT, |received| received.spans.len() >= 6);
 
     let [receive] = named(&received, spans::RECEIVE)[..] else { panic!("one reception: {received:#?}") };
+    let [commit] = named(&received, spans::COMMIT)[..] else { panic!("one commit: {received:#?}") };
     let [schedule, again] = named(&received, spans::SCHEDULE)[..] else { panic!("two turns: {received:#?}") };
     let [deferred, delivered] = named(&received, spans::ATTEMPT)[..] else { panic!("two attempts: {received:#?}") };
-    assert_eq!(received.spans.len(), 5, "and nothing besides: {received:#?}");
+    assert_eq!(received.spans.len(), 6, "and nothing besides: {received:#?}");
 
     assert_eq!((receive.service.as_str(), receive.kind), ("mailtier-inbound", SpanKind::Server));
     assert!(receive.parent_id.is_empty() && receive.trace_id.iter().any(|octet| *octet != 0));
     assert!(!receive.is_error);
-    for (span, service, kind, number) in [
-        (schedule, "mailtier-queue", SpanKind::Producer, "1"),
-        (deferred, "mailtier-outbound", SpanKind::Client, "1"),
-        (again, "mailtier-queue", SpanKind::Producer, "2"),
-        (delivered, "mailtier-outbound", SpanKind::Client, "2"),
+    for (span, service, kind, parent, number) in [
+        (commit, "mailtier-queue", SpanKind::Internal, receive, None),
+        (schedule, "mailtier-queue", SpanKind::Producer, receive, Some("1")),
+        (deferred, "mailtier-outbound", SpanKind::Client, schedule, Some("1")),
+        (again, "mailtier-queue", SpanKind::Producer, receive, Some("2")),
+        (delivered, "mailtier-outbound", SpanKind::Client, again, Some("2")),
     ] {
         assert_eq!((span.service.as_str(), span.kind), (service, kind));
-        assert_eq!((&span.trace_id, &span.parent_id), (&receive.trace_id, &receive.span_id), "{span:#?}");
-        assert_eq!(span.attributes["mail.attempt"], number);
+        assert_eq!((&span.trace_id, &span.parent_id), (&receive.trace_id, &parent.span_id), "{span:#?}");
+        assert_eq!(span.attributes.get("mail.attempt").map(String::as_str), number);
         assert_eq!(span.attributes["mail.message.id"], receive.attributes["mail.message.id"]);
+        assert!(span.links.is_empty(), "what is soon after the reception is part of its trace");
     }
+    assert_eq!((commit.attributes["db.operation.batch.size"].as_str(), commit.is_error), ("1", false));
     tells_what_happened(receive, deferred, delivered);
     assert!(received.spans.iter().all(|span| span.events == 0), "log lines stay in the log");
     let text = format!("{:?}", received.spans);
@@ -154,6 +161,52 @@ fn tells_what_happened(receive: &ReceivedSpan, deferred: &ReceivedSpan, delivere
     is(deferred, &[("mail.result", "deferred"), ("error.type", "4.3.0"), ("network.peer.address", "127.0.0.1")]);
     is(delivered, &[("mail.result", "delivered"), ("smtp.reply.code", "250"), ("smtp.stage", "final")]);
     assert!(deferred.is_error && !delivered.is_error);
+}
+
+/// Lines of a log are sent only where that is asked for: they name people. They are of the same trace as the message's spans,
+/// and so are those on standard output.
+#[test]
+fn log_lines_are_of_the_trace_of_their_message() {
+    let (collector, counterpart) = (Collector::start().unwrap(), deferring_once());
+    let plan = plan(&counterpart, &collector.endpoint()).set("telemetry", "otlp_logs", "true").set(
+        "telemetry",
+        "otlp_headers",
+        "\"Authorization=Bearer s3cret\"",
+    );
+    let observed = Observed::start(plan);
+    send_to(&observed, "a@later.example");
+    assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
+    let of_message = |received: &Received, status: &str| {
+        let is_it = |line: &&ReceivedLine| line.attributes.get("status").is_some_and(|known| known == status);
+        received.lines.iter().find(is_it).cloned()
+    };
+    let told = ["accepted", "deferred", "delivered"];
+    let is_told = |received: &Received| told.iter().all(|status| of_message(received, status).is_some());
+    let received = collector.wait(LIMIT, |received| is_told(received) && !named(received, spans::RECEIVE).is_empty());
+    let [receive] = named(&received, spans::RECEIVE)[..] else { panic!("one reception: {received:#?}") };
+    for status in told {
+        let line = of_message(&received, status).unwrap_or_else(|| panic!("{status}: {:#?}", received.lines));
+        assert_eq!((&line.trace_id, &line.span_id), (&receive.trace_id, &receive.span_id), "{line:#?}");
+    }
+    assert_eq!(received.authorizations, BTreeSet::from(["Bearer s3cret".to_owned()]));
+    let log = observed.installation.log();
+    observed.installation.stop().unwrap();
+    let trace: String = receive.trace_id.iter().map(|octet| format!("{octet:02x}")).collect();
+    let line = log.lines().find(|line| line.contains("status=\"delivered\"")).unwrap();
+    assert!(line.contains(&format!("trace_id={trace}")), "{line}");
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[test]
+fn log_lines_stay_here_unless_they_are_asked_for() {
+    let (collector, counterpart) = (Collector::start().unwrap(), deferring_once());
+    let observed = Observed::start(plan(&counterpart, &collector.endpoint()));
+    send_to(&observed, "a@sink.example");
+    assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
+    // What a program has is exported before it ends.
+    observed.installation.stop().unwrap();
+    let received = collector.received();
+    assert_eq!((received.lines, received.spans.is_empty()), (Vec::new(), false));
 }
 
 #[test]
@@ -203,6 +256,7 @@ fn a_trace_is_whole_or_absent() {
     let count = |name| named(&received, name).len();
     assert!((1..20).contains(&count(spans::RECEIVE)), "a share: {}", count(spans::RECEIVE));
     let traces_of = |name| -> BTreeSet<_> { named(&received, name).iter().map(|span| span.trace_id.clone()).collect() };
+    assert_eq!(traces_of(spans::COMMIT), traces_of(spans::RECEIVE));
     assert_eq!(traces_of(spans::SCHEDULE), traces_of(spans::RECEIVE));
     assert_eq!(traces_of(spans::ATTEMPT), traces_of(spans::RECEIVE));
     assert_eq!((count(spans::SCHEDULE), count(spans::ATTEMPT)), (count(spans::RECEIVE), count(spans::RECEIVE)));
@@ -220,10 +274,48 @@ fn mail_does_not_notice_a_collector_that_never_answers() {
     does_not_slow_mail(&format!("http://{}", mute.local_addr().unwrap()));
 }
 
+/// Postfix's users have tools that read its log.
+#[test]
+fn pflogsumm_understands_the_log() {
+    let behaviour = Behaviour { defer_once: &["later.example"], reject: &["gone.example"], ..Behaviour::default() };
+    let counterpart = Counterpart::start(&Ledger::default(), behaviour).unwrap();
+    let plan = Plan::new(counterpart.address()).set("telemetry", "log_format", "\"postfix\"");
+    let observed = Observed::start(plan);
+    for recipient in ["a@sink.example", "a@later.example", "a@gone.example"] {
+        send_to(&observed, recipient);
+    }
+    // The notification is the third.
+    assert_eq!(counterpart.wait_for_letters(3, LIMIT).len(), 3);
+    let began = Instant::now();
+    while observed.installation.log().matches("status=sent").count() < 3 && began.elapsed() < LIMIT {
+        pause();
+    }
+    let log = observed.installation.path("log");
+    let summary = Command::new("pflogsumm").arg("--syslog-name=mailtier").arg(&log).output();
+    let summary = summary.expect("pflogsumm is there: `make clients`");
+    let summary = String::from_utf8(summary.stdout).unwrap();
+    let counted = |word: &str| {
+        let line = summary.lines().find(|line| line.split_whitespace().nth(1) == Some(word));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok())
+    };
+    let counts = ["received", "delivered", "deferred", "bounced"].map(counted);
+    assert_eq!(counts, [Some(3), Some(3), Some(1), Some(1)], "{summary}");
+    observed.installation.stop().unwrap();
+}
+
+fn memory_of(observed: &Observed, service: &str) -> f64 {
+    let (text, name) = (observed.metrics(service), Metric::ProcessMemoryUsage.prometheus_name());
+    let line = text.lines().find(|line| line.starts_with(&name)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 fn does_not_slow_mail(endpoint: &str) {
     let counterpart = deferring_once();
-    let observed = Observed::start(plan(&counterpart, endpoint));
-    let (mut sent, started) = (0, Instant::now());
+    let observed = Observed::start(plan(&counterpart, endpoint).set("telemetry", "otlp_logs", "true"));
+    send_to(&observed, "first@sink.example");
+    assert_eq!(counterpart.wait_for_letters(1, LIMIT).len(), 1);
+    let memory = SERVICES.map(|service| memory_of(&observed, service));
+    let (mut sent, started) = (1, Instant::now());
     // Long enough for exports of spans to be tried and given up in between.
     while started.elapsed() < 2 * EXPORT_TIMEOUT {
         let begun = Instant::now();
@@ -233,6 +325,10 @@ fn does_not_slow_mail(endpoint: &str) {
         assert!(took < EXPORT_TIMEOUT, "message {sent} took {took:?}");
         let arrived = counterpart.wait_for_letters(sent, EXPORT_TIMEOUT);
         assert_eq!(arrived.len(), sent, "delivered at once");
+    }
+    for (service, before) in SERVICES.into_iter().zip(memory) {
+        let grown = memory_of(&observed, service) - before;
+        assert!(grown < MOST_GROWN, "{service} has grown by {grown} octets over {sent} messages");
     }
     assert!(observed.metrics("mailtier-outbound").contains(&Metric::OutboundAttempts.prometheus_name()));
     let stopping = Instant::now();
