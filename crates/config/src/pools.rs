@@ -68,20 +68,20 @@ section! {
         /// Its name, as in `[[queue.pools]]`. Required.
         name: String = String::new(), "text", restart;
         /// The name in EHLO; `outbound.ehlo_name` when not set.
-        ehlo_name: Option<String> = None, "host name", restart;
+        ehlo_name: Option<String> = None, "host name";
         /// IPv4 addresses of this host, used in turn. Without any, and with some of IPv6, IPv4 is not used; without any
         /// address the system chooses.
-        source_ipv4: Vec<Ipv4Addr> = Vec::new(), "list of IPv4 addresses", restart;
+        source_ipv4: Vec<Ipv4Addr> = Vec::new(), "list of IPv4 addresses";
         /// The same for IPv6.
-        source_ipv6: Vec<Ipv6Addr> = Vec::new(), "list of IPv6 addresses", restart;
+        source_ipv6: Vec<Ipv6Addr> = Vec::new(), "list of IPv6 addresses";
         /// Addresses of either kind with a weight or a name of their own, beside those above.
-        addresses: Vec<PoolAddressConfig> = Vec::new(), "list of tables", restart;
+        addresses: Vec<PoolAddressConfig> = Vec::new(), "list of tables";
         /// What its connections go through, see below.
-        proxy: Option<EgressProxyConfig> = None, "table", restart;
+        proxy: Option<EgressProxyConfig> = None, "table";
         /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are. One of a route goes before it.
-        client_certificate: Option<PathBuf> = None, "path", restart;
+        client_certificate: Option<PathBuf> = None, "path";
         /// Its key (PEM).
-        client_key: Option<PathBuf> = None, "path", restart;
+        client_key: Option<PathBuf> = None, "path";
     }
 }
 
@@ -89,12 +89,12 @@ section! {
     /// A source address of an egress pool. Addresses of one kind share the pool's new connections by their weights.
     PoolAddressConfig {
         /// The address: of this host, or of the proxy where that is told which to use. Required.
-        address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "IP address", restart;
+        address: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "IP address";
         /// Its share of the connections, beside the weights of the others; 1 is what those of `source_ipv4` and `source_ipv6`
         /// have. With 0 no new connection uses it.
-        weight: u32 = 1, "number", restart;
+        weight: u32 = 1, "number";
         /// The name in EHLO of connections from it; the pool's when not set.
-        ehlo_name: Option<String> = None, "host name", restart;
+        ehlo_name: Option<String> = None, "host name";
     }
 }
 
@@ -118,15 +118,15 @@ section! {
         /// `socks5` (RFC 1928: remote hosts see the proxy's own address, so the pool names none), or `proxy-v1` and `proxy-v2`:
         /// the PROXY protocol, whose header tells a proxy such as HAProxy, with `usesrc clientip`, from which address of the pool
         /// to connect to which host. Required.
-        protocol: ProxyProtocol = ProxyProtocol::Socks5, "word", restart;
+        protocol: ProxyProtocol = ProxyProtocol::Socks5, "word";
         /// Where it is. Required.
-        server: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), "address", restart;
+        server: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), "address";
         /// Logs in as this user (RFC 1929) where a proxy of `socks5` asks for it.
-        user: Option<String> = None, "text", restart;
+        user: Option<String> = None, "text";
         /// Its password.
-        password: Option<Secret> = None, "text", restart;
+        password: Option<Secret> = None, "text";
         /// The file with its password.
-        password_file: Option<PathBuf> = None, "path", restart;
+        password_file: Option<PathBuf> = None, "path";
     }
 }
 

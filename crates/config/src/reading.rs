@@ -89,7 +89,7 @@ impl Reading {
 
 fn files_of(key: &str, entry: &Entry) -> Vec<NamedFile> {
     let paths: Vec<&str> = match entry.key.kind {
-        "path" => vec![entry.text.as_str()],
+        "path" | "file" => vec![entry.text.as_str()],
         "list of pairs of paths" => {
             let pairs = entry.text.trim_matches(['[', ']']).split(", ");
             pairs.flat_map(|pair| pair.split(':')).filter(|path| !path.is_empty()).collect()

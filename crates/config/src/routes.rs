@@ -42,62 +42,62 @@ section! {
     /// then by class. docs/delivery.md has examples.
     RouteConfig {
         /// What it is called in logs, events and answers; what it is for when not set.
-        name: Option<String> = None, "text", restart;
+        name: Option<String> = None, "text";
         /// Mail to this domain: `example.com`, `.example.com` for all below it, or `*`.
-        domain: Option<String> = None, "text", restart;
+        domain: Option<String> = None, "text";
         /// Mail to this address.
-        recipient: Option<String> = None, "mail address", restart;
+        recipient: Option<String> = None, "mail address";
         /// Mail from this address or domain: `user@example.com`, `example.com`, `.example.com` for all below it, or `<>` for
         /// notifications.
-        sender: Option<String> = None, "text", restart;
+        sender: Option<String> = None, "text";
         /// Mail of this tenant.
-        tenant: Option<i32> = None, "number", restart;
+        tenant: Option<i32> = None, "number";
         /// Mail of this class: `bulk` (its priority is below 0), `normal` (0) or `transactional` (above 0).
-        class: Option<MessageClass> = None, "word", restart;
+        class: Option<MessageClass> = None, "word";
         /// What is done: `mx` (the domain’s own mail exchangers), `smtp` or `lmtp` (to `hosts`), `http` (a POST to `url`),
         /// `discard` (it counts as delivered, and is gone) or `hold` (it is held until an operator releases it). When not
         /// set: `http` with `url`, `smtp` with `hosts`, else `mx`.
-        via: Option<RouteVia> = None, "word", restart;
+        via: Option<RouteVia> = None, "word";
         /// `host`, `host:port`, `[address]:port`, tried in this order; those of one rank, in any order, are written as one,
         /// `"a.example | b.example"`. With `lmtp` also sockets, `unix:/path`, but not beside hosts.
-        hosts: Vec<String> = Vec::new(), "list of `host`, `host:port`, `[address]:port`, `unix:/path`", restart;
+        hosts: Vec<String> = Vec::new(), "list of `host`, `host:port`, `[address]:port`, `unix:/path`";
         /// With `mx`: the mail exchangers of this domain instead.
-        exchangers_of: Option<String> = None, "domain", restart;
+        exchangers_of: Option<String> = None, "domain";
         /// TLS towards these hosts: `opportunistic`, `required`, `verified`, `dane` or `off`. When not set `outbound.tls`, and with a
         /// login or `implicit_tls` `verified`.
-        tls: Option<TlsPolicy> = None, "word", restart;
+        tls: Option<TlsPolicy> = None, "word";
         /// TLS from the first octet (RFC 8314), instead of STARTTLS. When not set, at port 465 alone.
-        implicit_tls: Option<bool> = None, "boolean", restart;
+        implicit_tls: Option<bool> = None, "boolean";
         /// A certificate, with its issuers (PEM), that is shown to hosts that ask who we are.
-        client_certificate: Option<PathBuf> = None, "path", restart;
+        client_certificate: Option<PathBuf> = None, "path";
         /// Its key (PEM).
-        client_key: Option<PathBuf> = None, "path", restart;
+        client_key: Option<PathBuf> = None, "path";
         /// Logs in at `hosts` as this user.
-        user: Option<String> = None, "text", restart;
+        user: Option<String> = None, "text";
         /// Its password.
-        password: Option<Secret> = None, "text", restart;
+        password: Option<Secret> = None, "text";
         /// The file with its password.
-        password_file: Option<PathBuf> = None, "path", restart;
+        password_file: Option<PathBuf> = None, "path";
         /// Mechanisms that may be used, the strongest that is offered is: `SCRAM-SHA-256`, `PLAIN`, `LOGIN`; all these when
         /// empty. `EXTERNAL` shows `client_certificate` (RFC 4422), as `user` where that is set.
-        sasl_mechanisms: Vec<String> = Vec::new(), "list of words", restart;
+        sasl_mechanisms: Vec<String> = Vec::new(), "list of words";
         /// Logs in without TLS, too, where `tls` lets it: with `PLAIN` and `LOGIN` everybody on the way reads the password.
-        sasl_in_clear: bool = false, "boolean", restart;
+        sasl_in_clear: bool = false, "boolean";
         /// Tells `hosts` that ask for it, such as a filter that hands mail back, where messages came from (Postfix's XFORWARD).
-        xforward: bool = false, "boolean", restart;
+        xforward: bool = false, "boolean";
         /// Where messages are posted: `https://host/path`.
-        url: Option<String> = None, "URL", restart;
+        url: Option<String> = None, "URL";
         /// A token for it, sent as `Authorization: Bearer`.
-        token: Option<Secret> = None, "text", restart;
+        token: Option<Secret> = None, "text";
         /// The file with that token.
-        token_file: Option<PathBuf> = None, "path", restart;
+        token_file: Option<PathBuf> = None, "path";
         /// A key to sign posted messages with (HMAC-SHA-256), in the field `Mailtier-Signature`.
-        signing_key: Option<Secret> = None, "text", restart;
+        signing_key: Option<Secret> = None, "text";
         /// The file with that key.
-        signing_key_file: Option<PathBuf> = None, "path", restart;
+        signing_key_file: Option<PathBuf> = None, "path";
         /// How long a post may take, 1s to 10m.
         #[serde(with = "humantime_serde")]
-        timeout: Duration = Duration::from_secs(60), "duration", restart;
+        timeout: Duration = Duration::from_secs(60), "duration";
     }
 }
 

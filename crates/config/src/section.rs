@@ -29,7 +29,7 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $section_doc])*
-        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $(

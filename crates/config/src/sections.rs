@@ -294,7 +294,7 @@ section! {
         /// Where health and metrics are served.
         http_listen: SocketAddr = loopback(9103), "address", restart;
         /// The name in EHLO; the system's name when that has a dot.
-        ehlo_name: Option<String> = None, "host name", restart;
+        ehlo_name: Option<String> = None, "host name";
         /// What this worker is called in logs; the system's name when not set.
         name: Option<String> = None, "text", restart;
         /// Name servers; those of the system when empty.
@@ -303,22 +303,22 @@ section! {
         #[serde(with = "humantime_serde")]
         dns_timeout: Duration = Duration::from_secs(4), "duration", restart;
         /// The port of remote hosts.
-        smtp_port: u16 = 25, "number", restart;
+        smtp_port: u16 = 25, "number";
         /// Deliveries in hand at a time.
         max_in_flight: u32 = 200, "number", restart;
         /// Connections to remote hosts at a time, idle ones included.
         max_connections: usize = 500, "number", restart;
         /// Idle connections kept open to one address.
-        idle_connections: usize = 200, "number", restart;
+        idle_connections: usize = 200, "number";
         /// How long a connection is kept open for the next delivery.
         #[serde(with = "humantime_serde")]
-        idle_timeout: Duration = Duration::from_secs(5), "duration", restart;
+        idle_timeout: Duration = Duration::from_secs(5), "duration";
         /// Deliveries over one connection, at least 1.
-        deliveries_per_connection: u32 = 1000, "number", restart;
+        deliveries_per_connection: u32 = 1000, "number";
         /// `both`, `ipv4` or `ipv6`.
-        ip_preference: IpPreference = IpPreference::Both, "word", restart;
+        ip_preference: IpPreference = IpPreference::Both, "word";
         /// `opportunistic`, `required`, `verified`, `dane` or `off`.
-        tls: TlsPolicy = TlsPolicy::Opportunistic, "word", restart;
+        tls: TlsPolicy = TlsPolicy::Opportunistic, "word";
         /// Who validates DNSSEC: `resolver`, which is to believe what `dns_servers` say of it, best one on the machine itself; or
         /// `own`, the workers themselves, where the name servers do not validate or the way to them is not ours. They have to
         /// pass on signatures.
@@ -327,7 +327,7 @@ section! {
         /// publishes when not set.
         trust_anchors: Option<PathBuf> = None, "file", restart;
         /// Heeds TLSA records (RFC 7672) that DNSSEC vouches for, see `dnssec`.
-        dane: bool = true, "boolean", restart;
+        dane: bool = true, "boolean";
         /// Heeds MTA-STS policies of recipients' domains (RFC 8461).
         mta_sts: bool = true, "boolean", restart;
         /// The port at which policies of MTA-STS are fetched.
@@ -336,31 +336,31 @@ section! {
         trusted_roots: Option<PathBuf> = None, "file", restart;
         /// Converts 8-bit and binary content for hosts that do not take it (RFC 6152 section 3), which no signature survives;
         /// else it is returned.
-        mime_conversion: bool = true, "boolean", restart;
+        mime_conversion: bool = true, "boolean";
         /// Sends small messages in one go with their envelopes, with BDAT, where hosts offer that (RFC 3030).
-        chunking: bool = true, "boolean", restart;
+        chunking: bool = true, "boolean";
         /// Of which attempts the history keeps what was said, without content and passwords, 4 KiB at the most: `failures`,
         /// `all` or `none`.
-        transcripts: Transcripts = Transcripts::Failures, "word", restart;
+        transcripts: Transcripts = Transcripts::Failures, "word";
         /// Longest wait for a connection to one address.
         #[serde(with = "humantime_serde")]
-        connect_timeout: Duration = Duration::from_secs(30), "duration", restart;
+        connect_timeout: Duration = Duration::from_secs(30), "duration";
         /// Delivers to loopback, private and link-local addresses that DNS names; routes may name them always.
         allow_private_addresses: bool = false, "boolean", restart;
         /// Names by which MX records may mean this system, beside `ehlo_name` and `inbound.hostname`: mail is never sent
         /// from itself to itself.
-        own_names: Vec<String> = Vec::new(), "list of host names", restart;
+        own_names: Vec<String> = Vec::new(), "list of host names";
         /// The same, by address: those at which the world reaches `inbound`.
-        own_addresses: Vec<IpAddr> = Vec::new(), "list of IP addresses", restart;
+        own_addresses: Vec<IpAddr> = Vec::new(), "list of IP addresses";
         /// Memory for messages being sent, at least 16MiB; more wait.
         memory_budget: ByteSize = ByteSize::mib(256), "size", restart;
         /// After a signal, how long deliveries in flight may take.
         #[serde(with = "humantime_serde")]
-        drain_timeout: Duration = Duration::from_secs(60), "duration", restart;
+        drain_timeout: Duration = Duration::from_secs(60), "duration";
         /// Egress pools that this worker serves, see below; `default` alone when empty.
         pools: Vec<EgressPoolConfig> = Vec::new(), "list of tables", restart;
         /// Ways for some mail, see below; other mail goes to the mail exchangers of its domain.
-        routes: Vec<RouteConfig> = Vec::new(), "list of tables", restart;
+        routes: Vec<RouteConfig> = Vec::new(), "list of tables";
         /// Worker threads; 0: one for each core.
         threads: usize = 0, "number", restart;
     }

@@ -22,6 +22,7 @@
 //! | `suppression` | what tenants' suppression lists say |
 //! | `body`, `budget` | chunks, compression, memory |
 //! | `ids` | message ids while a node number is leased |
+//! | `shared`, `sharing` | what sessions have in common; how that is renewed |
 //! | `submit` | the way to a verdict over any replica |
 //! | `record` | log lines and counts |
 //! | `watch` | readiness, certificate renewal |
@@ -63,6 +64,7 @@ mod record;
 mod reports;
 mod session;
 mod shared;
+mod sharing;
 mod start;
 mod submit;
 mod suppression;

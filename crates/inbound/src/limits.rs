@@ -103,22 +103,31 @@ impl<K: Hash + Eq> Drop for Held<K> {
 }
 
 /// How often each key may do something.
-struct Rates<K: Hash + Eq + Clone>(RateLimiter<K, DashMapStateStore<K>, DefaultClock>);
+struct Rates<K: Hash + Eq + Clone> {
+    count: u32,
+    limiter: RateLimiter<K, DashMapStateStore<K>, DefaultClock>,
+}
 
 impl<K: Hash + Eq + Clone> Rates<K> {
     /// Nothing where there is no limit.
-    fn new(count: u32, quota: impl Fn(NonZeroU32) -> Quota) -> Option<Self> {
-        NonZeroU32::new(count).map(|count| Self(RateLimiter::dashmap(quota(count))))
+    fn new(count: u32, quota: impl Fn(NonZeroU32) -> Quota) -> Option<Arc<Self>> {
+        let limiter = RateLimiter::dashmap(quota(NonZeroU32::new(count)?));
+        Some(Arc::new(Self { count, limiter }))
+    }
+
+    /// Where the limit is the same, what was used up stays so.
+    fn kept(new: Option<Arc<Self>>, old: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        new.map(|new| old.filter(|old| old.count == new.count).map_or(new, Arc::clone))
     }
 
     fn allows(&self, key: &K) -> bool {
-        self.0.check_key(key).is_ok()
+        self.limiter.check_key(key).is_ok()
     }
 
     /// Forgets keys that have all they may have again.
     fn tidy(&self) {
-        self.0.retain_recent();
-        self.0.shrink_to_fit();
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
     }
 }
 
@@ -132,14 +141,14 @@ pub(crate) struct Limits {
     tenant_sessions: Arc<Holdings<TenantId>>,
     /// Tenants that have a limit.
     tenant_sessions_limits: HashMap<TenantId, u32>,
-    new_sessions: Option<Rates<ClientKey>>,
-    client_recipients: Option<Rates<ClientKey>>,
+    new_sessions: Option<Arc<Rates<ClientKey>>>,
+    client_recipients: Option<Arc<Rates<ClientKey>>>,
     /// By limit: networks may have their own.
-    client_messages: HashMap<u32, Rates<ClientKey>>,
-    user_messages: Option<Rates<Arc<str>>>,
-    user_recipients: Option<Rates<Arc<str>>>,
-    tenant_messages: HashMap<TenantId, Rates<TenantId>>,
-    tenant_recipients: HashMap<TenantId, Rates<TenantId>>,
+    client_messages: HashMap<u32, Arc<Rates<ClientKey>>>,
+    user_messages: Option<Arc<Rates<Arc<str>>>>,
+    user_recipients: Option<Arc<Rates<Arc<str>>>>,
+    tenant_messages: HashMap<TenantId, Arc<Rates<TenantId>>>,
+    tenant_recipients: HashMap<TenantId, Arc<Rates<TenantId>>>,
 }
 
 impl std::fmt::Debug for Limits {
@@ -182,6 +191,26 @@ impl Limits {
         }
     }
 
+    /// The same with the limits of another configuration: who is here is counted on, and so is what was used up of a limit
+    /// that stays as it was.
+    pub(crate) fn renewed(&self, config: &InboundConfig) -> Self {
+        let new = Self::new(config);
+        Self {
+            client_sessions: Arc::clone(&self.client_sessions),
+            client_handshakes: Arc::clone(&self.client_handshakes),
+            user_sessions: Arc::clone(&self.user_sessions),
+            tenant_sessions: Arc::clone(&self.tenant_sessions),
+            new_sessions: Rates::kept(new.new_sessions, self.new_sessions.as_ref()),
+            client_recipients: Rates::kept(new.client_recipients, self.client_recipients.as_ref()),
+            client_messages: all_kept(new.client_messages, &self.client_messages),
+            user_messages: Rates::kept(new.user_messages, self.user_messages.as_ref()),
+            user_recipients: Rates::kept(new.user_recipients, self.user_recipients.as_ref()),
+            tenant_messages: all_kept(new.tenant_messages, &self.tenant_messages),
+            tenant_recipients: all_kept(new.tenant_recipients, &self.tenant_recipients),
+            ..new
+        }
+    }
+
     /// A session of a client, unless it has too many, or began too many of late.
     pub(crate) fn session(&self, client: ClientKey, limits: ClientLimits) -> Option<Held<ClientKey>> {
         let held = self.client_sessions.take(client, limits.sessions)?;
@@ -208,32 +237,44 @@ impl Limits {
     pub(crate) fn allow_message(&self, account: &Account<'_>) -> bool {
         let of_client = account
             .client
-            .and_then(|(key, limits)| self.client_messages.get(&limits.messages_per_minute).map(|rates| (rates, key)));
+            .and_then(|(key, limits)| Some((&**self.client_messages.get(&limits.messages_per_minute)?, key)));
         all_allow(
             of_client,
-            both(self.user_messages.as_ref(), account.user),
-            self.tenant_messages.get(&account.tenant),
+            both(self.user_messages.as_deref(), account.user),
+            self.tenant_messages.get(&account.tenant).map(Arc::as_ref),
             account.tenant,
         )
     }
 
     /// Whether one more recipient may be taken.
     pub(crate) fn allow_recipient(&self, account: &Account<'_>) -> bool {
-        let of_client = both(self.client_recipients.as_ref(), account.client.map(|(key, _)| key));
+        let of_client = both(self.client_recipients.as_deref(), account.client.map(|(key, _)| key));
         all_allow(
             of_client,
-            both(self.user_recipients.as_ref(), account.user),
-            self.tenant_recipients.get(&account.tenant),
+            both(self.user_recipients.as_deref(), account.user),
+            self.tenant_recipients.get(&account.tenant).map(Arc::as_ref),
             account.tenant,
         )
     }
 
     /// Gives back the memory of clients and users that have not been here for long.
     pub(crate) fn tidy(&self) {
-        [&self.new_sessions, &self.client_recipients].into_iter().flatten().for_each(Rates::tidy);
-        [&self.user_messages, &self.user_recipients].into_iter().flatten().for_each(Rates::tidy);
-        self.client_messages.values().for_each(Rates::tidy);
+        [&self.new_sessions, &self.client_recipients].into_iter().flatten().for_each(|rates| rates.tidy());
+        [&self.user_messages, &self.user_recipients].into_iter().flatten().for_each(|rates| rates.tidy());
+        self.client_messages.values().for_each(|rates| rates.tidy());
     }
+}
+
+fn all_kept<L, K>(new: HashMap<L, Arc<Rates<K>>>, old: &HashMap<L, Arc<Rates<K>>>) -> HashMap<L, Arc<Rates<K>>>
+where
+    L: Hash + Eq,
+    K: Hash + Eq + Clone,
+{
+    let kept = |(whose, rates)| {
+        let rates = Rates::kept(Some(rates), old.get(&whose))?;
+        Some((whose, rates))
+    };
+    new.into_iter().filter_map(kept).collect()
 }
 
 /// The narrowest is asked first: who is beyond his own limit uses up nothing of what he shares with others.
@@ -349,6 +390,27 @@ mod tests {
         assert_eq!((0..9).filter(|_| of("192.0.2.1")).count(), 1);
         assert!(of("192.0.2.2"), "the tenant has one left");
         assert!(!of("192.0.2.3"), "and then none");
+    }
+
+    #[test]
+    fn who_is_here_and_what_is_used_up_is_counted_on_under_other_limits() {
+        let config = InboundConfig { client_recipients_per_minute: 3, user_messages_per_hour: 2, ..Default::default() };
+        let old = Limits::new(&config);
+        let (client, two) = (key("192.0.2.1"), ClientLimits { sessions: 2, messages_per_minute: 0 });
+        let name: Arc<str> = "user".into();
+        let account = Account { client: Some((client, two)), user: Some(&name), tenant: TenantId(0) };
+        let held = old.session(client, two).unwrap();
+        let used = |limits: &Limits| {
+            let messages = (0..9).filter(|_| limits.allow_message(&account)).count();
+            (messages, (0..9).filter(|_| limits.allow_recipient(&account)).count())
+        };
+        assert_eq!(used(&old), (2, 3));
+        let new = old.renewed(&InboundConfig { client_recipients_per_minute: 4, ..config });
+        assert_eq!(used(&new), (0, 4), "the one that has changed begins anew");
+        let one = ClientLimits { sessions: 1, ..two };
+        assert!(new.session(client, one).is_none());
+        drop(held);
+        assert!(new.session(client, one).is_some());
     }
 
     #[test]

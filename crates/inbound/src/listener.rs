@@ -22,6 +22,7 @@ use crate::peer::{Ends, Peer};
 use crate::record;
 use crate::session::Session;
 use crate::shared::Shared;
+use crate::sharing::Sharing;
 
 /// The wait after the system had no descriptor or memory for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
@@ -30,10 +31,11 @@ const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What accepts connections on one address.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Acceptor {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) listener: Arc<Listener>,
+    pub(crate) sharing: Arc<Sharing>,
+    /// Which of the listeners it is for.
+    pub(crate) place: usize,
     /// A permit for each session there may be, on all addresses together.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) sessions: TaskTracker,
@@ -61,15 +63,30 @@ impl Acceptor {
         }
     }
 
+    /// With what the configuration says now.
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
+        let shared = self.sharing.now();
+        let Some(listener) = shared.listeners.get(self.place).cloned() else { return };
+        let reception = Reception { shared, listener, drain: self.drain.clone(), abort: self.abort.clone() };
         match Arc::clone(&self.room).try_acquire_owned() {
             Ok(permit) => {
-                self.sessions.spawn(self.clone().begin(stream, address, permit));
+                self.sessions.spawn(reception.begin(stream, address, permit));
             }
-            Err(_) => self.shed(&stream, address),
+            Err(_) => reception.shed(&stream, address),
         }
     }
+}
 
+/// One connection, from its beginning to its end.
+#[derive(Debug)]
+struct Reception {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    drain: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl Reception {
     /// From the connection to its session, unless everything is broken off.
     async fn begin(self, stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
         let abort = self.abort.clone();

@@ -2,7 +2,7 @@
 //! what a login says, nor for whether the user exists.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -70,11 +70,17 @@ impl TokenJudge {
         Ok(Arc::new(Self { config, keys: ArcSwap::from_pointee(keys), fetched_at: Mutex::new(None) }))
     }
 
-    /// Keeps the keys fresh until the end.
-    pub(crate) async fn run(self: Arc<Self>, end: CancellationToken) {
-        let every = if self.config.jwks_file.is_some() { FILE_EVERY } else { URL_EVERY };
-        while !end.is_cancelled() {
-            self.refresh().await;
+    /// Whether it judges by these settings.
+    pub(crate) fn is_for(&self, config: &OauthConfig) -> bool {
+        self.config == *config
+    }
+
+    /// Keeps the keys fresh until the end, or until nobody uses them any more.
+    pub(crate) async fn keep_fresh(this: Weak<Self>, end: CancellationToken) {
+        while let Some(judge) = this.upgrade().filter(|_| !end.is_cancelled()) {
+            let every = if judge.config.jwks_file.is_some() { FILE_EVERY } else { URL_EVERY };
+            judge.refresh().await;
+            drop(judge);
             let _ = tokio::time::timeout(every, end.cancelled()).await;
         }
     }

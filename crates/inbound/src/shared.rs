@@ -15,7 +15,7 @@ use crate::accounts::Accounts;
 use crate::budget::Budget;
 use crate::ids::Ids;
 use crate::limits::Limits;
-use crate::listeners::holds;
+use crate::listeners::{Listener, holds};
 use crate::oauth::TokenJudge;
 use crate::peer::Peer;
 use crate::policy::relay::RelayPolicy;
@@ -25,15 +25,17 @@ use crate::reports::Reports;
 use crate::submit::Submitter;
 use crate::suppression::Suppression;
 
-/// Built once at the start.
+/// What is counted and remembered in it is the same for all; the rest is as the configuration was when a session began.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// In the order in which they are bound.
+    pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) hostname: String,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) relay: RelayPolicy,
     /// What is done about clients that go by our own name.
     pub(crate) helo_own_name: HeloOwnName,
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: Arc<Accounts>,
     /// Judges tokens, where those are taken.
     pub(crate) tokens: Option<Arc<TokenJudge>>,
     pub(crate) recipients: Arc<Recipients>,
@@ -41,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) suppression: Suppression,
     pub(crate) limits: Limits,
     pub(crate) tenants: HashMap<TenantId, TenantConfig>,
-    pub(crate) pressure: Pressure,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) submitter: Submitter,
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) max_hops: usize,
     /// How long the queue may be away before new sessions are shed.
     pub(crate) patience: Duration,
+    /// After a signal, how long sessions may take to finish.
+    pub(crate) drain_timeout: Duration,
     /// How long what is known of a user counts.
     pub(crate) user_recheck: Duration,
     /// Who may say ETRN.

@@ -13,22 +13,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accounts::Accounts;
-use crate::budget::{Budget, memory_octets};
 use crate::gateway;
-use crate::ids::Ids;
-use crate::limits::Limits;
 use crate::listener::Acceptor;
-use crate::listeners::{Listener, tenants};
+use crate::listeners::Listener;
 use crate::oauth::TokenJudge;
-use crate::policy::relay::RelayPolicy;
-use crate::pressure::Pressure;
-use crate::recipients::Recipients;
 use crate::reports::Reports;
-use crate::shared::{Shared, TrustedProxies};
-use crate::submit::{EndpointKeeper, Endpoints, LeaseKeeper, Submitter};
-use crate::suppression::Suppression;
-use crate::watch::{CertificateKeeper, ReadinessKeeper};
+use crate::sharing::Sharing;
+use crate::submit::{EndpointKeeper, Endpoints, LeaseKeeper};
+use crate::watch::ReadinessKeeper;
 
 /// How long the replicas may take to be left in order, once no session is left.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,18 +66,17 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     if config.inbound.lacks_postmaster() {
         tracing::warn!("`inbound.postmaster` is not set: mail to <postmaster> is refused (RFC 5321 §4.5.1)");
     }
-    let listeners = Listener::all(&config.inbound)?;
-    gateway::check(&config.inbound, &listeners, &gateway::gateways())?;
-    let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
-    let (bound, addresses) = bind(&listeners)?;
+    gateway::check(&config.inbound, &Listener::all(&config.inbound)?, &gateway::gateways())?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
+    let sharing = Sharing::new(&context, Arc::clone(&endpoints), (background.tasks.clone(), background.end.clone()))?;
+    let (bound, addresses) = bind(&sharing.now().listeners)?;
     let room = Arc::new(Semaphore::new(max_sessions(config.inbound.max_sessions)));
-    background.spawn(&context, &shared, &endpoints, &room)?;
+    background.spawn(&context, &sharing, &endpoints, &room)?;
     let (sessions, abort) = (TaskTracker::new(), CancellationToken::new());
-    for (listener, socket) in bound {
+    for (place, socket) in bound {
         let acceptor = Acceptor {
-            shared: Arc::clone(&shared),
-            listener,
+            sharing: Arc::clone(&sharing),
+            place,
             room: Arc::clone(&room),
             sessions: sessions.clone(),
             drain: context.shutdown.clone(),
@@ -93,17 +84,17 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
         };
         sessions.spawn(acceptor.run(socket));
     }
-    let drain_timeout = config.inbound.drain_timeout;
-    let ending = Ending { sessions, drain: context.shutdown.clone(), abort, background };
+    let ending = Ending { sharing: Arc::clone(&sharing), sessions, drain: context.shutdown.clone(), abort, background };
     let finished = tokio::spawn(async move {
-        ending.run(drain_timeout).await;
+        ending.run().await;
         Ok(())
     });
-    Ok(Running { addresses, finished, reload: Box::new(|_| Ok(())) })
+    Ok(Running { addresses, finished, reload: Box::new(move |config| Ok(sharing.renew(config)?)) })
 }
 
 /// What is taken down, in this order.
 struct Ending {
+    sharing: Arc<Sharing>,
     sessions: TaskTracker,
     drain: CancellationToken,
     abort: CancellationToken,
@@ -112,8 +103,9 @@ struct Ending {
 
 impl Ending {
     /// Waits for the signal, then for the sessions, then for the replicas to be left.
-    async fn run(self, drain_timeout: Duration) {
+    async fn run(self) {
         self.drain.cancelled().await;
+        let drain_timeout = self.sharing.now().drain_timeout;
         self.sessions.close();
         if tokio::time::timeout(drain_timeout, self.sessions.wait()).await.is_err() {
             tracing::warn!(sessions = self.sessions.len(), "the drain takes too long, sessions are broken off");
@@ -138,54 +130,22 @@ fn max_sessions(configured: usize) -> usize {
     configured.min(possible.max(1)).min(Semaphore::MAX_PERMITS)
 }
 
-type Bound = (Vec<(Arc<Listener>, TcpListener)>, Vec<SocketAddr>);
+/// Sockets, each with the place of its listener among all.
+type Bound = (Vec<(usize, TcpListener)>, Vec<SocketAddr>);
 
 fn bind(listeners: &[Arc<Listener>]) -> Result<Bound, StartError> {
     let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
-    for listener in listeners {
+    for (place, listener) in listeners.iter().enumerate() {
         for address in &listener.addresses {
             let failed = |source| StartError::Listen { address: *address, source };
             let socket = listen(*address).map_err(failed)?;
             let bound = socket.local_addr().map_err(failed)?;
             tracing::info!(listener = %listener.name, address = %bound, "listening");
             addresses.push(bound);
-            sockets.push((Arc::clone(listener), socket));
+            sockets.push((place, socket));
         }
     }
     Ok((sockets, addresses))
-}
-
-fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
-    let config = &context.config.inbound;
-    let relay = RelayPolicy::new(&config.relay_domains)
-        .map_err(|(name, error)| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
-    let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
-    Ok(Shared {
-        relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
-        helo_own_name: config.helo_own_name,
-        tls: ServerTls::configured(config)?,
-        accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
-        tokens: config.oauth.clone().map(TokenJudge::new).transpose()?,
-        recipients: Arc::new(Recipients::new(config, &hostname)?),
-        reports: Reports::new(&context.config)?,
-        suppression: Suppression::new(&context.config.suppression),
-        limits: Limits::new(config),
-        tenants: tenants(config),
-        pressure: Pressure::new(memory_octets()),
-        budget: Budget::new(config.memory_budget.as_u64()),
-        ids: Arc::new(Ids::default()),
-        submitter: Submitter { endpoints, timeout: config.submit_timeout, meters: Arc::clone(&context.meters) },
-        meters: Arc::clone(&context.meters),
-        max_hops: usize::try_from(config.max_received_hops).unwrap_or(usize::MAX),
-        patience: config.submit_timeout,
-        user_recheck: config.user_recheck,
-        etrn_networks: config.etrn_networks.clone(),
-        proxies: TrustedProxies {
-            xclient: config.xclient_networks.clone(),
-            xforward: config.xforward_networks.clone(),
-        },
-        hostname,
-    })
 }
 
 /// What runs beside the sessions, and outlives them.
@@ -199,7 +159,7 @@ impl Background {
     fn spawn(
         &self,
         context: &Context,
-        shared: &Arc<Shared>,
+        sharing: &Arc<Sharing>,
         endpoints: &Arc<Endpoints>,
         room: &Arc<Semaphore>,
     ) -> Result<(), StartError> {
@@ -214,12 +174,12 @@ impl Background {
         };
         let lease = LeaseKeeper {
             endpoints: Arc::clone(endpoints),
-            ids: Arc::clone(&shared.ids),
+            ids: Arc::clone(&sharing.now().ids),
             token,
             end: self.end.clone(),
         };
         let readiness = ReadinessKeeper {
-            shared: Arc::clone(shared),
+            sharing: Arc::clone(sharing),
             health: context.health.clone(),
             room: Arc::clone(room),
             max_sessions: room.available_permits(),
@@ -229,13 +189,6 @@ impl Background {
         self.tasks.spawn(keeper.run());
         self.tasks.spawn(lease.run());
         self.tasks.spawn(readiness.run());
-        self.tasks.spawn(Arc::clone(&shared.recipients).run(self.end.clone()));
-        if let Some(tokens) = &shared.tokens {
-            self.tasks.spawn(Arc::clone(tokens).run(self.end.clone()));
-        }
-        if let Some(tls) = &shared.tls {
-            self.tasks.spawn(CertificateKeeper { tls: Arc::clone(tls), end: self.end.clone() }.run());
-        }
         Ok(())
     }
 }

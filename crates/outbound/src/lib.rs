@@ -33,6 +33,7 @@ mod links;
 mod logins;
 mod policies;
 mod routes;
+mod rules;
 mod start;
 mod tls_reports;
 mod worker;

@@ -12,7 +12,7 @@ const PROGRAM: Program = Program {
     about: "Delivers the mail of the queue to remote hosts over SMTP.",
     http_listen: |config| config.outbound.http_listen,
     threads: |config| config.outbound.threads,
-    reads: &["cluster", "outbound", "tls_reports", "telemetry", "queue.worker_grace"],
+    reads: &["cluster", "outbound", "tls_reports", "telemetry", "queue.worker_grace", "inbound.hostname"],
     check: |config| Ok(mailtier_outbound::check(config)?),
     start: |context| Box::pin(async { Ok(mailtier_outbound::start(context).await?) }),
     subcommands: &[],

@@ -4,25 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
+use arc_swap::ArcSwap;
+use mailtier_config::{Config, ConfigError, resolve_host_name};
 use mailtier_directory::{Directory, DirectoryError, trust_anchors};
 use mailtier_dns::DnsError;
 use mailtier_service::{Context, Running};
-use mailtier_tls::{ClientTls, TlsError, Verifier};
+use mailtier_tls::TlsError;
 use mailtier_types::WorkerId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::body::BodyBudget;
-use crate::attempt::open::Opener;
 use crate::certificates;
-use crate::connections::{ConnectionLimits, Connections};
+use crate::connections::Connections;
 use crate::desk::Desk;
-use crate::egress::EgressPools;
 use crate::hook::HookError;
 use crate::links::{Endpoint, LinkKeeper};
 use crate::policies::QueueKeeper;
-use crate::routes::{Routes, RoutesError};
+use crate::routes::RoutesError;
+use crate::rules::Rules;
 use crate::tls_reports::{PostRunner, SessionCounter, SessionFlusher};
 use crate::worker::Worker;
 
@@ -80,14 +80,14 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
     let worker = Arc::new(worker(&context)?);
     let reporting = reporting(&worker, config)?;
-    worker.egress.warn_of_missing_addresses();
+    worker.rules.load().egress.warn_of_missing_addresses();
     worker.tell_health();
-    let drain_timeout = config.outbound.drain_timeout;
+    let reloaded = Arc::clone(&worker);
     let finished = tokio::spawn(async move {
-        run(worker, reporting, endpoints, context.shutdown, drain_timeout).await;
+        run(worker, reporting, endpoints, context.shutdown).await;
         Ok(())
     });
-    Ok(Running { addresses: Vec::new(), finished, reload: Box::new(|_| Ok(())) })
+    Ok(Running { addresses: Vec::new(), finished, reload: Box::new(move |config| Ok(reloaded.renew(config)?)) })
 }
 
 /// What the configuration must say for this program, beyond what it must for all.
@@ -105,13 +105,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.route_policy(&ehlo_name).map(|_| ())
 }
 
-async fn run(
-    worker: Arc<Worker>,
-    reporting: Option<Reporting>,
-    endpoints: Vec<Endpoint>,
-    shutdown: CancellationToken,
-    drain_timeout: Duration,
-) {
+async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, endpoints: Vec<Endpoint>, shutdown: CancellationToken) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
     let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
@@ -127,6 +121,7 @@ async fn run(
         () = shutdown.cancelled() => {}
         () = background => {}
     }
+    let drain_timeout = worker.rules.load().drain_timeout;
     drain(&worker, drain_timeout).await;
     if let Some(reporting) = &reporting
         && tokio::time::timeout(LAST_FLUSH, reporting.flusher.flush()).await != Ok(true)
@@ -182,55 +177,28 @@ async fn measure(worker: &Worker) {
 fn worker(context: &Context) -> Result<Worker, StartError> {
     let config = &context.config;
     let outbound = &config.outbound;
-    let ehlo_name = resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
-    let egress = EgressPools::new(config, &ehlo_name, &config.route_policy(&ehlo_name)?)?;
-    let desk = Arc::new(Desk::new(outbound.max_in_flight, egress.names(), patience));
-    let keeper = Arc::new(QueueKeeper::new(Arc::clone(&desk)));
     let sessions = config.tls_reports.is_used().then(|| Arc::new(SessionCounter::new(Arc::clone(&context.meters))));
+    let rules = Rules::new(config, sessions.clone(), Arc::clone(&context.meters))?;
+    let desk = Arc::new(Desk::new(outbound.max_in_flight, rules.egress.names(), patience));
+    let keeper = Arc::new(QueueKeeper::new(Arc::clone(&desk)));
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
         token: config.cluster.service_token()?,
         desk,
-        connections: Connections::new(ConnectionLimits {
-            connections: outbound.max_connections,
-            idle_per_key: outbound.idle_connections,
-            idle_timeout: outbound.idle_timeout,
-            deliveries: outbound.deliveries_per_connection,
-        }),
-        opener: Opener::new(
-            outbound.connect_timeout,
-            ClientTls::new()?,
-            verifier(outbound)?,
-            sessions.clone(),
-            Arc::clone(&context.meters),
-        ),
+        connections: Connections::new(rules.connections),
         directory: Directory::new(outbound, &context.meters)?.keeping_policies_with(keeper),
         sessions,
-        routes: Routes::new(outbound)?,
-        egress,
-        transcripts: outbound.transcripts,
-        converts: outbound.mime_conversion,
+        rules: ArcSwap::from_pointee(rules),
+        begun: Arc::clone(config),
         bodies: BodyBudget::new(outbound.memory_budget.as_u64()),
         meters: Arc::clone(&context.meters),
         health: context.health.clone(),
         attempts: TaskTracker::new(),
     })
-}
-
-/// Whom this worker trusts. Without anyone mail still flows, but not to hosts that have to prove who they are.
-fn verifier(outbound: &OutboundConfig) -> Result<Verifier, StartError> {
-    let Some(path) = &outbound.trusted_roots else {
-        let verifier = Verifier::system();
-        if let Some(reasons) = verifier.lacks_roots() {
-            tracing::warn!(reasons, "no certificate of a remote host can be verified: there are no trusted roots");
-        }
-        return Ok(verifier);
-    };
-    Ok(Verifier::from_file(path).map_err(|error| bad("outbound.trusted_roots", &error))?)
 }
 
 /// A value that shows itself wrong only here.

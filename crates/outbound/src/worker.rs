@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::{Secret, Transcripts};
+use mailtier_config::{Config, Secret};
 use mailtier_directory::Directory;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
@@ -15,13 +16,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::attempt::body::BodyBudget;
-use crate::attempt::open::Opener;
 use crate::attempt::{Ended, attempt, crashed};
 use crate::connections::Connections;
 use crate::desk::Desk;
-use crate::egress::EgressPools;
 use crate::ledger::LinkId;
-use crate::routes::Routes;
+use crate::rules::Rules;
+use crate::start::StartError;
 use crate::tls_reports::SessionCounter;
 
 /// Recipients named in one line of the log.
@@ -34,16 +34,14 @@ pub(crate) struct Worker {
     pub(crate) token: Option<Secret>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) connections: Connections,
-    pub(crate) egress: EgressPools,
-    pub(crate) opener: Opener,
+    /// For attempts that begin now.
+    pub(crate) rules: ArcSwap<Rules>,
+    /// The configuration that it began with.
+    pub(crate) begun: Arc<Config>,
     pub(crate) directory: Directory,
     /// Where sessions are counted, where they are.
     pub(crate) sessions: Option<Arc<SessionCounter>>,
-    pub(crate) routes: Routes,
     pub(crate) bodies: BodyBudget,
-    pub(crate) transcripts: Transcripts,
-    /// Content is converted for remotes that do not take it as it is.
-    pub(crate) converts: bool,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
     /// Attempts under way.
@@ -51,6 +49,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Takes up another configuration, for attempts that begin from now on.
+    ///
+    /// # Errors
+    /// A value, or a file that one names, cannot be used, and nothing is changed.
+    pub(crate) fn renew(&self, config: &Config) -> Result<(), StartError> {
+        let rules = self.rules.load().renewed(config, &self.begun)?;
+        let limits = rules.connections;
+        self.rules.store(Arc::new(rules));
+        self.connections.renew(limits);
+        self.rules.load().egress.warn_of_missing_addresses();
+        Ok(())
+    }
+
     /// Ready means that some queue replica can give work.
     pub(crate) fn tell_health(&self) {
         if self.desk.is_leaving() {
@@ -92,7 +103,8 @@ pub(crate) async fn carry_out(worker: Arc<Worker>, link: LinkId, dispatch: Dispa
     let span = span(&dispatch);
     let duty = Duty { worker, link, dispatch, done: false };
     async move {
-        let ended = attempt(&duty.worker, &duty.dispatch, taken_at).await;
+        let rules = duty.worker.rules.load_full();
+        let ended = attempt((&duty.worker, &rules), &duty.dispatch, taken_at).await;
         duty.end(ended, taken_at.elapsed());
     }
     .instrument(span)

@@ -63,6 +63,12 @@ impl ServerTls {
         Ok(Arc::new(Self { files: files.to_vec(), current, config: Arc::new(config), clients }))
     }
 
+    /// Whether it was read from these files and no others, so that [`Self::reload`] is as good as a new one.
+    #[must_use]
+    pub fn is_made_of(&self, files: &[CertificateFiles]) -> bool {
+        self.files == files && self.clients.is_none()
+    }
+
     /// Reads the files again. Established connections keep what they have; on an error so do new ones.
     ///
     /// # Errors

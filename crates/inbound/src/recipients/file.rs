@@ -1,7 +1,7 @@
 //! Recipients and aliases in files, read again when they change. Not responsible for what they lead to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use mailtier_config::{AddressFile, AddressTable, ConfigError};
@@ -44,15 +44,27 @@ impl Files {
         answer.unwrap_or(Answer::Unknown { decides: self.recipients.is_some() })
     }
 
-    /// Reads what has changed, until the end.
-    pub(super) async fn watch(&self, end: CancellationToken) {
-        let files: Vec<&Watched> = [&self.recipients, &self.aliases].into_iter().flatten().collect();
-        if files.is_empty() {
-            return;
-        }
+    /// Reads what has changed, until the end or until nobody uses it any more.
+    pub(super) async fn watch(this: Weak<Self>, end: CancellationToken) {
         while tokio::time::timeout(FileStamp::LOOK_EVERY, end.cancelled()).await.is_err() {
-            files.iter().for_each(|file| file.refresh());
+            let Some(files) = this.upgrade().filter(|files| files.all().next().is_some()) else { return };
+            files.refresh();
         }
+    }
+
+    /// Reads what has changed.
+    pub(super) fn refresh(&self) {
+        self.all().for_each(Watched::refresh);
+    }
+
+    /// Whether they are read from these.
+    pub(super) fn are(&self, recipients: Option<&Path>, aliases: Option<&Path>) -> bool {
+        let path = |file: &Option<Watched>| file.as_ref().map(|file| file.path.clone());
+        (path(&self.recipients).as_deref(), path(&self.aliases).as_deref()) == (recipients, aliases)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Watched> {
+        [&self.recipients, &self.aliases].into_iter().flatten()
     }
 }
 

@@ -22,6 +22,7 @@ use mailtier_config::{ConfigError, InboundConfig};
 use mailtier_types::Mailbox;
 use mailtier_types::id::MAX_FANOUT;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::policy::relay::RelayPolicy;
@@ -62,27 +63,39 @@ enum Answer {
 #[derive(Debug)]
 pub(crate) struct Recipients {
     files: Arc<Files>,
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
     call_ahead: Vec<CallAhead>,
     delimiter: Option<char>,
 }
 
 impl Recipients {
+    /// What is remembered of those before stays, where it comes from the same sources.
+    ///
     /// # Errors
     /// A file cannot be read.
-    pub(crate) fn new(config: &InboundConfig, hostname: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &InboundConfig, hostname: &str, before: Option<&Self>) -> Result<Self, ConfigError> {
+        let (recipients, aliases) = (config.recipients_file.as_deref(), config.aliases_file.as_deref());
+        let files = match before.filter(|before| before.files.are(recipients, aliases)) {
+            Some(before) => Arc::clone(&before.files),
+            None => Files::load(recipients, aliases)?,
+        };
+        files.refresh();
+        let remembered = || before.and_then(|before| before.database.clone());
         let call_ahead = config.call_ahead.iter().map(|one| CallAhead::new(one, hostname)).collect::<Result<_, _>>()?;
         Ok(Self {
-            files: Files::load(config.recipients_file.as_deref(), config.aliases_file.as_deref())?,
-            database: config.recipients_in_database.then(Database::new),
+            files,
+            database: config.recipients_in_database.then(|| remembered().unwrap_or_else(|| Arc::new(Database::new()))),
             call_ahead,
             delimiter: config.recipient_delimiter.chars().next(),
         })
     }
 
-    /// Keeps what is read from files fresh, until the end.
-    pub(crate) async fn run(self: Arc<Self>, end: CancellationToken) {
-        self.files.watch(end).await;
+    /// Keeps what is read from files fresh, until the end or until nobody uses it any more; nothing where those before
+    /// have the same files.
+    pub(crate) fn keep_fresh(&self, before: Option<&Self>, tasks: &TaskTracker, end: &CancellationToken) {
+        if !before.is_some_and(|before| Arc::ptr_eq(&before.files, &self.files)) {
+            tasks.spawn(Files::watch(Arc::downgrade(&self.files), end.clone()));
+        }
     }
 
     /// Who gets what is sent to a recipient of ours. An alias that cannot be followed to its end is nobody's mistake who

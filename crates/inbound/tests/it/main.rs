@@ -19,6 +19,7 @@ mod listeners;
 mod logins;
 mod queue;
 mod recipients;
+mod reload;
 mod replicas;
 mod reports;
 mod suppression;

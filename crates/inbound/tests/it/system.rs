@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_config::Config;
-use mailtier_service::{Context, Health};
+use mailtier_service::{Context, Health, Reload};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,8 @@ pub(crate) struct System {
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
     pub(crate) finished: JoinHandle<anyhow::Result<()>>,
+    reload: Reload,
+    config: Config,
 }
 
 /// Mail for example.org from anyone, nothing else: the tests' clients are strangers.
@@ -33,10 +35,11 @@ pub(crate) fn config(replicas: &[&Replica]) -> Config {
 
 impl System {
     pub(crate) async fn start(config: Config) -> Self {
-        let context = Context::new(Arc::new(config));
+        let context = Context::new(Arc::new(config.clone()));
         let (health, shutdown) = (context.health.clone(), context.shutdown.clone());
         let running = mailtier_inbound::start(context).await.unwrap();
-        Self { address: running.addresses[0], health, shutdown, finished: running.finished }
+        let (address, finished, reload) = (running.addresses[0], running.finished, running.reload);
+        Self { address, health, shutdown, finished, reload, config }
     }
 
     /// Started, and ready for mail.
@@ -50,6 +53,13 @@ impl System {
         let mut state = self.health.subscribe();
         let wait = state.wait_for(|reason| reason.is_none() == ready);
         tokio::time::timeout(Duration::from_secs(20), wait).await.expect("waited in vain for readiness").unwrap();
+    }
+
+    /// Takes up another configuration.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) -> anyhow::Result<()> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        (self.reload)(&Arc::new(config))
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -18,7 +18,7 @@ impl Attempt<'_> {
         } else {
             offered.eight_bit || content.iter().all(|chunk| chunk.is_ascii())
         };
-        if is_taken || !self.worker.converts {
+        if is_taken || !self.rules.converts {
             return false;
         }
         if self.seven_bit.is_none() {

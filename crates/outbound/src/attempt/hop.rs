@@ -48,26 +48,27 @@ impl Attempt<'_> {
     /// Which connections are as good as any.
     pub(super) fn key(&self, hop: Hop<'_>) -> Key {
         match hop {
-            Hop::Host(target) => Key::of(self.egress, target, self.manner.route),
-            Hop::Socket(path) => Key::of_socket(self.egress, path, self.manner.route),
+            Hop::Host(target) => Key::of((self.rules.generation, self.egress), target, self.manner.route),
+            Hop::Socket(path) => Key::of_socket((self.rules.generation, self.egress), path, self.manner.route),
         }
     }
 
     /// An idle connection, or a new one.
     pub(super) async fn lease(&self, hop: Hop<'_>) -> Result<Leased, Unopened> {
-        let opener = &self.worker.opener;
-        let connections = &self.worker.connections;
+        let opener = &self.rules.opener;
+        let key = self.key(hop);
+        let place = (&self.worker.connections, &key);
         match hop {
-            Hop::Host(target) => opener.lease(connections, self.egress, (target, self.wish()), &self.manner).await,
-            Hop::Socket(path) => opener.lease_local(connections, self.egress, path, self.manner.route).await,
+            Hop::Host(target) => opener.lease(place, self.egress, (target, self.wish()), &self.manner).await,
+            Hop::Socket(path) => opener.lease_local(place, self.egress, path).await,
         }
     }
 
     /// A new connection in the place of one that had died.
     pub(super) async fn fresh(&self, hop: Hop<'_>, slot: Slot) -> Result<Leased, Unopened> {
         match hop {
-            Hop::Host(target) => self.worker.opener.fresh(self.egress, (target, self.wish()), &self.manner, slot).await,
-            Hop::Socket(path) => self.worker.opener.fresh_local(self.egress, path, slot).await,
+            Hop::Host(target) => self.rules.opener.fresh(self.egress, (target, self.wish()), &self.manner, slot).await,
+            Hop::Socket(path) => self.rules.opener.fresh_local(self.egress, path, slot).await,
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::connections::{Leased, Slot};
 use crate::desk::Begin;
 use crate::egress::EgressPool;
 use crate::routes::{Manner, Part};
+use crate::rules::Rules;
 use crate::worker::Worker;
 use body::BodyError;
 use conversation::{Conversation, Letter, converse, deserves_another_host, was_dead};
@@ -63,6 +64,7 @@ pub(crate) enum Ended {
 /// An attempt under way.
 struct Attempt<'a> {
     worker: &'a Worker,
+    rules: &'a Rules,
     dispatch: &'a Dispatch,
     egress: &'a EgressPool,
     /// Of the part that is tried now.
@@ -104,7 +106,7 @@ enum Transacted {
 }
 
 /// Carries out one attempt.
-pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Instant) -> Ended {
+pub(crate) async fn attempt((worker, rules): (&Worker, &Rules), dispatch: &Dispatch, taken_at: Instant) -> Ended {
     let options = match mailtier_api::decode_options(&dispatch.options) {
         Ok(options) => options,
         Err(error) => return local_trouble(dispatch, format!("the envelope cannot be read: {error}")),
@@ -112,12 +114,13 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
     let Some(domain) = destination(dispatch).filter(|_| !dispatch.recipients.is_empty()) else {
         return local_trouble(dispatch, "the delivery names no recipient".to_owned());
     };
-    let Some(egress) = worker.egress.find(&dispatch.pool) else {
+    let Some(egress) = rules.egress.find(&dispatch.pool) else {
         return local_trouble(dispatch, format!("this worker does not serve the egress pool `{}`", dispatch.pool));
     };
-    let (first, others) = worker.routes.parts(dispatch);
+    let (first, others) = rules.routes.parts(dispatch);
     let mut attempt = Attempt {
         worker,
+        rules,
         dispatch,
         egress,
         manner: Manner::default(),
@@ -129,7 +132,7 @@ pub(crate) async fn attempt(worker: &Worker, dispatch: &Dispatch, taken_at: Inst
         seven_bit: None,
         room: None,
         open: Vec::new(),
-        record: Record::new(worker.transcripts),
+        record: Record::new(rules.transcripts),
         failures: Vec::new(),
     };
     let mut left = others.into_iter();
@@ -152,7 +155,7 @@ impl Attempt<'_> {
         let Part { route, recipients } = part;
         let route = route.as_deref();
         self.open = recipients;
-        self.manner = self.worker.routes.manner(route);
+        self.manner = self.rules.routes.manner(route);
         let ended = match route.map(|route| (route, &route.way)) {
             Some((route, Way::Discard)) => {
                 self.discard(route);

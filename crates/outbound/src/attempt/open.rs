@@ -83,19 +83,24 @@ impl Opener {
         Self { connect_timeout, tls, verifier, broken, sessions, meters }
     }
 
+    /// The same with another patience; what is known of hosts stays.
+    pub(crate) fn renewed(&self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self.clone() }
+    }
+
     /// An idle connection, or a new one.
     ///
     /// # Errors
     /// How far opening came.
     pub(crate) async fn lease(
         &self,
-        connections: &Connections,
+        (connections, key): (&Connections, &Key),
         egress: &EgressPool,
         (target, wish): (&Target, Wish<'_>),
         manner: &Manner,
     ) -> Result<Leased, Unopened> {
         let suits = |leased: &Leased| egress.suits(leased.source, wish);
-        match connections.take(&Key::of(egress, target, manner.route), suits) {
+        match connections.take(key, suits) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)
@@ -206,12 +211,11 @@ impl Opener {
     /// How far opening came.
     pub(crate) async fn lease_local(
         &self,
-        connections: &Connections,
+        (connections, key): (&Connections, &Key),
         egress: &EgressPool,
         path: &Arc<PathBuf>,
-        route: Option<usize>,
     ) -> Result<Leased, Unopened> {
-        match connections.take(&Key::of_socket(egress, path, route), |_| true) {
+        match connections.take(key, |_| true) {
             Some(leased) => {
                 self.count("reused");
                 Ok(leased)

@@ -35,8 +35,8 @@ impl Attempt<'_> {
 
     /// Posts the message, to so many recipients at a time.
     pub(super) async fn post(&mut self, route: &Route) -> Option<Ended> {
-        let worker = self.worker;
-        let Some(hook) = worker.routes.hook(route) else {
+        let rules = self.rules;
+        let Some(hook) = rules.routes.hook(route) else {
             self.exhausted(None);
             return None;
         };

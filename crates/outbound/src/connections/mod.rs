@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use mailtier_route::{Authority, Encryption, Target, TlsDemand};
 use mailtier_transport::client::Connection;
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 /// What makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
+    /// Under which rules it was opened.
+    generation: u64,
     /// Which egress pool: who the remote takes us for.
     egress: usize,
     place: Place,
@@ -47,16 +50,21 @@ enum Place {
 
 impl Key {
     /// Connections of an egress pool to this target.
-    pub(crate) fn of(egress: &EgressPool, target: &Target, route: Option<usize>) -> Self {
+    pub(crate) fn of((generation, egress): (u64, &EgressPool), target: &Target, route: Option<usize>) -> Self {
         let host = (target.tls.encryption == Encryption::Required).then(|| target.host.clone());
         let place = Place::Address(SocketAddr::new(target.address, target.port));
-        Self { egress: egress.number, place, tls: target.tls.clone(), host, route }
+        Self { generation, egress: egress.number, place, tls: target.tls.clone(), host, route }
     }
 
     /// Connections to this socket.
-    pub(crate) fn of_socket(egress: &EgressPool, path: &Arc<PathBuf>, route: Option<usize>) -> Self {
+    pub(crate) fn of_socket(
+        (generation, egress): (u64, &EgressPool),
+        path: &Arc<PathBuf>,
+        route: Option<usize>,
+    ) -> Self {
         let tls = TlsDemand::anyone(Encryption::Off, Authority::Operator);
-        Self { egress: egress.number, place: Place::Socket(Arc::clone(path)), tls, host: None, route }
+        let place = Place::Socket(Arc::clone(path));
+        Self { generation, egress: egress.number, place, tls, host: None, route }
     }
 }
 
@@ -105,7 +113,9 @@ impl Leased {
 
 /// All connections of the worker.
 pub(crate) struct Connections {
-    limits: ConnectionLimits,
+    /// The most there may be at a time.
+    most: usize,
+    limits: ArcSwap<ConnectionLimits>,
     idle: Mutex<Idle>,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -116,7 +126,8 @@ impl Connections {
     /// None yet.
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
-            limits,
+            most: limits.connections,
+            limits: ArcSwap::from_pointee(limits),
             idle: Mutex::new(Idle::default()),
             slots: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
@@ -124,10 +135,18 @@ impl Connections {
         }
     }
 
+    /// Keeps to other limits from now on, but for how many there may be, and lets go of those that idle: they were opened
+    /// under other rules.
+    pub(crate) fn renew(&self, limits: ConnectionLimits) {
+        self.limits.store(Arc::new(limits));
+        let all = self.idle.lock().expire(Instant::now());
+        all.into_iter().for_each(|leased| self.quit(leased));
+    }
+
     /// An idle connection that still stands, of those that suit the one used last.
     pub(crate) fn take(&self, key: &Key, suits: impl Fn(&Leased) -> bool) -> Option<Leased> {
         loop {
-            let oldest = Instant::now().checked_sub(self.limits.idle_timeout);
+            let oldest = Instant::now().checked_sub(self.limits.load().idle_timeout);
             let mut leased = self.idle.lock().take(key, oldest, &suits)?;
             if leased.connection.is_alive() {
                 leased.reused = true;
@@ -154,12 +173,13 @@ impl Connections {
     /// wait for a slot.
     pub(crate) fn park(&self, key: Key, mut leased: Leased) {
         leased.deliveries += 1;
+        let limits = **self.limits.load();
         let is_wanted = self.waiting.load(Ordering::Relaxed) == 0
-            && leased.deliveries < self.limits.deliveries
+            && leased.deliveries < limits.deliveries
             && !leased.connection.is_spent()
-            && !self.limits.idle_timeout.is_zero();
+            && !limits.idle_timeout.is_zero();
         let refused = if is_wanted {
-            self.idle.lock().put(key, leased, Instant::now(), self.limits.idle_per_key)
+            self.idle.lock().put(key, leased, Instant::now(), limits.idle_per_key)
         } else {
             Some(leased)
         };
@@ -173,7 +193,7 @@ impl Connections {
         let mut beat = tokio::time::interval(REAP_EVERY);
         loop {
             beat.tick().await;
-            if let Some(before) = Instant::now().checked_sub(self.limits.idle_timeout) {
+            if let Some(before) = Instant::now().checked_sub(self.limits.load().idle_timeout) {
                 let expired = self.idle.lock().expire(before);
                 expired.into_iter().for_each(|leased| self.quit(leased));
             }
@@ -182,7 +202,7 @@ impl Connections {
 
     /// Connections, busy and idle.
     pub(crate) fn open(&self) -> usize {
-        self.limits.connections.saturating_sub(self.slots.available_permits())
+        self.most.saturating_sub(self.slots.available_permits())
     }
 
     /// Says QUIT to every idle connection and waits for the answers.

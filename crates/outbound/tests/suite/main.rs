@@ -25,6 +25,7 @@ mod posts;
 #[path = "../../../dns/tests/suite/programs.rs"]
 mod programs;
 mod queue;
+mod reload;
 mod resolving;
 mod routes;
 mod sessions;

@@ -22,6 +22,7 @@ pub(crate) struct Worker {
     pub(crate) health: Health,
     shutdown: CancellationToken,
     running: Option<Running>,
+    config: Config,
 }
 
 impl Worker {
@@ -39,10 +40,17 @@ impl Worker {
         config.outbound.connect_timeout = Duration::from_secs(5);
         config.outbound.idle_timeout = Duration::from_secs(60);
         change(&mut config);
-        let context = Context::new(Arc::new(config));
+        let context = Context::new(Arc::new(config.clone()));
         let (health, shutdown) = (context.health.clone(), context.shutdown.clone());
         let running = mailtier_outbound::start(context).await.unwrap();
-        Self { health, shutdown, running: Some(running) }
+        Self { health, shutdown, running: Some(running), config }
+    }
+
+    /// Takes up another configuration.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<(), String> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        (self.running.as_ref().unwrap().reload)(&Arc::new(config)).map_err(|error| error.to_string())
     }
 
     /// Begins the drain.
