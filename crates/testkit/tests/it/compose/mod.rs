@@ -4,6 +4,7 @@
 mod client;
 mod container;
 mod file;
+mod secrets;
 mod stack;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,10 @@ fn users_send_to_anyone(stack: &mut Stack) {
 
 /// As docs/operate/compose.md shows it: the command line in a container, and the HTTP API through HAProxy.
 fn operators_look(stack: &mut Stack) {
+    for service in ["inbound", "outbound", "queue"] {
+        let checked = stack.exec(service, &[&format!("mailtier-{service}"), "--check-config"]);
+        assert!(checked.contains("is valid"), "{service}: {checked}");
+    }
     let traced = stack.exec("queue", &["mailtier", "trace", "smoke@recipient.example"]);
     assert!(traced.contains("accepted") && traced.contains("delivered") && traced.contains(CLIENT), "{traced}");
     // The second begins with waiting for workers of an earlier time.
