@@ -231,6 +231,10 @@ fn compose_and_configuration_say_the_same() {
         let grace = seconds(service.stop_grace_period.as_deref().unwrap());
         assert!(grace > drain + Duration::from_secs(10), "{name}: {grace:?}");
     }
+    let settings = file.services["postgres"].command.iter();
+    let connections = settings.filter_map(|word| word.strip_prefix("-cmax_connections=")).next().unwrap();
+    let most = 10 * (config.database.max_connections + 9);
+    assert!(connections.parse::<u32>().unwrap() > most, "PostgreSQL has {connections} connections for {most}");
     let haproxy = fs::read_to_string(root().join("deploy/compose/haproxy.cfg")).unwrap();
     let addresses = listeners.iter().flat_map(|listener| &listener.listen);
     for (service, port) in addresses.map(|address| ("inbound", address.port())).chain([("queue", 8080)]) {

@@ -29,6 +29,8 @@ fn secrets_are_made_once_and_may_be_given() {
         assert!(secret.len() == 64 && secret.bytes().all(|octet| octet.is_ascii_hexdigit()), "{name}: {secret}");
         let mode = fs::metadata(made.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name} can be read by others");
+        let mode = fs::metadata(made.join(name).parent().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o055, 0o055, "whose it is cannot come to {name}");
         assert_eq!(first.iter().filter(|other| *other == secret).count(), 1, "{name} is another's");
     }
     let certificate = read("tls/tls.crt");

@@ -19,6 +19,10 @@ use super::file::{ComposeFile, Service, root};
 
 /// What is not started: PostgreSQL is the tests' own, as the collector is, and the others only look on.
 const ABSENT: &[&str] = &["grafana", "otel-collector", "postgres", "prometheus", "tempo"];
+/// What ends by itself.
+const OVER: &[&str] = &["hello", "migrate", "secrets"];
+/// What somebody works with may have secrets of theirs; tests have none.
+const GIVEN: &str = "./deploy/compose/secrets";
 /// The name server of Docker's networks.
 const DOCKER_DNS: &str = "127.0.0.11:53";
 /// Where HAProxy's connections come from here: on loopback, every connection comes from this address, unless it says which.
@@ -122,16 +126,11 @@ impl Stack {
     /// `docker compose stop`: each after those that depend on it, those of a service at a time.
     pub(super) fn stop(mut self) {
         let order: Vec<String> = self.file.order().into_iter().rev().map(str::to_owned).collect();
-        for name in order.iter().filter(|name| self.is_to_stay(name)).cloned().collect::<Vec<_>>() {
-            let mut containers = self.containers(&name);
+        for name in order.iter().filter(|name| !OVER.contains(&name.as_str())) {
+            let mut containers = self.containers(name);
             containers.iter().for_each(|container| container.signal_to_stop());
             containers.iter_mut().for_each(|container| container.until_stopped());
         }
-    }
-
-    /// Whether a service is one that runs until it is stopped.
-    pub(super) fn is_to_stay(&self, name: &str) -> bool {
-        !ABSENT.contains(&name) && !["hello", "migrate", "secrets"].contains(&name)
     }
 
     fn recipe(&self, name: &str, address: Ipv4Addr) -> Recipe {
@@ -170,7 +169,8 @@ impl Stack {
         for (source, target) in service.mounts() {
             let seen = inside(target);
             fs::create_dir_all(seen.parent().unwrap()).unwrap();
-            let source = if source.starts_with("./") { root().join(source) } else { self.volume(source) };
+            let is_ours = source.starts_with("./") && source != GIVEN;
+            let source = if is_ours { root().join(source) } else { self.volume(source) };
             if source.is_file() {
                 let text = fs::read_to_string(&source).unwrap();
                 fs::write(&seen, self.translated(&text, own, &mounts)).unwrap();
@@ -188,7 +188,6 @@ impl Stack {
             let urls = self.addresses[service].iter().map(|address| format!("\"http://{address}:7070\""));
             urls.collect::<Vec<_>>().join(", ")
         };
-        let collector = self.collector.endpoint();
         let mut text = text
             .replace(DOCKER_DNS, "<name server>")
             .replace("127.0.0.1", &own.to_string())
@@ -197,7 +196,7 @@ impl Stack {
             .replace("\"http://queue:7070\"", &list("queue"))
             .replace("sink:2526", &self.at("sink", 2526).to_string())
             .replace("haproxy:2525", &self.at("haproxy", 2525).to_string())
-            .replace("http://otel-collector:4317", &collector)
+            .replace("http://otel-collector:4317", &self.collector.endpoint())
             .replace("<name server>", &self.names.address().to_string());
         for (target, seen) in mounts {
             text = text.replace(target, seen);
