@@ -31,7 +31,7 @@ setup: ## Installs what is missing: a C compiler, Rust, PostgreSQL's server (Deb
 
 .PHONY: clients
 clients: ## Installs the mail clients, servers and tools that the tests drive (Debian, npm)
-	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp gsasl:gsasl curl:curl \
+	@deploy/setup.sh swaks:swaks '/usr/lib/*/perl5/*/Net/SSLeay.pm:libnet-ssleay-perl' msmtp:msmtp gsasl:gsasl curl:curl wget:wget \
 		openssl:openssl pflogsumm:pflogsumm python3:python3 node:nodejs npm:npm
 	@deploy/clients.sh crates/testkit/tests/clients "$(CLIENTS)"
 	@deploy/pgbouncer.sh "$(CLIENTS)"

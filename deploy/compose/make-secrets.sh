@@ -11,9 +11,10 @@ program=65532 postgres=999 grafana=472
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# put <folder>/<file> <owner>: what standard input has, whole or not at all. Without root there is nobody to give it to.
+# put <folder>/<file> <owner>: what standard input has, whole or not at all. Without root there is nobody to give it to. The
+# folder may be seen into, its files are their owner's.
 put() {
-  mkdir -p "$made/${1%/*}"
+  (umask 022 && mkdir -p "$made/${1%/*}")
   cat >"$made/$1.new"
   [ "$(id -u)" -ne 0 ] || chown "$2:$2" "$made/$1.new"
   mv "$made/$1.new" "$made/$1"

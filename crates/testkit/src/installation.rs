@@ -326,7 +326,10 @@ pub(crate) fn operate(queue: SocketAddr, secret: &Path, arguments: &[&str]) -> a
 }
 
 /// One of our programs, beside the test's own folder.
-pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// It is not built.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     let path = folder.join(name);
