@@ -13,10 +13,8 @@ rm -rf "$rendered" && mkdir -p "$rendered"
 
 echo "== what is made from the chart is current"
 "$here/generate.sh" "$helm" "$rendered/made"
-for folder in base overlays/production; do
-  for file in "$rendered/made/$folder"/*; do
-    diff -u "$here/$folder/$(basename "$file")" "$file" || { echo "run deploy/kubernetes/generate.sh" >&2; exit 1; }
-  done
+(cd "$rendered/made" && find . -type f) | while read -r file; do
+  diff -u "$here/../$file" "$rendered/made/$file" || { echo "deploy/${file#./} is not current: run make k8s" >&2; exit 1; }
 done
 
 echo "== rendering"

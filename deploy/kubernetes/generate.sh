@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Writes what kustomize has in common with the chart: the base, and whole objects of the production overlay, from the
-# chart's own templates. What only Helm reads is left out. Usage: generate.sh <helm> [<where to, else here>]
+# Writes what is made from something else: into the chart the alerts and dashboards, for kustomize the base and whole
+# objects of the production overlay, from the chart's own templates without what only Helm reads.
+# Usage: generate.sh <helm> [<a folder instead of deploy>]
 set -euo pipefail
 
 helm=$1
-here=$(cd "$(dirname "$0")" && pwd)
-target=${2:-$here}
-chart=$here/../helm/mailtier
+deploy=$(cd "$(dirname "$0")/.." && pwd)
+target=${2:-$deploy}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -16,15 +16,24 @@ strip() {
     -e '/^ *annotations:$/{N; /checksum\/config: /d; /helm\.sh\/hook: /{N; d}}' "$1" | sed -e '/^ *$/d' -e '1{/^---$/d}'
 }
 
+cp -r "$deploy/helm/mailtier" "$work/chart"
+rm -rf "$work/chart/files" "$target/helm/mailtier/files"
+mkdir -p "$work/chart/files"/{rules,dashboards} "$target/helm/mailtier" "$target/kubernetes"/{base,overlays/production}
+shopt -s nullglob
+rules=("$deploy"/prometheus/rules/*.yml) dashboards=("$deploy"/grafana/dashboards/*.json)
+[ ${#rules[@]} -eq 0 ] || cp "${rules[@]}" "$work/chart/files/rules"
+[ ${#dashboards[@]} -eq 0 ] || cp "${dashboards[@]}" "$work/chart/files/dashboards"
+cp -r "$work/chart/files" "$target/helm/mailtier"
+
 for kind in base production; do
-  "$helm" template mailtier "$chart" --namespace mailtier --values "$chart/ci/$kind.yaml" --output-dir "$work/$kind" >/dev/null
+  "$helm" template mailtier "$work/chart" --namespace mailtier --values "$work/chart/ci/$kind.yaml" \
+    --output-dir "$work/$kind" >/dev/null
 done
-mkdir -p "$target/base" "$target/overlays/production"
 base=$work/base/mailtier/templates production=$work/production/mailtier/templates
-sed -n '/mailtier\.toml: |/,$ {/mailtier\.toml: |/d; s/^    //; p}' "$base/config.yaml" >"$target/base/mailtier.toml"
+sed -n '/mailtier\.toml: |/,$ {/mailtier\.toml: |/d; s/^    //; p}' "$base/config.yaml" >"$target/kubernetes/base/mailtier.toml"
 for file in inbound queue outbound migrate disruption networkpolicy; do
-  strip "$base/$file.yaml" >"$target/base/$file.yaml"
+  strip "$base/$file.yaml" >"$target/kubernetes/base/$file.yaml"
 done
 for file in api autoscaling certificates monitoring; do
-  strip "$production/$file.yaml" >"$target/overlays/production/$file.yaml"
+  strip "$production/$file.yaml" >"$target/kubernetes/overlays/production/$file.yaml"
 done
