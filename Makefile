@@ -72,6 +72,17 @@ deploy-check: ## Checks images, compose, manifests, rules and scripts (PyPI, Deb
 generate: ## Writes the documents that come from the types
 	cargo xtask generate
 
+.PHONY: k8s
+k8s: ## Writes what kustomize has in common with the Helm chart
+	@deploy/kubernetes/tools.sh "$(TARGET_DIR)/kubernetes/tools"
+	@deploy/kubernetes/generate.sh "$(TARGET_DIR)/kubernetes/tools/helm"
+
+.PHONY: k8s-check
+k8s-check: setup ## Renders the chart and the overlays, and checks them against each other and the programs
+	@deploy/setup.sh openssl:openssl python3:python3
+	cargo build --locked $(TESTED)
+	@deploy/kubernetes/check.sh "$(TARGET_DIR)/kubernetes" "$(TARGET_DIR)/debug"
+
 # What `compat` runs beside: the last release, or the commit that stands for it.
 BEFORE := $(TARGET_DIR)/compat
 

@@ -37,7 +37,8 @@ pub(crate) fn parse(
                 .long("config")
                 .short('c')
                 .env("MAILTIER_CONFIG")
-                .value_parser(clap::value_parser!(PathBuf))
+                // An image may set the variable; who wants no file says so with an empty one.
+                .value_parser(clap::value_parser!(OsString))
                 .global(true)
                 .help("The configuration, a TOML file"),
         )
@@ -57,8 +58,9 @@ pub(crate) fn parse(
     };
     let config = matches
         .subcommand()
-        .and_then(|(_, below)| below.get_one::<PathBuf>("config"))
-        .or_else(|| matches.get_one::<PathBuf>("config"))
-        .cloned();
+        .and_then(|(_, below)| below.get_one::<OsString>("config"))
+        .or_else(|| matches.get_one::<OsString>("config"))
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     Ok(Arguments { config, task })
 }

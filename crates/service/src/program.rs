@@ -278,6 +278,14 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_path_is_no_file() {
+        let config =
+            |path: &str| parse(&PROGRAM, ["test", "--config", path].map(std::ffi::OsString::from)).unwrap().config;
+        assert_eq!(config(""), None);
+        assert_eq!(config("x.toml").as_deref(), Some(Path::new("x.toml")));
+    }
+
+    #[test]
     fn a_late_configuration_error_keeps_its_code() {
         let error =
             anyhow::Error::new(Config::load(Some(Path::new("/nonexistent.toml"))).unwrap_err()).context("starting");

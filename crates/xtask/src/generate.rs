@@ -1,4 +1,5 @@
-//! Writes the reference documents that come from the types and tables: configuration keys, metrics, bounce classes, conformance.
+//! Writes the reference documents that come from the types and tables: configuration keys, metrics, bounce classes,
+//! conformance, values of the chart.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use mailtier_types::{BounceClass, Change, State};
 
 use crate::rfcs::{self, Rfcs};
+use crate::values;
 
 /// Writes the documents, or with `check` reports those that differ.
 ///
@@ -23,6 +25,14 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
         (
             "docs/classification.md",
             with_section(&fs::read_to_string(root.join("docs/classification.md"))?, "classes", &bounce_classes())?,
+        ),
+        (
+            "docs/operate/kubernetes.md",
+            with_section(
+                &fs::read_to_string(root.join("docs/operate/kubernetes.md"))?,
+                "values",
+                &values::table(&fs::read_to_string(root.join("deploy/helm/mailtier/values.yaml"))?)?,
+            )?,
         ),
         ("docs/queue.md", with_section(&fs::read_to_string(root.join("docs/queue.md"))?, "lifecycle", &lifecycle())?),
     ];

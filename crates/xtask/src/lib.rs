@@ -2,8 +2,10 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 pub mod generate;
+pub mod manifests;
 mod rfcs;
 pub mod tidy;
+mod values;
 
 use std::path::PathBuf;
 

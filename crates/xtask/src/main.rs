@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,14 @@ enum Chore {
     Tidy,
     /// Notes the fields of the protocol as released (proto/released.txt).
     Protocol,
+    /// Checks rendered manifests of Kubernetes: against each other, and for what the programs understand.
+    Manifests {
+        /// Where they are: `helm-*.json` and `kustomize-*.json`, each a list of objects; and `secrets/<name>/<key>`.
+        rendered: PathBuf,
+        /// Where the programs are.
+        #[arg(long, default_value = "target/debug")]
+        programs: PathBuf,
+    },
     /// Writes the reference documents that come from the types.
     Generate {
         /// Fails when a document on disk differs, and writes nothing.
@@ -36,6 +45,7 @@ fn main() -> anyhow::Result<ExitCode> {
             mailtier_xtask::tidy::release_protocol(&root)?;
             Vec::new()
         }
+        Chore::Manifests { rendered, programs } => mailtier_xtask::manifests::run(&rendered, &programs)?,
         Chore::Generate { check } => mailtier_xtask::generate::run(&root, check)?,
     };
     for finding in &findings {
