@@ -110,6 +110,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
     let recipients: Vec<_> = recipients.iter().map(|text| Mailbox::parse(text).unwrap()).collect();
     let message = next_id();
     Dispatch {
+        traceparent: None,
         priority: 0,
         pool: "default".to_owned(),
         delivery: message.delivery(0),
