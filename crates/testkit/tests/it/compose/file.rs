@@ -43,6 +43,8 @@ struct Subnet {
 #[serde(default)]
 pub(super) struct Service {
     pub(super) image: String,
+    pub(super) build: Option<Value>,
+    pub(super) pull_policy: Option<String>,
     pub(super) entrypoint: Vec<String>,
     pub(super) command: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,

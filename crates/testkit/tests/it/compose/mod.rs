@@ -242,6 +242,13 @@ fn compose_and_configuration_say_the_same() {
         let published = file.services["haproxy"].ports.iter().any(|published| published.ends_with(&format!(":{port}")));
         assert!(published, "{port} is published");
     }
+    let ours = &file.services["migrate"].image;
+    for (name, service) in file.services.iter().filter(|(_, service)| service.image == *ours) {
+        // Where several build it, they do so at one moment, and all but one fail.
+        let brings = service.build.is_some() && service.pull_policy.as_deref() == Some("missing");
+        let finds = service.build.is_none() && service.pull_policy.as_deref() == Some("never");
+        assert!(if name == "migrate" { brings } else { finds }, "{name}: who brings the image");
+    }
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
     assert!(dockerfile.contains("MAILTIER_CONFIG=/etc/mailtier/mailtier.toml"));
     let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
