@@ -206,3 +206,33 @@ fn unreachable(rendering: &Rendering, config: &toml::Table, url: &str) -> Option
     let has_tls = config.get("cluster").and_then(|cluster| cluster.get("tls_certificate")).is_some();
     ((scheme == "https") != has_tls).then(|| format!("{url} does not go with `cluster.tls_certificate`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_environment_is_that_of_a_pod() {
+        let container = json!({"env": [
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "ADVERTISE", "value": "[$(POD_IP)]:7070"},
+            {"name": "SECRET", "value": "/run/secrets/mailtier/tls/tls.key"},
+            {"name": "MAILTIER_CONFIG", "value": ""},
+        ]});
+        let made = environment(&container, Path::new("/here"), "fd00::7");
+        assert_eq!(made["ADVERTISE"], "[fd00::7]:7070");
+        assert_eq!(made["SECRET"], "/here/secrets/tls/tls.key");
+        assert_eq!(made["MAILTIER_CONFIG"], "", "the pod's word goes before the image's");
+        assert_eq!(environment(&json!({}), Path::new("/here"), "")["MAILTIER_CONFIG"], "/here/config/mailtier.toml");
+    }
+
+    #[test]
+    fn every_port_that_is_listened_on_is_found() {
+        let section = toml::from_str(
+            "listen = ['0.0.0.0:2525']\nhttp_listen = '[::]:9101'\nhostname = 'a:1'\n[[listeners]]\nlisten = ['[::]:2465']",
+        );
+        assert_eq!(listening(&section.unwrap()), [2465, 2525, 9101]);
+    }
+}

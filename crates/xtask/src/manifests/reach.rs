@@ -167,3 +167,44 @@ fn is_peer(entry: &Value, party: &Party) -> anyhow::Result<bool> {
     };
     Ok(namespace && selects(&labels(entry, "/podSelector/matchLabels"), &party.labels))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn party(app: &str, namespace: &'static str, address: &str) -> Party {
+        let labels = Labels::from([("app".to_owned(), app.to_owned())]);
+        Party { name: app.to_owned(), labels, namespace, address: address.parse().unwrap() }
+    }
+
+    fn policy(spec: Value) -> Object {
+        Object(json!({"kind": "NetworkPolicy", "spec": spec}))
+    }
+
+    #[test]
+    fn who_is_not_named_does_not_pass() {
+        let (queue, inbound) = (party("queue", "mailtier", "10.0.0.1"), party("inbound", "mailtier", "10.0.0.2"));
+        let (stranger, world) = (party("inbound", "default", "10.0.0.3"), party("", "", "203.0.113.9"));
+        let guard =
+            policy(json!({"podSelector": {"matchLabels": {"app": "queue"}}, "policyTypes": ["Ingress"], "ingress":
+            [{"from": [{"podSelector": {"matchLabels": {"app": "inbound"}}}], "ports": [{"port": 7070}]}]}));
+        let reaches = |from: &Party, to: &Party, port| passes(&[&guard], from, to, port).unwrap();
+        assert!(reaches(&inbound, &queue, 7070));
+        assert!(!reaches(&inbound, &queue, 9102), "another port");
+        assert!(!reaches(&stranger, &queue, 7070), "the same labels in another namespace");
+        assert!(!reaches(&world, &queue, 7070));
+        assert!(reaches(&queue, &world, 25), "nothing is said of where it connects to");
+    }
+
+    #[test]
+    fn networks_are_left_out_of_larger_ones() {
+        let (outbound, world) = (party("outbound", "mailtier", "10.0.0.1"), party("", "", "203.0.113.9"));
+        let neighbour = party("neighbour", "mailtier", "10.0.0.4");
+        let out = policy(json!({"podSelector": {}, "policyTypes": ["Egress"], "egress":
+            [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}]}));
+        assert!(passes(&[&out], &outbound, &world, 25).unwrap());
+        assert!(!passes(&[&out], &outbound, &neighbour, 25).unwrap());
+    }
+}

@@ -147,6 +147,9 @@ it: what its listeners need is said to each. */}}
 - {name: MAILTIER__CLUSTER__TLS_CERTIFICATE, value: /run/secrets/mailtier/tls/tls.crt}
 - {name: MAILTIER__CLUSTER__TLS_KEY, value: /run/secrets/mailtier/tls/tls.key}
 - {name: MAILTIER__CLUSTER__TLS_CA, value: /run/secrets/mailtier/tls/ca.crt}
+{{- if and (eq $tier "queue") (not $root.Values.tls.required) }}
+- {name: MAILTIER__CLUSTER__TLS_REQUIRED, value: "false"}
+{{- end }}
 {{- end }}
 {{- if $root.Values.inbound.tls.secretName }}
 - {name: MAILTIER__INBOUND__TLS_CERTIFICATE, value: /run/secrets/mailtier/smtp/tls.crt}
