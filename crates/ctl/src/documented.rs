@@ -15,7 +15,7 @@ const PLACEHOLDERS: &[(&str, &str)] =
 /// README.md and all documents below docs/operate.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = vec![root.join("README.md"), root.join("docs/operations.md")];
+    let mut documents = vec![root.join("README.md")];
     let mut folders = vec![root.join("docs/operate")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -34,6 +34,7 @@ fn documents() -> Vec<PathBuf> {
 /// is whole.
 fn commands(content: &str) -> Vec<(String, bool)> {
     let mut commands = Vec::new();
+    let mut prose = String::new();
     let mut in_code = false;
     for line in content.replace("\\\n", " ").lines() {
         if line.trim_start().starts_with("```") {
@@ -41,9 +42,12 @@ fn commands(content: &str) -> Vec<(String, bool)> {
         } else if in_code {
             commands.push((line.trim_start().trim_start_matches("$ ").to_owned(), true));
         } else {
-            commands.extend(line.split('`').skip(1).step_by(2).map(|code| (code.to_owned(), false)));
+            // What stands between backticks may go on in the next line.
+            prose.push_str(line.trim_start());
+            prose.push(' ');
         }
     }
+    commands.extend(prose.split('`').skip(1).step_by(2).map(|code| (code.to_owned(), false)));
     commands.retain(|(command, _)| command.starts_with("mailtier ") && !command.contains('…'));
     commands
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 pub mod generate;
+mod operate;
 mod rfcs;
 pub mod tidy;
 
