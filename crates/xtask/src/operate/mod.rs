@@ -1,6 +1,6 @@
-//! What operators are given beside the programs: alert rules, dashboards, runbooks, documents. Each module checks one kind of
-//! these against what the programs really have; this one runs them all. Not responsible for what Prometheus makes of a
-//! rule: promtool says that (deploy/prometheus/check.sh).
+//! What operators are given beside the programs: alert rules, dashboards, runbooks, units, documents. Each module checks one kind
+//! of these against what the programs really have; this one runs them all. Not responsible for what Prometheus and systemd
+//! make of a file: promtool and systemd-analyze say that.
 
 mod alerts;
 mod dashboard_model;
@@ -9,6 +9,7 @@ mod keys;
 mod known;
 mod links;
 mod queries;
+mod units;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     findings.extend(known.unused());
     findings.extend(links::check(root)?);
     findings.extend(keys::check(root, &known)?);
+    findings.extend(units::check(root)?);
     Ok(findings)
 }
 
