@@ -18,7 +18,7 @@ const EX_SOFTWARE: u8 = 70;
 
 #[derive(Debug, Parser)]
 #[command(name = "mailtier", version, about = "Operates Mailtier, a mail transfer agent")]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

@@ -14,6 +14,8 @@ mod config_check;
 mod connect;
 mod counts;
 mod delivery;
+#[cfg(test)]
+mod documented;
 mod filter;
 mod healthcheck;
 mod output;

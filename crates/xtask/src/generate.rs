@@ -1,5 +1,5 @@
 //! Writes the reference documents that come from the types and tables: configuration keys, metrics, bounce classes,
-//! conformance, values of the chart.
+//! conformance, values of the chart; and the dashboards, from their definitions.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -36,9 +36,10 @@ pub fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
         ),
         ("docs/queue.md", with_section(&fs::read_to_string(root.join("docs/queue.md"))?, "lifecycle", &lifecycle())?),
     ];
+    let documents = documents.into_iter().map(|(name, content)| (name.to_owned(), content));
     let mut stale = Vec::new();
-    for (name, content) in documents {
-        let path = root.join(name);
+    for (name, content) in documents.chain(crate::operate::generated(root)?) {
+        let path = root.join(&name);
         if fs::read_to_string(&path).is_ok_and(|present| present == content) {
             continue;
         }

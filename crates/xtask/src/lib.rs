@@ -3,6 +3,7 @@
 
 pub mod generate;
 pub mod manifests;
+mod operate;
 mod rfcs;
 pub mod tidy;
 mod values;

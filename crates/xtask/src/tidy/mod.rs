@@ -1,5 +1,5 @@
 //! `cargo xtask tidy`: the habits of docs/architecture.md that no compiler checks. Each module is one kind of check;
-//! this one runs them all and takes out what `tidy.toml` excuses.
+//! this one runs them all, and those of what operators are given, and takes out what `tidy.toml` excuses.
 
 mod exceptions;
 mod functions;
@@ -45,6 +45,7 @@ pub fn run(root: &Path) -> anyhow::Result<Vec<Finding>> {
     }
     findings.extend(rfcs::check(root, &sources)?);
     findings.extend(protocol::check(root)?);
+    findings.extend(crate::operate::check(root)?);
     let mut findings = Exceptions::read(root)?.apply(findings);
     findings.sort();
     Ok(findings)
