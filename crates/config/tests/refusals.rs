@@ -54,7 +54,7 @@ fn words_that_are_none_are_shown_with_those_there_are() {
             "[[outbound.routes]]\ndomain = \"*\"\nhosts = []\ntls = \"on\"",
             "`outbound.routes[0].tls` is `on`; expected `opportunistic`, `required`, `verified`, `dane` or `off`",
         ),
-        ("[telemetry]\nlog_format = \"xml\"", "`telemetry.log_format` is `xml`; expected `json` or `text`"),
+        ("[telemetry]\nlog_format = \"xml\"", "`telemetry.log_format` is `xml`; expected `json`, `text` or `postfix`"),
         (
             "[inbound]\nsasl_mechanisms = [\"CRAM-MD5\"]",
             "`inbound.sasl_mechanisms` holds `CRAM-MD5`; expected `SCRAM-SHA-256-PLUS`, `SCRAM-SHA-256`, `EXTERNAL`, \

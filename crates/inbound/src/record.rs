@@ -120,7 +120,7 @@ pub(crate) fn session_shed(shared: &Shared, peer: &Peer, reason: &'static str) {
 
 /// A client was not served.
 pub(crate) fn session_refused(shared: &Shared, peer: &Peer, Refusal { reply, reason }: &Refusal) {
-    not_served(&shared.meters, "refused", *reason);
+    not_served(&shared.meters, "refused", reason);
     tracing::info!(client = %peer.address.ip(), listener = %peer.listener.name, %reply, reason, status = "refused");
 }
 

@@ -13,8 +13,9 @@ use crate::setup::TelemetryError;
 use crate::text::TextFields;
 use crate::traced::Traced;
 
-/// What strangers can make libraries say at will; a filter of the configuration that names the same goes before it.
-const QUIET: &str = "rustls=error,hickory_net::dnssec=off";
+/// What strangers can make libraries say at will, and what is said twice of an export that failed; a filter of the
+/// configuration that names the same goes before it.
+const QUIET: &str = "rustls=error,hickory_net::dnssec=off,opentelemetry-otlp=error";
 
 /// Whether the filter of log lines can be used.
 ///

@@ -225,6 +225,24 @@ struct Happened {
     class: Option<BounceClass>,
 }
 
+impl Case<'_> {
+    fn line(&self, happened: &Happened, operator: Option<String>) -> Line {
+        let Happened { kind, recipients, outcome, class } = happened;
+        Line {
+            message: self.stored.message,
+            attempt: self.report.attempt,
+            sender: self.stored.sender.clone(),
+            kind: *kind,
+            recipients: recipients.clone(),
+            outcome: outcome.clone(),
+            class: *class,
+            operator,
+            received_at: self.options.received_at,
+            traceparent: self.options.traceparent.clone(),
+        }
+    }
+}
+
 fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &mut Planned) {
     let Case { report, stored, .. } = case;
     let order = match &report.what {
@@ -252,25 +270,15 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
         _ => after(&case, &remaining, surroundings, planned),
     };
     let dsn = write_notifications(&case, surroundings, planned);
-    for Happened { kind, recipients, outcome, class } in std::mem::take(&mut case.verdicts.events) {
+    for happened in std::mem::take(&mut case.verdicts.events) {
+        planned.lines.push(case.line(&happened, order.map(|order| order.operator.clone())));
+        let Happened { kind, recipients, outcome, class } = happened;
         let failed = Failed { kind, recipients: &recipients, outcome: outcome.as_ref(), class };
         planned.plan.suppressions.extend(failed.suppressions(stored, surroundings));
         let next_attempt_at = match (kind, after) {
             (EventKind::AttemptDeferred, After::Later { due, .. }) => Some(due),
             _ => None,
         };
-        planned.lines.push(Line {
-            message: stored.message,
-            attempt: report.attempt,
-            sender: stored.sender.clone(),
-            kind,
-            recipients: recipients.clone(),
-            outcome: outcome.clone(),
-            class,
-            operator: order.map(|order| order.operator.clone()),
-            received_at: case.options.received_at,
-            traceparent: case.options.traceparent.clone(),
-        });
         let detail = EventDetail {
             source_avoided_until: surroundings.policy.avoided_until(outcome.as_ref()),
             outcome,
