@@ -7,6 +7,7 @@
 mod address_files;
 mod bounds;
 mod check;
+mod check_cluster;
 mod check_egress;
 mod check_inbound;
 mod check_listeners;
@@ -35,6 +36,7 @@ mod words;
 
 pub use address_files::{AddressFile, AddressTable};
 pub use check::{resolve_host_name, system_name};
+pub use check_cluster::ClusterCertificate;
 pub use check_egress::{ClientCertificate, PoolProxy};
 pub use check_inbound::EHLO_KEYWORDS;
 pub use check_recipients::domain_pattern;
