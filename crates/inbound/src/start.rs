@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mailtier_api::replicas::{Replicas, SystemLookup};
+use mailtier_api::{Credentials, Tier};
 use mailtier_config::{Config, ConfigError, resolve_host_name};
-use mailtier_service::{Context, Running};
+use mailtier_service::{Context, Running, keep_certificate};
 use mailtier_tls::ServerTls;
 use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
@@ -61,6 +63,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.inbound.check_address_files()?;
     Reports::new(config)?;
     ServerTls::configured(&config.inbound)?;
+    credentials(config)?;
     config.inbound.oauth.clone().map(TokenJudge::new).transpose().map(|_| ())
 }
 
@@ -76,11 +79,12 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     }
     let listeners = Listener::all(&config.inbound)?;
     gateway::check(&config.inbound, &listeners, &gateway::gateways())?;
-    let shared = Arc::new(share(&context, Arc::clone(&endpoints))?);
+    let credentials = credentials(&config)?;
+    let shared = Arc::new(share(&context, Arc::clone(&endpoints), credentials.clone())?);
     let (bound, addresses) = bind(&listeners)?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
     let room = Arc::new(Semaphore::new(max_sessions(config.inbound.max_sessions)));
-    background.spawn(&context, &shared, &endpoints, &room)?;
+    background.spawn(&context, &shared, &credentials, &room)?;
     let (sessions, abort) = (TaskTracker::new(), CancellationToken::new());
     for (listener, socket) in bound {
         let acceptor = Acceptor {
@@ -155,7 +159,13 @@ fn bind(listeners: &[Arc<Listener>]) -> Result<Bound, StartError> {
     Ok((sockets, addresses))
 }
 
-fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartError> {
+/// What is shown to the queue, and the way there, which fit together.
+fn credentials(config: &Config) -> Result<Credentials, ConfigError> {
+    config.check_inbound_queue()?;
+    Credentials::configured(&config.cluster, Tier::Inbound)
+}
+
+fn share(context: &Context, endpoints: Arc<Endpoints>, credentials: Credentials) -> Result<Shared, StartError> {
     let config = &context.config.inbound;
     let relay = RelayPolicy::new(&config.relay_domains)
         .map_err(|(name, error)| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
@@ -164,7 +174,7 @@ fn share(context: &Context, endpoints: Arc<Endpoints>) -> Result<Shared, StartEr
         relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
         helo_own_name: config.helo_own_name,
         tls: ServerTls::configured(config)?,
-        accounts: Accounts::new(Arc::clone(&endpoints), context.config.cluster.service_token()?),
+        accounts: Accounts::new(Arc::clone(&endpoints), credentials),
         tokens: config.oauth.clone().map(TokenJudge::new).transpose()?,
         recipients: Arc::new(Recipients::new(config, &hostname)?),
         reports: Reports::new(&context.config)?,
@@ -200,22 +210,23 @@ impl Background {
         &self,
         context: &Context,
         shared: &Arc<Shared>,
-        endpoints: &Arc<Endpoints>,
+        credentials: &Credentials,
         room: &Arc<Semaphore>,
     ) -> Result<(), StartError> {
         let config: &Config = &context.config;
-        let token = config.cluster.service_token()?;
+        let endpoints = &shared.submitter.endpoints;
+        let replicas = Replicas::new(&config.inbound.queue, SystemLookup);
         let keeper = EndpointKeeper {
             endpoints: Arc::clone(endpoints),
-            configured: config.inbound.queue.clone(),
-            token: token.clone(),
+            replicas: replicas.map_err(|error| ConfigError::bad("inbound.queue", error.to_string()))?,
+            credentials: credentials.clone(),
             tasks: self.tasks.clone(),
             end: self.end.clone(),
         };
         let lease = LeaseKeeper {
             endpoints: Arc::clone(endpoints),
             ids: Arc::clone(&shared.ids),
-            token,
+            credentials: credentials.clone(),
             end: self.end.clone(),
         };
         let readiness = ReadinessKeeper {
@@ -232,6 +243,9 @@ impl Background {
         self.tasks.spawn(Arc::clone(&shared.recipients).run(self.end.clone()));
         if let Some(tokens) = &shared.tokens {
             self.tasks.spawn(Arc::clone(tokens).run(self.end.clone()));
+        }
+        if let Some(tls) = credentials.tls() {
+            self.tasks.spawn(keep_certificate(Arc::clone(tls), Arc::clone(&context.meters), self.end.clone()));
         }
         if let Some(tls) = &shared.tls {
             self.tasks.spawn(CertificateKeeper { tls: Arc::clone(tls), end: self.end.clone() }.run());

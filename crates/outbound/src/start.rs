@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailtier_api::replicas::{Replicas, SystemLookup};
+use mailtier_api::{Credentials, Tier};
 use mailtier_config::{Config, ConfigError, OutboundConfig, resolve_host_name};
 use mailtier_directory::{Directory, DirectoryError, trust_anchors};
 use mailtier_dns::DnsError;
-use mailtier_service::{Context, Running};
+use mailtier_service::{Context, Running, keep_certificate};
 use mailtier_tls::{ClientTls, TlsError, Verifier};
 use mailtier_types::WorkerId;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +22,7 @@ use crate::connections::{ConnectionLimits, Connections};
 use crate::desk::Desk;
 use crate::egress::EgressPools;
 use crate::hook::HookError;
-use crate::links::{Endpoint, LinkKeeper};
+use crate::links::LinkKeeper;
 use crate::policies::QueueKeeper;
 use crate::routes::{Routes, RoutesError};
 use crate::tls_reports::{PostRunner, SessionCounter, SessionFlusher};
@@ -76,15 +78,15 @@ impl From<RoutesError> for StartError {
 /// [`StartError`].
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config;
-    let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
-    let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
+    let replicas =
+        Replicas::new(&config.outbound.queue, SystemLookup).map_err(|error| bad("outbound.queue", &error))?;
     let worker = Arc::new(worker(&context)?);
     let reporting = reporting(&worker, config)?;
     worker.egress.warn_of_missing_addresses();
     worker.tell_health();
     let drain_timeout = config.outbound.drain_timeout;
     let finished = tokio::spawn(async move {
-        run(worker, reporting, endpoints, context.shutdown, drain_timeout).await;
+        run(worker, reporting, replicas, context.shutdown, drain_timeout).await;
         Ok(())
     });
     Ok(Running { addresses: Vec::new(), finished })
@@ -102,19 +104,29 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     certificates.flatten().try_for_each(|files| certificates::read(&files).map(|_| ()))?;
     config.outbound.route_hooks()?;
     trust_anchors(&config.outbound)?;
+    credentials(config)?;
     config.route_policy(&ehlo_name).map(|_| ())
+}
+
+/// What is shown to the queue, and the way there, which fit together.
+fn credentials(config: &Config) -> Result<Credentials, ConfigError> {
+    config.check_outbound_queue()?;
+    Credentials::configured(&config.cluster, Tier::Outbound)
 }
 
 async fn run(
     worker: Arc<Worker>,
     reporting: Option<Reporting>,
-    endpoints: Vec<Endpoint>,
+    replicas: Replicas,
     shutdown: CancellationToken,
     drain_timeout: Duration,
 ) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
-    let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
+    if let Some(tls) = worker.credentials.tls() {
+        tokio::spawn(keep_certificate(Arc::clone(tls), Arc::clone(&worker.meters), end.clone()));
+    }
+    let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), replicas, end.clone()).run());
     let background = async {
         let reporting = async {
             if let Some(reporting) = &reporting {
@@ -193,7 +205,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
-        token: config.cluster.service_token()?,
+        credentials: credentials(config)?,
         desk,
         connections: Connections::new(ConnectionLimits {
             connections: outbound.max_connections,

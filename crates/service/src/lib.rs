@@ -4,6 +4,7 @@
 //! over a function that starts it and gets a [`Context`].
 
 mod arguments;
+mod certificates;
 mod context;
 mod file_stamp;
 mod health;
@@ -11,6 +12,7 @@ mod http;
 mod json_api;
 mod program;
 
+pub use certificates::keep_certificate;
 pub use context::{Context, Running};
 pub use file_stamp::FileStamp;
 pub use health::Health;

@@ -84,6 +84,7 @@ meters! {
         outbound_in_flight = OutboundInFlight;
         outbound_connections_active = OutboundConnectionsActive;
         outbound_unsettled = OutboundUnsettled;
+        cluster_certificate_expiry = ClusterCertificateExpiry;
     }
     histograms {
         inbound_message_size = InboundBytes, BYTES;

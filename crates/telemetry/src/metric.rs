@@ -101,6 +101,7 @@ metrics! {
     OutboundTlsSessions = "mailtier.outbound.tls_sessions", Counter, "{session}", "result", "SMTP sessions counted for TLS reports: success, failure, or left_out (no room to tell them apart)";
     OutboundAttemptDuration = "mailtier.outbound.attempt.duration", Histogram, "s", "", "From dispatch to result";
     OutboundUnsettled = "mailtier.outbound.unsettled", Gauge, "{result}", "", "Results that no owner has settled yet";
+    ClusterCertificateExpiry = "mailtier.cluster.certificate.expiry", Gauge, "s", "", "When the certificate for TLS between the programs ends, in Unix time; not there without one";
 }
 
 impl Metric {
