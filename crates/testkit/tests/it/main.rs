@@ -11,6 +11,7 @@
 mod chaos;
 mod clients;
 mod cluster;
+mod cluster_tls;
 mod crash_matrix;
 mod databases;
 mod exhausted;
