@@ -147,7 +147,9 @@ fn issue(options: &Options, issuer: &Issuer<'_, &KeyPair>) -> anyhow::Result<()>
 }
 
 fn authority(trust_domain: &str) -> anyhow::Result<CertificateParams> {
-    let mut params = named(&format!("Mailtier authority of {trust_domain}"), AUTHORITY_DAYS)?;
+    // Two of one name are told apart by nobody.
+    let name = format!("Mailtier authority of {trust_domain}, {:08x}", rand::random::<u32>());
+    let mut params = named(&name, AUTHORITY_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -179,4 +181,66 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&draft).with_context(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(failed)?;
     fs::rename(&draft, path).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use mailtier_config::ClusterConfig;
+    use mailtier_tls::ClusterTls;
+
+    use super::*;
+
+    fn contents(directory: &Path) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+        let read =
+            |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap());
+        entries.map(read).collect()
+    }
+
+    /// Whether each program can use its own.
+    fn check(directory: &Path) {
+        for tier in Tier::ALL {
+            let path = |name: String| Some(directory.join(name));
+            let cluster = ClusterConfig {
+                tls_certificate: path(chain_of(tier)),
+                tls_key: path(key_of(tier)),
+                tls_ca: path(AUTHORITY.to_owned()),
+                ..ClusterConfig::default()
+            };
+            assert!(ClusterTls::configured(&cluster, tier).unwrap().unwrap().identity().unwrap().is(tier));
+        }
+    }
+
+    #[test]
+    fn certificates_are_made_once_and_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("ca");
+        let options = Options { directory: directory.clone(), days: 2, trust_domain: "mailtier".to_owned() };
+        assert!(renew(&options).unwrap_err().to_string().contains("`create` makes one"));
+        create(&options).unwrap();
+        check(&directory);
+        let made = contents(&directory);
+        for name in made.keys().filter(|name| name.ends_with(".key")) {
+            let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, PRIVATE, "{name}");
+        }
+        assert!(create(&options).unwrap_err().to_string().contains("nothing is overwritten"));
+        assert_eq!(contents(&directory), made);
+        renew(&options).unwrap();
+        check(&directory);
+        let renewed = contents(&directory);
+        let same: Vec<_> = made.iter().filter(|(name, text)| renewed[*name] == **text).map(|(name, _)| name).collect();
+        assert_eq!(same, [AUTHORITY_KEY, AUTHORITY]);
+    }
+
+    #[test]
+    fn trust_domains_are_those_of_spiffe() {
+        assert_eq!(trust_domain("mail.example.com").as_deref(), Ok("mail.example.com"));
+        for other in ["", "Mail", "a b", "a/b", "192.0.2.1"] {
+            assert!(trust_domain(other).is_err(), "{other}");
+        }
+    }
 }
