@@ -14,7 +14,7 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 
-use crate::auth::bearer;
+use crate::auth::{Demands, bearer};
 use crate::error::ApiError;
 use crate::roles::{Call, Caller};
 
@@ -84,17 +84,18 @@ impl<A: Authenticator> Access<A> {
 pub(crate) struct Gate<S, A> {
     inner: S,
     access: Access<A>,
+    demands: Demands,
 }
 
 impl<S: Clone, A> Clone for Gate<S, A> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), access: self.access.clone() }
+        Self { inner: self.inner.clone(), access: self.access.clone(), demands: self.demands.clone() }
     }
 }
 
 impl<S, A> Gate<S, A> {
-    pub(crate) const fn new(inner: S, access: Access<A>) -> Self {
-        Self { inner, access }
+    pub(crate) const fn new(inner: S, access: Access<A>, demands: Demands) -> Self {
+        Self { inner, access, demands }
     }
 }
 
@@ -121,7 +122,11 @@ where
         let mut ready = std::mem::replace(&mut self.inner, next);
         let access = self.access.clone();
         let (headers, call) = (request.headers().clone(), Call::of_path(request.uri().path()));
+        let may_come = self.demands.check_tls(request.extensions().get());
         Box::pin(async move {
+            if let Err(status) = may_come {
+                return Ok(status.into_http());
+            }
             let (caller, turn) = match access.admit(&headers, call).await {
                 Ok(admitted) => admitted,
                 Err(status) => return Ok(status.into_http()),

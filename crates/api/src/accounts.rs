@@ -4,9 +4,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use mailtier_config::Secret;
+use mailtier_tls::Renewal;
 use mailtier_types::TenantId;
 
 use crate::channel::{Authenticated, connect};
+use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::wire;
 
@@ -98,15 +100,23 @@ pub enum FoundSuppression {
 #[derive(Debug, Clone)]
 pub struct AccountsClient {
     inner: wire::accounts_client::AccountsClient<Authenticated>,
+    renewal: Renewal,
 }
 
 impl AccountsClient {
-    /// Connects to `http://host:port`.
+    /// Connects to `http://host:port`, or to `https://host:port` where the credentials have TLS.
     ///
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
-    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        Ok(Self { inner: wire::accounts_client::AccountsClient::new(connect(endpoint, token).await?) })
+    pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
+        let (channel, renewal) = connect(endpoint, &credentials.into()).await?;
+        Ok(Self { inner: wire::accounts_client::AccountsClient::new(channel), renewal })
+    }
+
+    /// When the connection is better made anew.
+    #[must_use]
+    pub const fn renewal(&self) -> &Renewal {
+        &self.renewal
     }
 
     /// Whether a password is a user's.

@@ -2,13 +2,13 @@
 //! `proto/mailtier/v1/admin.proto`.
 
 use bytes::Bytes;
-use mailtier_config::Secret;
 use mailtier_types::{
     DeliveryId, Event, Mailbox, MessageId, Options, Outcome, ReversePath, RouteHost, ShardId, TenantId, Timestamp,
 };
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, route_hosts, sender, shard_id, strings};
+use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::filter::{Filter, filter};
 use crate::wire;
@@ -164,13 +164,13 @@ impl AdminClient {
         self.inner.clone()
     }
 
-    /// Connects to `http://host:port`.
+    /// Connects to `http://host:port`, or to `https://host:port` where the credentials have TLS.
     ///
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
-    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        let inner = wire::admin_client::AdminClient::new(connect(endpoint, token).await?)
-            .max_decoding_message_size(MAX_FRAME_BYTES * 2);
+    pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
+        let (channel, _) = connect(endpoint, &credentials.into()).await?;
+        let inner = wire::admin_client::AdminClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES * 2);
         Ok(Self { inner })
     }
 

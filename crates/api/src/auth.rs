@@ -1,39 +1,96 @@
-//! Tokens in headers: each call carries one; that of services is compared in constant time. Not responsible for where
-//! they come from, nor for those of operators, which have roles (`access.rs`).
+//! Who may call which service: the roles of certificates, and tokens in headers; that of services is compared in constant
+//! time. Not responsible for where they come from, nor for tokens of operators, which have roles of their own (`access.rs`).
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use mailtier_config::Secret;
+use mailtier_tls::Tier;
 use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::connection::Shown;
+use crate::credentials::Credentials;
 use crate::error::ApiError;
+use crate::told::Told;
 
 /// The header of RFC 6750 §2.1.
 const HEADER: &str = "authorization";
 const SCHEME: &str = "Bearer ";
 
-/// Lets calls with the right token through. Without a token of our own, all.
+/// What the queue's port demands of whoever calls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Demands {
+    /// The token of services, where there is one.
+    pub(crate) token: Option<Secret>,
+    /// Whether calls without TLS are refused.
+    pub(crate) tls: bool,
+    told: Arc<Told>,
+}
+
+impl Demands {
+    /// Of a server with these credentials.
+    pub(crate) fn of(credentials: &Credentials) -> Self {
+        let tls = credentials.tls.is_some() && !credentials.falls_back;
+        Self { token: credentials.token.clone(), tls, told: Arc::default() }
+    }
+
+    /// A call that comes over TLS, or that may come without.
+    pub(crate) fn check_tls(&self, shown: Option<&Shown>) -> Result<(), Status> {
+        if self.tls && shown.is_none_or(|shown| !shown.is_secure) {
+            return Err(Status::permission_denied("the queue takes calls over TLS only: use https://"));
+        }
+        Ok(())
+    }
+
+    fn check_role(&self, shown: Option<&Shown>, needed: Tier) -> Result<(), Status> {
+        let Some(shown) = shown.filter(|shown| shown.is_secure) else { return Ok(()) };
+        let refused = match &shown.identity {
+            Some(identity) if identity.is(needed) => return Ok(()),
+            Some(identity) => format!("the role {needed} is needed, and the certificate shown is for {identity}"),
+            None => format!("a certificate with the role {needed} is needed, and none was shown"),
+        };
+        let place = shown.address.map(|address| address.ip().to_string()).unwrap_or_default();
+        if self.told.is_news(&format!("{place} {refused}"), Instant::now()) {
+            tracing::warn!(address = place, reason = refused, "a call was refused");
+        }
+        Err(Status::permission_denied(refused))
+    }
+
+    fn check_token(&self, shown: Option<&str>) -> Result<(), Status> {
+        let Some(expected) = &self.token else { return Ok(()) };
+        match shown.and_then(|value| value.strip_prefix(SCHEME)) {
+            Some(token) if equal(token.as_bytes(), expected.expose().as_bytes()) => Ok(()),
+            Some(_) => Err(Status::unauthenticated("the token is not the right one")),
+            None => Err(Status::unauthenticated("a token is needed")),
+        }
+    }
+}
+
+/// Lets calls of a service through that come over TLS from a certificate with the right role, or without TLS where that may
+/// be; and with the right token, where there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
-    expected: Option<Secret>,
+    demands: Demands,
+    needed: Tier,
 }
 
 impl Guard {
-    pub(crate) const fn new(expected: Option<Secret>) -> Self {
-        Self { expected }
+    /// Of a service for a tier.
+    pub(crate) const fn new(demands: Demands, needed: Tier) -> Self {
+        Self { demands, needed }
     }
 }
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(expected) = &self.expected else { return Ok(request) };
-        let shown = request.metadata().get(HEADER).and_then(|value| value.to_str().ok());
-        match shown.and_then(|value| value.strip_prefix(SCHEME)) {
-            Some(token) if equal(token.as_bytes(), expected.expose().as_bytes()) => Ok(request),
-            Some(_) => Err(Status::unauthenticated("the token is not the right one")),
-            None => Err(Status::unauthenticated("a token is needed")),
-        }
+        let shown = request.extensions().get::<Shown>();
+        self.demands.check_tls(shown)?;
+        self.demands.check_role(shown, self.needed)?;
+        self.demands.check_token(request.metadata().get(HEADER).and_then(|value| value.to_str().ok()))?;
+        Ok(request)
     }
 }
 

@@ -21,7 +21,7 @@ pub enum ApiError {
     #[error("not found: {0}")]
     NotFound(String),
     /// The endpoint is not a URL to connect to.
-    #[error("`{endpoint}` is not an endpoint: {reason}; expected http://host:port")]
+    #[error("`{endpoint}` is not an endpoint: {reason}; expected http://host:port, or https:// with TLS")]
     Endpoint {
         /// As configured.
         endpoint: String,

@@ -1,11 +1,12 @@
 //! Between queue replicas: what one committed and another owns, and limits that they keep to together. See
 //! `proto/mailtier/v1/submit.proto`.
 
-use mailtier_config::Secret;
+use mailtier_tls::Renewal;
 use mailtier_types::{DeliveryId, Group, ReversePath, Slice, SliceLease, SliceReport, SliceWish, TenantId, Timestamp};
 
 use crate::channel::{Authenticated, connect};
 use crate::convert::{delivery_id, priority, replica_id, sender};
+use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::wire;
 
@@ -45,15 +46,23 @@ pub struct Hint {
 #[derive(Debug, Clone)]
 pub struct PeerClient {
     inner: wire::peer_client::PeerClient<Authenticated>,
+    renewal: Renewal,
 }
 
 impl PeerClient {
-    /// Connects to `http://host:port`.
+    /// Connects to `http://host:port`, or to `https://host:port` where the credentials have TLS.
     ///
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
-    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        Ok(Self { inner: wire::peer_client::PeerClient::new(connect(endpoint, token).await?) })
+    pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
+        let (channel, renewal) = connect(endpoint, &credentials.into()).await?;
+        Ok(Self { inner: wire::peer_client::PeerClient::new(channel), renewal })
+    }
+
+    /// When the connection is better made anew.
+    #[must_use]
+    pub const fn renewal(&self) -> &Renewal {
+        &self.renewal
     }
 
     /// Tells of deliveries. Hints may be lost.

@@ -1,4 +1,4 @@
-//! The queue's side of all services: handlers in domain types, one port, tokens, health, a bounded shutdown.
+//! The queue's side of all services: handlers in domain types, one port, who may call which, health, a bounded shutdown.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use mailtier_config::Secret;
+use mailtier_tls::{ClusterTls, Tier};
 use mailtier_types::{MessageId, ReplicaId, SliceLease, SliceReport, TenantId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
@@ -21,13 +22,15 @@ use crate::access::{Access, Authenticator, Gate};
 use crate::accounts::{Address, FoundSuppression, Login, ScramProof, ScramSalt, ScramVerdict};
 use crate::admin::{ListReply, ListRequest, ShowReply, Shown, TraceReply, TraceRequest};
 use crate::audit::{AuditReply, AuditRequest};
-use crate::auth::Guard;
+use crate::auth::{Demands, Guard};
 use crate::change::{ChangeAnswer, ChangeOrder};
 use crate::channel::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::convert::{message_id, tenant_id};
 use crate::counts::{CountReply, CountRequest};
+use crate::credentials::Credentials;
+use crate::door::connections;
 use crate::error::ApiError;
 use crate::overview::{ShardMap, Status as ReplicaStatus};
 use crate::peer::Hint;
@@ -177,7 +180,8 @@ pub trait AccountsHandler: Send + Sync + 'static {
 /// A server being put together.
 pub struct Server {
     listener: TcpListener,
-    service_token: Option<Secret>,
+    tls: Option<Arc<ClusterTls>>,
+    demands: Demands,
     router: Router,
     reporter: tonic_health::server::HealthReporter,
 }
@@ -189,9 +193,10 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server with gRPC health, which asks for no token. Services ask for `service_token` where there is one.
+    /// A server with gRPC health, which asks for nothing. Services ask for what the server itself would show.
     #[must_use]
-    pub fn new(listener: TcpListener, service_token: Option<Secret>) -> Self {
+    pub fn new(listener: TcpListener, credentials: impl Into<Credentials>) -> Self {
+        let credentials = credentials.into();
         let (reporter, health) = tonic_health::server::health_reporter();
         let router = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -199,7 +204,7 @@ impl Server {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .add_service(health);
-        Self { listener, service_token, router, reporter }
+        Self { listener, demands: Demands::of(&credentials), tls: credentials.tls, router, reporter }
     }
 
     /// Serves submitters.
@@ -208,7 +213,7 @@ impl Server {
         let service = wire::submit_server::SubmitServer::new(Adaptor(Arc::new(handler)))
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        let guard = self.guard();
+        let guard = self.guard(Tier::Inbound);
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
     }
@@ -219,7 +224,7 @@ impl Server {
         let service = wire::work_server::WorkServer::new(Adaptor(Arc::new(handler)))
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        let guard = self.guard();
+        let guard = self.guard(Tier::Outbound);
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
     }
@@ -228,7 +233,7 @@ impl Server {
     #[must_use]
     pub fn accounts(mut self, handler: impl AccountsHandler) -> Self {
         let service = wire::accounts_server::AccountsServer::new(Adaptor(Arc::new(handler)));
-        let guard = self.guard();
+        let guard = self.guard(Tier::Inbound);
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
     }
@@ -239,7 +244,7 @@ impl Server {
         let service = wire::tls_server::TlsServer::new(Adaptor(Arc::new(handler)))
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        let guard = self.guard();
+        let guard = self.guard(Tier::Outbound);
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
     }
@@ -248,7 +253,7 @@ impl Server {
     #[must_use]
     pub fn peer(mut self, handler: impl PeerHandler) -> Self {
         let service = wire::peer_server::PeerServer::new(Adaptor(Arc::new(handler)));
-        let guard = self.guard();
+        let guard = self.guard(Tier::Queue);
         self.router = self.router.add_service(InterceptedService::new(service, guard));
         self
     }
@@ -257,12 +262,12 @@ impl Server {
     #[must_use]
     pub fn admin(mut self, handler: impl AdminHandler, access: Access<impl Authenticator>) -> Self {
         let service = wire::admin_server::AdminServer::new(Adaptor(Arc::new(handler)));
-        self.router = self.router.add_service(Gate::new(service, access));
+        self.router = self.router.add_service(Gate::new(service, access, self.demands.clone()));
         self
     }
 
-    fn guard(&self) -> Guard {
-        Guard::new(self.service_token.clone())
+    fn guard(&self, needed: Tier) -> Guard {
+        Guard::new(self.demands.clone(), needed)
     }
 
     /// Serves until cancelled. gRPC health follows `not_ready`, which holds the reason while there is one.
@@ -275,11 +280,7 @@ impl Server {
         end: CancellationToken,
     ) -> Result<(), ApiError> {
         let follow = tokio::spawn(follow_health(self.reporter, not_ready));
-        let connections = TcpListenerStream::new(self.listener).map(|connection| {
-            let connection = connection?;
-            connection.set_nodelay(true)?;
-            Ok::<_, std::io::Error>(connection)
-        });
+        let connections = connections(self.listener, self.tls);
         let serving = self.router.serve_with_incoming_shutdown(connections, end.clone().cancelled_owned());
         let bounded = async {
             end.cancelled().await;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use mailtier_config::Secret;
+use mailtier_tls::Renewal;
 use mailtier_types::{Envelope, MessageId, NodeNumber, ReplicaId, Reply, TenantId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{mailboxes, message_id, priority, received_reply, sender, strings};
+use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::stream::Incoming;
 use crate::wire;
@@ -94,18 +95,26 @@ pub struct NodeLease {
 #[derive(Debug, Clone)]
 pub struct SubmitClient {
     inner: wire::submit_client::SubmitClient<Authenticated>,
+    renewal: Renewal,
 }
 
 impl SubmitClient {
-    /// Connects to `http://host:port`.
+    /// Connects to `http://host:port`, or to `https://host:port` where the credentials have TLS.
     ///
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
-    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        let inner = wire::submit_client::SubmitClient::new(connect(endpoint, token).await?)
+    pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
+        let (channel, renewal) = connect(endpoint, &credentials.into()).await?;
+        let inner = wire::submit_client::SubmitClient::new(channel)
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        Ok(Self { inner })
+        Ok(Self { inner, renewal })
+    }
+
+    /// When the connection is better made anew.
+    #[must_use]
+    pub const fn renewal(&self) -> &Renewal {
+        &self.renewal
     }
 
     /// Asks for a node number for the ids of this process.

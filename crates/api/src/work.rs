@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use mailtier_config::{DEFAULT_POOL, Secret};
+use mailtier_config::DEFAULT_POOL;
+use mailtier_tls::Renewal;
 use mailtier_types::{
     DeliveryId, Epoch, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, RouteHost, ShardId, TenantId, Timestamp,
     WorkerId,
@@ -19,6 +20,7 @@ use crate::convert::{
     address_of, attempt, delivery_id, epoch, mailboxes, message_id, priority, replica_id, route_hosts, sender,
     shard_epochs, shard_id, strings, wire_shard_epochs, worker_id,
 };
+use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::stream::Incoming;
 use crate::tls::TlsClient;
@@ -208,20 +210,27 @@ pub struct Settled {
 pub struct WorkClient {
     inner: wire::work_client::WorkClient<Authenticated>,
     tls: TlsClient,
+    renewal: Renewal,
 }
 
 impl WorkClient {
-    /// Connects to `http://host:port`.
+    /// Connects to `http://host:port`, or to `https://host:port` where the credentials have TLS.
     ///
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
-    pub async fn connect(endpoint: &str, token: Option<&Secret>) -> Result<Self, ApiError> {
-        let channel = connect(endpoint, token).await?;
+    pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
+        let (channel, renewal) = connect(endpoint, &credentials.into()).await?;
         let tls = TlsClient::new(channel.clone());
         let inner = wire::work_client::WorkClient::new(channel)
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES);
-        Ok(Self { inner, tls })
+        Ok(Self { inner, tls, renewal })
+    }
+
+    /// When the connection is better made anew.
+    #[must_use]
+    pub const fn renewal(&self) -> &Renewal {
+        &self.renewal
     }
 
     /// What is about TLS, over the same connection.

@@ -76,6 +76,7 @@ impl Config {
         self.check_tls_reports()?;
         self.check_database()?;
         self.check_telemetry()?;
+        self.cluster.certificate().map(|_| ())?;
         self.cluster.service_token().map(|_| ())?;
         self.cluster.admin_token().map(|_| ())
     }
@@ -142,21 +143,6 @@ pub(crate) fn apart(places: &[(String, SocketAddr)]) -> Result<(), ConfigError> 
         }
     }
     Ok(())
-}
-
-/// Replicas of the queue: at least one, each `http://host:port`.
-pub(crate) fn replicas(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
-    if urls.is_empty() {
-        return Err(ConfigError::bad(key, "is empty; name at least one replica, http://host:port"));
-    }
-    let is_usable = |url: &&String| {
-        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        authority.is_some_and(is_host_and_port)
-    };
-    match urls.iter().find(|url| !is_usable(url)) {
-        Some(url) => Err(ConfigError::bad(key, format!("holds {}; expected http://host:port", quote(url)))),
-        None => Ok(()),
-    }
 }
 
 /// `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.

@@ -8,7 +8,8 @@ use bytesize::ByteSize;
 use mailtier_types::SaslMechanism;
 
 use crate::bounds::{ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, count, duration, size, twice};
-use crate::check::{host_name, replicas};
+use crate::check::host_name;
+use crate::check_cluster::replicas;
 use crate::inbound::{InboundConfig, OauthConfig};
 use crate::keys::quote;
 use crate::sections::LEAST_MEMORY;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use mailtier_types::Domain;
 
 use crate::bounds::{ANY, DAY, MOST_MEMORY, MOST_THREADS, SECOND, YEAR, count, duration, line, size};
-use crate::check::{host_name, replicas};
+use crate::check::host_name;
+use crate::check_cluster::replicas;
 use crate::keys::quote;
 use crate::sections::{Dnssec, LEAST_MEMORY};
 use crate::{Config, ConfigError, OutboundConfig};

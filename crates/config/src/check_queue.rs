@@ -48,14 +48,15 @@ impl Config {
             let problem = format!("is {}; expected host:port, as other replicas reach this one", quote(address));
             return Err(ConfigError::bad("queue.advertise", problem));
         }
-        if !queue.listen.ip().is_loopback() && self.cluster.secret.is_none() && self.cluster.secret_file.is_none() {
-            return Err(ConfigError::bad(
-                "queue.listen",
-                format!(
-                    "is {}, which others can reach: set `cluster.secret_file`, or listen on loopback",
-                    queue.listen
-                ),
-            ));
+        queue.check_api_certificate()?;
+        let has_token = self.cluster.secret.is_some() || self.cluster.secret_file.is_some();
+        if !queue.listen.ip().is_loopback() && !has_token && !self.cluster.is_closed() {
+            let problem = format!(
+                "is {}, which others can reach: set `cluster.secret_file` or, for TLS, `cluster.tls_certificate`; or listen on \
+                 loopback",
+                queue.listen
+            );
+            return Err(ConfigError::bad("queue.listen", problem));
         }
         Ok(())
     }

@@ -234,7 +234,8 @@ section! {
         http_listen: SocketAddr = loopback(9101), "address", restart;
         /// The name in greetings and Received fields; the system's name when that has a dot.
         hostname: Option<String> = None, "host name";
-        /// Queue replicas, `http://host:port`; every address of a name is used.
+        /// Queue replicas, `http://host:port`, or `https://host:port` with `cluster.tls_certificate`; every address of a name
+        /// is used.
         queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs", restart;
         /// Networks whose clients may send to any recipient. They are not limited by client either.
         #[serde(deserialize_with = "networks::list")]

@@ -40,7 +40,7 @@ const fn days(count: u64) -> Duration {
 section! {
     /// What the programs of one installation share.
     ClusterConfig {
-        /// The token services show the queue. Needed when `queue.listen` is not on loopback.
+        /// The token services show the queue. Needed when `queue.listen` is not on loopback and takes calls without TLS.
         secret: Option<Secret> = None, "text", restart;
         /// The file with that token.
         secret_file: Option<PathBuf> = None, "path", restart;
@@ -51,6 +51,18 @@ section! {
         admin_secret_file: Option<PathBuf> = None, "path", restart;
         /// Reads the configuration again when its file changes, or one that it names; else on SIGHUP alone.
         watch_files: bool = true, "boolean";
+        /// This program's certificate for TLS between the programs, PEM, its issuers after it; `tls_key` and `tls_ca` belong
+        /// to it. Its role is the last segment of a URI in it, such as `spiffe://mailtier/inbound`: `inbound`, `queue` or
+        /// `outbound`; see docs/cluster-tls.md. All three files are read again when they change.
+        tls_certificate: Option<PathBuf> = None, "path", restart;
+        /// The key of that certificate, PEM.
+        tls_key: Option<PathBuf> = None, "path", restart;
+        /// Who issues the certificates of this installation, PEM. Whatever it issues with a role has that role: use one for
+        /// this alone.
+        tls_ca: Option<PathBuf> = None, "path", restart;
+        /// With a certificate, whether the queue refuses calls without TLS, but for health. `false` while an installation
+        /// that runs is moved to TLS: then they are taken with the token, and replicas fall back to it among themselves.
+        tls_required: bool = true, "boolean", restart;
     }
 }
 
@@ -217,9 +229,13 @@ section! {
         /// After a signal, how long deliveries in flight may take to be settled.
         #[serde(with = "humantime_serde")]
         drain_timeout: Duration = Duration::from_secs(30), "duration", restart;
-        /// Where the HTTP API is served, without TLS; off when not set. Elsewhere than on loopback only where there is a
-        /// token to be shown.
+        /// Where the HTTP API is served; off when not set. Elsewhere than on loopback only where there is a token to be shown.
         api_listen: Option<SocketAddr> = None, "address", restart;
+        /// The HTTP API's certificate, PEM, its issuers after it; it is served without TLS when not set. Read again when it
+        /// changes.
+        api_tls_certificate: Option<PathBuf> = None, "path", restart;
+        /// The key of that certificate, PEM.
+        api_tls_key: Option<PathBuf> = None, "path", restart;
         /// Calls of operators at a time, gRPC and HTTP together, at least 1; more wait. Each takes a connection of
         /// `database.max_connections`: keep it below that, so that operators hold up no mail.
         api_calls: u32 = 4, "number", restart;
@@ -289,7 +305,8 @@ words! {
 section! {
     /// mailtier-outbound: delivery.
     OutboundConfig {
-        /// Queue replicas, `http://host:port`; a worker connects to every address of a name.
+        /// Queue replicas, `http://host:port`, or `https://host:port` with `cluster.tls_certificate`; a worker connects to every
+        /// address of a name.
         queue: Vec<String> = vec!["http://127.0.0.1:7070".to_owned()], "list of URLs", restart;
         /// Where health and metrics are served.
         http_listen: SocketAddr = loopback(9103), "address", restart;

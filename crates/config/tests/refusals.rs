@@ -170,7 +170,7 @@ fn sections_that_make_no_sense_are_refused() {
         ),
         (
             "[inbound]\nqueue = [\"127.0.0.1:7070\"]",
-            "`inbound.queue` holds `127.0.0.1:7070`; expected http://host:port",
+            "`inbound.queue` holds `127.0.0.1:7070`; expected http://host:port, or https:// with TLS",
         ),
         ("[queue]\nrenew_every = \"10s\"", "`queue.renew_every` is 10s; give at most a third of `queue.lease`, 6s"),
         ("[queue]\nrenew_every = \"9999999999y\"", "`queue.renew_every` is 87659999991234h; give 100ms to 1d"),
@@ -210,7 +210,27 @@ fn sections_that_make_no_sense_are_refused() {
         ("[queue]\nname = \"\"", "`queue.name` is ``; give a text of one line"),
         (
             "[queue]\nlisten = \"0.0.0.0:7070\"",
-            "`queue.listen` is 0.0.0.0:7070, which others can reach: set `cluster.secret_file`, or listen on loopback",
+            "`queue.listen` is 0.0.0.0:7070, which others can reach: set `cluster.secret_file` or, for TLS, \
+             `cluster.tls_certificate`; or listen on loopback",
+        ),
+        (
+            "[cluster]\ntls_required = false\ntls_certificate = \"a\"\ntls_key = \"b\"\ntls_ca = \"c\"\n[queue]\nlisten = \
+             \"0.0.0.0:7070\"",
+            "`queue.listen` is 0.0.0.0:7070, which others can reach: set `cluster.secret_file` or, for TLS, \
+             `cluster.tls_certificate`; or listen on loopback",
+        ),
+        (
+            "[cluster]\ntls_certificate = \"a\"\ntls_ca = \"c\"",
+            "`cluster.tls_key` is not set, but `cluster.tls_certificate` is: give all three of TLS between the programs, or \
+             none",
+        ),
+        (
+            "[cluster]\ntls_ca = \"c\"",
+            "`cluster.tls_certificate` is not set, but `cluster.tls_ca` is: give all three of TLS between the programs, or none",
+        ),
+        (
+            "[queue]\napi_tls_certificate = \"a\"",
+            "`queue.api_tls_key` is not set, but `queue.api_tls_certificate` is; give both",
         ),
         (
             "[queue]\nhttp_listen = \"127.0.0.1:7070\"",
@@ -770,4 +790,29 @@ fn reports_of_tls_have_a_sender_a_name_and_a_key_of_their_domain() {
     assert_eq!((settings.contact.as_str(), settings.dkim_domain.as_str()), ("tls@mail.example.com", "example.com"));
     let error = config.tls_reports.signing_key().unwrap_err().to_string();
     assert!(error.contains("name its file in `tls_reports.dkim_key_file`"), "{error}");
+}
+
+/// Only the program whose key it is asks: others' keys may be as they are by default.
+#[test]
+fn the_way_to_the_queue_fits_its_tls() {
+    let tls = "tls_certificate = \"a\"\ntls_key = \"b\"\ntls_ca = \"c\"\n";
+    let way = |cluster: &str, scheme: &str| {
+        load(&format!("[cluster]\n{cluster}[outbound]\nqueue = [\"{scheme}://q:7070\"]"))
+            .unwrap()
+            .check_outbound_queue()
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        way("", "https").unwrap_err(),
+        "`outbound.queue` holds `https://q:7070`: TLS needs a certificate; set `cluster.tls_certificate`, `tls_key` and \
+         `tls_ca`, or give http://"
+    );
+    assert_eq!(
+        way(tls, "http").unwrap_err(),
+        "`outbound.queue` holds `http://q:7070`: with `cluster.tls_certificate` the queue is reached over TLS; give https://, \
+         or set `cluster.tls_required` to false while the installation is moved to TLS"
+    );
+    way(tls, "https").unwrap();
+    way("", "http").unwrap();
+    way(&format!("{tls}tls_required = false\n"), "http").unwrap();
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    address, audit, classify, config_check, healthcheck, queue, route, send, sink, suppression, tls_report, token,
-    trace, up, user,
+    address, audit, certificates, classify, config_check, healthcheck, queue, route, send, sink, suppression,
+    tls_report, token, trace, up, user,
 };
 
 /// sysexits.h: the command was used incorrectly.
@@ -62,6 +62,9 @@ enum Command {
     Config(ConfigCommand),
     /// Asks a program whether it is ready, as a container's health check: exits 0 if it is, 1 if not
     Healthcheck(healthcheck::Options),
+    /// Makes certificates for TLS between the programs, with an authority of the installation's own
+    #[command(subcommand)]
+    Certificates(certificates::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,12 +80,15 @@ enum ConfigCommand {
 /// Where the admin API is, and what shows that one may use it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AdminOptions {
-    /// A queue replica; by default that of the data directory, else http://127.0.0.1:7070
+    /// A queue replica, over TLS with https://; by default that of the data directory, else http://127.0.0.1:7070
     #[arg(long, env = "MAILTIER_ADMIN_SERVER")]
     server: Option<String>,
     /// The file with your token; by default the admin token of the data directory
     #[arg(long, env = "MAILTIER_ADMIN_SECRET_FILE")]
     secret_file: Option<PathBuf>,
+    /// The authority that issued the queue's certificate, for https://; by default `cluster.tls_ca` of MAILTIER_CONFIG
+    #[arg(long, env = "MAILTIER_ADMIN_CA")]
+    ca: Option<PathBuf>,
     /// The data directory of `mailtier up`: where its queue answers, and its admin token
     #[arg(long)]
     data: Option<PathBuf>,
@@ -100,6 +106,15 @@ impl AdminOptions {
     pub(crate) fn server(&self) -> String {
         let noted = || up::queue_address(&self.data());
         self.server.clone().or_else(noted).unwrap_or_else(|| "http://127.0.0.1:7070".to_owned())
+    }
+
+    /// Who is believed to issue the queue's certificate.
+    pub(crate) fn authority(&self) -> Option<PathBuf> {
+        let configured = || {
+            let path = PathBuf::from(std::env::var_os("MAILTIER_CONFIG")?);
+            mailtier_config::Config::load(Some(&path)).ok()?.cluster.tls_ca
+        };
+        self.ca.clone().or_else(configured)
     }
 
     /// The file with the token to show it.
@@ -152,6 +167,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Classify(options) => classify::run(&options),
         Command::Route(command) => route::run(command).await,
         Command::Healthcheck(options) => healthcheck::run(options).await,
+        Command::Certificates(command) => certificates::run(&command),
         Command::Config(ConfigCommand::Check { config }) => Ok(config_check::run(config.as_deref())),
     }
 }

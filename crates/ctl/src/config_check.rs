@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jsonwebtoken::jwk::JwkSet;
-use mailtier_config::{Config, FeedbackConfig, InboundConfig, ReturnPathSettings, resolve_host_name};
+use mailtier_config::{
+    ClusterConfig, Config, ConfigError, FeedbackConfig, InboundConfig, ReturnPathSettings, resolve_host_name,
+};
 use mailtier_message::ReturnPaths;
-use mailtier_tls::ServerTls;
+use mailtier_tls::{ClusterTls, ServerTls, Tier};
 
 use crate::cli::Failure;
 use crate::output::say;
@@ -77,9 +79,19 @@ fn unusable(config: &Config) -> Option<String> {
     if let Err(problem) = return_path_keys(&config.feedback) {
         return Some(problem);
     }
+    if let Some(error) = cluster_certificate(&config.cluster).or_else(|| ServerTls::of_api(&config.queue).err()) {
+        return Some(error.to_string());
+    }
     let inbound = &config.inbound;
     let files = inbound.check_address_files().and_then(|()| ServerTls::configured(inbound).map(|_| ()));
     files.map_err(|error| error.to_string()).and_then(|()| token_keys(inbound)).err()
+}
+
+/// Whether the certificate for TLS between the programs can be used: it is not known here by which of them.
+fn cluster_certificate(cluster: &ClusterConfig) -> Option<ConfigError> {
+    let mut read = Tier::ALL.map(|tier| ClusterTls::configured(cluster, tier)).into_iter();
+    let first = read.next()?.err()?;
+    read.all(|other| other.is_err()).then_some(first)
 }
 
 /// Whether return paths can be signed with the keys there are.
@@ -127,6 +139,11 @@ mod tests {
         config.queue.classification = Some("/nonexistent/rules".into());
         assert!(unusable(&config).is_some_and(|text| text.starts_with("`queue.classification`: /nonexistent/rules")));
         config.queue.classification = None;
+        let missing = || Some("/nonexistent/t".into());
+        (config.cluster.tls_certificate, config.cluster.tls_key, config.cluster.tls_ca) =
+            (missing(), missing(), missing());
+        assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/t")));
+        config.cluster = ClusterConfig::default();
         (config.inbound.tls_certificate, config.inbound.tls_key) = (Some("/nonexistent/c".into()), Some("/k".into()));
         assert!(unusable(&config).is_some_and(|text| text.contains("/nonexistent/c")));
     }

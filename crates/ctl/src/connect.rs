@@ -1,8 +1,11 @@
 //! The way to the admin API: which replica, which token. Not responsible for what is asked.
 
-use mailtier_api::ApiError;
+use std::sync::Arc;
+
 use mailtier_api::admin::AdminClient;
+use mailtier_api::{ApiError, ClusterTls, Credentials};
 use mailtier_config::Secret;
+use mailtier_types::text::Chain;
 
 use crate::cli::{AdminOptions, Failure};
 
@@ -18,7 +21,19 @@ pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClien
         return Err(Failure::error(Failure::NO_INPUT, empty));
     }
     let token = Secret::new(token.trim().to_owned());
-    AdminClient::connect(&server, Some(&token)).await.map_err(|error| failure(&server, error))
+    let tls = if server.starts_with("https://") { Some(trust(options)?) } else { None };
+    let connected = AdminClient::connect(&server, Credentials::of_operator(token, tls)).await;
+    connected.map_err(|error| failure(&server, error))
+}
+
+/// By what the queue's certificate is checked.
+fn trust(options: &AdminOptions) -> anyhow::Result<Arc<ClusterTls>> {
+    let Some(path) = options.authority() else {
+        let missing = "https:// needs the authority that issued the queue's certificate: give --ca or MAILTIER_ADMIN_CA, or \
+                       `cluster.tls_ca` in the file that MAILTIER_CONFIG names";
+        return Err(Failure::error(Failure::USAGE, missing));
+    };
+    ClusterTls::trusting(&path).map_err(|error| Failure::error(Failure::NO_INPUT, Chain(&error).to_string()))
 }
 
 /// An answer of the API as a failure of the command.

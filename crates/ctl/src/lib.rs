@@ -7,6 +7,7 @@
 
 mod address;
 mod audit;
+mod certificates;
 mod change;
 mod classify;
 mod cli;

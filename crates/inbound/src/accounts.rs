@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_api::ApiError;
 use mailtier_api::accounts::AccountsClient;
-use mailtier_config::Secret;
+use mailtier_api::{ApiError, Credentials};
 use parking_lot::Mutex;
 
 use crate::submit::Endpoints;
@@ -18,13 +17,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Accounts {
     endpoints: Arc<Endpoints>,
-    token: Option<Secret>,
+    credentials: Credentials,
     connected: Mutex<HashMap<String, AccountsClient>>,
 }
 
 impl Accounts {
-    pub(crate) fn new(endpoints: Arc<Endpoints>, token: Option<Secret>) -> Self {
-        Self { endpoints, token, connected: Mutex::default() }
+    pub(crate) fn new(endpoints: Arc<Endpoints>, credentials: Credentials) -> Self {
+        Self { endpoints, credentials, connected: Mutex::default() }
     }
 
     /// Asks one replica after the other until one answers.
@@ -52,10 +51,10 @@ impl Accounts {
     }
 
     async fn client(&self, url: &str) -> Result<AccountsClient, ApiError> {
-        if let Some(client) = self.connected.lock().get(url) {
+        if let Some(client) = self.connected.lock().get(url).filter(|client| !client.renewal().is_due()) {
             return Ok(client.clone());
         }
-        let client = AccountsClient::connect(url, self.token.as_ref()).await?;
+        let client = AccountsClient::connect(url, &self.credentials).await?;
         self.connected.lock().insert(url.to_owned(), client.clone());
         Ok(client)
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use mailtier_api::Credentials;
 use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
 use mailtier_service::Context;
 use mailtier_telemetry::Meters;
@@ -43,12 +44,12 @@ impl Sharing {
     pub(crate) fn new(
         context: &Context,
         endpoints: Arc<Endpoints>,
+        credentials: Credentials,
         (tasks, end): (TaskTracker, CancellationToken),
     ) -> Result<Arc<Self>, ConfigError> {
         let listeners = Listener::all(&context.config.inbound)?;
-        let token = context.config.cluster.service_token()?;
         let lasting = Lasting {
-            accounts: Arc::new(Accounts::new(Arc::clone(&endpoints), token)),
+            accounts: Arc::new(Accounts::new(Arc::clone(&endpoints), credentials)),
             endpoints,
             pressure: Arc::new(Pressure::new(memory_octets())),
             budget: Budget::new(context.config.inbound.memory_budget.as_u64()),

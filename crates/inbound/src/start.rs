@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mailtier_api::replicas::{Replicas, SystemLookup};
+use mailtier_api::{Credentials, Tier};
 use mailtier_config::{Config, ConfigError, resolve_host_name};
-use mailtier_service::{Context, Running};
+use mailtier_service::{Context, Running, keep_certificate};
 use mailtier_tls::ServerTls;
 use mailtier_transport::server::listen;
 use tokio::net::TcpListener;
@@ -53,6 +55,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.inbound.check_address_files()?;
     Reports::new(config)?;
     ServerTls::configured(&config.inbound)?;
+    credentials(config)?;
     config.inbound.oauth.clone().map(TokenJudge::new).transpose().map(|_| ())
 }
 
@@ -67,11 +70,17 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
         tracing::warn!("`inbound.postmaster` is not set: mail to <postmaster> is refused (RFC 5321 §4.5.1)");
     }
     gateway::check(&config.inbound, &Listener::all(&config.inbound)?, &gateway::gateways())?;
+    let credentials = credentials(&config)?;
     let background = Background { tasks: TaskTracker::new(), end: CancellationToken::new() };
-    let sharing = Sharing::new(&context, Arc::clone(&endpoints), (background.tasks.clone(), background.end.clone()))?;
+    let sharing = Sharing::new(
+        &context,
+        Arc::clone(&endpoints),
+        credentials.clone(),
+        (background.tasks.clone(), background.end.clone()),
+    )?;
     let (bound, addresses) = bind(&sharing.now().listeners)?;
     let room = Arc::new(Semaphore::new(max_sessions(config.inbound.max_sessions)));
-    background.spawn(&context, &sharing, &endpoints, &room)?;
+    background.spawn(&context, &sharing, &credentials, &room)?;
     let (sessions, abort) = (TaskTracker::new(), CancellationToken::new());
     for (place, socket) in bound {
         let acceptor = Acceptor {
@@ -148,6 +157,12 @@ fn bind(listeners: &[Arc<Listener>]) -> Result<Bound, StartError> {
     Ok((sockets, addresses))
 }
 
+/// What is shown to the queue, and the way there, which fit together.
+fn credentials(config: &Config) -> Result<Credentials, ConfigError> {
+    config.check_inbound_queue()?;
+    Credentials::configured(&config.cluster, Tier::Inbound)
+}
+
 /// What runs beside the sessions, and outlives them.
 #[derive(Debug)]
 struct Background {
@@ -160,22 +175,23 @@ impl Background {
         &self,
         context: &Context,
         sharing: &Arc<Sharing>,
-        endpoints: &Arc<Endpoints>,
+        credentials: &Credentials,
         room: &Arc<Semaphore>,
     ) -> Result<(), StartError> {
         let config: &Config = &context.config;
-        let token = config.cluster.service_token()?;
+        let endpoints = &sharing.now().submitter.endpoints;
+        let replicas = Replicas::new(&config.inbound.queue, SystemLookup);
         let keeper = EndpointKeeper {
             endpoints: Arc::clone(endpoints),
-            configured: config.inbound.queue.clone(),
-            token: token.clone(),
+            replicas: replicas.map_err(|error| ConfigError::bad("inbound.queue", error.to_string()))?,
+            credentials: credentials.clone(),
             tasks: self.tasks.clone(),
             end: self.end.clone(),
         };
         let lease = LeaseKeeper {
             endpoints: Arc::clone(endpoints),
             ids: Arc::clone(&sharing.now().ids),
-            token,
+            credentials: credentials.clone(),
             end: self.end.clone(),
         };
         let readiness = ReadinessKeeper {
@@ -189,6 +205,9 @@ impl Background {
         self.tasks.spawn(keeper.run());
         self.tasks.spawn(lease.run());
         self.tasks.spawn(readiness.run());
+        if let Some(tls) = credentials.tls() {
+            self.tasks.spawn(keep_certificate(Arc::clone(tls), Arc::clone(&context.meters), self.end.clone()));
+        }
         Ok(())
     }
 }

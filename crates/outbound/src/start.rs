@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mailtier_api::replicas::{Replicas, SystemLookup};
+use mailtier_api::{Credentials, Tier};
 use mailtier_config::{Config, ConfigError, resolve_host_name};
 use mailtier_directory::{Directory, DirectoryError, trust_anchors};
 use mailtier_dns::DnsError;
-use mailtier_service::{Context, Running};
+use mailtier_service::{Context, Running, keep_certificate};
 use mailtier_tls::TlsError;
 use mailtier_types::WorkerId;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +21,7 @@ use crate::certificates;
 use crate::connections::Connections;
 use crate::desk::Desk;
 use crate::hook::HookError;
-use crate::links::{Endpoint, LinkKeeper};
+use crate::links::LinkKeeper;
 use crate::policies::QueueKeeper;
 use crate::routes::RoutesError;
 use crate::rules::Rules;
@@ -76,15 +78,15 @@ impl From<RoutesError> for StartError {
 /// [`StartError`].
 pub async fn start(context: Context) -> Result<Running, StartError> {
     let config = &context.config;
-    let endpoints = config.outbound.queue.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>();
-    let endpoints = endpoints.map_err(|error| bad("outbound.queue", &error))?;
+    let replicas =
+        Replicas::new(&config.outbound.queue, SystemLookup).map_err(|error| bad("outbound.queue", &error))?;
     let worker = Arc::new(worker(&context)?);
     let reporting = reporting(&worker, config)?;
     worker.rules.load().egress.warn_of_missing_addresses();
     worker.tell_health();
     let reloaded = Arc::clone(&worker);
     let finished = tokio::spawn(async move {
-        run(worker, reporting, endpoints, context.shutdown).await;
+        run(worker, reporting, replicas, context.shutdown).await;
         Ok(())
     });
     Ok(Running { addresses: Vec::new(), finished, reload: Box::new(move |config| Ok(reloaded.renew(config)?)) })
@@ -102,13 +104,23 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     certificates.flatten().try_for_each(|files| certificates::read(&files).map(|_| ()))?;
     config.outbound.route_hooks()?;
     trust_anchors(&config.outbound)?;
+    credentials(config)?;
     config.route_policy(&ehlo_name).map(|_| ())
 }
 
-async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, endpoints: Vec<Endpoint>, shutdown: CancellationToken) {
+/// What is shown to the queue, and the way there, which fit together.
+fn credentials(config: &Config) -> Result<Credentials, ConfigError> {
+    config.check_outbound_queue()?;
+    Credentials::configured(&config.cluster, Tier::Outbound)
+}
+
+async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, replicas: Replicas, shutdown: CancellationToken) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
-    let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), endpoints, end.clone()).run());
+    if let Some(tls) = worker.credentials.tls() {
+        tokio::spawn(keep_certificate(Arc::clone(tls), Arc::clone(&worker.meters), end.clone()));
+    }
+    let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), replicas, end.clone()).run());
     let background = async {
         let reporting = async {
             if let Some(reporting) = &reporting {
@@ -187,7 +199,7 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     Ok(Worker {
         id: WorkerId::random(),
         name: outbound.name.clone().unwrap_or_else(mailtier_config::system_name),
-        token: config.cluster.service_token()?,
+        credentials: credentials(config)?,
         desk,
         connections: Connections::new(rules.connections),
         directory: Directory::new(outbound, &context.meters)?.keeping_policies_with(keeper),

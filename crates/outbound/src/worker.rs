@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use mailtier_api::Credentials;
 use mailtier_api::work::{Dispatch, WorkResult};
-use mailtier_config::{Config, Secret};
+use mailtier_config::Config;
 use mailtier_directory::Directory;
 use mailtier_service::Health;
 use mailtier_telemetry::{Meters, spans};
@@ -31,7 +32,7 @@ const LOGGED_RECIPIENTS: usize = 20;
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) name: String,
-    pub(crate) token: Option<Secret>,
+    pub(crate) credentials: Credentials,
     pub(crate) desk: Arc<Desk>,
     pub(crate) connections: Connections,
     /// For attempts that begin now.

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_api::ApiError;
 use mailtier_api::peer::PeerClient;
-use mailtier_config::Secret;
+use mailtier_api::{ApiError, Credentials};
 use mailtier_schedule::{Answer, Lessor, View};
 use mailtier_store::Member;
 use mailtier_types::{ReplicaId, SliceLease, SliceReport};
@@ -67,7 +66,7 @@ pub(crate) struct Courier {
     /// Told the answers.
     pub(crate) conductor: Conductor,
     /// To show the others.
-    pub(crate) token: Option<Secret>,
+    pub(crate) credentials: Credentials,
 }
 
 impl Courier {
@@ -90,8 +89,8 @@ impl Courier {
             };
             let way = ways.entry(lessor).or_insert_with(|| {
                 let (way, reports) = mpsc::unbounded_channel();
-                let (conductor, token) = (self.conductor.clone(), self.token.clone());
-                calling.spawn(carry(lessor, address, reports, token, conductor, Arc::clone(&self.leasing)));
+                let (conductor, credentials) = (self.conductor.clone(), self.credentials.clone());
+                calling.spawn(carry(lessor, address, reports, credentials, conductor, Arc::clone(&self.leasing)));
                 way
             });
             let _ = way.send(report);
@@ -105,7 +104,7 @@ async fn carry(
     lessor: ReplicaId,
     address: String,
     mut reports: mpsc::UnboundedReceiver<SliceReport>,
-    token: Option<Secret>,
+    credentials: Credentials,
     conductor: Conductor,
     leasing: Arc<Leasing>,
 ) {
@@ -113,9 +112,9 @@ async fn carry(
     while let Some(report) = reports.recv().await {
         let sequence = report.sequence;
         let call = async {
-            let client = match connected.take() {
+            let client = match connected.take().filter(|client| !client.renewal().is_due()) {
                 Some(client) => client,
-                None => PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?,
+                None => PeerClient::connect(&credentials.url_of(&address), &credentials).await?,
             };
             client.lease(report).await.map(|lease| (client, lease))
         };

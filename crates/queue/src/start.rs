@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use mailtier_api::ApiError;
 use mailtier_api::access::Access;
 use mailtier_api::peer::Hint;
 use mailtier_api::rest::Rest;
 use mailtier_api::server::Server;
+use mailtier_api::{ApiError, Credentials, Tier};
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
 use mailtier_schedule::Limits;
-use mailtier_service::{Context, Running, serve_json};
+use mailtier_service::{Context, Running, keep_certificate, serve_json};
 use mailtier_store::{Extras, Store, StoreError};
+use mailtier_tls::ServerTls;
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
@@ -32,7 +33,7 @@ use crate::load::{Fetcher, Loader};
 use crate::maintenance::Sweeper;
 use crate::meanings::Meanings;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
-use crate::peers::{HintSender, PeerService, empty_map, reached_at};
+use crate::peers::{HintSender, PeerService, ShardMap, empty_map, reached_at};
 use crate::settle::{Changer, Providers, Settler, SettlerParts, Settling};
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
@@ -87,6 +88,8 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     Feedback::new(config)?;
     suppression::Rules::new(config)?;
     Reporting::new(config)?;
+    Credentials::configured(&config.cluster, Tier::Queue)?;
+    ServerTls::of_api(&config.queue)?;
     config.database.resolved_url().map(|_| ())
 }
 
@@ -114,7 +117,9 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let feedback = Arc::new(Feedback::new(&context.config)?);
     let rules = Arc::new(suppression::Rules::new(&context.config)?);
     let reporting = Reporting::new(&context.config)?;
-    let tokens = (context.config.cluster.service_token()?, context.config.cluster.admin_token()?);
+    let credentials = Credentials::configured(&context.config.cluster, Tier::Queue)?;
+    let admin_token = context.config.cluster.admin_token()?;
+    let api_tls = ServerTls::of_api(config)?;
     context.config.database.resolved_url()?;
     for pool in config.unused_pools() {
         tracing::warn!(pool, "no mail can go through an egress pool: no rule of [[queue.pool_rules]] names it");
@@ -131,11 +136,15 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let providers = Arc::new(Providers::new(mailtier_shaping::rules(config)));
     let parts =
         Parts { context: context.clone(), store, hostname, meanings, feedback, suppressing, providers, bound, me };
-    let api = api_listener(config, &parts.store, tokens.1.is_some()).await?;
+    let api = api_listener(config, &parts.store, admin_token.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
+    if let Some(tls) = credentials.tls() {
+        tokio::spawn(keep_certificate(Arc::clone(tls), Arc::clone(&context.meters), context.shutdown.clone()));
+    }
     let finished = tokio::spawn(async move {
-        parts.run(Listeners { grpc: listener, api }, tokens, reporting).await;
+        let api = api.map(|listener| (listener, api_tls));
+        parts.run(Listeners { grpc: listener, api }, (credentials, admin_token), reporting).await;
         Ok(())
     });
     Ok(Running { addresses, finished, reload: Box::new(|_| Ok(())) })
@@ -152,7 +161,12 @@ async fn api_listener(config: &QueueConfig, store: &Store, has_admin: bool) -> R
             );
             return Err(ConfigError::bad("queue.api_listen", problem).into());
         }
-        tracing::warn!(%address, "the HTTP API is served without TLS: let a proxy that has it stand before it");
+        if config.api_certificate().is_none() {
+            tracing::warn!(
+                %address,
+                "the HTTP API is served without TLS: set queue.api_tls_certificate, or let a proxy that has it stand before it"
+            );
+        }
     }
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     Ok(Some(listener))
@@ -160,7 +174,7 @@ async fn api_listener(config: &QueueConfig, store: &Store, has_admin: bool) -> R
 
 /// Serves operators over HTTP, as gRPC does.
 fn serve_api(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<ServerTls>>),
     admin: AdminService,
     access: Access<Tokens>,
     end: CancellationToken,
@@ -170,7 +184,7 @@ fn serve_api(
         let rest = rest.clone();
         async move { rest.answer(request).await }
     };
-    tokio::spawn(serve_json(listener, answer, end))
+    tokio::spawn(serve_json(listener, tls, answer, end))
 }
 
 /// Until all that was asked is answered; says where that went wrong.
@@ -190,7 +204,8 @@ async fn until_served(grpc: JoinHandle<Result<(), ApiError>>, api: Option<JoinHa
 /// Where requests come in.
 struct Listeners {
     grpc: TcpListener,
-    api: Option<TcpListener>,
+    /// With its certificate, where it has one.
+    api: Option<(TcpListener, Option<Arc<ServerTls>>)>,
 }
 
 /// What everything is put together from.
@@ -216,7 +231,7 @@ impl Parts {
     async fn run(
         self,
         listeners: Listeners,
-        (service_token, admin_token): (Option<Secret>, Option<Secret>),
+        (credentials, admin_token): (Credentials, Option<Secret>),
         reporting: Option<Reporting>,
     ) {
         let (conductor, commands) = Conductor::new();
@@ -254,12 +269,11 @@ impl Parts {
         loops.spawn(self.settler(report_queue, &conductor, &ids).run());
         loops.spawn(self.loader(walk_queue, &conductor).run());
         loops.spawn(self.fetcher(wanted_queue, &conductor).run());
-        let (token, hint_meters) = (service_token.clone(), Arc::clone(&meters));
-        let peers = Peers { token: token.clone(), shards_free: Arc::clone(&shards_free) };
-        loops.spawn(HintSender { hints: hint_queue, map: map_reader, token, meters: hint_meters }.run());
+        let peers = Peers { credentials: credentials.clone(), shards_free: Arc::clone(&shards_free) };
+        loops.spawn(self.hint_sender(hint_queue, map_reader, &credentials).run());
         loops.spawn(self.purser(order_queue, &conductor).run());
         let leasing = Arc::new(Leasing::new(self.me, self.context.config.queue.lease));
-        loops.spawn(self.courier(slice_reports, &leasing, &conductor, service_token.clone()).run());
+        loops.spawn(self.courier(slice_reports, &leasing, &conductor, credentials.clone()).run());
         loops.spawn(self.sweeper().run());
         let tls = self.tls(reporting, &conductor, &ids, &mut loops);
 
@@ -272,8 +286,8 @@ impl Parts {
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters), "accounts");
         let admin = self.admin(&desk, self.changer(&conductor, &ids, hints), rule_changes, admin_token.as_ref());
         let access = self.access(admin.tokens.clone());
-        let api = listeners.api.map(|listener| serve_api(listener, admin.clone(), access.clone(), end.clone()));
-        let server = Server::new(listeners.grpc, service_token)
+        let api = listeners.api.map(|api| serve_api(api, admin.clone(), access.clone(), end.clone()));
+        let server = Server::new(listeners.grpc, &credentials)
             .submit(submit)
             .accounts(AccountsService::new(desk, self.login_limits(), admin.clone()))
             .work(work)
@@ -460,14 +474,23 @@ impl Parts {
         Purser { orders, store: self.store.clone(), conductor: conductor.clone(), meters }
     }
 
+    fn hint_sender(
+        &self,
+        hints: mpsc::Receiver<Vec<Hint>>,
+        map: watch::Receiver<ShardMap>,
+        credentials: &Credentials,
+    ) -> HintSender {
+        HintSender { hints, map, credentials: credentials.clone(), meters: Arc::clone(&self.context.meters) }
+    }
+
     fn courier(
         &self,
         reports: mpsc::UnboundedReceiver<Addressed>,
         leasing: &Arc<Leasing>,
         conductor: &Conductor,
-        token: Option<Secret>,
+        credentials: Credentials,
     ) -> Courier {
-        Courier { reports, me: self.me, leasing: Arc::clone(leasing), conductor: conductor.clone(), token }
+        Courier { reports, me: self.me, leasing: Arc::clone(leasing), conductor: conductor.clone(), credentials }
     }
 
     /// What answers workers about TLS; reports are made where they are configured.
@@ -512,7 +535,7 @@ impl Parts {
         conductor: Conductor,
         fence: Fence,
         ids: Arc<Ids>,
-        (map, peers, leasing): (watch::Sender<crate::peers::ShardMap>, Peers, Arc<Leasing>),
+        (map, peers, leasing): (watch::Sender<ShardMap>, Peers, Arc<Leasing>),
         rules_changed: mpsc::Receiver<RulesChanged>,
     ) -> KeeperParts {
         let config = &self.context.config.queue;

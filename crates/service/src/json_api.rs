@@ -2,7 +2,7 @@
 //! what is answered, nor for who may ask: a function is handed each whole request and gives the whole answer.
 //!
 //! hyper itself and not axum's `serve`, which waits for ever for the header of a request and takes any number of
-//! connections. TLS ends before it.
+//! connections. With a certificate it is HTTPS, and nothing else.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,10 +16,14 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mailtier_tls::ServerTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::certificates::keep_server_certificate;
 
 /// Connections at a time; more wait to be taken.
 const MAX_CONNECTIONS: usize = 64;
@@ -29,6 +33,8 @@ const MAX_BODY_BYTES: usize = 256 << 10;
 const MAX_HEADER_BYTES: usize = 32 << 10;
 /// How long a connection may be silent before a request, and how long a header may take.
 const HEADER_WITHIN: Duration = Duration::from_secs(15);
+/// How long a TLS handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
 /// How long an answer may take to be found.
@@ -42,12 +48,20 @@ const REQUEST_ID: &str = "x-request-id";
 /// The longest name that a client may give its request.
 const MAX_REQUEST_ID_OCTETS: usize = 64;
 
-/// Answers every request by `answer` until cancelled; then what is being answered ends.
-pub async fn serve_json<F, Answering>(listener: TcpListener, answer: F, end: CancellationToken)
-where
+/// Answers every request by `answer` until cancelled; then what is being answered ends. A certificate is read again when it
+/// changes.
+pub async fn serve_json<F, Answering>(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    answer: F,
+    end: CancellationToken,
+) where
     F: Fn(Request<Bytes>) -> Answering + Clone + Send + Sync + 'static,
     Answering: Future<Output = Response<Bytes>> + Send + 'static,
 {
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(keep_server_certificate(tls, end.clone()));
+    }
     let (places, connections) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), TaskTracker::new());
     loop {
         let accepting = async {
@@ -60,9 +74,18 @@ where
         };
         match accepted {
             Ok((stream, _)) => {
-                let serving = serve_connection(stream, answer.clone(), end.clone());
+                let (answer, end) = (answer.clone(), end.clone());
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    serving.await;
+                    let _ = stream.set_nodelay(true);
+                    match tls {
+                        None => serve_connection(stream, answer, end).await,
+                        Some(tls) => {
+                            if let Some(stream) = shaken(stream, &tls, &end).await {
+                                serve_connection(stream, answer, end).await;
+                            }
+                        }
+                    }
                     drop(place);
                 });
             }
@@ -76,12 +99,29 @@ where
     let _ = tokio::time::timeout(END_WITHIN, connections.wait()).await;
 }
 
-async fn serve_connection<F, Answering>(stream: TcpStream, answer: F, end: CancellationToken)
+/// The connection after its handshake; nothing where there is none in time.
+async fn shaken(
+    stream: TcpStream,
+    tls: &ServerTls,
+    end: &CancellationToken,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+    let shaking = tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream));
+    match end.run_until_cancelled(shaking).await? {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no TLS handshake with a client of the HTTP API: does it use https://?")
+        }
+        Err(_) => tracing::debug!("no TLS handshake with a client of the HTTP API in time"),
+    }
+    None
+}
+
+async fn serve_connection<S, F, Answering>(stream: S, answer: F, end: CancellationToken)
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
     F: Fn(Request<Bytes>) -> Answering + Clone + Send + Sync + 'static,
     Answering: Future<Output = Response<Bytes>> + Send + 'static,
 {
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let answer = answer.clone();
         async move { Ok::<_, Infallible>(answer_one(request, answer).await.map(Full::new)) }
@@ -161,19 +201,24 @@ fn refusal(status: StatusCode, detail: &'static str) -> Response<Bytes> {
 mod tests {
     use std::net::SocketAddr;
 
+    use mailtier_tls::{CertificateFiles, ClientTls, KeyExchange};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     /// Says what it was asked, and with how many octets.
     async fn started() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        started_with(None).await
+    }
+
+    async fn started_with(tls: Option<Arc<ServerTls>>) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, end) = (listener.local_addr().unwrap(), CancellationToken::new());
         let answer = |request: Request<Bytes>| async move {
             let text = format!("{} {} {}", request.method(), request.uri(), request.body().len());
             Response::new(Bytes::from(text))
         };
-        (address, end.clone(), tokio::spawn(serve_json(listener, answer, end)))
+        (address, end.clone(), tokio::spawn(serve_json(listener, tls, answer, end)))
     }
 
     async fn asked(address: SocketAddr, text: &str) -> String {
@@ -227,5 +272,48 @@ mod tests {
         end.cancel();
         tokio::time::timeout(END_WITHIN, served).await.expect("before it is cut").unwrap();
         assert_eq!(idle.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    /// What an HTTPS client is shown, and what it is answered.
+    async fn shown(address: SocketAddr) -> (Vec<u8>, String) {
+        let name = ClientTls::server_name("localhost", address.ip());
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let client = ClientTls::new().unwrap();
+        let mut stream = client.connector(KeyExchange::Classical).connect(name, tcp).await.unwrap();
+        let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        (certificate, reply)
+    }
+
+    #[tokio::test]
+    async fn https_is_served_and_a_renewed_certificate_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = CertificateFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
+        let issue = || {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+            made.cert.der().to_vec()
+        };
+        let first = issue();
+        let tls = ServerTls::load(std::slice::from_ref(&files), None).unwrap();
+        let (address, end, served) = started_with(Some(tls)).await;
+        let (certificate, reply) = shown(address).await;
+        assert_eq!(certificate, first);
+        assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("GET / 0"), "{reply}");
+        let clear = asked(address, "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        assert!(!clear.contains("HTTP/1.1"), "nothing is answered in clear: {clear}");
+        let second = issue();
+        let renewed = async {
+            let mut beat = tokio::time::interval(Duration::from_millis(100));
+            while shown(address).await.0 != second {
+                beat.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), renewed).await.unwrap();
+        end.cancel();
+        served.await.unwrap();
     }
 }

@@ -5,6 +5,7 @@
 //! over a function that starts it and gets a [`Context`].
 
 mod arguments;
+mod certificates;
 mod context;
 mod file_stamp;
 mod health;
@@ -14,6 +15,7 @@ mod program;
 mod reload;
 mod watched_files;
 
+pub use certificates::keep_certificate;
 pub use context::{Context, Reload, Running};
 pub use file_stamp::FileStamp;
 pub use health::Health;

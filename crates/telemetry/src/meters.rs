@@ -116,6 +116,7 @@ meters! {
         outbound_connections_active = OutboundConnectionsActive;
         outbound_unsettled = OutboundUnsettled;
         outbound_replicas = OutboundReplicas;
+        cluster_certificate_expiry = ClusterCertificateExpiry;
     }
     seconds {
         queue_oldest_ready = QueueOldestReady;

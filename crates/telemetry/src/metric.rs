@@ -144,6 +144,7 @@ metrics! {
     ProcessThreadCount = "process.thread.count", Gauge, "{thread}", "", "Threads";
     ProcessFileDescriptors = "process.unix.file_descriptor.count", Gauge, "{file_descriptor}", "", "File descriptors open";
     ProcessUptime = "process.uptime", Gauge, "s", "", "Since the process began";
+    ClusterCertificateExpiry = "mailtier.cluster.certificate.expiry", Gauge, "s", "", "When the certificate for TLS between the programs ends, in Unix time; not there without one";
 }
 
 impl Metric {

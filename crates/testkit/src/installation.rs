@@ -157,7 +157,7 @@ impl Installation {
     /// # Errors
     /// It fails; what it said is in the error.
     pub fn mailtier(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        operate(self.queue, &self.path("secrets/admin"), arguments)
+        operate(&format!("http://{}", self.queue), &self.path("secrets/admin"), None, arguments)
     }
 
     /// Kills a supervised program (`postgres`, `mailtier-queue` …) without warning; it is started again by `up`.
@@ -313,10 +313,16 @@ fn other_threads_children(parent: u32) -> Vec<String> {
 }
 
 /// Runs `mailtier` as an operator of a queue and returns what it printed.
-pub(crate) fn operate(queue: SocketAddr, secret: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn operate(
+    queue: &str,
+    secret: &Path,
+    authority: Option<&Path>,
+    arguments: &[&str],
+) -> anyhow::Result<String> {
     let output = Command::new(program("mailtier")?)
         .args(arguments)
-        .env("MAILTIER_ADMIN_SERVER", format!("http://{queue}"))
+        .env("MAILTIER_ADMIN_SERVER", queue)
+        .envs(authority.map(|authority| ("MAILTIER_ADMIN_CA", authority)))
         .env("MAILTIER_ADMIN_SECRET_FILE", secret)
         .output()?;
     if !output.status.success() {

@@ -1,11 +1,11 @@
-//! The server's side of TLS as `[inbound]` has it, and which key is to blame when it cannot be used. Not responsible for
-//! reading certificates.
+//! The server's side of TLS as `[inbound]` and `[queue]` have it, and which key is to blame when it cannot be used. Not
+//! responsible for reading certificates.
 
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use mailtier_config::{ConfigError, InboundConfig};
+use mailtier_config::{ConfigError, InboundConfig, QueueConfig};
 
 use crate::{CertificateFiles, ServerTls, TlsError};
 
@@ -23,6 +23,21 @@ impl ServerTls {
         Self::load(&files, inbound.tls_client_ca.as_deref()).map(Some).map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             ConfigError::bad(key_to_blame(inbound, &error), format!("cannot be used: {error}{cause}"))
+        })
+    }
+
+    /// Reads the certificate of the HTTP API; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`configured`](Self::configured).
+    pub fn of_api(queue: &QueueConfig) -> Result<Option<Arc<Self>>, ConfigError> {
+        let Some((certificate, key)) = queue.api_certificate() else { return Ok(None) };
+        let files = CertificateFiles { certificate, key };
+        Self::load(std::slice::from_ref(&files), None).map(Some).map_err(|error| {
+            let is_key = error.file() == Some(&files.key);
+            let blamed = if is_key { "queue.api_tls_key" } else { "queue.api_tls_certificate" };
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            ConfigError::bad(blamed, format!("cannot be used: {error}{cause}"))
         })
     }
 }
@@ -69,5 +84,15 @@ mod tests {
             let error = ServerTls::configured(&bad).unwrap_err().to_string();
             assert!(error.starts_with(blamed) && error.contains("/nonexistent/file"), "{error}");
         }
+        let api = |certificate: &Option<std::path::PathBuf>, key: &Option<std::path::PathBuf>| {
+            let (api_tls_certificate, api_tls_key) = (certificate.clone(), key.clone());
+            ServerTls::of_api(&QueueConfig { api_tls_certificate, api_tls_key, ..QueueConfig::default() })
+        };
+        assert!(api(&good.tls_certificate, &good.tls_key).unwrap().is_some());
+        assert!(api(&None, &None).unwrap().is_none());
+        let bad_key = api(&good.tls_certificate, &missing()).unwrap_err().to_string();
+        assert!(bad_key.starts_with("`queue.api_tls_key` cannot be used: "), "{bad_key}");
+        let bad_certificate = api(&missing(), &good.tls_key).unwrap_err().to_string();
+        assert!(bad_certificate.starts_with("`queue.api_tls_certificate` cannot be used: "), "{bad_certificate}");
     }
 }

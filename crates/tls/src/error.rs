@@ -13,6 +13,22 @@ pub enum TlsError {
         /// Why.
         source: rustls_pki_types::pem::Error,
     },
+    /// A file.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A program's certificate is not good for it.
+    #[error("{certificate}: {problem}")]
+    Unfit {
+        /// The chain.
+        certificate: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file holds no certificate.
     #[error("{path} holds no certificate")]
     NoCertificate {
@@ -57,9 +73,10 @@ impl TlsError {
         match self {
             Self::Certificates { path, .. }
             | Self::NoCertificate { path }
+            | Self::Unreadable { path, .. }
             | Self::Key { path, .. }
             | Self::Verifier { path, .. } => Some(path),
-            Self::Mismatch { certificate, .. } => Some(certificate),
+            Self::Mismatch { certificate, .. } | Self::Unfit { certificate, .. } => Some(certificate),
             Self::Configuration(_) => None,
         }
     }

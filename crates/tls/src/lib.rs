@@ -1,4 +1,4 @@
-//! TLS for SMTP: configuration of rustls for both roles.
+//! TLS: configuration of rustls for both roles of SMTP, and TLS between the programs.
 //!
 //! Responsible for certificates and keys (with reloading), the one cryptographic provider (aws-lc-rs, passed
 //! explicitly, so that no global default matters), and whether a server has proved who it is. Not responsible for when TLS
@@ -7,6 +7,7 @@
 mod certificate;
 mod client;
 mod client_certificate;
+mod cluster;
 mod configured;
 mod describe;
 mod error;
@@ -20,6 +21,7 @@ mod proofs;
 mod tests;
 
 pub use client::{ClientTls, KeyExchange};
+pub use cluster::{ClusterStream, ClusterTls, HandshakeError, Identity, Look, Renewal, Tier};
 pub use describe::describe;
 pub use error::TlsError;
 pub use server::{CertificateFiles, ServerTls};

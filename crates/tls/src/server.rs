@@ -78,6 +78,12 @@ impl ServerTls {
         Ok(())
     }
 
+    /// What is read, and read again.
+    #[must_use]
+    pub fn files(&self) -> &[CertificateFiles] {
+        &self.files
+    }
+
     /// For the next handshake.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {

@@ -8,6 +8,8 @@
     reason = "what helps a test may fail loudly"
 )]
 
+mod secure;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +31,14 @@ use mailtier_api::server::{AccountsHandler, AdminHandler, PeerHandler, Server, S
 use mailtier_api::submit::{NodeLease, Submission, SubmitClient, SubmitFrame, Verdict, VerdictFrame};
 use mailtier_api::suppressions::{ListSuppressions, NewSuppression, SuppressOrder, Suppression, SuppressionFilter};
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
+use mailtier_api::tls::{CountedSessions, FinishedPost, KeptStsPolicy, TlsHandler, TlsReportPost};
 use mailtier_api::tokens::{NewToken, TokenOrder, TokenView};
 use mailtier_api::users::{UserChange, UserView};
 use mailtier_api::work::{Hello, QueueFrame, WorkClient, WorkerFrame};
-use mailtier_api::{ApiError, Caller, Incoming, Role};
+use mailtier_api::{ApiError, Caller, Credentials, Incoming, Role};
 use mailtier_config::Secret;
 use mailtier_types::{
-    Envelope, Epoch, Group, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, Slice,
+    Domain, Envelope, Epoch, Group, Mailbox, MessageId, NodeNumber, Options, ReplicaId, ReversePath, ShardId, Slice,
     SliceLease, SliceReport, SliceWish, TenantId, Timestamp, WorkerId,
 };
 use parking_lot::Mutex;
@@ -88,6 +91,24 @@ impl PeerHandler for Replica {
         let slice = |wish: &SliceWish| Slice { concurrency: wish.wanted, attempts: wish.unused };
         let lease = SliceLease { view: report.view, term: 3, slices: report.wishes.iter().map(slice).collect() };
         (report.sequence > 1).then_some(lease)
+    }
+}
+
+impl TlsHandler for Replica {
+    async fn count_sessions(&self, _: CountedSessions) -> Result<(), ApiError> {
+        Ok(())
+    }
+    async fn take_posts(&self, _: WorkerId, _: u32) -> Result<Vec<TlsReportPost>, ApiError> {
+        Ok(Vec::new())
+    }
+    async fn finish_post(&self, _: FinishedPost) -> Result<(), ApiError> {
+        Ok(())
+    }
+    async fn keep_sts_policy(&self, _: KeptStsPolicy) -> Result<(), ApiError> {
+        Ok(())
+    }
+    async fn find_sts_policy(&self, _: Domain) -> Result<Option<KeptStsPolicy>, ApiError> {
+        Ok(None)
     }
 }
 
@@ -316,13 +337,18 @@ fn secret(text: &str) -> Secret {
 
 /// Services ask for "service", operators for the name of a role.
 async fn serve() -> Running {
+    serve_with(Some(&secret("service"))).await
+}
+
+async fn serve_with(credentials: impl Into<Credentials>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (ready, not_ready) = watch::channel(None);
     let (replica, end) = (Replica::default(), CancellationToken::new());
-    let server = Server::new(listener, Some(secret("service")))
+    let server = Server::new(listener, credentials)
         .submit(replica.clone())
         .work(replica.clone())
+        .tls(replica.clone())
         .peer(replica.clone())
         .accounts(replica.clone())
         .admin(replica, Access::new(Tokens, 4));

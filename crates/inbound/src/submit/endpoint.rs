@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mailtier_api::submit::{StoredPart, SubmitClient, SubmitFrame, VerdictFrame};
-use mailtier_api::{ApiError, Incoming};
-use mailtier_config::Secret;
+use mailtier_api::{ApiError, Backoff, Credentials, Incoming, Renewal};
 use mailtier_types::MessageId;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::endpoints::Endpoints;
 use super::frames::{Departure, FRAME_JOBS, Frames};
 use super::job::{Answer, Job};
 
@@ -25,6 +25,8 @@ const SWEEP_AT: usize = 4096;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between connections.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// For a connection and the answer that opens its stream.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What sessions see of a replica.
 pub(crate) struct Endpoint {
@@ -33,6 +35,8 @@ pub(crate) struct Endpoint {
     /// It has let somebody wait in vain, and said nothing since.
     silent: AtomicBool,
     generation: AtomicU64,
+    /// Its connection is to be made anew, and no successor has been asked for it yet.
+    stale: AtomicBool,
     jobs: mpsc::Sender<Job>,
     retired: CancellationToken,
 }
@@ -44,22 +48,31 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint, and the task that serves it until `retired` is cancelled and every verdict is in.
+    /// The endpoint, and the task that serves it until it is retired and every verdict is in. It retires the one `before` it
+    /// when it is connected itself.
     pub(super) fn new(
         url: String,
-        token: Option<Secret>,
-        changed: Arc<Notify>,
-        retired: CancellationToken,
-    ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
+        credentials: Credentials,
+        endpoints: &Arc<Endpoints>,
+        before: Option<Arc<Self>>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
         let (sender, jobs) = mpsc::channel(QUEUED_JOBS);
-        let (healthy, silent, generation) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        let endpoint = Arc::new(Self { url, healthy, silent, generation, jobs: sender, retired });
+        let endpoint = Arc::new(Self {
+            url,
+            healthy: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            stale: AtomicBool::new(false),
+            jobs: sender,
+            retired: CancellationToken::new(),
+        });
         let (awaited, uploading) = (HashMap::new(), HashMap::new());
-        let task = Task { endpoint: Arc::clone(&endpoint), token, changed, jobs, awaited, uploading };
+        let (mine, endpoints) = (Arc::clone(&endpoint), Arc::clone(endpoints));
+        let task = Task { endpoint: mine, credentials, endpoints, before, jobs, awaited, uploading };
         (endpoint, task.run())
     }
 
-    /// `http://address:port`.
+    /// `http://address:port` or `https://address:port`.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -92,6 +105,16 @@ impl Endpoint {
         self.retired.cancel();
     }
 
+    /// Whether it was retired.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
+    /// Whether a successor is to be made, with a connection of its own; said once for each connection.
+    pub(super) fn takes_successor(&self) -> bool {
+        !self.is_retired() && self.stale.swap(false, Ordering::AcqRel)
+    }
+
     /// Queues a job, waiting while too many are queued. Dropped when the task is gone.
     pub(super) async fn queue(&self, job: Job) {
         let _ = self.jobs.send(job).await;
@@ -100,8 +123,10 @@ impl Endpoint {
 
 struct Task {
     endpoint: Arc<Endpoint>,
-    token: Option<Secret>,
-    changed: Arc<Notify>,
+    credentials: Credentials,
+    endpoints: Arc<Endpoints>,
+    /// What this one is to replace.
+    before: Option<Arc<Endpoint>>,
     jobs: mpsc::Receiver<Job>,
     /// Whose verdicts are awaited, and which parts are not said to be stored.
     awaited: HashMap<MessageId, oneshot::Sender<Answer>>,
@@ -110,16 +135,17 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut complained = false;
         loop {
-            let (token, url) = (self.token.clone(), self.endpoint.url.clone());
-            match self.turning_away(async move { open(&url, token.as_ref()).await }).await {
+            let (credentials, url) = (self.credentials.clone(), self.endpoint.url.clone());
+            match self.turning_away(async move { open(&url, &credentials).await }).await {
                 None => return,
-                Some(Ok((frames, verdicts))) => {
+                Some(Ok(stream)) => {
                     tracing::info!(queue = %self.endpoint.url, "connected");
-                    (wait, complained) = (FIRST_WAIT, false);
-                    let end = self.converse(frames, verdicts).await;
+                    backoff.reset();
+                    complained = false;
+                    let end = self.converse(stream).await;
                     self.set_healthy(false);
                     // Nobody knows what became of these: dropping their senders says so.
                     let unknown = std::mem::take(&mut self.awaited).len();
@@ -135,10 +161,9 @@ impl Task {
                 }
                 Some(Err(_)) => {}
             }
-            if self.turning_away(tokio::time::sleep(wait)).await.is_none() {
+            if self.turning_away(tokio::time::sleep(backoff.wait(rand::random()))).await.is_none() {
                 return;
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -156,16 +181,24 @@ impl Task {
 
     fn set_healthy(&self, healthy: bool) {
         self.endpoint.healthy.store(healthy, Ordering::Release);
-        self.changed.notify_waiters();
+        self.endpoints.announce();
     }
 
     /// Sends frames and takes verdicts until the stream ends. While a frame waits for the network, jobs gather for the
     /// next: full frames when busy, no delay when idle.
-    async fn converse(&mut self, sender: mpsc::Sender<SubmitFrame>, mut verdicts: Incoming<VerdictFrame>) -> ApiError {
+    async fn converse(&mut self, stream: OpenStream) -> ApiError {
+        let OpenStream { frames: sender, mut verdicts, renewal } = stream;
         let generation = self.endpoint.generation.fetch_add(1, Ordering::AcqRel) + 1;
         let mut frames = Frames::new(generation);
         self.endpoint.silent.store(false, Ordering::Release);
+        self.endpoint.stale.store(false, Ordering::Release);
         self.set_healthy(true);
+        if let Some(before) = self.before.take() {
+            tracing::info!(queue = %self.endpoint.url, "connected anew: the certificates have changed, or will");
+            before.retire();
+        }
+        let mut renewed = std::pin::pin!(renewal.due());
+        let mut is_renewing = false;
         let mut gathered = Vec::with_capacity(FRAME_JOBS);
         loop {
             let leaving = self.endpoint.retired.is_cancelled();
@@ -190,6 +223,11 @@ impl Task {
                     None => return ApiError::Unavailable("the stream ended".into()),
                 },
                 () = self.endpoint.retired.cancelled(), if !leaving => {}
+                () = &mut renewed, if !is_renewing => {
+                    is_renewing = true;
+                    self.endpoint.stale.store(true, Ordering::Release);
+                    self.endpoints.tell_stale();
+                }
             }
         }
     }
@@ -239,13 +277,21 @@ fn turn_away(job: Option<Job>) {
     }
 }
 
-async fn open(
-    url: &str,
-    token: Option<&Secret>,
-) -> Result<(mpsc::Sender<SubmitFrame>, Incoming<VerdictFrame>), ApiError> {
-    let client = SubmitClient::connect(url, token).await?;
-    // One frame under way, so that the next gathers.
-    let (sender, frames) = mpsc::channel(1);
-    let verdicts = client.session(frames).await?;
-    Ok((sender, verdicts))
+/// A stream that a replica has opened.
+struct OpenStream {
+    frames: mpsc::Sender<SubmitFrame>,
+    verdicts: Incoming<VerdictFrame>,
+    renewal: Renewal,
+}
+
+async fn open(url: &str, credentials: &Credentials) -> Result<OpenStream, ApiError> {
+    let opening = async {
+        let client = SubmitClient::connect(url, credentials).await?;
+        // One frame under way, so that the next gathers.
+        let (frames, sent) = mpsc::channel(1);
+        let verdicts = client.session(sent).await?;
+        Ok(OpenStream { frames, verdicts, renewal: client.renewal().clone() })
+    };
+    let late = || ApiError::Unavailable("no answer in time".to_owned());
+    tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or_else(|_| Err(late()))
 }

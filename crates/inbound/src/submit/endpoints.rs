@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mailtier_config::Secret;
+use mailtier_api::Credentials;
+use mailtier_api::replicas::{Lookup, Replicas, SystemLookup};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Endpoints {
     current: RwLock<Vec<Arc<Endpoint>>>,
     turn: AtomicUsize,
-    changed: Arc<Notify>,
+    changed: Notify,
+    /// An endpoint is to be replaced by a successor.
+    stale: Notify,
     /// Since when no endpoint was healthy.
     none_since: Mutex<Option<Instant>>,
 }
@@ -32,7 +35,8 @@ impl Endpoints {
         Arc::new(Self {
             current: RwLock::default(),
             turn: AtomicUsize::new(0),
-            changed: Arc::default(),
+            changed: Notify::new(),
+            stale: Notify::new(),
             none_since: Mutex::new(Some(now)),
         })
     }
@@ -71,6 +75,11 @@ impl Endpoints {
         }
     }
 
+    /// An endpoint's connection is to be made anew.
+    pub(super) fn tell_stale(&self) {
+        self.stale.notify_one();
+    }
+
     /// Something changed that may make this process ready for mail.
     pub(super) fn announce(&self) {
         self.changed.notify_waiters();
@@ -105,72 +114,52 @@ fn is_untried(endpoint: &Arc<Endpoint>, tried: &[Arc<Endpoint>]) -> bool {
 /// Resolves the configured names again and again, starts an endpoint for each new address and retires those that are
 /// gone.
 #[derive(Debug)]
-pub(crate) struct EndpointKeeper {
+pub(crate) struct EndpointKeeper<L = SystemLookup> {
     pub(crate) endpoints: Arc<Endpoints>,
-    pub(crate) configured: Vec<String>,
-    pub(crate) token: Option<Secret>,
+    pub(crate) replicas: Replicas<L>,
+    pub(crate) credentials: Credentials,
     pub(crate) tasks: TaskTracker,
     pub(crate) end: CancellationToken,
 }
 
-impl EndpointKeeper {
-    pub(crate) async fn run(self) {
+impl<L: Lookup> EndpointKeeper<L> {
+    pub(crate) async fn run(mut self) {
         while !self.end.is_cancelled() {
-            self.refresh().await;
-            let _ = tokio::time::timeout(RESOLVE_EVERY, self.end.cancelled()).await;
+            let wanted = self.replicas.resolve().await;
+            self.follow(wanted);
+            tokio::select! {
+                () = tokio::time::sleep(RESOLVE_EVERY) => {}
+                () = self.endpoints.stale.notified() => {}
+                () = self.end.cancelled() => {}
+            }
         }
         self.endpoints.current.read().iter().for_each(|endpoint| endpoint.retire());
     }
 
-    async fn refresh(&self) {
-        let mut wanted = BTreeSet::new();
-        for url in &self.configured {
-            match resolve(url).await {
-                Ok(urls) => wanted.extend(urls),
-                // A name server's trouble is no reason to give up replicas that work.
-                Err(error) => {
-                    tracing::warn!(queue = url, %error, "cannot resolve");
-                    return;
-                }
-            }
-        }
+    fn follow(&self, mut wanted: BTreeSet<String>) {
         let mut current = self.endpoints.current.write();
+        let mut renewed = Vec::new();
         current.retain(|endpoint| {
-            let stays = wanted.remove(endpoint.url());
+            let stays = wanted.contains(endpoint.url());
             if !stays {
                 tracing::info!(queue = endpoint.url(), "gone from DNS");
                 endpoint.retire();
+            } else if endpoint.takes_successor() {
+                renewed.push(Arc::clone(endpoint));
             }
-            stays
+            // One that a successor has retired finishes what it has by itself.
+            stays && !endpoint.is_retired()
         });
-        for url in wanted {
-            let changed = Arc::clone(&self.endpoints.changed);
-            let (endpoint, task) = Endpoint::new(url, self.token.clone(), changed, CancellationToken::new());
+        for endpoint in current.iter() {
+            wanted.remove(endpoint.url());
+        }
+        let successors = renewed.into_iter().map(|before| (before.url().to_owned(), Some(before)));
+        for (url, before) in wanted.into_iter().map(|url| (url, None)).chain(successors) {
+            let (endpoint, task) = Endpoint::new(url, self.credentials.clone(), &self.endpoints, before);
             self.tasks.spawn(task);
             current.push(endpoint);
         }
         drop(current);
         self.endpoints.announce();
-    }
-}
-
-/// The URL with each address of its host.
-async fn resolve(url: &str) -> std::io::Result<Vec<String>> {
-    let Some(authority) = url.strip_prefix("http://") else { return Ok(vec![url.to_owned()]) };
-    let authority = authority.trim_end_matches('/');
-    let addresses = tokio::net::lookup_host(authority).await?;
-    Ok(addresses.map(|address| format!("http://{address}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_address_of_a_name_is_an_endpoint() {
-        assert_eq!(resolve("http://127.0.0.1:7070/").await.unwrap(), ["http://127.0.0.1:7070"]);
-        assert_eq!(resolve("http://[::1]:7070").await.unwrap(), ["http://[::1]:7070"]);
-        assert!(resolve("http://localhost:7070").await.unwrap().contains(&"http://127.0.0.1:7070".to_owned()));
-        assert!(resolve("http://no-such-host.invalid:7070").await.is_err());
     }
 }

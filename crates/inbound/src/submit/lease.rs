@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_api::ApiError;
 use mailtier_api::submit::SubmitClient;
-use mailtier_config::Secret;
+use mailtier_api::{ApiError, Credentials};
 use mailtier_types::ReplicaId;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ const RENEW_SHARE: u32 = 3;
 pub(crate) struct LeaseKeeper {
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) ids: Arc<Ids>,
-    pub(crate) token: Option<Secret>,
+    pub(crate) credentials: Credentials,
     pub(crate) end: CancellationToken,
 }
 
@@ -59,7 +58,7 @@ impl LeaseKeeper {
         let mut last = ApiError::Unavailable("no replica is known".into());
         for url in self.endpoints.urls() {
             let asked_at = Instant::now();
-            let answer = async { SubmitClient::connect(&url, self.token.as_ref()).await?.lease_node(holder).await };
+            let answer = async { SubmitClient::connect(&url, &self.credentials).await?.lease_node(holder).await };
             match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
                 Ok(Ok(lease)) => {
                     // From when we asked: the replica counts from later.

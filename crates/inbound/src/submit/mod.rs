@@ -15,6 +15,8 @@ mod frames;
 mod job;
 mod lease;
 mod submitter;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub(crate) use endpoints::{EndpointKeeper, Endpoints};

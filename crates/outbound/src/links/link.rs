@@ -3,17 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailtier_api::work::{Hello, QueueFrame, Welcome, WorkClient, WorkerFrame};
-use mailtier_api::{ApiError, Incoming};
+use mailtier_api::{ApiError, Backoff, Incoming};
 use mailtier_crashpoint::{Point, reach};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use crate::desk::Outgoing;
 use crate::ledger::LinkId;
 use crate::worker::{Worker, carry_out};
@@ -24,6 +22,13 @@ const FRAMES_UNDER_WAY: usize = 2;
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A session of this length was a good one: the next wait is short again.
 const STEADY: Duration = Duration::from_secs(5);
+/// The wait after the first failed connection; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait. Well within `queue.worker_grace`: a replica that has been away waits no longer than that for its
+/// workers.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often the same reason for there being no link is logged.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long to leave a replica alone that is linked already over another address.
 const DUPLICATE_PAUSE: Duration = Duration::from_secs(30);
 
@@ -42,6 +47,9 @@ enum LinkEnd {
     /// Another link leads to the same replica.
     #[error("the replica is linked over another address")]
     Duplicate,
+    /// A connection with certificates that are good for longer takes its place.
+    #[error("connected anew: the certificates have changed, or will")]
+    Renewed(Box<WorkClient>),
 }
 
 /// A link whose two sides know each other.
@@ -57,44 +65,69 @@ struct Greeted {
 /// A link, from its first try to its end.
 pub(super) struct QueueLink {
     worker: Arc<Worker>,
-    address: SocketAddr,
-    wanted: watch::Receiver<BTreeSet<SocketAddr>>,
+    url: String,
+    wanted: watch::Receiver<BTreeSet<String>>,
     end: CancellationToken,
 }
 
 impl QueueLink {
     pub(super) const fn new(
         worker: Arc<Worker>,
-        address: SocketAddr,
-        wanted: watch::Receiver<BTreeSet<SocketAddr>>,
+        url: String,
+        wanted: watch::Receiver<BTreeSet<String>>,
         end: CancellationToken,
     ) -> Self {
-        Self { worker, address, wanted, end }
+        Self { worker, url, wanted, end }
     }
 
     /// Connects again and again, until the end or until the address is no longer wanted.
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::new();
-        while self.wanted.borrow().contains(&self.address) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut said = None;
+        let mut renewed = None;
+        while self.wanted.borrow().contains(&self.url) {
             let began = Instant::now();
-            let Some(ended) = self.end.run_until_cancelled(self.session()).await else { return };
+            let Some(ended) = self.end.run_until_cancelled(self.session(renewed.take())).await else { return };
             if began.elapsed() > STEADY {
-                backoff = Backoff::new();
+                backoff.reset();
             }
             let pause = match ended {
+                LinkEnd::Renewed(client) => {
+                    tracing::info!(queue = %self.url, "connected anew: the certificates have changed, or will");
+                    renewed = Some(*client);
+                    continue;
+                }
                 LinkEnd::Duplicate => DUPLICATE_PAUSE,
                 _ => backoff.wait(rand::random()),
             };
-            tracing::warn!(queue = %self.address, reason = %ended, retry_in = ?pause, "no link to the queue");
+            self.complain(&ended, pause, &mut said);
             if self.end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// One session, from the connection to its end.
-    async fn session(&self) -> LinkEnd {
-        let greeted = tokio::time::timeout(GREETING_TIMEOUT, self.greet()).await;
+    /// Says why there is no link; the same reason again only now and then.
+    fn complain(&self, ended: &LinkEnd, pause: Duration, said: &mut Option<(String, Instant)>) {
+        let reason = ended.to_string();
+        if said.as_ref().is_some_and(|(before, at)| *before == reason && at.elapsed() < SAY_AGAIN_AFTER) {
+            tracing::debug!(queue = %self.url, reason, retry_in = ?pause, "no link to the queue");
+            return;
+        }
+        tracing::warn!(queue = %self.url, reason, retry_in = ?pause, "no link to the queue");
+        *said = Some((reason, Instant::now()));
+    }
+
+    /// One session, from the connection, where it is not made already, to its end.
+    async fn session(&self, connected: Option<WorkClient>) -> LinkEnd {
+        let greeting = async {
+            let client = match connected {
+                Some(client) => client,
+                None => self.connect().await?,
+            };
+            self.greet(client).await
+        };
+        let greeted = tokio::time::timeout(GREETING_TIMEOUT, greeting).await;
         match greeted.unwrap_or(Err(LinkEnd::NoWelcome)) {
             Ok(greeted) => match self.converse(greeted).await {
                 Err(end) => end,
@@ -104,8 +137,11 @@ impl QueueLink {
         }
     }
 
-    async fn greet(&self) -> Result<Greeted, LinkEnd> {
-        let client = WorkClient::connect(&format!("http://{}", self.address), self.worker.token.as_ref()).await?;
+    async fn connect(&self) -> Result<WorkClient, ApiError> {
+        WorkClient::connect(&self.url, &self.worker.credentials).await
+    }
+
+    async fn greet(&self, client: WorkClient) -> Result<Greeted, LinkEnd> {
         let (frames, outgoing) = mpsc::channel(FRAMES_UNDER_WAY);
         let pools = self.worker.desk.pools().to_vec();
         let hello = Hello { worker: self.worker.id, name: self.worker.name.clone(), pools };
@@ -115,14 +151,29 @@ impl QueueLink {
         Ok(Greeted { client, frames, incoming, welcome, first })
     }
 
+    /// A connection in place of `client`'s, when that is due. As long as there is none the old one is used.
+    async fn renewal(&self, client: &WorkClient) -> WorkClient {
+        client.renewal().due().await;
+        let mut backoff = Backoff::new(FIRST_WAIT, SAY_AGAIN_AFTER);
+        loop {
+            match self.connect().await {
+                Ok(client) => return client,
+                Err(error) => {
+                    tracing::warn!(queue = %self.url, %error, "cannot connect anew; the old connection stays")
+                }
+            }
+            tokio::time::sleep(backoff.wait(rand::random())).await;
+        }
+    }
+
     /// Reads and writes at a time, so that neither side can block the other for ever.
     async fn converse(&self, greeted: Greeted) -> Result<Infallible, LinkEnd> {
         let Greeted { client, frames, mut incoming, welcome, first } = greeted;
         let wake = Arc::new(Notify::new());
         let desk = &self.worker.desk;
-        let link = desk.connect(welcome.replica, client, Arc::clone(&wake)).ok_or(LinkEnd::Duplicate)?;
+        let link = desk.connect(welcome.replica, client.clone(), Arc::clone(&wake)).ok_or(LinkEnd::Duplicate)?;
         let _presence = Presence { worker: &self.worker, link };
-        tracing::info!(queue = %self.address, replica = %welcome.replica, name = welcome.name, "linked to the queue");
+        tracing::info!(queue = %self.url, replica = %welcome.replica, name = welcome.name, "linked to the queue");
         self.worker.tell_health();
         self.handle(link, first);
         wake.notify_one();
@@ -147,6 +198,7 @@ impl QueueLink {
         tokio::select! {
             end = read => end,
             end = write => end,
+            client = self.renewal(&client) => Err(LinkEnd::Renewed(Box::new(client))),
         }
     }
 
@@ -163,7 +215,7 @@ impl QueueLink {
             }
         }
         if frame.draining {
-            tracing::info!(queue = %self.address, "the queue replica is leaving");
+            tracing::info!(queue = %self.url, "the queue replica is leaving");
         }
     }
 }

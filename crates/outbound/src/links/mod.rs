@@ -2,43 +2,38 @@
 //!
 //! Responsible for following the names as replicas come and go. Not responsible for what is said over a link.
 
-mod backoff;
-mod endpoints;
 mod link;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailtier_api::replicas::{Lookup, Replicas, SystemLookup};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::worker::Worker;
-pub(crate) use endpoints::Endpoint;
 use link::QueueLink;
 
 /// How often names are resolved again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps a link to every replica.
-pub(crate) struct LinkKeeper {
+pub(crate) struct LinkKeeper<L = SystemLookup> {
     worker: Arc<Worker>,
-    endpoints: Vec<Endpoint>,
-    /// The addresses behind each endpoint as they were last known.
-    known: BTreeMap<Endpoint, BTreeSet<SocketAddr>>,
-    links: BTreeMap<SocketAddr, JoinHandle<()>>,
-    /// All addresses that should have a link.
-    wanted: watch::Sender<BTreeSet<SocketAddr>>,
+    replicas: Replicas<L>,
+    links: BTreeMap<String, JoinHandle<()>>,
+    /// The URLs of all addresses that should have a link.
+    wanted: watch::Sender<BTreeSet<String>>,
     end: CancellationToken,
 }
 
-impl LinkKeeper {
+impl<L: Lookup> LinkKeeper<L> {
     /// Links end when `end` is cancelled.
-    pub(crate) fn new(worker: Arc<Worker>, endpoints: Vec<Endpoint>, end: CancellationToken) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>, replicas: Replicas<L>, end: CancellationToken) -> Self {
         let (wanted, _) = watch::channel(BTreeSet::new());
-        Self { worker, endpoints, known: BTreeMap::new(), links: BTreeMap::new(), wanted, end }
+        Self { worker, replicas, links: BTreeMap::new(), wanted, end }
     }
 
     /// Runs until the end, and until every link has ended.
@@ -56,30 +51,20 @@ impl LinkKeeper {
         let mut beat = tokio::time::interval(RESOLVE_EVERY);
         loop {
             beat.tick().await;
-            self.resolve().await;
+            let wanted = self.replicas.resolve().await;
+            self.wanted.send_replace(wanted);
             self.follow();
         }
-    }
-
-    /// What cannot be resolved now stays where it was.
-    async fn resolve(&mut self) {
-        for endpoint in &self.endpoints {
-            match endpoint.resolve().await {
-                Ok(found) => drop(self.known.insert(endpoint.clone(), found)),
-                Err(error) => tracing::warn!(%endpoint, %error, "cannot resolve the queue's name"),
-            }
-        }
-        let wanted = self.known.values().flatten().copied().collect();
-        self.wanted.send_replace(wanted);
     }
 
     /// Starts links to new addresses. A link to an address that is gone ends by itself when it breaks.
     fn follow(&mut self) {
         self.links.retain(|_, link| !link.is_finished());
         let wanted = self.wanted.borrow().clone();
-        for address in wanted {
-            self.links.entry(address).or_insert_with(|| {
-                let link = QueueLink::new(Arc::clone(&self.worker), address, self.wanted.subscribe(), self.end.clone());
+        for url in wanted {
+            self.links.entry(url).or_insert_with_key(|url| {
+                let (worker, wanted) = (Arc::clone(&self.worker), self.wanted.subscribe());
+                let link = QueueLink::new(worker, url.clone(), wanted, self.end.clone());
                 tokio::spawn(link.run())
             });
         }

@@ -131,7 +131,6 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         was_held: false,
         same_source: None,
         avoided_sources: Vec::new(),
-        traceparent: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailtier_config::Secret;
+use mailtier_api::Credentials;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_service::Health;
 use mailtier_store::{Member, RuleAction, ShardOwner, Store, StoreError, TakenShard};
@@ -37,7 +37,7 @@ const LEASE_MARGIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Peers {
     /// To show them.
-    pub(crate) token: Option<Secret>,
+    pub(crate) credentials: Credentials,
     /// Notified when one says so.
     pub(crate) shards_free: Arc<Notify>,
 }
@@ -335,7 +335,7 @@ impl ShardKeeper {
     }
 
     fn announce(&self) -> impl Future<Output = ()> + use<> {
-        announce_free_shards(self.neighbours.clone(), self.parts.peers.token.clone())
+        announce_free_shards(self.neighbours.clone(), self.parts.peers.credentials.clone())
     }
 
     /// A node number for this replica's own ids, renewed long before it runs out. Without one only notifications wait.

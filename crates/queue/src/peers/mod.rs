@@ -7,10 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailtier_api::ApiError;
 use mailtier_api::peer::{Hint, PeerClient};
 use mailtier_api::server::PeerHandler;
-use mailtier_config::Secret;
+use mailtier_api::{ApiError, Credentials};
 use mailtier_telemetry::Meters;
 use mailtier_types::{SHARD_COUNT, ShardId, SliceLease, SliceReport};
 use tokio::sync::{Notify, mpsc, watch};
@@ -49,7 +48,7 @@ pub(crate) struct HintSender {
     /// Whom.
     pub(crate) map: watch::Receiver<ShardMap>,
     /// To show them.
-    pub(crate) token: Option<Secret>,
+    pub(crate) credentials: Credentials,
     /// Metrics.
     pub(crate) meters: Arc<Meters>,
 }
@@ -65,7 +64,7 @@ impl HintSender {
             for (address, hints) in self.by_owner(batches.drain(..).flatten()) {
                 let owner = owners.entry(address).or_insert_with_key(|address| {
                     let (sender, hints) = mpsc::channel(BATCHES);
-                    telling.spawn(tell(address.clone(), hints, self.token.clone(), Arc::clone(&self.meters)));
+                    telling.spawn(tell(address.clone(), hints, self.credentials.clone(), Arc::clone(&self.meters)));
                     sender
                 });
                 // One that does not listen finds the deliveries by itself.
@@ -89,16 +88,16 @@ impl HintSender {
 }
 
 /// Tells one owner, until it owns nothing any more; one that is away keeps nobody else waiting.
-async fn tell(address: String, mut hints: mpsc::Receiver<Vec<Hint>>, token: Option<Secret>, meters: Arc<Meters>) {
+async fn tell(address: String, mut hints: mpsc::Receiver<Vec<Hint>>, credentials: Credentials, meters: Arc<Meters>) {
     let mut connected: Option<PeerClient> = None;
     let mut batches = Vec::new();
     while hints.recv_many(&mut batches, BATCHES).await > 0 {
         let hints: Vec<Hint> = batches.drain(..).flatten().collect();
         let count = hints.len() as u64;
         let call = async {
-            let client = match connected.take() {
+            let client = match connected.take().filter(|client| !client.renewal().is_due()) {
                 Some(client) => client,
-                None => PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?,
+                None => PeerClient::connect(&credentials.url_of(&address), &credentials).await?,
             };
             client.hint(hints).await.map(|()| client)
         };
@@ -115,13 +114,13 @@ async fn tell(address: String, mut hints: mpsc::Receiver<Vec<Hint>>, token: Opti
 
 /// Tells other replicas that there are shards to take, all at once: a hint of nothing. One that does not hear it finds
 /// them with its next renewal.
-pub(crate) async fn announce_free_shards(addresses: Vec<String>, token: Option<Secret>) {
+pub(crate) async fn announce_free_shards(addresses: Vec<String>, credentials: Credentials) {
     let mut calls = JoinSet::new();
     for address in addresses {
-        let token = token.clone();
+        let credentials = credentials.clone();
         calls.spawn(async move {
             let call = async {
-                PeerClient::connect(&format!("http://{address}"), token.as_ref()).await?.hint(Vec::new()).await
+                PeerClient::connect(&credentials.url_of(&address), &credentials).await?.hint(Vec::new()).await
             };
             match tokio::time::timeout(CALL_TIMEOUT, call).await {
                 Ok(Ok(())) => {}

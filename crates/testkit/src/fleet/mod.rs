@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr, reason = "a failed test shows the logs of what it tested")]
 
+mod certificates;
 mod process;
 
 use std::fs;
@@ -16,6 +17,7 @@ use mailtier_config::{DatabaseConfig, Secret};
 use mailtier_store::{DeliveryFilter, PageBounds, Session, Store, StoreError, Unaccounted};
 use mailtier_types::{DeliveryId, Timestamp};
 
+pub use certificates::Certificates;
 pub use process::Process;
 
 use crate::installation::{Plan, free_port, operate, program, tail};
@@ -47,8 +49,10 @@ pub struct Fleet {
     /// Reception.
     pub inbounds: Vec<Process>,
     smtp: Vec<SocketAddr>,
-    /// The first replica.
-    queue: Option<SocketAddr>,
+    /// Where the replicas are.
+    ports: Vec<SocketAddr>,
+    /// By which the replicas are reached over TLS.
+    certificates: Option<Certificates>,
 }
 
 impl Fleet {
@@ -57,10 +61,32 @@ impl Fleet {
     /// # Errors
     /// A program is not built, or there is no port.
     pub fn new(plan: &Plan, size: Size, database: impl Fn(usize) -> String) -> anyhow::Result<Self> {
+        Self::with(plan, size, database, None)
+    }
+
+    /// The same with TLS between the programs.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn over_tls(
+        plan: &Plan,
+        size: Size,
+        database: impl Fn(usize) -> String,
+        certificates: &Certificates,
+    ) -> anyhow::Result<Self> {
+        Self::with(plan, size, database, Some(certificates.clone()))
+    }
+
+    fn with(
+        plan: &Plan,
+        size: Size,
+        database: impl Fn(usize) -> String,
+        certificates: Option<Certificates>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mailtier-fleet").tempdir_in("/var/tmp")?;
         let ports: Vec<SocketAddr> = (0..size.queues).map(|_| free_port()).collect::<Result<_, _>>()?;
         let smtp: Vec<SocketAddr> = (0..size.inbounds).map(|_| free_port()).collect::<Result<_, _>>()?;
-        fs::write(folder.path().join("mailtier.toml"), configuration(plan, &ports))?;
+        fs::write(folder.path().join("mailtier.toml"), configuration(plan, &urls(&ports, certificates.is_some())))?;
         fs::write(folder.path().join(ADMIN), "operators only")?;
         let member = |kind: &str, number: usize, more: &[(&str, String)]| {
             let name = format!("{kind}-{number}");
@@ -70,6 +96,7 @@ impl Fleet {
                 ("MAILTIER_CONFIG".to_owned(), config),
                 (format!("MAILTIER__{}__HTTP_LISTEN", kind.to_uppercase()), health.to_string()),
             ];
+            environment.extend(certificates.iter().flat_map(|certificates| certificates.environment(kind)));
             environment.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
             anyhow::Ok(Process::new(name, program(&format!("mailtier-{kind}"))?, environment, health, folder.path()))
         };
@@ -89,7 +116,7 @@ impl Fleet {
             member("inbound", number, &[("MAILTIER__INBOUND__LISTEN", port.to_string())])
         };
         let inbounds = smtp.iter().enumerate().map(inbound).collect::<Result<_, _>>()?;
-        Ok(Self { folder, queues, outbounds, inbounds, smtp, queue: ports.first().copied() })
+        Ok(Self { folder, queues, outbounds, inbounds, smtp, ports, certificates })
     }
 
     /// Starts everything and waits until all are ready.
@@ -122,7 +149,16 @@ impl Fleet {
     /// # Errors
     /// It fails; what it said is in the error.
     pub fn mailtier(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        operate(self.queue.context("there is no replica")?, &self.folder.path().join(ADMIN), arguments)
+        let urls = urls(&self.ports, self.certificates.is_some());
+        let queue = urls.first().context("there is no replica")?;
+        let authority = self.certificates.as_ref().map(Certificates::authority);
+        operate(queue, &self.folder.path().join(ADMIN), authority.as_deref(), arguments)
+    }
+
+    /// The URLs of the replicas, over TLS or without, as the environment has a list.
+    #[must_use]
+    pub fn urls(&self, are_secure: bool) -> String {
+        urls(&self.ports, are_secure).join(",")
     }
 
     /// Where its files are.
@@ -217,12 +253,17 @@ pub fn at(database: &str) -> DatabaseConfig {
     DatabaseConfig { url: Some(Secret::new(database.to_owned())), ..DatabaseConfig::default() }
 }
 
-fn configuration(plan: &Plan, queues: &[SocketAddr]) -> String {
+fn urls(ports: &[SocketAddr], are_secure: bool) -> Vec<String> {
+    let scheme = if are_secure { "https" } else { "http" };
+    ports.iter().map(|address| format!("{scheme}://{address}")).collect()
+}
+
+fn configuration(plan: &Plan, queues: &[String]) -> String {
     let mut settings = plan.settings.clone();
     let mut set = |section: &'static str, key: &'static str, value: String| {
         settings.entry(section).or_default().entry(key).or_insert(value);
     };
-    let endpoints: Vec<String> = queues.iter().map(|address| format!("\"http://{address}\"")).collect();
+    let endpoints: Vec<String> = queues.iter().map(|url| format!("\"{url}\"")).collect();
     let endpoints = format!("[{}]", endpoints.join(", "));
     set("inbound", "hostname", "\"mx.test.example\"".to_owned());
     set("inbound", "queue", endpoints.clone());

@@ -11,6 +11,7 @@
 mod chaos;
 mod clients;
 mod cluster;
+mod cluster_tls;
 mod compose;
 mod crash_matrix;
 mod databases;

@@ -86,7 +86,7 @@ async fn a_failed_handshake_is_tried_once_more_without_post_quantum_keys() {
         peer.greet("250-STARTTLS\r\n").await;
         peer.hear("STARTTLS\r\n").await;
         peer.say("220 go\r\n").await;
-        // TLSPlaintext (RFC 8446 section 5.1): type, version, length.
+        // TLSPlaintext (RFC 8446 §5.1): type, version, length.
         let mut header = [0; 5];
         tokio::io::AsyncReadExt::read_exact(&mut peer.0, &mut header).await.unwrap();
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -142,7 +142,7 @@ async fn a_handshake_that_trickles_is_not_waited_for() {
     let (stream, _) = listener.accept().await.unwrap();
     let dripping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        // A record of 512 octets (RFC 8446 section 5.1), each of which comes well within the time.
+        // A record of 512 octets (RFC 8446 §5.1), each of which comes well within the time.
         for octet in [&[0x16, 3, 1, 2, 0][..], &[1; 512]].concat() {
             ticks.tick().await;
             let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.0, &[octet]).await;
