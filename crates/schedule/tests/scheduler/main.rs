@@ -17,4 +17,6 @@ mod month;
 #[cfg(test)]
 mod pools;
 #[cfg(test)]
+mod renewal;
+#[cfg(test)]
 mod simulation;
