@@ -21,6 +21,6 @@ mod task;
 mod tests;
 mod workers;
 
-pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Wanted};
+pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Renewed, Wanted};
 pub(crate) use pools::domain_of;
 pub(crate) use task::{ConductorTask, Outlets, Settings};
