@@ -149,7 +149,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
     let finished = tokio::spawn(async move {
-        parts.run(Listeners { grpc: listener, api }, commands, tokens, reporting).await;
+        parts.run((Listeners { grpc: listener, api }, commands), tokens, reporting).await;
         Ok(())
     });
     let reload: Reload = Box::new(move |config| {
@@ -232,8 +232,7 @@ struct Suppressing {
 impl Parts {
     async fn run(
         self,
-        listeners: Listeners,
-        commands: mpsc::UnboundedReceiver<Command>,
+        (listeners, commands): (Listeners, mpsc::UnboundedReceiver<Command>),
         (service_token, admin_token): (Option<Secret>, Option<Secret>),
         reporting: Option<Reporting>,
     ) {

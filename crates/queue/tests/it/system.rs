@@ -29,7 +29,7 @@ pub(crate) struct Replica {
     finished: JoinHandle<anyhow::Result<()>>,
     runtime: Option<Runtime>,
     reload: Reload,
-    config: Config,
+    config: Arc<Config>,
 }
 
 /// One that looks at everything often, so that tests are short.
@@ -56,7 +56,8 @@ impl Replica {
 
     /// Started; when it is ready remains to be seen.
     pub(crate) async fn begin(config: Config) -> Begun {
-        let context = Context::new(Arc::new(config.clone()));
+        let config = Arc::new(config);
+        let context = Context::new(Arc::clone(&config));
         let (health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let running = runtime.spawn(mailtier_queue::start(context)).await.unwrap().unwrap();
@@ -71,7 +72,7 @@ impl Replica {
 
     /// Takes up another configuration.
     pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) {
-        let mut config = self.config.clone();
+        let mut config = Config::clone(&self.config);
         change(&mut config);
         (self.reload)(&Arc::new(config)).unwrap();
     }
