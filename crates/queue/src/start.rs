@@ -236,7 +236,7 @@ impl Parts {
         (service_token, admin_token): (Option<Secret>, Option<Secret>),
         reporting: Option<Reporting>,
     ) {
-        let conductor = self.renewal.conductor.clone();
+        let (conductor, shutdown) = (self.renewal.conductor.clone(), self.context.shutdown.clone());
         let (jobs, job_queue) = mpsc::channel(JOBS);
         let (uploads, upload_queue) = mpsc::channel(UPLOADS);
         let (reports, report_queue) = mpsc::unbounded_channel();
@@ -282,7 +282,6 @@ impl Parts {
 
         let end = CancellationToken::new();
         let examining = Examining { feedback: Arc::clone(&self.feedback), listed: self.suppressing.listed.clone() };
-        let shutdown = self.context.shutdown.clone();
         let submit =
             SubmitService::new(self.store.clone(), jobs, uploads, self.renewal.settling.clone(), examining, shutdown);
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
