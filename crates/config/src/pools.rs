@@ -21,9 +21,9 @@ section! {
         /// Its name: letters, digits, `-`, `_` and `.`. Required.
         name: String = String::new(), "text", restart;
         /// Deliveries at a time.
-        concurrency: Option<u32> = None, "number", restart;
+        concurrency: Option<u32> = None, "number";
         /// Deliveries in a time, such as `10000/h`.
-        rate: Option<RateConfig> = None, "rate", restart;
+        rate: Option<RateConfig> = None, "rate";
         /// How its addresses become known: so many deliveries a day, see below.
         warm_up: Option<WarmUpConfig> = None, "table", restart;
         /// The pool that takes what is beyond a day of the warm-up. Without one that mail waits for the next day.

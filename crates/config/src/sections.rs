@@ -154,49 +154,49 @@ section! {
         quarantine_after: u16 = 4, "number", restart;
         /// The wait after the first failed attempt; it doubles with each.
         #[serde(with = "humantime_serde")]
-        retry_first: Duration = minutes(5), "duration", restart;
+        retry_first: Duration = minutes(5), "duration";
         /// The longest wait between attempts.
         #[serde(with = "humantime_serde")]
-        retry_max: Duration = Duration::from_secs(4000), "duration", restart;
+        retry_max: Duration = Duration::from_secs(4000), "duration";
         /// How far a wait may differ at random, as a share of it.
-        retry_jitter: f32 = 0.1, "number from 0 to 1", restart;
+        retry_jitter: f32 = 0.1, "number from 0 to 1";
         /// What becomes of a message that a host was sent all of and that it did not answer: it may have it, or not. `retry` or
         /// `fail`.
-        unanswered: Unanswered = Unanswered::Retry, "word", restart;
+        unanswered: Unanswered = Unanswered::Retry, "word";
         /// How long a message is tried before it is returned.
         #[serde(with = "humantime_serde")]
-        lifetime: Duration = days(5), "duration", restart;
+        lifetime: Duration = days(5), "duration";
         /// The same for notifications, which are then dropped.
         #[serde(with = "humantime_serde")]
-        bounce_lifetime: Duration = days(5), "duration", restart;
+        bounce_lifetime: Duration = days(5), "duration";
         /// When a sender is told that a message is not delivered yet (RFC 3461 NOTIFY=DELAY).
         #[serde(with = "humantime_serde")]
-        delay_warning: Duration = Duration::from_secs(4 * 3600), "duration", restart;
+        delay_warning: Duration = Duration::from_secs(4 * 3600), "duration";
         /// Deliveries to one destination at a time, once it has shown that it takes so many.
-        destination_concurrency: u32 = 20, "number", restart;
+        destination_concurrency: u32 = 20, "number";
         /// The same to begin with: each success allows a little more, each refused connection half as much.
-        initial_concurrency: u32 = 5, "number", restart;
+        initial_concurrency: u32 = 5, "number";
         /// Deliveries in a row that could not reach a destination, after which it is probed with one at a time, as seldom as
         /// one delivery would be tried, and the rest of its mail waits; 0: never.
-        dead_after: u16 = 5, "number", restart;
-        /// A file of rules of what replies mean, which come before the built-in ones: docs/classification.md. It is read
-        /// at the start.
+        dead_after: u16 = 5, "number";
+        /// A file of rules of what replies mean, which come before the built-in ones: docs/classification.md. Read
+        /// again when it changes.
         classification: Option<PathBuf> = None, "path", restart;
         /// Waits after failures of some classes, see below.
-        retries: Vec<RetryConfig> = Vec::new(), "list of tables", restart;
+        retries: Vec<RetryConfig> = Vec::new(), "list of tables";
         /// Where one tenant has several deliveries ready for one destination, those of higher priority go first; but one
         /// that has waited for so much longer goes before one whose priority is higher by one, so that nothing waits for
         /// ever. Bulk mail is 4 below ordinary mail and transactional mail 4 above it.
         #[serde(with = "humantime_serde")]
         priority_step: Duration = Duration::from_secs(3600), "duration", restart;
         /// Destinations with limits of their own, see below.
-        destinations: Vec<DestinationConfig> = Vec::new(), "list of tables", restart;
+        destinations: Vec<DestinationConfig> = Vec::new(), "list of tables";
         /// Providers, see below.
-        providers: Vec<ProviderConfig> = Vec::new(), "list of tables", restart;
+        providers: Vec<ProviderConfig> = Vec::new(), "list of tables";
         /// Mail exchangers whose names do not say whose they are, see below.
-        sites: Vec<SiteConfig> = Vec::new(), "list of tables", restart;
+        sites: Vec<SiteConfig> = Vec::new(), "list of tables";
         /// Tenants with limits of their own, see below.
-        tenants: Vec<TenantLimitConfig> = Vec::new(), "list of tables", restart;
+        tenants: Vec<TenantLimitConfig> = Vec::new(), "list of tables";
         /// Egress pools, see below.
         pools: Vec<PoolConfig> = Vec::new(), "list of tables", restart;
         /// Whose mail goes through which pool, see below.

@@ -10,23 +10,23 @@ section! {
     /// Limits of one destination, or of many.
     DestinationConfig {
         /// The domain that mail is for; `.example.com` means all below it. Required.
-        domain: String = String::new(), "domain", restart;
+        domain: String = String::new(), "domain";
         /// Deliveries at a time; `queue.destination_concurrency` when not set.
-        concurrency: Option<u32> = None, "number", restart;
+        concurrency: Option<u32> = None, "number";
         /// Deliveries at a time to begin with; `queue.initial_concurrency` when not set.
-        initial_concurrency: Option<u32> = None, "number", restart;
+        initial_concurrency: Option<u32> = None, "number";
         /// Deliveries in a time, such as `10/s`.
-        rate: Option<RateConfig> = None, "rate", restart;
+        rate: Option<RateConfig> = None, "rate";
         /// The wait after the first failed attempt, whatever the failure; `queue.retry_first`, or that of its class in
         /// `queue.retries`, when neither this nor `retry_max` is set.
         #[serde(with = "humantime_serde")]
-        retry_first: Option<Duration> = None, "duration", restart;
+        retry_first: Option<Duration> = None, "duration";
         /// The longest wait between attempts, likewise.
         #[serde(with = "humantime_serde")]
-        retry_max: Option<Duration> = None, "duration", restart;
+        retry_max: Option<Duration> = None, "duration";
         /// What becomes of a message that the host was sent all of and that it did not answer; `queue.unanswered` when not
         /// set.
-        unanswered: Option<Unanswered> = None, "word", restart;
+        unanswered: Option<Unanswered> = None, "word";
     }
 }
 
@@ -67,13 +67,13 @@ section! {
     /// 30m, and after `mailbox_full` 1h to 6h, where nothing else is said here.
     RetryConfig {
         /// `greylisted`, `throttled`, `mailbox_full`, `unreachable`, `security` or `other`. Required.
-        class: RetryClass = RetryClass::Other, "word", restart;
+        class: RetryClass = RetryClass::Other, "word";
         /// The wait after the first failed attempt; it doubles with each.
         #[serde(with = "humantime_serde")]
-        first: Option<Duration> = None, "duration", restart;
+        first: Option<Duration> = None, "duration";
         /// The longest wait between attempts.
         #[serde(with = "humantime_serde")]
-        max: Option<Duration> = None, "duration", restart;
+        max: Option<Duration> = None, "duration";
     }
 }
 
@@ -83,13 +83,13 @@ section! {
     /// attempted, and again when nothing was attempted for six hours.
     ProviderConfig {
         /// Its name in logs, metrics and commands. Required.
-        name: String = String::new(), "text", restart;
+        name: String = String::new(), "text";
         /// Domains of its mail exchangers, themselves and all below. Required.
-        exchangers: Vec<String> = Vec::new(), "list of domains", restart;
+        exchangers: Vec<String> = Vec::new(), "list of domains";
         /// Deliveries at a time.
-        concurrency: Option<u32> = None, "number", restart;
+        concurrency: Option<u32> = None, "number";
         /// Deliveries in a time, such as `1000/h`.
-        rate: Option<RateConfig> = None, "rate", restart;
+        rate: Option<RateConfig> = None, "rate";
     }
 }
 
@@ -98,9 +98,9 @@ section! {
     /// provider's. The most precise name goes first, and before `exchangers` of `[[queue.providers]]`.
     SiteConfig {
         /// Their names; `.example.com` means all below it. Required.
-        exchangers: Vec<String> = Vec::new(), "list of domains", restart;
+        exchangers: Vec<String> = Vec::new(), "list of domains";
         /// Whose they are, by its name in `[[queue.providers]]`. Required.
-        provider: String = String::new(), "text", restart;
+        provider: String = String::new(), "text";
     }
 }
 
@@ -109,10 +109,10 @@ section! {
     /// of them. What is beyond them waits by itself.
     TenantLimitConfig {
         /// Its number, as users and networks of `[inbound]` have it. Required.
-        id: i32 = 0, "number", restart;
+        id: i32 = 0, "number";
         /// Deliveries at a time.
-        concurrency: Option<u32> = None, "number", restart;
+        concurrency: Option<u32> = None, "number";
         /// Deliveries in a time, such as `50000/d`.
-        rate: Option<RateConfig> = None, "rate", restart;
+        rate: Option<RateConfig> = None, "rate";
     }
 }

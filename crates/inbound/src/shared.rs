@@ -39,8 +39,8 @@ pub(crate) struct Shared {
     /// Judges tokens, where those are taken.
     pub(crate) tokens: Option<Arc<TokenJudge>>,
     pub(crate) recipients: Arc<Recipients>,
-    pub(crate) reports: Reports,
-    pub(crate) suppression: Suppression,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) suppression: Arc<Suppression>,
     pub(crate) limits: Limits,
     pub(crate) tenants: HashMap<TenantId, TenantConfig>,
     pub(crate) pressure: Arc<Pressure>,

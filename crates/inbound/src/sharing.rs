@@ -51,12 +51,14 @@ impl Sharing {
         let lasting = Lasting {
             accounts: Arc::new(Accounts::new(Arc::clone(&endpoints), credentials)),
             endpoints,
+            reports: Arc::new(Reports::new(&context.config)?),
+            suppression: Arc::new(Suppression::new(&context.config.suppression)),
             pressure: Arc::new(Pressure::new(memory_octets())),
             budget: Budget::new(context.config.inbound.memory_budget.as_u64()),
             ids: Arc::new(Ids::default()),
             meters: Arc::clone(&context.meters),
         };
-        let shared = share(&context.config, lasting, listeners, None)?;
+        let shared = share(&context.config.inbound, lasting, listeners, None)?;
         let this = Self { current: ArcSwap::from_pointee(shared), tasks, end };
         this.keep_fresh(None);
         Ok(Arc::new(this))
@@ -80,7 +82,7 @@ impl Sharing {
             Arc::clone(same.unwrap_or(bound))
         };
         let listeners = before.listeners.iter().map(renewed).collect();
-        let shared = share(config, Lasting::of(&before), listeners, Some(&before))?;
+        let shared = share(&config.inbound, Lasting::of(&before), listeners, Some(&before))?;
         self.current.store(Arc::new(shared));
         self.keep_fresh(Some(&before));
         Ok(())
@@ -107,6 +109,9 @@ impl Sharing {
 struct Lasting {
     endpoints: Arc<Endpoints>,
     accounts: Arc<Accounts>,
+    /// The queue has to agree with what these say: both take it up at their next start.
+    reports: Arc<Reports>,
+    suppression: Arc<Suppression>,
     pressure: Arc<Pressure>,
     budget: Arc<Budget>,
     ids: Arc<Ids>,
@@ -118,6 +123,8 @@ impl Lasting {
         Self {
             endpoints: Arc::clone(&shared.submitter.endpoints),
             accounts: Arc::clone(&shared.accounts),
+            reports: Arc::clone(&shared.reports),
+            suppression: Arc::clone(&shared.suppression),
             pressure: Arc::clone(&shared.pressure),
             budget: Arc::clone(&shared.budget),
             ids: Arc::clone(&shared.ids),
@@ -127,16 +134,15 @@ impl Lasting {
 }
 
 fn share(
-    whole: &Config,
+    config: &InboundConfig,
     lasting: Lasting,
     listeners: Vec<Arc<Listener>>,
     before: Option<&Shared>,
 ) -> Result<Shared, ConfigError> {
-    let config = &whole.inbound;
     let relay = RelayPolicy::new(&config.relay_domains)
         .map_err(|(name, error)| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
     let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
-    let Lasting { endpoints, accounts, pressure, budget, ids, meters } = lasting;
+    let Lasting { endpoints, accounts, reports, suppression, pressure, budget, ids, meters } = lasting;
     Ok(Shared {
         listeners,
         relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
@@ -145,11 +151,8 @@ fn share(
         accounts,
         tokens: tokens(config, before.and_then(|before| before.tokens.as_ref()))?,
         recipients: Arc::new(Recipients::new(config, &hostname, before.map(|before| &*before.recipients))?),
-        reports: Reports::new(whole)?,
-        suppression: match before {
-            Some(before) => before.suppression.renewed(&whole.suppression),
-            None => Suppression::new(&whole.suppression),
-        },
+        reports,
+        suppression,
         limits: before.map_or_else(|| Limits::new(config), |before| before.limits.renewed(config)),
         tenants: tenants(config),
         pressure,

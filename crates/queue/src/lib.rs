@@ -44,6 +44,7 @@ mod ownership;
 #[cfg(test)]
 mod ownership_model;
 mod peers;
+mod renewal;
 mod settle;
 mod start;
 mod stored;

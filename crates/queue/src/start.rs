@@ -10,7 +10,7 @@ use mailtier_api::server::Server;
 use mailtier_api::{ApiError, Credentials, Tier};
 use mailtier_config::{Config, ConfigError, QueueConfig, Secret, resolve_host_name, system_name};
 use mailtier_schedule::Limits;
-use mailtier_service::{Context, Running, keep_certificate, serve_json};
+use mailtier_service::{Context, Reload, Running, keep_certificate, serve_json};
 use mailtier_store::{Extras, Store, StoreError};
 use mailtier_tls::ServerTls;
 use mailtier_types::ReplicaId;
@@ -19,12 +19,12 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{AcceptLimits, Examiner, Examiners, Examining, Flusher, Job, SubmitService, Uploader};
+use crate::accept::{Examiner, Examiners, Examining, Flusher, Job, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
-use crate::admin::{AdminService, Hastening, Searching, Suspending};
+use crate::admin::{AdminService, Hastening, Known, Searching, Suspending};
 use crate::allowance::{Order, Purser};
 use crate::clock;
-use crate::conductor::{Conductor, ConductorTask, Fence, Outlets, Settings};
+use crate::conductor::{Command, Conductor, ConductorTask, Fence, Outlets, Settings};
 use crate::dispatch::WorkService;
 use crate::feedback::Feedback;
 use crate::ids::Ids;
@@ -34,7 +34,8 @@ use crate::maintenance::Sweeper;
 use crate::meanings::Meanings;
 use crate::ownership::{KeeperParts, Peers, ShardKeeper};
 use crate::peers::{HintSender, PeerService, ShardMap, empty_map, reached_at};
-use crate::settle::{Changer, Providers, Settler, SettlerParts, Settling};
+use crate::renewal::{Renewal, Terms};
+use crate::settle::{Changer, Settler, SettlerParts, Settling};
 use crate::suppression::{self, ListKeeper, Listed, Lists};
 use crate::suspensions::{self, RulesChanged};
 use crate::tls_reports::{Reporter, Reporting, TlsService};
@@ -133,9 +134,22 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
     let suppressing = Suppressing { rules, listed: Listed::default() };
     let me = ReplicaId::random();
-    let providers = Arc::new(Providers::new(mailtier_shaping::rules(config)));
-    let parts =
-        Parts { context: context.clone(), store, hostname, meanings, feedback, suppressing, providers, bound, me };
+    let (conductor, commands) = Conductor::new();
+    let terms = Terms {
+        meanings: Arc::clone(&meanings),
+        hostname,
+        suppression: Arc::clone(&suppressing.rules),
+        listed: suppressing.listed.clone(),
+    };
+    let renewal = Renewal {
+        begun: Arc::clone(&context.config),
+        conductor,
+        settling: Settling::new(terms.policy(config)),
+        known: Known::new(config),
+        terms,
+    };
+    let renewed = renewal.clone();
+    let parts = Parts { context: context.clone(), store, renewal, meanings, feedback, suppressing, bound, me };
     let api = api_listener(config, &parts.store, admin_token.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -144,10 +158,14 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     }
     let finished = tokio::spawn(async move {
         let api = api.map(|listener| (listener, api_tls));
-        parts.run(Listeners { grpc: listener, api }, (credentials, admin_token), reporting).await;
+        parts.run((Listeners { grpc: listener, api }, commands), (credentials, admin_token), reporting).await;
         Ok(())
     });
-    Ok(Running { addresses, finished, reload: Box::new(|_| Ok(())) })
+    let reload: Reload = Box::new(move |config| {
+        renewed.renew(config);
+        Ok(())
+    });
+    Ok(Running { addresses, finished, reload })
 }
 
 /// Where the HTTP API is served. Others can reach it only where somebody has been given a token.
@@ -212,11 +230,10 @@ struct Listeners {
 struct Parts {
     context: Context,
     store: Store,
-    hostname: String,
+    renewal: Renewal,
     meanings: Arc<Meanings>,
     feedback: Arc<Feedback>,
     suppressing: Suppressing,
-    providers: Arc<Providers>,
     bound: std::net::SocketAddr,
     me: ReplicaId,
 }
@@ -230,11 +247,11 @@ struct Suppressing {
 impl Parts {
     async fn run(
         self,
-        listeners: Listeners,
+        (listeners, commands): (Listeners, mpsc::UnboundedReceiver<Command>),
         (credentials, admin_token): (Credentials, Option<Secret>),
         reporting: Option<Reporting>,
     ) {
-        let (conductor, commands) = Conductor::new();
+        let (conductor, shutdown) = (self.renewal.conductor.clone(), self.context.shutdown.clone());
         let (jobs, job_queue) = mpsc::channel(JOBS);
         let (uploads, upload_queue) = mpsc::channel(UPLOADS);
         let (reports, report_queue) = mpsc::unbounded_channel();
@@ -279,8 +296,8 @@ impl Parts {
 
         let end = CancellationToken::new();
         let examining = Examining { feedback: Arc::clone(&self.feedback), listed: self.suppressing.listed.clone() };
-        let shutdown = self.context.shutdown.clone();
-        let submit = SubmitService::new(self.store.clone(), jobs, uploads, self.limits(), examining, shutdown);
+        let submit =
+            SubmitService::new(self.store.clone(), jobs, uploads, self.renewal.settling.clone(), examining, shutdown);
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
         let work = WorkService::new(conductor.clone(), self.store.clone(), self.me, name, end.clone());
         let desk = Desk::new(self.store.clone(), Arc::clone(&meters), "accounts");
@@ -311,14 +328,14 @@ impl Parts {
         rule_changes: mpsc::Sender<RulesChanged>,
         token: Option<&Secret>,
     ) -> AdminService {
-        let config = &self.context.config.queue;
+        let known = || self.renewal.known.clone();
         AdminService {
             me: self.me,
             store: self.store.clone(),
             changer,
             managed: Managed::new(desk.clone()),
-            suspending: Suspending::new(config, rule_changes),
-            searching: Searching::new(config),
+            suspending: Suspending::new(known(), rule_changes),
+            searching: Searching::new(known()),
             hastening: Hastening::new(),
             tokens: Tokens::new(desk.clone(), token),
             lists: Lists::new(desk.clone(), self.suppressing.listed.clone()),
@@ -357,11 +374,6 @@ impl Parts {
         }
     }
 
-    fn limits(&self) -> AcceptLimits {
-        let config = &self.context.config.queue;
-        AcceptLimits { lifetime: config.lifetime, bounce_lifetime: config.bounce_lifetime }
-    }
-
     fn login_limits(&self) -> LoginLimits {
         let config = &self.context.config.queue;
         LoginLimits {
@@ -382,17 +394,9 @@ impl Parts {
             store: self.store.clone(),
             conductor: conductor.clone(),
             ids: Arc::clone(ids),
-            policy: self.settling(),
+            policy: self.renewal.settling.clone(),
             meters: Arc::clone(&self.context.meters),
         })
-    }
-
-    fn settling(&self) -> Settling {
-        let config = &self.context.config.queue;
-        let retry = mailtier_shaping::retry_rules(config);
-        Settling::new(Arc::clone(&self.meanings), retry, self.hostname.clone(), self.limits(), config.delay_warning)
-            .with_suppression(Arc::clone(&self.suppressing.rules), self.suppressing.listed.clone())
-            .with_providers(Arc::clone(&self.providers))
     }
 
     /// Starts those who look into messages.
@@ -424,7 +428,7 @@ impl Parts {
             store: self.store.clone(),
             conductor: conductor.clone(),
             ids: Arc::clone(ids),
-            policy: self.settling(),
+            policy: self.renewal.settling.clone(),
             feedback: Arc::clone(&self.feedback),
             meters: Arc::clone(&self.context.meters),
         }
@@ -441,7 +445,13 @@ impl Parts {
 
     fn changer(&self, conductor: &Conductor, ids: &Arc<Ids>, hints: mpsc::Sender<Vec<Hint>>) -> Changer {
         let meters = Arc::clone(&self.context.meters);
-        Changer { policy: self.settling(), ids: Arc::clone(ids), conductor: conductor.clone(), hints, meters }
+        Changer {
+            policy: self.renewal.settling.clone(),
+            ids: Arc::clone(ids),
+            conductor: conductor.clone(),
+            hints,
+            meters,
+        }
     }
 
     fn loader(&self, walks: mpsc::UnboundedReceiver<crate::load::Walk>, conductor: &Conductor) -> Loader {

@@ -122,6 +122,14 @@ impl Health {
         self.failures > 0 || self.dead_until.is_some() || self.window < initial(limits)
     }
 
+    /// Other limits hold for it: where nothing speaks against it, it may have at once what a new one may.
+    pub(crate) fn renew(&mut self, old: DestinationLimits, new: DestinationLimits) {
+        if !self.is_troubled(old) {
+            self.window = self.window.max(initial(new));
+        }
+        self.window = self.window.min(new.concurrency.max(1) as f32);
+    }
+
     /// Where it is dead, it rests until then at the latest.
     pub(crate) fn rewind(&mut self, latest: Timestamp) {
         self.dead_until = self.dead_until.map(|until| until.min(latest));

@@ -60,7 +60,7 @@ pub struct Provider {
 }
 
 /// All rules: they stay as a scheduler finds them at its beginning.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Of destinations no rule names.
     pub destination: DestinationLimits,
@@ -99,6 +99,26 @@ impl Rules {
             probe: RetryPolicy::default(),
             dead_after: 0,
         }
+    }
+
+    /// Other rules in the place of these, with the same egress pools: only those's limits may be others.
+    #[must_use]
+    pub fn renewed(&self, new: Self) -> Self {
+        let mut pools = self.pools.clone();
+        for (_, pool) in new.pools.iter() {
+            if let Some(known) = pools.find(&pool.name).and_then(|id| pools.get_mut(id)) {
+                known.limits = pool.limits;
+            }
+        }
+        Self { pools, ..new }
+    }
+
+    /// Whether exchangers tell the same.
+    pub(crate) fn have_same_providers(&self, other: &Self) -> bool {
+        let exchangers = |rules: &Self| -> Vec<_> {
+            rules.providers.iter().map(|provider| (provider.name.clone(), provider.exchangers.clone())).collect()
+        };
+        self.sites == other.sites && exchangers(self) == exchangers(other)
     }
 
     /// Of one destination: its own, or those of the nearest domain above that has some.

@@ -204,7 +204,7 @@ impl Examiner {
             Found::Suppressed(reasons) => {
                 let Some(id) = self.ids.take(now) else { return Ok(None) };
                 let suppressed = Suppressed { message: &job.message, reasons, first_chunk: &first_chunk, id, now };
-                Written::Suppressed(suppressed.refuse(&self.policy))
+                Written::Suppressed(suppressed.refuse(&self.policy.now()))
             }
         };
         transaction.write(written.plan()).await?;
@@ -223,22 +223,23 @@ impl Examiner {
             About::Nothing(_) => None,
         };
         let report = Report { message: &job.message, reading: read(content), about, original, forwards };
-        let classification = self.policy.meanings.now();
-        Ok(plan(report, Context { classification: &classification, rules: &self.policy.suppression, now }))
+        let policy = self.policy.now();
+        let classification = policy.meanings.now();
+        Ok(plan(report, Context { classification: &classification, rules: &policy.suppression, now }))
     }
 
     fn conclude(&self, mut job: Job, written: Written) {
         spans::record_commit(&job.span, 1);
         job.answer(Ok(()));
         self.meters.queue_accepted.add(1, &[]);
-        self.policy.listed.add(&written.plan().suppressions);
+        self.policy.now().listed.add(&written.plan().suppressions);
         let committed: Vec<Committed> = std::mem::take(&mut job.committed);
         let going = match written {
             Written::Report(plan) => {
                 plan.events.iter().for_each(|event| self.tell(&job, event));
                 plan.messages.iter().flat_map(|message| &message.deliveries).map(passed_on).collect()
             }
-            Written::Suppressed(refused) => refused.conclude(committed, &self.policy, &self.meters),
+            Written::Suppressed(refused) => refused.conclude(committed, &self.policy.now(), &self.meters),
         };
         if !going.is_empty() {
             self.conductor.send(Command::Accepted(going));

@@ -13,11 +13,12 @@ use mailtier_types::text::Chain;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::translate::{Lifetimes, new_message};
+use super::translate::new_message;
 use super::{Answer, Examine, Job, Told, Upload, WAITING_BYTES};
 use crate::clock;
 use crate::feedback::Feedback;
 use crate::ids::NODE_LEASE;
+use crate::settle::Settling;
 use crate::suppression::Listed;
 
 /// Verdicts of one frame.
@@ -44,7 +45,8 @@ pub(crate) struct SubmitService {
     jobs: mpsc::Sender<Job>,
     uploads: mpsc::Sender<Upload>,
     room: Arc<Semaphore>,
-    lifetimes: Lifetimes,
+    /// Has how long messages live.
+    policy: Settling,
     examining: Examining,
     shutdown: CancellationToken,
 }
@@ -73,12 +75,12 @@ impl SubmitService {
         store: Store,
         jobs: mpsc::Sender<Job>,
         uploads: mpsc::Sender<Upload>,
-        limits: AcceptLimits,
+        policy: Settling,
         examining: Examining,
         shutdown: CancellationToken,
     ) -> Self {
-        let lifetimes = Lifetimes { ordinary: limits.lifetime, notification: limits.bounce_lifetime };
-        Self { store, jobs, uploads, room: Arc::new(Semaphore::new(WAITING_BYTES)), lifetimes, examining, shutdown }
+        let room = Arc::new(Semaphore::new(WAITING_BYTES));
+        Self { store, jobs, uploads, room, policy, examining, shutdown }
     }
 
     /// Takes frames until the stream or this replica ends. What was taken is answered in either case.
@@ -120,7 +122,7 @@ impl SubmitService {
         let examine = self.examining.of(&submission);
         let traceparent = submission.envelope.options.traceparent.as_deref();
         let span = spans::commit(traceparent, submission.id);
-        let (message, mut committed) = new_message(submission, self.lifetimes);
+        let (message, mut committed) = new_message(submission, self.policy.now().bounces.lifetimes());
         committed.iter_mut().for_each(|committed| committed.room = Some(Arc::clone(&room)));
         let deadline = tokio::time::Instant::now() + COMMIT_TIMEOUT;
         let job = Job { message, committed, examine, answer: answer.clone(), deadline, span, bytes, _room: room };

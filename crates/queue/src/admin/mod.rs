@@ -6,6 +6,7 @@ mod change;
 mod counting;
 mod hasten;
 mod history;
+mod known;
 mod matching;
 mod message;
 mod overview;
@@ -37,6 +38,7 @@ use crate::tokens::Tokens;
 use counting::Tally;
 
 pub(crate) use hasten::Hastening;
+pub(crate) use known::Known;
 pub(crate) use search::Searching;
 pub(crate) use suspend::Suspending;
 

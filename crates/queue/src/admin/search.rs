@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use mailtier_api::ApiError;
 use mailtier_api::filter::Filter;
-use mailtier_config::QueueConfig;
 use mailtier_schedule::Rules;
 use mailtier_store::{DeliveryFilter, PageBounds, Session, StoredDelivery};
 use mailtier_types::MessageId;
 use mailtier_types::id::MAX_FANOUT;
 
+use super::known::Known;
 use super::matching::{self, Matcher};
 use super::{suspend, trouble};
 
@@ -25,17 +25,17 @@ pub(super) const ROWS_A_PAGE: u32 = 2_000;
 /// What searching needs to know of the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Searching {
-    rules: Arc<Rules>,
+    known: Known,
 }
 
 impl Searching {
-    pub(crate) fn new(config: &QueueConfig) -> Self {
-        Self { rules: Arc::new(mailtier_shaping::rules(config)) }
+    pub(crate) const fn new(known: Known) -> Self {
+        Self { known }
     }
 
     /// Whose exchangers are whose.
     pub(super) fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&self.rules)
+        Arc::clone(&self.known.now().rules)
     }
 
     /// One call's search for what fits a filter, after this id; 0 from the beginning.
@@ -43,11 +43,12 @@ impl Searching {
     /// # Errors
     /// [`ApiError::Invalid`]: the filter names a provider that is not configured.
     pub(super) fn begin(&self, filter: &Filter, after: i64) -> Result<Search, ApiError> {
+        let rules = self.rules();
         if let Some(name) = &filter.provider {
-            let known: Vec<&str> = self.rules.providers.iter().map(|provider| provider.name.as_str()).collect();
+            let known: Vec<&str> = rules.providers.iter().map(|provider| provider.name.as_str()).collect();
             suspend::judge_provider(name, &known)?;
         }
-        Ok(Search::new(filter, after, Arc::clone(&self.rules)))
+        Ok(Search::new(filter, after, rules))
     }
 }
 

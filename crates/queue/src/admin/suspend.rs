@@ -1,16 +1,16 @@
 //! Operators suspend and resume. The table of rules is what counts; the keeper of this replica reads it at once, those
 //! of the others at their next round.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mailtier_api::ApiError;
 use mailtier_api::suspensions::{ResumeOrder, Scope, SuspendOrder, Suspension};
-use mailtier_config::{QueueConfig, expected};
+use mailtier_config::expected;
 use mailtier_store::{MAX_RULES, RuleAction, RuleKey, StoredRule};
 use mailtier_types::Domain;
 use tokio::sync::{mpsc, oneshot};
 
+use super::known::Known;
 use super::{AdminService, trouble};
 use crate::clock;
 use crate::suspensions::{RulesChanged, key, suspension};
@@ -21,24 +21,14 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(5);
 /// What suspending needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspending {
-    /// Names of the configuration.
-    providers: Arc<[String]>,
-    /// Destinations of the configuration.
-    destinations: Arc<[String]>,
-    /// Egress pools of the configuration, and the default one.
-    pools: Arc<[String]>,
+    known: Known,
     /// To the keeper.
     changes: mpsc::Sender<RulesChanged>,
 }
 
 impl Suspending {
-    pub(crate) fn new(config: &QueueConfig, changes: mpsc::Sender<RulesChanged>) -> Self {
-        Self {
-            providers: config.providers.iter().map(|one| one.name.clone()).collect(),
-            destinations: config.destinations.iter().map(|one| one.domain.to_lowercase()).collect(),
-            pools: config.pool_names().into_iter().map(str::to_owned).collect(),
-            changes,
-        }
+    pub(crate) const fn new(known: Known, changes: mpsc::Sender<RulesChanged>) -> Self {
+        Self { known, changes }
     }
 
     /// What nothing can ever match is not suspended: it would look as if it helped.
@@ -46,7 +36,7 @@ impl Suspending {
         match scope {
             Scope::Destination(domain) => self.judge_destination(domain),
             Scope::Provider(name) => {
-                judge_provider(name, &self.providers.iter().map(String::as_str).collect::<Vec<_>>())
+                judge_provider(name, &self.known.now().providers.iter().map(String::as_str).collect::<Vec<_>>())
             }
             Scope::Tenant(_) | Scope::Everything => Ok(()),
             Scope::Pool(name) => self.judge_pool(name),
@@ -55,7 +45,10 @@ impl Suspending {
 
     fn judge_destination(&self, domain: &Domain) -> Result<(), ApiError> {
         let name = domain.as_str();
-        if name.contains('.') || domain.literal().is_some() || self.destinations.iter().any(|known| known == name) {
+        if name.contains('.')
+            || domain.literal().is_some()
+            || self.known.now().destinations.iter().any(|known| known == name)
+        {
             return Ok(());
         }
         let advice = "expected a domain such as example.com, or a name that stands in [[queue.destinations]]";
@@ -63,10 +56,11 @@ impl Suspending {
     }
 
     fn judge_pool(&self, name: &str) -> Result<(), ApiError> {
-        if self.pools.iter().any(|known| known == name) {
+        let names = self.known.now();
+        if names.pools.iter().any(|known| known == name) {
             return Ok(());
         }
-        let known: Vec<&str> = self.pools.iter().map(String::as_str).collect();
+        let known: Vec<&str> = names.pools.iter().map(String::as_str).collect();
         Err(ApiError::Invalid(format!("pool: `{name}` is not configured: {}", expected(name, &known))))
     }
 
@@ -150,7 +144,7 @@ impl AdminService {
 
 #[cfg(test)]
 mod tests {
-    use mailtier_config::{DestinationConfig, ProviderConfig};
+    use mailtier_config::{DestinationConfig, ProviderConfig, QueueConfig};
 
     use super::*;
 
@@ -162,7 +156,7 @@ mod tests {
             ..QueueConfig::default()
         };
         let (changes, _) = mpsc::channel(1);
-        let suspending = Suspending::new(&config, changes.clone());
+        let suspending = Suspending::new(Known::new(&config), changes.clone());
         let judge =
             |scope: Result<Scope, ApiError>| suspending.judge(&scope.unwrap()).map_err(|error| error.to_string());
         for known in [Scope::destination("b.example"), Scope::destination("mailhost"), Scope::provider("google")] {
@@ -175,7 +169,8 @@ mod tests {
             refused.contains("`Gogle` is not configured") && refused.contains("did you mean `google`?"),
             "{refused}"
         );
-        let none = Suspending::new(&QueueConfig::default(), changes).judge(&Scope::provider("google").unwrap());
+        let none =
+            Suspending::new(Known::new(&QueueConfig::default()), changes).judge(&Scope::provider("google").unwrap());
         assert!(none.unwrap_err().to_string().contains("[[queue.providers]]"));
     }
 }

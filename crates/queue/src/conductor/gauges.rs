@@ -70,6 +70,18 @@ impl ConductorTask {
         }
     }
 
+    /// Which providers there are has changed: of those before, nothing is left. The next look has what is now.
+    pub(super) fn renew_gauges(&mut self, now: Instant) {
+        for provider in &self.gauges.providers {
+            self.meters.queue_provider_ready.record(0, provider);
+            self.meters.queue_provider_in_flight.record(0, provider);
+        }
+        for by in self.gauges.kept_back.iter().flatten() {
+            self.meters.queue_provider_throttled.record(0, by);
+        }
+        self.gauges = Gauges::new(&self.settings.rules, now);
+    }
+
     fn gauge_backlog(&self, backlog: &Backlog) {
         let (meters, wall) = (&self.meters, clock::now());
         let ready = self.scheduler.counts().ready.saturating_sub(backlog.resting);

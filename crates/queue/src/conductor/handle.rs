@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mailtier_api::overview::Overview;
 use mailtier_api::peer::Hint;
 use mailtier_api::work::{QueueFrame, WorkerFrame};
-use mailtier_schedule::{Answer, Entry, PoolId, Suspended, View};
+use mailtier_schedule::{Answer, Entry, PoolId, Rules, Suspended, View};
 use mailtier_store::{Loaded, TakenShard};
 use mailtier_types::{
     Day, DeliveryId, Mailbox, MessageId, Outcome, ReplicaId, ReversePath, RouteHost, ShardId, Timestamp, WorkerId,
@@ -115,6 +115,15 @@ pub(crate) struct Place {
 /// The way to one worker; the conductor never waits for it, and credit bounds what is in it.
 pub(crate) type Outbox = mpsc::UnboundedSender<QueueFrame>;
 
+/// What may change while there are deliveries.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    /// The operator's limits; egress pools stay as they are but for these.
+    pub(crate) rules: Rules,
+    /// When senders are told that a delivery is late.
+    pub(crate) delay_warning: Duration,
+}
+
 /// What the conductor can be told.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -122,6 +131,8 @@ pub(crate) enum Command {
     Accepted(Vec<Committed>),
     /// Deliveries were committed elsewhere, or changed by an operator, wherever.
     Hinted(Vec<Hinted>),
+    /// Other limits hold from now on.
+    Renewed(Box<Renewed>),
     /// Shards became ours.
     ShardsGained(Vec<TakenShard>),
     /// Shards are no longer ours.

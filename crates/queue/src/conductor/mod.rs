@@ -25,6 +25,6 @@ mod workers;
 /// How metrics call what belongs to no provider, or not to one that is known yet.
 pub(crate) const OTHER_PROVIDER: &str = "other";
 
-pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Wanted};
+pub(crate) use handle::{Command, Committed, Conductor, Content, Fence, Fetched, FetchedRow, Place, Renewed, Wanted};
 pub(crate) use pools::domain_of;
 pub(crate) use task::{ConductorTask, Outlets, Settings};

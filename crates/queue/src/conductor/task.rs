@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::cache::Cache;
 use super::flights::Flights;
 use super::gauges::Gauges;
-use super::handle::{Command, Committed, Fence, Hinted, Wanted};
+use super::handle::{Command, Committed, Fence, Hinted, Renewed, Wanted};
 use super::pools::{Fetching, PoolDesk, domain_of};
 use super::shards::Shards;
 use super::slices::SliceDesk;
@@ -211,6 +211,7 @@ impl ConductorTask {
         match command {
             Command::Accepted(committed) => self.accepted(committed),
             Command::Hinted(hints) => self.hinted(hints),
+            Command::Renewed(renewed) => self.renew(*renewed),
             Command::ShardsGained(gained) => self.gained(&gained),
             Command::ShardsLost { shards, forgotten } => {
                 self.lost(&shards);
@@ -255,6 +256,13 @@ impl ConductorTask {
     pub(super) fn welcome(&mut self, worker: WorkerId) {
         self.shards.worker_connected(worker);
         self.workers.inquire(worker, Inquire { shards: self.shards.epochs() });
+    }
+
+    fn renew(&mut self, renewed: Renewed) {
+        self.settings.rules = self.settings.rules.renewed(renewed.rules);
+        self.settings.delay_warning = renewed.delay_warning;
+        self.scheduler.set_rules(self.settings.rules.clone(), clock::now());
+        self.renew_gauges(Instant::now());
     }
 
     fn suspend(&mut self, suspended: Suspended) {

@@ -54,6 +54,11 @@ impl BounceWriter {
         Self { hostname, lifetimes }
     }
 
+    /// How long messages are tried.
+    pub(crate) const fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
+    }
+
     /// The rows of a notification, and what is scheduled once they are committed.
     pub(super) fn write(&self, facts: BounceFacts<'_>) -> (NewMessage, Vec<Committed>) {
         let dsn = write(&DsnFacts {

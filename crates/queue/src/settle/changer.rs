@@ -12,8 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::orders::{Order, hint};
-use super::plan::Policy;
-use super::settler::{Unnumbered, conclude, settle_decided};
+use super::settler::{Settling, Unnumbered, conclude, settle_decided};
 use super::{Report, What};
 use crate::conductor::{Command, Conductor};
 use crate::ids::Ids;
@@ -22,7 +21,7 @@ use crate::ids::Ids;
 #[derive(Debug, Clone)]
 pub(crate) struct Changer {
     /// Settings.
-    pub(crate) policy: Policy,
+    pub(crate) policy: Settling,
     /// For notifications.
     pub(crate) ids: Arc<Ids>,
     /// Told of what it owns.
@@ -56,9 +55,10 @@ impl Changer {
         };
         let reports: Vec<Report> = deliveries.iter().map(report).collect();
         let started = Instant::now();
-        let mut planned = settle_decided(session, &reports, &self.policy, &self.ids, Unnumbered::AreRefused).await?;
+        let policy = self.policy.now();
+        let mut planned = settle_decided(session, &reports, &policy, &self.ids, Unnumbered::AreRefused).await?;
         let hints = std::mem::take(&mut planned.hints);
-        let told = (&self.conductor, &self.policy, self.meters.as_ref());
+        let told = (&self.conductor, &*policy, self.meters.as_ref());
         conclude(told, reports.len(), planned, started);
         let changed = hints.len() as u64;
         self.tell(hints).await;

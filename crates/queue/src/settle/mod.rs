@@ -19,6 +19,7 @@ use mailtier_types::{DeliveryId, Mailbox, Outcome, TenantId, Timestamp, WorkerId
 pub(crate) use changer::Changer;
 pub(crate) use measures::Providers;
 pub(crate) use orders::{Order, would_change};
+pub(crate) use plan::Policy;
 pub(crate) use settler::{Settler, SettlerParts, Settling, first_chunk_text};
 pub(crate) use suppressed::{Reasons, Refused, Suppressed};
 

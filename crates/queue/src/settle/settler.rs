@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
@@ -42,13 +43,30 @@ pub(crate) struct SettlerParts {
     /// For notifications.
     pub(crate) ids: Arc<Ids>,
     /// Settings.
-    pub(crate) policy: Policy,
+    pub(crate) policy: Settling,
     /// Metrics.
     pub(crate) meters: Arc<Meters>,
 }
 
-/// What settlement is set to, under the name others use.
-pub(crate) type Settling = Policy;
+/// What settlement is set to, as it is now. Whoever settles takes it once for each transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Settling(Arc<ArcSwap<Policy>>);
+
+impl Settling {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(policy)))
+    }
+
+    /// As it is now.
+    pub(crate) fn now(&self) -> Arc<Policy> {
+        self.0.load_full()
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, policy: Policy) {
+        self.0.store(Arc::new(policy));
+    }
+}
 
 /// The loop.
 #[derive(Debug)]
@@ -148,7 +166,8 @@ impl Settler {
                     for disposition in &mut planned.dispositions {
                         disposition.was_reported &= origin == Origin::Fresh;
                     }
-                    let told = (&self.parts.conductor, &self.parts.policy, self.parts.meters.as_ref());
+                    let policy = self.parts.policy.now();
+                    let told = (&self.parts.conductor, &*policy, self.parts.meters.as_ref());
                     conclude(told, group.len(), planned, started);
                     group.retain(|report| !settled.contains(&report.delivery));
                     untouched.append(&mut group);
@@ -187,7 +206,7 @@ impl Settler {
             Way::Fast => settle_plain(session, reports).await,
             Way::Slow => {
                 let SettlerParts { policy, ids, .. } = &self.parts;
-                settle_decided(session, reports, policy, ids, Unnumbered::AreLeftOut).await
+                settle_decided(session, reports, &policy.now(), ids, Unnumbered::AreLeftOut).await
             }
         }
     }

@@ -22,6 +22,7 @@ mod ownership;
 mod pair;
 mod pools;
 mod quarantine;
+mod reload;
 mod routed;
 mod sources;
 mod submitter;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mailtier_api::admin::AdminClient;
 use mailtier_config::{Config, ProviderConfig, Secret};
-use mailtier_service::Context;
+use mailtier_service::{Context, Reload};
 use mailtier_testkit::postgres::TestDatabase;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ pub(crate) struct Replica {
     shutdown: CancellationToken,
     finished: JoinHandle<anyhow::Result<()>>,
     runtime: Option<Runtime>,
+    reload: Reload,
+    config: Arc<Config>,
 }
 
 /// One that looks at everything often, so that tests are short.
@@ -54,16 +56,25 @@ impl Replica {
 
     /// Started; when it is ready remains to be seen.
     pub(crate) async fn begin(config: Config) -> Begun {
-        let context = Context::new(Arc::new(config));
+        let config = Arc::new(config);
+        let context = Context::new(Arc::clone(&config));
         let (health, shutdown) = (context.health.subscribe(), context.shutdown.clone());
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let running = runtime.spawn(mailtier_queue::start(context)).await.unwrap().unwrap();
         let (address, api) = (running.addresses[0], running.addresses.get(1).copied());
-        Begun { replica: Self { address, api, shutdown, finished: running.finished, runtime: Some(runtime) }, health }
+        let (finished, reload, runtime) = (running.finished, running.reload, Some(runtime));
+        Begun { replica: Self { address, api, shutdown, finished, runtime, reload, config }, health }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Takes up another configuration.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = Config::clone(&self.config);
+        change(&mut config);
+        (self.reload)(&Arc::new(config)).unwrap();
     }
 
     /// Drains and ends, as after a signal.

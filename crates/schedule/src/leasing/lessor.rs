@@ -52,6 +52,8 @@ struct Ledger {
     holders: Vec<Holder>,
     /// Absent before the first attempt is leased.
     meter: Option<Meter>,
+    /// As it was last asked for: replicas may be configured differently while that changes.
+    rate: Option<Rate>,
 }
 
 #[derive(Debug)]
@@ -263,7 +265,12 @@ impl Ledger {
     }
 
     fn attempts(&mut self, replica: ReplicaId, wish: &SliceWish, rate: Rate, terms: &Terms) -> u32 {
+        let has_changed = self.rate.replace(rate).is_some_and(|known| known != rate);
         if let Some(meter) = &mut self.meter {
+            if has_changed {
+                // What passed under a slower one does not hold up a faster one for longer than that would itself.
+                meter.rewind(rate, terms.now);
+            }
             meter.give_back(rate, wish.unused);
         }
         let Some(settled_at) = terms.settled_at else { return 0 };

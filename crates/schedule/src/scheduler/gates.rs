@@ -434,7 +434,7 @@ impl Scheduler {
     }
 
     /// After a change of the clock or of what is suspended.
-    fn reopen_all(&mut self) {
+    pub(super) fn reopen_all(&mut self) {
         for key in self.destination_keys().collect::<Vec<_>>() {
             self.unpark(key);
         }

@@ -17,6 +17,7 @@ mod places;
 mod pools;
 mod providers;
 mod remembered;
+mod renewal;
 mod shards;
 mod slices;
 mod spill;

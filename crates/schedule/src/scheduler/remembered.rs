@@ -56,6 +56,13 @@ impl Memory {
         self.young.get_mut(name).or_else(|| self.old.get_mut(name)).map(|known| &mut known.health)
     }
 
+    /// Whose anything is, is not known any more.
+    pub(super) fn forget_providers(&mut self) {
+        for known in self.young.values_mut().chain(self.old.values_mut()) {
+            (known.provider, known.provider_until) = (Key::NONE, Timestamp::EPOCH);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();

@@ -19,4 +19,6 @@ mod month;
 #[cfg(test)]
 mod pools;
 #[cfg(test)]
+mod renewal;
+#[cfg(test)]
 mod simulation;
