@@ -55,6 +55,7 @@ demo: build ## The same as run in a directory of its own, then stops
 .PHONY: test
 test: setup clients lint deploy-check ## Every test, as CI runs it
 	cargo build --locked $(TESTED)
+	@deploy/kubernetes/check.sh "$(TARGET_DIR)/kubernetes" "$(TARGET_DIR)/debug"
 	cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory demo PROFILE=dev
 
@@ -65,7 +66,7 @@ lint: setup ## Format and clippy
 
 .PHONY: deploy-check
 deploy-check: ## Checks images, compose, manifests, rules and scripts (PyPI, Debian; no container engine)
-	@deploy/setup.sh python3:python3
+	@deploy/setup.sh python3:python3 systemd-analyze:systemd
 	@deploy/check.sh "$(TARGET_DIR)"
 
 .PHONY: generate

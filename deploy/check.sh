@@ -66,6 +66,7 @@ check compose "check-jsonschema --builtin-schema vendor.compose-spec" docker-com
 # Its name server is the variable; the rest is as it runs.
 DNS_SERVER=127.0.0.11:53 check haproxy "$clients/haproxy/run -c -dW -f" deploy/compose/haproxy.cfg
 check prometheus "promtool check config --syntax-only" deploy/compose/prometheus.yml
+check units deploy/systemd/check.sh deploy/systemd/*.service deploy/systemd/*.target
 check rules "promtool check rules" deploy/prometheus/rules/*.yml
 check rule-tests "promtool test rules" deploy/prometheus/tests/*.yml
 

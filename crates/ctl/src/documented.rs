@@ -15,7 +15,7 @@ const PLACEHOLDERS: &[(&str, &str)] =
 /// README.md and all documents below docs/operate.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = vec![root.join("README.md")];
+    let mut documents = vec![root.join("README.md"), root.join("docs/operations.md"), root.join("docs/cluster-tls.md")];
     let mut folders = vec![root.join("docs/operate")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

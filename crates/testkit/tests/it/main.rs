@@ -24,6 +24,7 @@ mod loads;
 mod mail;
 mod metrics;
 mod owners;
+mod reload;
 mod restored;
 mod servers;
 mod session;

@@ -30,6 +30,7 @@ const ELSEWHERE: &[(Metric, &str)] = &[
     (Metric::OutboundProofs, "a host that has to prove who it is: outbound/tests/suite/identity.rs"),
     (Metric::OutboundStsFetches, "a domain with MTA-STS: outbound/tests/suite/identity.rs"),
     (Metric::OutboundTlsSessions, "a domain that asks for reports of TLS"),
+    (Metric::ClusterCertificateExpiry, "TLS between the programs: service/src/certificates.rs, cluster_tls.rs"),
 ];
 
 struct Watched {

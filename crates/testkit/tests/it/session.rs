@@ -26,13 +26,18 @@ impl Session {
 
     /// The last line of the next reply.
     pub(crate) fn reply(&mut self) -> String {
-        loop {
+        self.lines().pop().unwrap()
+    }
+
+    /// The next reply.
+    pub(crate) fn lines(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line: &String| line.get(3..4) != Some(" ")) {
             let mut line = String::new();
             assert!(self.0.read_line(&mut line).unwrap() > 0, "the connection was closed");
-            if line.get(3..4) == Some(" ") {
-                return line;
-            }
+            lines.push(line);
         }
+        lines
     }
 
     pub(crate) fn write(&mut self, text: &str) {
