@@ -260,12 +260,16 @@ mod tests {
         let (sender, _notices) = mpsc::unbounded_channel();
         let program = Supervised::start("test", folder.path().join("pid"), shell(&script), how(), sender).unwrap();
         let lines = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
-        for known in 1..=3 {
-            while lines() < known {
-                tokio::task::yield_now().await;
+        let reloading = async {
+            for known in 1..=3 {
+                while lines() < known {
+                    tokio::task::yield_now().await;
+                }
+                program.reload();
             }
-            program.reload();
-        }
+        };
+        // A shell heeds no signal that was ignored when it began, as under nohup.
+        tokio::time::timeout(Duration::from_secs(60), reloading).await.expect("it is asked each time");
         program.stop().await;
     }
 

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use mailtier_schedule::{
-    Backlog, Entry, Feedback, GroupLimits, Limits, PoolClass, PoolId, Provider, Rules, Scheduler, Suspended,
-};
-use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
+use mailtier_schedule::{Backlog, Feedback, GroupLimits, Limits, PoolId, Provider, Rules, Scheduler, Suspended};
+use mailtier_types::{DeliveryId, Timestamp};
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+use crate::entries::{NOW, entry};
+
 const ROOMY: Limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
 
 fn at(seconds: u64) -> Timestamp {
@@ -15,18 +14,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn insert(scheduler: &mut Scheduler, destination: &str, number: i64, due: Timestamp, now: Timestamp) {
-    let entry = Entry {
-        id: DeliveryId::from_i64(number).unwrap(),
-        shard: ShardId::of(destination),
-        tenant: TenantId(0),
-        class: PoolClass::default(),
-        priority: 0,
-        attempts: 0,
-        due,
-        expires_at: at(1_000_000),
-        warn_at: None,
-    };
-    scheduler.insert(destination, entry, now);
+    scheduler.insert(destination, entry(destination, number, due), now);
 }
 
 fn one_at_a_time() -> Rules {

@@ -3,32 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mailtier_schedule::{Entry, Feedback, Insert, Limits, PoolClass, Ready, RetryPolicy, Rules, Scheduler, Suspended};
+use mailtier_schedule::{Entry, Feedback, Insert, Limits, Ready, RetryPolicy, Rules, Scheduler, Suspended};
 use mailtier_types::{DeliveryId, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+use crate::entries::{NOW, WEEK, entry};
+
 const HOUR: Duration = Duration::from_secs(3_600);
-const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 const ROOMY: Limits = Limits { max_entries: 100_000, max_entries_per_destination: 100_000 };
 
 fn id(number: i64) -> DeliveryId {
     DeliveryId::from_i64(number).unwrap()
-}
-
-fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
-    Entry {
-        id: id(number),
-        shard: ShardId::of(destination),
-        tenant: TenantId(0),
-        class: PoolClass::default(),
-        priority: 0,
-        attempts: 0,
-        due,
-        expires_at: NOW.after(WEEK),
-        warn_at: None,
-    }
 }
 
 fn insert(scheduler: &mut Scheduler, destination: &str, number: i64, due: Timestamp) -> Insert {

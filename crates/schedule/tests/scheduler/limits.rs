@@ -5,29 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mailtier_schedule::{
-    DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, PoolClass, Provider, Rate, Ready, RetryPolicy,
-    Rules, Scheduler, Suspended, Whom,
+    DestinationLimits, Entry, Feedback, GroupLimits, Insert, Limits, Provider, Rate, Ready, RetryPolicy, Rules,
+    Scheduler, Suspended, Whom,
 };
 use mailtier_types::{DeliveryId, Epoch, ShardId, TenantId, Timestamp};
 use proptest::prelude::*;
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const WEEK: Duration = Duration::from_secs(7 * 86_400);
-const ROOMY: Limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
+use crate::entries::{NOW, entry};
 
-fn entry(destination: &str, number: i64, due: Timestamp) -> Entry {
-    Entry {
-        id: DeliveryId::from_i64(number).unwrap(),
-        shard: ShardId::of(destination),
-        tenant: TenantId(0),
-        class: PoolClass::default(),
-        priority: 0,
-        attempts: 0,
-        due,
-        expires_at: NOW.after(WEEK),
-        warn_at: None,
-    }
-}
+const ROOMY: Limits = Limits { max_entries: 10_000, max_entries_per_destination: 10_000 };
 
 fn later(seconds: u64) -> Timestamp {
     NOW.after(Duration::from_secs(seconds))

@@ -5,6 +5,8 @@ mod ageing;
 #[cfg(test)]
 mod backlog;
 #[cfg(test)]
+mod entries;
+#[cfg(test)]
 mod floods;
 #[cfg(test)]
 mod late;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::known::Known;
 use super::links::documents;
-use super::text;
+use super::{files, text};
 use crate::tidy::Finding;
 
 /// The documents whose words are looked at.
@@ -42,7 +42,8 @@ pub(super) fn check(root: &Path, known: &Known) -> anyhow::Result<Vec<Finding>> 
             found("metrics", format!("names {name}, which no program exports"));
         }
     }
-    for path in manifests(root)? {
+    // Autoscalers and their like name metrics, too.
+    for path in files(root, MANIFESTS, &[".yaml", ".yml", ".tpl"])? {
         for name in metric_names(&text(root, &path)?)
             .filter(|name| EXPORTED.iter().any(|begin| name.starts_with(begin)) && !known.has(name))
         {
@@ -51,28 +52,6 @@ pub(super) fn check(root: &Path, known: &Known) -> anyhow::Result<Vec<Finding>> 
         }
     }
     Ok(findings)
-}
-
-/// The YAML of installations: autoscalers and their like name metrics, too.
-///
-/// # Errors
-/// A folder cannot be read.
-fn manifests(root: &Path) -> anyhow::Result<Vec<String>> {
-    let mut manifests = Vec::new();
-    let mut folders = vec![MANIFESTS.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root.join(&folder))? {
-            let entry = entry?;
-            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-            } else if [".yaml", ".yml", ".tpl"].iter().any(|ending| path.ends_with(ending)) {
-                manifests.push(path);
-            }
-        }
-    }
-    manifests.sort();
-    Ok(manifests)
 }
 
 /// `section.key`, and `section.table.key`.

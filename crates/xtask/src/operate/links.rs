@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::text;
+use super::{files, text};
 use crate::tidy::Finding;
 
 /// The folders whose documents are read, with all below them, beside README.md and CHANGELOG.md.
@@ -31,21 +31,8 @@ pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
 /// # Errors
 /// A folder cannot be read.
 pub(super) fn documents(root: &Path) -> anyhow::Result<Vec<String>> {
-    let mut documents = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
-    let mut folders = vec![FOLDER.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root.join(&folder))? {
-            let entry = entry?;
-            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-            } else if path.ends_with(".md") {
-                documents.push(path);
-            }
-        }
-    }
-    documents.sort();
-    Ok(documents)
+    let beside = ["README.md", "CHANGELOG.md"].map(str::to_owned);
+    Ok(beside.into_iter().chain(files(root, FOLDER, &[".md"])?).collect())
 }
 
 /// The lines of a document that are prose.

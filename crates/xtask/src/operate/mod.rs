@@ -40,6 +40,25 @@ fn text(root: &Path, path: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
+/// The files in a folder and below it that end so, below the root.
+fn files(root: &Path, folder: &str, endings: &[&str]) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root.join(&folder))? {
+            let entry = entry?;
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else if endings.iter().any(|ending| path.ends_with(ending)) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// The names of the files of a folder that end so, in order. A folder that is not there has none.
 fn names(root: &Path, folder: &str, ending: &str) -> anyhow::Result<Vec<String>> {
     let Ok(entries) = std::fs::read_dir(root.join(folder)) else { return Ok(Vec::new()) };
