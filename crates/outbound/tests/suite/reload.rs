@@ -35,8 +35,8 @@ async fn what_is_under_way_ends_as_it_began() {
     let worker = Worker::start(&queue, |config| smarthost(config, &slow)).await;
     let many: Vec<_> = (0..50).map(|_| letter(&["a@d.example"])).collect();
     let results = async {
-        let all = many.into_iter().map(|one| queue.deliver(one));
-        futures_util::future::join_all(all).await
+        queue.dispatch(many).await;
+        queue.results(50).await
     };
     let reloads = async {
         for turn in 0..20 {
