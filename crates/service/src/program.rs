@@ -250,10 +250,10 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const PROGRAM: Program = Program {
+    pub(crate) const PROGRAM: Program = Program {
         name: "test",
         about: "a program",
         http_listen: |config| config.queue.http_listen,

@@ -186,17 +186,12 @@ mod tests {
     use super::*;
 
     const PROGRAM: Program = Program {
-        name: "test",
-        about: "a program",
-        http_listen: |config| config.queue.http_listen,
-        threads: |_| 0,
         reads: &["cluster", "queue", "telemetry"],
         check: |config| match config.queue.threads {
             13 => Err(ConfigError::bad("queue.threads", "is 13").into()),
             _ => Ok(()),
         },
-        start: |_| Box::pin(async { anyhow::bail!("never") }),
-        subcommands: &[],
+        ..crate::program::tests::PROGRAM
     };
 
     /// A program that notes what it is told.

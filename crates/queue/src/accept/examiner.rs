@@ -232,14 +232,15 @@ impl Examiner {
         spans::record_commit(&job.span, 1);
         job.answer(Ok(()));
         self.meters.queue_accepted.add(1, &[]);
-        self.policy.now().listed.add(&written.plan().suppressions);
+        let policy = self.policy.now();
+        policy.listed.add(&written.plan().suppressions);
         let committed: Vec<Committed> = std::mem::take(&mut job.committed);
         let going = match written {
             Written::Report(plan) => {
                 plan.events.iter().for_each(|event| self.tell(&job, event));
                 plan.messages.iter().flat_map(|message| &message.deliveries).map(passed_on).collect()
             }
-            Written::Suppressed(refused) => refused.conclude(committed, &self.policy.now(), &self.meters),
+            Written::Suppressed(refused) => refused.conclude(committed, &policy, &self.meters),
         };
         if !going.is_empty() {
             self.conductor.send(Command::Accepted(going));

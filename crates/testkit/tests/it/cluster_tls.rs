@@ -10,15 +10,14 @@ use mailtier_testkit::installation::{Plan, free_port};
 use mailtier_testkit::ledger::{Counterpart, Ledger};
 use mailtier_testkit::postgres::TestDatabase;
 
-use crate::loads::{BEHAVIOUR, DOMAINS, Flow, wait_until};
+use crate::loads::{self, BEHAVIOUR, DOMAINS, Flow, wait_until};
 
 const TWO_OF_EACH: Size = Size { inbounds: 1, queues: 2, outbounds: 2 };
 /// What a program says when it has taken up a renewed certificate.
 const CONNECTED_ANEW: &str = "connected anew";
 
 fn new_database() -> (TestDatabase, DatabaseConfig) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let database = runtime.block_on(TestDatabase::migrated()).unwrap();
+    let database = loads::new_database();
     let reached = at(&database.url());
     (database, reached)
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use mailtier_testkit::fleet::{Fleet, Process, Size};
 use mailtier_testkit::installation::Plan;
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, send};
-use mailtier_testkit::postgres::TestDatabase;
 use nix::sys::signal::Signal;
 
-use crate::loads::{DOMAINS, Flow, LIMIT, SESSIONS, wait_until};
+use crate::loads::{DOMAINS, Flow, LIMIT, SESSIONS, new_database, sql, wait_until};
 use crate::session::Session;
 
 const TWO_OF_EACH: Size = Size { inbounds: 2, queues: 2, outbounds: 2 };
@@ -28,16 +27,6 @@ const SMTP_OPENING: &[(&str, &str)] = &[
     ("DATA", "354 "),
 ];
 
-fn database() -> TestDatabase {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(TestDatabase::migrated()).unwrap()
-}
-
-fn sql(database: &TestDatabase, text: &str) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(database.sql(text)).unwrap()
-}
-
 fn restart(process: &mut Process) {
     let asked = Instant::now();
     process.stop().unwrap();
@@ -52,7 +41,7 @@ fn drains_in_time(plan: Plan) -> Plan {
 
 #[test]
 fn every_tier_is_restarted_and_clients_are_told_to_come_again_at_worst() {
-    let database = database();
+    let database = new_database();
     let mut flow = Flow::start(DOMAINS, drains_in_time, TWO_OF_EACH, |_| database.url());
     for number in 0..2 {
         restart(&mut flow.fleet.queues[number]);
@@ -72,7 +61,7 @@ fn every_tier_is_restarted_and_clients_are_told_to_come_again_at_worst() {
 /// The version after this one migrates first, and then its programs come one by one.
 #[test]
 fn the_schema_of_the_next_version_is_made_beneath_running_programs() {
-    let database = database();
+    let database = new_database();
     let mut flow = Flow::start(DOMAINS, drains_in_time, TWO_OF_EACH, |_| database.url());
     let step = "BEGIN; SET LOCAL lock_timeout = '10s';
         ALTER TABLE delivery ADD COLUMN of_the_next smallint NOT NULL DEFAULT 0;
@@ -91,7 +80,7 @@ fn the_schema_of_the_next_version_is_made_beneath_running_programs() {
 
 #[test]
 fn what_is_under_way_when_the_signal_comes_is_finished() {
-    let database = database();
+    let database = new_database();
     let counterpart = Counterpart::start(&Ledger::default(), Behaviour::default()).unwrap();
     let mut fleet =
         Fleet::new(&drains_in_time(Plan::new(counterpart.address())), ONE_OF_EACH, |_| database.url()).unwrap();
@@ -115,7 +104,7 @@ fn what_is_under_way_when_the_signal_comes_is_finished() {
 
 #[test]
 fn a_second_signal_ends_a_program_at_once() {
-    let database = database();
+    let database = new_database();
     let slow = Behaviour { takes: GRACE, ..Behaviour::default() };
     let counterpart = Counterpart::start(&Ledger::default(), slow).unwrap();
     let plan = Plan::new(counterpart.address()).set("queue", "worker_grace", "\"1s\"");

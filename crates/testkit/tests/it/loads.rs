@@ -6,6 +6,7 @@ use mailtier_config::DatabaseConfig;
 use mailtier_testkit::fleet::{Fleet, Size, audit, queued};
 use mailtier_testkit::installation::{Plan, pause};
 use mailtier_testkit::ledger::{Balance, Behaviour, Counterpart, Ledger, Load};
+use mailtier_testkit::postgres::TestDatabase;
 
 /// Ordinary domains, one that defers each recipient once, one that refuses all.
 pub(crate) const DOMAINS: &[&str] = &["one.example", "two.example", "three.example", "later.example", "never.example"];
@@ -22,6 +23,20 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const SESSIONS: usize = 4;
 /// Of so many more recipients mail flows.
 pub(crate) const FLOW: usize = 60;
+
+/// A database with the newest schema, for a test that has no runtime.
+pub(crate) fn new_database() -> TestDatabase {
+    alone(TestDatabase::migrated()).unwrap()
+}
+
+/// What SQL says there.
+pub(crate) fn sql(database: &TestDatabase, text: &str) -> String {
+    alone(database.sql(text)).unwrap()
+}
+
+fn alone<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
 
 /// Programs around a database, and mail that flows through them.
 pub(crate) struct Flow {

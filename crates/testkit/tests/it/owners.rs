@@ -8,11 +8,11 @@ use mailtier_testkit::bridge::Bridge;
 use mailtier_testkit::fleet::{Fleet, Size, at, migrate, migrate_with};
 use mailtier_testkit::installation::Plan;
 use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger};
-use mailtier_testkit::postgres::{PostgresServer, TestDatabase};
+use mailtier_testkit::postgres::PostgresServer;
 use nix::sys::signal::Signal;
 
 use crate::clients::put_aside;
-use crate::loads::{BEHAVIOUR, FLOW, Flow, LIMIT, until_flowing, wait_until};
+use crate::loads::{BEHAVIOUR, FLOW, Flow, LIMIT, new_database, sql, until_flowing, wait_until};
 
 /// So many that each of three replicas owns some; one that defers, one that refuses.
 const DOMAINS: &[&str] = &[
@@ -35,14 +35,6 @@ const TWO_OF_EACH: Size = Size { inbounds: 1, queues: 2, outbounds: 2 };
 const THREE_REPLICAS: Size = Size { inbounds: 1, queues: 3, outbounds: 2 };
 /// In the tests that pause and cut off; others have what is shipped.
 const LEASE: Duration = Duration::from_secs(3);
-
-async fn database() -> TestDatabase {
-    TestDatabase::migrated().await.unwrap()
-}
-
-fn new_database() -> TestDatabase {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(database())
-}
 
 fn short_leases(plan: Plan) -> Plan {
     plan.set("queue", "lease", "\"3s\"").set("queue", "renew_every", "\"500ms\"").set("queue", "worker_grace", "\"3s\"")
@@ -231,9 +223,4 @@ fn clocks_that_jump_by_an_hour_do_no_harm() {
         flow.goes_on();
     }
     flow.conclude("clocks that jump", database.config());
-}
-
-fn sql(database: &TestDatabase, text: &str) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(database.sql(text)).unwrap()
 }

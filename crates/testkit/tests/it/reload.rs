@@ -10,7 +10,7 @@ use mailtier_testkit::ledger::{Behaviour, Counterpart, Ledger, send};
 use mailtier_testkit::postgres::TestDatabase;
 use nix::sys::signal::Signal;
 
-use crate::loads::{BEHAVIOUR, Flow, LIMIT, wait_until};
+use crate::loads::{BEHAVIOUR, Flow, LIMIT, new_database, wait_until};
 use crate::session::Session;
 
 const ONE_OF_EACH: Size = Size { inbounds: 1, queues: 1, outbounds: 1 };
@@ -79,8 +79,7 @@ fn is_good(process: &Process) -> Option<bool> {
 
 #[test]
 fn a_running_installation_is_set_to_something_else() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let database = runtime.block_on(TestDatabase::migrated()).unwrap();
+    let database = new_database();
     let mut running = Running::start(&database);
     assert_eq!(running.offered_size(), 1 << 20);
     running.send("waits@later.example");
