@@ -123,17 +123,17 @@ fuzz: ## Fuzzes what strangers can say, FUZZ_SECONDS for each target (default 60
 .PHONY: bench
 bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, unpacked aside)
 	@$(MAKE) --no-print-directory build PROFILE=release
-	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release"
+	cargo run --locked --quiet --release -p mailtier-bench -- relay --programs "$(TARGET_DIR)/release"
 
 .PHONY: soak
 soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows the programs' memory
 	@$(MAKE) --no-print-directory build PROFILE=release
-	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release" --soak
+	cargo run --locked --quiet --release -p mailtier-bench -- soak --programs "$(TARGET_DIR)/release"
 
 .PHONY: scale
 scale: ## Queues of millions: time to load them, memory, fresh mail beside them, draining (about 15 minutes)
 	@$(MAKE) --no-print-directory build PROFILE=release
-	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release" --scale
+	cargo run --locked --quiet --release -p mailtier-bench -- scale --programs "$(TARGET_DIR)/release"
 
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)
