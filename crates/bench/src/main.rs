@@ -14,6 +14,7 @@ mod mailtier;
 mod pair;
 mod postfix;
 mod processes;
+mod profile;
 mod raw;
 mod relay;
 mod report;
@@ -36,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Measurement::Accept(relay) => relay::run(&bench, relay, Until::Accepted),
         Measurement::Latency(pace) => latency::run(&bench, pace),
         Measurement::Pair(pair) => pair::run(&bench, pair),
+        Measurement::Profile(profile) => profile::run(&bench, profile),
         Measurement::Soak(load) => soak::run(&bench, load),
         Measurement::Scale(depth) => scale::run(&bench, depth),
     }
