@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 
 use crate::database::Database;
 use crate::mailtier::queue_metric;
@@ -61,7 +62,7 @@ impl Reading {
 }
 
 /// What happened between two readings.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Counted {
     /// Messages relayed.
     pub(crate) messages: f64,

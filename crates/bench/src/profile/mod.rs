@@ -8,7 +8,7 @@ mod statements;
 mod syscalls;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -74,14 +74,15 @@ pub(crate) fn run(bench: &Bench, profile: &Profile) -> anyhow::Result<()> {
         connections: profile.connections,
     };
     let source = load.source(&bench.tools, system.port()).stdout(Stdio::null()).spawn().context("no smtp-source")?;
-    let mut look = Look { profile, system, database, source, has_statements };
-    let result = look.at_everything(&bench.folder);
+    let mut look = Look { bench, profile, system, database, source, has_statements };
+    let result = look.at_everything();
     processes::stop(&mut look.source, Signal::SIGTERM);
     processes::stop(&mut sink, Signal::SIGTERM);
     result
 }
 
 struct Look<'a> {
+    bench: &'a Bench,
     profile: &'a Profile,
     system: Mailtier,
     database: Database,
@@ -90,11 +91,11 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn at_everything(&mut self, scratch: &Path) -> anyhow::Result<()> {
+    fn at_everything(&mut self) -> anyhow::Result<()> {
         self.pass(WARM_UP)?;
         let counted = self.count()?;
         self.count_syscalls()?;
-        self.sample(scratch, &counted)?;
+        self.sample(&counted)?;
         println!("the report is in {}", self.profile.report.display());
         Ok(())
     }
@@ -117,6 +118,7 @@ impl Look<'_> {
         self.pass(Duration::from_secs(self.profile.seconds))?;
         let after = counts::Reading::take(self.system.pid(), &self.database)?;
         let counted = Counted::between(&before, &after)?;
+        self.bench.raw.keep("profile", &counted)?;
         let text = counted.markdown();
         print!("{text}");
         self.write("counts.md", &text)?;
@@ -144,10 +146,10 @@ impl Look<'_> {
     }
 
     /// All programs at a time.
-    fn sample(&mut self, scratch: &Path, counted: &Counted) -> anyhow::Result<()> {
+    fn sample(&mut self, counted: &Counted) -> anyhow::Result<()> {
         let mut recorders = Vec::new();
         for program in PROGRAMS {
-            let file = scratch.join(format!("{program}.perf"));
+            let file = self.bench.folder.join(format!("{program}.perf"));
             let mut perf = Command::new("perf");
             perf.args([
                 "record",

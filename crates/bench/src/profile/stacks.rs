@@ -59,7 +59,10 @@ fn fold(mut input: impl BufRead) -> anyhow::Result<Stacks> {
         } else if text.starts_with([' ', '\t']) && !thread.is_empty() {
             let frame = text.trim_start().split_once(' ').map_or(text, |(_, frame)| frame);
             let name = names.entry(frame.to_owned()).or_insert_with(|| symbol(frame));
-            frames.push(name.clone());
+            // Without frame pointers the rest of a stack is often made up: what has no name is told once.
+            if !(name.starts_with('[') && frames.last() == Some(name)) {
+                frames.push(name.clone());
+            }
         } else {
             text.trim().replace(';', ",").clone_into(&mut thread);
         }
@@ -136,7 +139,8 @@ mod tests {
         tokio-runtime-w \n\
         \tffffffff81000000 tcp_sendmsg ([kernel.kallsyms])\n\
         \t          164000 main (/opt/mailtier-queue)\n\
-        \t2f656c61636f6c2f [unknown] (/usr/lib/libc.so.6)\n";
+        \t2f656c61636f6c2f [unknown] (/usr/lib/libc.so.6)\n\
+        \t2f656c61636f6c30 [unknown] (/usr/lib/libc.so.6)\n";
 
     #[test]
     fn samples_are_folded_with_the_outermost_frame_first() {
