@@ -1,38 +1,49 @@
-//! What the command line says.
+//! What the command line says. Each measurement has its own arguments, beside its module.
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::scale::Depth;
-use crate::soak::Load;
+use crate::{latency, pair, profile, relay, scale, soak};
 
-/// Compares end-to-end relaying with Postfix's.
+/// Measures Mailtier, beside Postfix where that says something.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) measurement: Measurement,
+}
+
+/// What every measurement knows.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
     /// The folder with the release build of the programs.
-    #[arg(long)]
+    #[arg(long, global = true, default_value = "target/release")]
     pub(crate) programs: PathBuf,
-    /// Message sizes, in KiB.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
-    pub(crate) sizes: Vec<u32>,
-    /// Runs of each; the median counts.
-    #[arg(long, default_value_t = 3)]
-    pub(crate) runs: usize,
-    /// Concurrent sessions.
-    #[arg(long, default_value_t = 50)]
+    /// Concurrent sessions of the source.
+    #[arg(long, global = true, default_value_t = 50)]
     pub(crate) sessions: u32,
-    /// One connection for each message instead of many messages per session.
-    #[arg(long)]
-    pub(crate) reconnect: bool,
-    /// About how long one run should take, in seconds; sets the number of messages.
-    #[arg(long, default_value_t = 8)]
-    pub(crate) seconds: u32,
-    /// Leaves Postfix out.
-    #[arg(long)]
-    pub(crate) alone: bool,
-    #[command(flatten)]
-    pub(crate) load: Load,
-    #[command(flatten)]
-    pub(crate) depth: Depth,
+    /// A file to which the numbers of each run are added, a line of JSON each.
+    #[arg(long, global = true)]
+    pub(crate) raw: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measurement {
+    /// Relaying end to end beside Postfix: rates, CPU and memory.
+    Relay(relay::Relay),
+    /// The same while nothing is being delivered: how fast messages are accepted.
+    Accept(relay::Relay),
+    /// How long single messages take, beside Postfix.
+    Latency(latency::Pace),
+    /// Two builds of Mailtier in turn: what a change has brought.
+    Pair(pair::Pair),
+    /// Where the time goes: samples, system calls, statements.
+    Profile(profile::Profile),
+    /// Many sessions at a time: idle ones, then active ones.
+    Soak(soak::Load),
+    /// Deep queues: loading, memory, fresh mail beside them, draining.
+    Scale(scale::Depth),
 }

@@ -1,139 +1,144 @@
-//! One comparison: the ceiling (source straight to sink), Postfix and Mailtier in turn, as often as asked. A run ends
-//! when the sink has taken the last message; smtp-sink ends by itself then.
+//! What measurements have in common: the folder and the tools, smtp-source as the load and smtp-sink as the end of the
+//! way. A run ends when the sink has taken the last message; smtp-sink ends by itself then.
 
-use std::path::Path;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
+use serde::Serialize;
 
-use crate::Arguments;
-use crate::mailtier::Mailtier;
-use crate::postfix::{Postfix, Unpacked};
-use crate::processes::{self, Running};
+use crate::arguments::Common;
+use crate::postfix::Unpacked;
+use crate::processes;
+use crate::raw::Raw;
 
 /// Where the sink listens.
 pub(crate) const SINK_PORT: u16 = 2626;
 /// Longest run.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
-/// A rate to choose the number of messages by, for the ceiling, Postfix and Mailtier; measured before by hand.
-const GUESSED_RATES: [u32; 3] = [10_000, 800, 4_000];
 
-/// What one run showed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Run {
-    /// Messages accepted a second, by the source.
-    pub(crate) accepted: f64,
-    /// Messages delivered a second, from the first to the last.
-    pub(crate) delivered: f64,
-    /// CPU of the system alone, in seconds per 1000 messages.
-    pub(crate) cpu_per_thousand: f64,
-    /// Highest proportional set size seen, in MiB.
-    pub(crate) peak_mib: f64,
-}
-
-/// The medians of one size.
+/// What a measurement is made with.
 #[derive(Debug)]
-pub(crate) struct Comparison {
-    /// The message size.
+pub(crate) struct Bench {
+    /// The folder with the programs.
+    pub(crate) programs: PathBuf,
+    /// Concurrent sessions of the source.
+    pub(crate) sessions: u32,
+    /// For whatever the systems keep; it is gone afterwards.
+    pub(crate) folder: PathBuf,
+    /// smtp-source, smtp-sink and the yardstick.
+    pub(crate) tools: Unpacked,
+    /// Where the numbers of each run go.
+    pub(crate) raw: Raw,
+    /// Held as long as this measurement lasts.
+    _turn: File,
+}
+
+impl Bench {
+    /// Waits until no other measurement runs, and fetches the tools. Others may enter the folder, since neither system works as root.
+    pub(crate) fn prepare(common: Common, folder: &Path) -> anyhow::Result<Self> {
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(Self {
+            programs: common.programs,
+            sessions: common.sessions,
+            folder: folder.to_owned(),
+            tools: Unpacked::fetch(folder)?,
+            raw: Raw::open(common.raw.as_deref())?,
+            _turn: turn(&std::env::temp_dir().join("mailtier-bench.lock"))?,
+        })
+    }
+}
+
+/// All measurements use the same ports, and would measure each other: the one that has this file locked is alone.
+fn turn(path: &Path) -> anyhow::Result<File> {
+    let open = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    let file = open.with_context(|| format!("cannot open {}", path.display()))?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        eprintln!("waiting for another measurement on this machine");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+/// How the source's messages reach the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Connections {
+    /// Many messages per session.
+    Kept,
+    /// One connection for each message.
+    OnePerMessage,
+}
+
+impl Connections {
+    /// For tables.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Kept => "many messages per session",
+            Self::OnePerMessage => "one connection per message",
+        }
+    }
+}
+
+/// What smtp-source sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// At a time.
+    pub(crate) sessions: u32,
+    /// All in all.
+    pub(crate) messages: u32,
+    /// Of each message.
     pub(crate) size_kib: u32,
-    /// Source straight to sink.
-    pub(crate) ceiling: Vec<Run>,
-    /// The yardstick.
-    pub(crate) postfix: Vec<Run>,
-    /// The system.
-    pub(crate) mailtier: Vec<Run>,
+    /// Whether sessions last.
+    pub(crate) connections: Connections,
 }
 
-/// Runs all three in turn.
-pub(crate) fn compare(
-    arguments: &Arguments,
-    folder: &Path,
-    tools: &Unpacked,
-    size_kib: u32,
-) -> anyhow::Result<Comparison> {
-    let mut comparison = Comparison { size_kib, ceiling: Vec::new(), postfix: Vec::new(), mailtier: Vec::new() };
-    let count = |rate: u32| rate * arguments.seconds / (1 + size_kib / 20);
-    for round in 0..arguments.runs {
-        let place = |name: &str| folder.join(format!("{name}-{size_kib}-{round}"));
-        let [ceiling, postfix, mailtier] = GUESSED_RATES.map(count);
-        comparison.ceiling.push(run(arguments, tools, size_kib, ceiling, None)?);
-        if !arguments.alone {
-            let system = Postfix::start(tools, &place("postfix-run"), SINK_PORT, arguments.sessions)?;
-            comparison.postfix.push(run(arguments, tools, size_kib, postfix, Some(&system))?);
+impl Load {
+    /// smtp-source with this load, not yet started.
+    pub(crate) fn source(&self, tools: &Unpacked, port: u16) -> std::process::Command {
+        let mut source = tools.command("smtp-source");
+        source
+            .args(["-s", &self.sessions.to_string(), "-m", &self.messages.to_string()])
+            .args(["-l", &(self.size_kib * 1024).to_string()])
+            .args(["-f", "sender@source.example", "-t", "recipient@sink.example"]);
+        if self.connections == Connections::Kept {
+            source.arg("-d");
         }
-        let system = Mailtier::start(&arguments.programs, &place("mailtier"), SINK_PORT, arguments.sessions)?;
-        comparison.mailtier.push(run(arguments, tools, size_kib, mailtier, Some(&system))?);
-        eprintln!("{size_kib} KiB, round {}: {comparison:?}", round + 1);
+        source.arg(format!("inet:127.0.0.1:{port}"));
+        source
     }
-    Ok(comparison)
-}
 
-fn run(
-    arguments: &Arguments,
-    tools: &Unpacked,
-    size_kib: u32,
-    messages: u32,
-    system: Option<&dyn Running>,
-) -> anyhow::Result<Run> {
-    let mut sink = start_sink(tools, system.map(|_| messages))?;
-    let port = system.map_or(SINK_PORT, Running::port);
-    let cpu_before = system.map(|system| processes::cpu(system.pid())).unwrap_or_default();
-    let (peak, done) = (AtomicU64::new(0), AtomicBool::new(false));
-    let started = Instant::now();
-    let root = system.map(Running::pid);
-    let (accepted, delivered) = std::thread::scope(|scope| {
-        scope.spawn(|| watch_memory(root, &peak, &done));
-        let result = drive(arguments, tools, size_kib, messages, port, &mut sink, started);
-        done.store(true, Ordering::Relaxed);
-        result
-    })?;
-    let cpu = system.map(|system| processes::cpu(system.pid())).unwrap_or_default().saturating_sub(cpu_before);
-    Ok(Run {
-        accepted: f64::from(messages) / accepted.as_secs_f64(),
-        delivered: f64::from(messages) / delivered.as_secs_f64(),
-        cpu_per_thousand: cpu.as_secs_f64() * 1000.0 / f64::from(messages),
-        peak_mib: peak.load(Ordering::Relaxed) as f64 / 1_048_576.0,
-    })
-}
+    /// Sends all of it.
+    pub(crate) fn send(&self, tools: &Unpacked, port: u16) -> anyhow::Result<()> {
+        let output = self.source(tools, port).output().context("cannot start smtp-source")?;
+        if !output.status.success() {
+            bail!("smtp-source: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
 
-/// Times until the source had its last 250, and until the sink had its last message.
-pub(crate) fn drive(
-    arguments: &Arguments,
-    tools: &Unpacked,
-    size_kib: u32,
-    messages: u32,
-    port: u16,
-    sink: &mut Child,
-    started: Instant,
-) -> anyhow::Result<(Duration, Duration)> {
-    let mut source = tools.command("smtp-source");
-    source
-        .args(["-s", &arguments.sessions.to_string(), "-m", &messages.to_string()])
-        .args(["-l", &(size_kib * 1024).to_string()])
-        .args(["-f", "sender@source.example", "-t", "recipient@sink.example"]);
-    if !arguments.reconnect {
-        source.arg("-d");
-    }
-    let output = source.arg(format!("inet:127.0.0.1:{port}")).output().context("cannot start smtp-source")?;
-    if !output.status.success() {
-        bail!("smtp-source: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let accepted = started.elapsed();
-    if port == SINK_PORT {
-        processes::stop(sink, Signal::SIGTERM);
-        return Ok((accepted, accepted));
-    }
-    while sink.try_wait()?.is_none() {
-        if started.elapsed() > RUN_LIMIT {
+    /// Sends all of it, and says how long it took until the source had its last 250, and until the sink had its last
+    /// message. Straight to the sink both are the same.
+    pub(crate) fn relay(&self, tools: &Unpacked, port: u16, sink: &mut Child) -> anyhow::Result<(Duration, Duration)> {
+        let started = Instant::now();
+        let sent = self.send(tools, port);
+        let accepted = started.elapsed();
+        if port == SINK_PORT || sent.is_err() {
             processes::stop(sink, Signal::SIGTERM);
-            bail!("the sink has not had all {messages} messages after {RUN_LIMIT:?}");
+            return sent.map(|()| (accepted, accepted));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        while sink.try_wait()?.is_none() {
+            if started.elapsed() > RUN_LIMIT {
+                processes::stop(sink, Signal::SIGTERM);
+                bail!("the sink has not had all {} messages after {RUN_LIMIT:?}", self.messages);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok((accepted, started.elapsed()))
     }
-    Ok((accepted, started.elapsed()))
 }
 
 /// With `messages`, a sink that ends by itself after so many; the source would take that for a lost connection, so
@@ -156,10 +161,17 @@ pub(crate) fn start_sink(tools: &Unpacked, messages: Option<u32>) -> anyhow::Res
     Ok(child)
 }
 
-fn watch_memory(root: Option<u32>, peak: &AtomicU64, done: &AtomicBool) {
-    let Some(root) = root else { return };
-    while !done.load(Ordering::Relaxed) {
-        peak.fetch_max(processes::memory(root), Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(500));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_measurement_has_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = turn(&path).unwrap();
+        assert!(File::open(&path).unwrap().try_lock().is_err());
+        drop(first);
+        turn(&path).unwrap();
     }
 }

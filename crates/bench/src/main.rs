@@ -1,36 +1,44 @@
-//! `make bench`: Mailtier beside a tuned Postfix on the same machine in the same minutes, driven by Postfix's own
-//! smtp-source and smtp-sink; `make soak`: many sessions at a time; `make scale`: deep queues. Responsible for the order of
-//! the runs; each piece is a module.
+//! What Mailtier can do on this machine, measured: `relay` beside a tuned Postfix in the same minutes, driven by Postfix's
+//! own smtp-source and smtp-sink; `accept`: the same while nothing is delivered; `latency`: single messages; `pair`: two builds
+//! of Mailtier in turn; `soak`: many sessions at a time; `scale`: deep queues. Each is a module with arguments of
+//! its own; what they have in common is in `harness`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod arguments;
+mod arrivals;
+mod client;
+mod database;
 mod harness;
+mod latency;
 mod mailtier;
+mod pair;
 mod postfix;
 mod processes;
+mod profile;
+mod raw;
+mod relay;
 mod report;
 mod scale;
 mod soak;
+mod spread;
 
 use clap::Parser as _;
 
-pub(crate) use arguments::Arguments;
+use arguments::{Arguments, Measurement};
+use harness::Bench;
+use relay::Until;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::Builder::new().prefix("mailtier-bench").tempdir_in("/var/tmp")?;
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let tools = postfix::Unpacked::fetch(folder.path())?;
-    if arguments.load.soak {
-        return soak::run(&arguments, folder.path(), &tools);
+    let bench = Bench::prepare(arguments.common, folder.path())?;
+    match &arguments.measurement {
+        Measurement::Relay(relay) => relay::run(&bench, relay, Until::Delivered),
+        Measurement::Accept(relay) => relay::run(&bench, relay, Until::Accepted),
+        Measurement::Latency(pace) => latency::run(&bench, pace),
+        Measurement::Pair(pair) => pair::run(&bench, pair),
+        Measurement::Profile(profile) => profile::run(&bench, profile),
+        Measurement::Soak(load) => soak::run(&bench, load),
+        Measurement::Scale(depth) => scale::run(&bench, depth),
     }
-    if arguments.depth.scale {
-        return scale::run(&arguments, folder.path(), &tools);
-    }
-    let mut lines = Vec::new();
-    for &size_kib in &arguments.sizes {
-        lines.push(harness::compare(&arguments, folder.path(), &tools, size_kib)?);
-    }
-    print!("{}", report::markdown(&arguments, &lines));
-    Ok(())
 }

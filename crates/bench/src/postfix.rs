@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::harness::SINK_PORT;
 use crate::processes::{self, Running};
 
 /// Where the yardstick listens.
@@ -70,6 +71,23 @@ impl Unpacked {
     }
 }
 
+/// What a measurement wants of the yardstick.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where all mail goes, on loopback.
+    pub(crate) sink_port: u16,
+    /// At a time to the destination.
+    pub(crate) sessions: u32,
+    /// More lines of main.cf; a later one wins.
+    pub(crate) main: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { sink_port: SINK_PORT, sessions: 50, main: String::new() }
+    }
+}
+
 /// A running Postfix that relays everything to the sink.
 #[derive(Debug)]
 pub(crate) struct Postfix {
@@ -78,7 +96,7 @@ pub(crate) struct Postfix {
 
 impl Postfix {
     /// Writes a configuration below `folder` and starts the master.
-    pub(crate) fn start(tools: &Unpacked, folder: &Path, sink_port: u16, sessions: u32) -> anyhow::Result<Self> {
+    pub(crate) fn start(tools: &Unpacked, folder: &Path, settings: &Settings) -> anyhow::Result<Self> {
         if !nix::unistd::geteuid().is_root() {
             bail!("Postfix must be started by root; run with --alone to measure Mailtier only");
         }
@@ -96,7 +114,7 @@ impl Postfix {
                 fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
             }
         }
-        fs::write(config.join("main.cf"), main_cf(tools, &queue, &data, folder, sink_port, sessions))?;
+        fs::write(config.join("main.cf"), main_cf(tools, &queue, &data, folder, settings))?;
         fs::write(config.join("master.cf"), master_cf())?;
         let log = fs::File::create(folder.join("postfix.out"))?;
         let master = tools
@@ -156,7 +174,8 @@ fn owner() -> anyhow::Result<nix::unistd::User> {
 }
 
 /// Tuned for throughput, durable as shipped (the queue file is synced before 250).
-fn main_cf(tools: &Unpacked, queue: &Path, data: &Path, folder: &Path, sink_port: u16, sessions: u32) -> String {
+fn main_cf(tools: &Unpacked, queue: &Path, data: &Path, folder: &Path, settings: &Settings) -> String {
+    let Settings { sink_port, sessions, main } = settings;
     let root = tools.root.display();
     format!(
         "compatibility_level = 3.6\n\
@@ -176,11 +195,11 @@ fn main_cf(tools: &Unpacked, queue: &Path, data: &Path, folder: &Path, sink_port
          smtpd_client_connection_rate_limit = 0\n\
          default_destination_concurrency_limit = {sessions}\ninitial_destination_concurrency = {sessions}\n\
          smtp_connection_cache_on_demand = yes\nqmgr_message_active_limit = 50000\nqmgr_message_recipient_limit = 50000\n\
-         message_size_limit = 52428800\n",
+         message_size_limit = 52428800\n{main}",
         queue.display(),
         data.display(),
         folder.display(),
-        sessions.max(100),
+        sessions.max(&100),
     )
 }
 

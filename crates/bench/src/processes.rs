@@ -1,6 +1,6 @@
 //! Processes under measurement: CPU and memory of whole trees from `/proc`, waiting for a port, stopping by pid.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::TcpStream;
 use std::process::Child;
@@ -18,11 +18,28 @@ pub(crate) trait Running {
     fn port(&self) -> u16;
 }
 
-/// CPU time of a tree, its ended children included.
-pub(crate) fn cpu(root: u32) -> Duration {
+/// CPU time of a tree by the name of the program, ended children included: they count for the program that has waited for
+/// them, as PostgreSQL's first process does for each session.
+pub(crate) fn cpu_by_program(root: u32) -> BTreeMap<String, Duration> {
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    let ticks: u64 = tree(root).iter().filter_map(|pid| stat(*pid)).map(|stat| stat.ticks).sum();
-    Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64)
+    let mut used = BTreeMap::new();
+    for pid in tree(root) {
+        let Some(stat) = stat(pid) else { continue };
+        let program = program(pid).unwrap_or_else(|| "ending".to_owned());
+        *used.entry(program).or_default() += Duration::from_secs_f64(stat.ticks as f64 / ticks_per_second as f64);
+    }
+    used
+}
+
+/// The processes of this name within a tree.
+pub(crate) fn pids_of(root: u32, name: &str) -> Vec<u32> {
+    tree(root).into_iter().filter(|pid| program(*pid).is_some_and(|program| program == name)).collect()
+}
+
+/// The name of the file that a process runs.
+fn program(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Proportional set size of a tree, in bytes: shared pages count once.
@@ -40,16 +57,12 @@ pub(crate) fn memory(root: u32) -> u64 {
 
 /// Resident memory of the processes of this name within a tree, in KiB.
 pub(crate) fn resident_kib(root: u32, name: &str) -> u64 {
-    let is_named = |pid: &u32| {
-        let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
-        program.as_deref().and_then(std::path::Path::file_name).is_some_and(|file| file == name)
-    };
     let resident = |pid: u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
-    tree(root).into_iter().filter(is_named).filter_map(resident).sum()
+    pids_of(root, name).into_iter().filter_map(resident).sum()
 }
 
 struct Stat {

@@ -1,65 +1,96 @@
-//! The table at the end: medians, spread and ratios.
+//! The tables: medians with the lowest and the highest, and ratios.
 
 use std::fmt::Write as _;
 
-use crate::Arguments;
-use crate::harness::{Comparison, Run};
+use crate::harness::Connections;
+use crate::relay::{Run, System};
+use crate::spread::Spread;
 
-/// A Markdown table.
-pub(crate) fn markdown(arguments: &Arguments, comparisons: &[Comparison]) -> String {
+/// The programs whose CPU has a column of its own, and its head.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("mailtier-inbound", "inbound"),
+    ("mailtier-queue", "queue"),
+    ("mailtier-outbound", "outbound"),
+    ("postgres", "PostgreSQL"),
+];
+
+/// A Markdown table of what was relayed or accepted; `sizes` are the runs of each size.
+pub(crate) fn table(sessions: u32, connections: Connections, runs: usize, sizes: &[Vec<Run>]) -> String {
+    let programs = PROGRAMS.map(|(_, head)| head).join(" | ");
     let mut text = format!(
-        "{} sessions, {}, median (lowest to highest) of {} runs\n\n\
-         | size | system | accepted /s | delivered /s | CPU s/1000 | peak MiB | × Postfix | of the ceiling |\n\
-         |---|---|---|---|---|---|---|---|\n",
-        arguments.sessions,
-        if arguments.reconnect { "one connection per message" } else { "many messages per session" },
-        arguments.runs,
+        "{sessions} sessions, {}, median (lowest to highest) of {runs} runs; CPU in µs for a message\n\n\
+         | size | system | accepted /s | delivered /s | CPU | {programs} | peak MiB | × Postfix | of the ceiling |\n\
+         |---|---|---|---|---|{}---|---|---|\n",
+        connections.words(),
+        "---|".repeat(PROGRAMS.len()),
     );
-    for comparison in comparisons {
-        let postfix = median(&comparison.postfix, |run| run.delivered);
-        let ceiling = median(&comparison.ceiling, |run| run.delivered);
-        for (name, runs) in [
-            ("source to sink", &comparison.ceiling),
-            ("Postfix", &comparison.postfix),
-            ("Mailtier", &comparison.mailtier),
-        ] {
-            if !runs.is_empty() {
-                row(&mut text, comparison.size_kib, name, runs, postfix, ceiling);
-            }
+    for runs in sizes {
+        let of = |system: System| runs.iter().filter(|run| run.system == system).cloned().collect::<Vec<_>>();
+        let rate = |system: System| Spread::of(of(system).iter().map(Run::rate)).median;
+        for system in [System::Ceiling, System::Postfix, System::Mailtier] {
+            row(&mut text, system, &of(system), rate(System::Postfix), rate(System::Ceiling));
         }
     }
     text
 }
 
-fn row(text: &mut String, size_kib: u32, name: &str, runs: &[Run], postfix: f64, ceiling: f64) {
-    let rate = median(runs, |run| run.delivered);
-    let ratio = if postfix > 0.0 { format!("{:.1}", rate / postfix) } else { "–".to_owned() };
+fn row(text: &mut String, system: System, runs: &[Run], postfix: f64, ceiling: f64) {
+    let Some(first) = runs.first() else { return };
+    let of = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
+    let rate = of(Run::rate);
+    let is_delivered = runs.iter().any(|run| run.delivered.is_some());
+    let delivered = if is_delivered { format!("{rate:.0}") } else { "–".to_owned() };
+    let ratio = if postfix > 0.0 { format!("{:.1}", rate.median / postfix) } else { "–".to_owned() };
+    let programs = PROGRAMS.map(|(program, _)| {
+        let used: Vec<f64> = runs.iter().filter_map(|run| run.cpu_us_by_program.get(program).copied()).collect();
+        if used.is_empty() { "–".to_owned() } else { format!("{:.0}", Spread::of(used)) }
+    });
+    let cpu = if system == System::Ceiling { "–".to_owned() } else { format!("{:.0}", of(|run| run.cpu_us)) };
     let _ = writeln!(
         text,
-        "| {size_kib} KiB | {name} | {:.0} | {rate:.0} ({:.0} to {:.0}) | {:.2} | {:.0} | {ratio} | {:.0} % |",
-        median(runs, |run| run.accepted),
-        runs.iter().map(|run| run.delivered).fold(f64::INFINITY, f64::min),
-        runs.iter().map(|run| run.delivered).fold(0.0, f64::max),
-        median(runs, |run| run.cpu_per_thousand),
-        median(runs, |run| run.peak_mib),
-        100.0 * rate / ceiling,
+        "| {} KiB | {} | {:.0} | {delivered} | {cpu} | {} | {:.0} | {ratio} | {:.0} % |",
+        first.size_kib,
+        system.words(),
+        of(|run| run.accepted),
+        programs.join(" | "),
+        of(|run| run.peak_mib).median,
+        100.0 * rate.median / ceiling,
     );
-}
-
-fn median(runs: &[Run], value: impl Fn(&Run) -> f64) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
+    fn a_run(system: System, delivered: f64) -> Run {
+        let cpu_us_by_program = match system {
+            System::Mailtier => BTreeMap::from([("mailtier-queue".to_owned(), 90.0), ("mailtier".to_owned(), 1.0)]),
+            _ => BTreeMap::new(),
+        };
+        let connections = Connections::Kept;
+        let (size_kib, messages, cpu_us) = (4, 1000, cpu_us_by_program.values().sum());
+        let (accepted, peak_mib) = (delivered, 10.0);
+        let delivered = Some(delivered);
+        Run { system, size_kib, connections, messages, accepted, delivered, cpu_us, cpu_us_by_program, peak_mib }
+    }
+
     #[test]
-    fn the_median_is_the_middle_one() {
-        let runs: Vec<Run> = [5.0, 1.0, 3.0].iter().map(|&delivered| Run { delivered, ..Run::default() }).collect();
-        assert!((median(&runs, |run| run.delivered) - 3.0).abs() < f64::EPSILON);
-        assert!(median(&[], |run| run.delivered).abs() < f64::EPSILON);
+    fn a_row_tells_rates_cpu_by_program_and_ratios() {
+        let runs = vec![
+            a_run(System::Ceiling, 1000.0),
+            a_run(System::Postfix, 100.0),
+            a_run(System::Mailtier, 500.0),
+            a_run(System::Mailtier, 400.0),
+            a_run(System::Mailtier, 600.0),
+        ];
+        let table = table(50, Connections::Kept, 3, &[runs]);
+        let row = table.lines().last().unwrap();
+        assert_eq!(
+            row,
+            "| 4 KiB | Mailtier | 500 (400 to 600) | 500 (400 to 600) | 91 (91 to 91) | – | 90 (90 to 90) | – | – | 10 | \
+             5.0 | 50 % |"
+        );
     }
 }

@@ -2,20 +2,16 @@
 //! and what that takes is measured: time until the queue is loaded, its memory, the rates of fresh mail beside it and of
 //! draining it. Responsible for the rows and the figures.
 
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
 
-use crate::Arguments;
-use crate::harness::{self, SINK_PORT, start_sink};
-use crate::mailtier::{Mailtier, QUEUE_HTTP_PORT};
-use crate::postfix::Unpacked;
+use crate::database::Database;
+use crate::harness::{Bench, Connections, Load, start_sink};
+use crate::mailtier::{self, Mailtier, Settings};
 use crate::processes::{self, Running as _};
 
 /// How long anything may take.
@@ -32,9 +28,6 @@ const QUICKLY: &str = "SET synchronous_commit = off; SET work_mem = '256MB'; ";
 /// How deep.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Depth {
-    /// Measures deep queues instead of comparing.
-    #[arg(long)]
-    pub(crate) scale: bool,
     /// Deliveries of the deep queues.
     #[arg(long, default_value_t = 1_000_000)]
     deep: u32,
@@ -53,9 +46,8 @@ pub(crate) struct Depth {
 }
 
 /// Runs everything and prints what it showed.
-pub(crate) fn run(arguments: &Arguments, folder: &Path, tools: &Unpacked) -> anyhow::Result<()> {
-    let bench = Bench { arguments, tools, folder: folder.join("scale") };
-    let depth = &arguments.depth;
+pub(crate) fn run(bench: &Bench, depth: &Depth) -> anyhow::Result<()> {
+    let bench = DeepQueue::of(bench);
     let system = bench.start()?;
     bench.template(&system)?;
     let (accepted, delivered) = bench.fresh(&system)?;
@@ -68,22 +60,28 @@ pub(crate) fn run(arguments: &Arguments, folder: &Path, tools: &Unpacked) -> any
     Ok(())
 }
 
-struct Bench<'a> {
-    arguments: &'a Arguments,
-    tools: &'a Unpacked,
+struct DeepQueue<'a> {
+    bench: &'a Bench,
     folder: PathBuf,
+    database: Database,
 }
 
-impl Bench<'_> {
+impl<'a> DeepQueue<'a> {
+    fn of(bench: &'a Bench) -> Self {
+        let folder = bench.folder.join("scale");
+        Self { bench, database: Database::of(&folder), folder }
+    }
+
     fn start(&self) -> anyhow::Result<Mailtier> {
-        Mailtier::start(&self.arguments.programs, &self.folder, SINK_PORT, self.arguments.sessions)
+        let settings = Settings { sessions: self.bench.sessions, ..Settings::default() };
+        Mailtier::start(&self.bench.programs, &self.folder, &settings)
     }
 
     /// One message that nobody takes: its rows are copied.
     fn template(&self, system: &Mailtier) -> anyhow::Result<()> {
         self.send(system.port(), 1)?;
-        wait("the template to be deferred", || Ok(self.sql("SELECT count(*) FROM retry")? == "1"))?;
-        self.sql(
+        wait("the template to be deferred", || Ok(self.database.sql("SELECT count(*) FROM retry")? == "1"))?;
+        self.database.sql(
             "CREATE TABLE template AS SELECT d.*, b.data, r.last_outcome FROM delivery d
              JOIN body b ON b.message_id = d.message_id JOIN retry r ON r.delivery_id = d.id;
              DELETE FROM delivery; DELETE FROM retry; DELETE FROM body",
@@ -93,15 +91,16 @@ impl Bench<'_> {
 
     /// Somebody holds a snapshot open, as `pg_dump` does: no dead row can be removed meanwhile.
     fn beside_a_snapshot(&self, system: &Mailtier, runs: u32) -> anyhow::Result<()> {
-        let mut holder = self.psql()?;
+        let mut holder = self.database.psql()?;
         holder.args(["--command", "BEGIN ISOLATION LEVEL REPEATABLE READ"]);
         holder.args(["--command", "SELECT count(*) FROM delivery", "--command", "SELECT pg_sleep(3600)"]);
         let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start psql")?;
         let sleeping = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
-        let held = wait("the snapshot to be held", || Ok(self.sql(&format!("SELECT count(*) {sleeping}"))? == "1"));
+        let held =
+            wait("the snapshot to be held", || Ok(self.database.sql(&format!("SELECT count(*) {sleeping}"))? == "1"));
         let rates = held.and_then(|()| (0..runs).map(|_| self.fresh(system)).collect::<anyhow::Result<Vec<_>>>());
         // Its server process would not notice that it is gone.
-        self.sql(&format!("SELECT pg_terminate_backend(pid) {sleeping}"))?;
+        self.database.sql(&format!("SELECT pg_terminate_backend(pid) {sleeping}"))?;
         processes::stop(&mut holder, Signal::SIGTERM);
         println!("\nbeside a snapshot that is held open, run after run of {FRESH}:");
         for (accepted, delivered) in rates? {
@@ -130,7 +129,7 @@ impl Bench<'_> {
     /// The queue holds so many for one destination, all due: it has just come back.
     fn drain(&self, system: Mailtier, count: u32, drained: u32) -> anyhow::Result<Mailtier> {
         self.fill(count, "'back.sink.example'", "-60", true)?;
-        let mut sink = start_sink(self.tools, Some(drained))?;
+        let mut sink = start_sink(&self.bench.tools, Some(drained))?;
         drop(system);
         let started = Instant::now();
         let system = self.start()?;
@@ -158,7 +157,7 @@ impl Bench<'_> {
         let id = "t.id - ((50 * i::bigint) << 22)";
         let series = format!("FROM template t, generate_series(1, {count}) AS i");
         let bodies = format!("INSERT INTO body SELECT {id}, 0, t.data {series};");
-        self.sql(&format!(
+        self.database.sql(&format!(
             "{QUICKLY} TRUNCATE delivery, retry, body;
              INSERT INTO delivery (id, message_id, expires_at, tenant_id, shard, priority, destination, sender, recipients,
                                    options)
@@ -170,8 +169,8 @@ impl Bench<'_> {
              {}",
             if with_bodies { bodies.as_str() } else { "" }
         ))?;
-        self.sql("VACUUM ANALYZE delivery, retry, body")?;
-        self.sql("CHECKPOINT")?;
+        self.database.sql("VACUUM ANALYZE delivery, retry, body")?;
+        self.database.sql("CHECKPOINT")?;
         eprintln!("{count} rows made in {:.0} s", started.elapsed().as_secs_f64());
         Ok(())
     }
@@ -183,7 +182,7 @@ impl Bench<'_> {
         let system = self.start()?;
         let mut last = (0.0, Instant::now());
         wait("the queue to load", || {
-            let scheduled = metric("mailtier_queue_scheduled").unwrap_or_default();
+            let scheduled = mailtier::queue_metric("mailtier_queue_scheduled").unwrap_or_default();
             if scheduled > last.0 {
                 last = (scheduled, Instant::now());
             }
@@ -199,15 +198,14 @@ impl Bench<'_> {
 
     /// Fresh mail, one destination of its own: accepted and delivered a second.
     fn fresh(&self, system: &Mailtier) -> anyhow::Result<(f64, f64)> {
-        let mut sink = start_sink(self.tools, Some(FRESH))?;
-        let started = Instant::now();
-        let (accepted, delivered) =
-            harness::drive(self.arguments, self.tools, 1, FRESH, system.port(), &mut sink, started)?;
+        let mut sink = start_sink(&self.bench.tools, Some(FRESH))?;
+        let load = Load { sessions: self.bench.sessions, messages: FRESH, size_kib: 1, connections: Connections::Kept };
+        let (accepted, delivered) = load.relay(&self.bench.tools, system.port(), &mut sink)?;
         Ok((f64::from(FRESH) / accepted.as_secs_f64(), f64::from(FRESH) / delivered.as_secs_f64()))
     }
 
     fn send(&self, port: u16, messages: u32) -> anyhow::Result<()> {
-        let mut source = self.tools.command("smtp-source");
+        let mut source = self.bench.tools.command("smtp-source");
         source.args(["-m", &messages.to_string(), "-l", "1024", "-f", "sender@source.example"]);
         let output =
             source.args(["-t", "recipient@template.example"]).arg(format!("inet:127.0.0.1:{port}")).output()?;
@@ -215,25 +213,6 @@ impl Bench<'_> {
             bail!("smtp-source: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
-    }
-
-    fn psql(&self) -> anyhow::Result<Command> {
-        let password = fs::read_to_string(self.folder.join("secrets").join("database"))?;
-        let mut psql = Command::new("psql");
-        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host"])
-            .arg(self.folder.join("run"))
-            .args(["--username=mailtier", "--dbname=postgres"])
-            .env("PGPASSWORD", password.trim());
-        Ok(psql)
-    }
-
-    /// Runs SQL on the private database, and returns what it says.
-    fn sql(&self, text: &str) -> anyhow::Result<String> {
-        let output = self.psql()?.args(["--command", text]).output().context("cannot start psql")?;
-        if !output.status.success() {
-            bail!("psql: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 }
 
@@ -253,15 +232,5 @@ fn queue_mib(system: &Mailtier) -> f64 {
 }
 
 fn dispatched() -> Option<f64> {
-    metric("mailtier_queue_dispatched_total")
-}
-
-/// The value of a metric of the queue without attributes of its own.
-fn metric(name: &str) -> Option<f64> {
-    let mut stream = TcpStream::connect(("127.0.0.1", QUEUE_HTTP_PORT)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))?;
-    line.rsplit(' ').next()?.parse().ok()
+    mailtier::queue_metric("mailtier_queue_dispatched_total")
 }

@@ -2,7 +2,6 @@
 //! EHLO and then nothing; then active ones, each of which sends one message after the other. Responsible for the
 //! clients and the figures.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::Arguments;
-use crate::harness::{SINK_PORT, start_sink};
-use crate::mailtier::Mailtier;
-use crate::postfix::Unpacked;
+use crate::harness::{Bench, start_sink};
+use crate::mailtier::{Mailtier, Settings};
 use crate::processes::{self, Running};
 
 /// Connections that are opened at a time: a burst beyond the backlog would measure the kernel's retries.
@@ -33,9 +30,6 @@ const LOOKS: u32 = 12;
 /// How many sessions, and for how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// Holds sessions instead of comparing: idle ones, then active ones, for a minute each.
-    #[arg(long)]
-    pub(crate) soak: bool,
     /// Idle sessions.
     #[arg(long, default_value_t = 10_000)]
     idle_sessions: usize,
@@ -44,21 +38,20 @@ pub(crate) struct Load {
     active_sessions: usize,
     /// Seconds of each phase.
     #[arg(long, default_value_t = 60)]
-    soak_seconds: u64,
+    seconds: u64,
 }
 
 /// Resident memory of the programs, in KiB.
 type Memory = [u64; PROGRAMS.len()];
 
 /// Runs both phases and prints what they showed.
-pub(crate) fn run(arguments: &Arguments, folder: &Path, tools: &Unpacked) -> anyhow::Result<()> {
-    let load = &arguments.load;
+pub(crate) fn run(bench: &Bench, load: &Load) -> anyhow::Result<()> {
     let needed = u64::try_from(load.idle_sessions.max(load.active_sessions))? + 100;
     if rlimit::increase_nofile_limit(needed)? < needed {
         bail!("{needed} open files are needed; raise the limit (`ulimit -n`)");
     }
-    let mut sink = start_sink(tools, None)?;
-    let system = Mailtier::start(&arguments.programs, &folder.join("soak"), SINK_PORT, 50)?;
+    let mut sink = start_sink(&bench.tools, None)?;
+    let system = Mailtier::start(&bench.programs, &bench.folder.join("soak"), &Settings::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         idle(&system, load).await?;
@@ -74,7 +67,7 @@ async fn idle(system: &Mailtier, load: &Load) -> anyhow::Result<()> {
     let sessions = open(system.port(), load.idle_sessions).await?;
     let opened = started.elapsed();
     println!("{} idle sessions, opened in {:.1} s:", sessions.len(), opened.as_secs_f64());
-    let looks = watch(system, load.soak_seconds, String::new).await;
+    let looks = watch(system, load.seconds, String::new).await;
     let inbound = |memory: &Memory| memory.first().copied().unwrap_or_default();
     let grown = looks.last().map_or(0, inbound).saturating_sub(inbound(&before));
     println!("{:.1} KiB a session in mailtier-inbound\n", grown as f64 / sessions.len() as f64);
@@ -105,7 +98,7 @@ async fn active(system: &Mailtier, load: &Load) -> anyhow::Result<()> {
             session.say("QUIT\r\n", "221").await
         });
     }
-    watch(system, load.soak_seconds, || format!(", {} accepted", accepted.load(Ordering::Relaxed))).await;
+    watch(system, load.seconds, || format!(", {} accepted", accepted.load(Ordering::Relaxed))).await;
     end.store(true, Ordering::Relaxed);
     let lost = clients.join_all().await.into_iter().find_map(Result::err);
     lost.map_or(Ok(()), |error| Err(error.context("an active session was lost")))
