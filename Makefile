@@ -125,6 +125,11 @@ bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, u
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- --programs "$(TARGET_DIR)/release"
 
+.PHONY: bench-micro
+bench-micro: ## Single operations: times, rates and allocations of engines, scheduler, headers, frames (a minute after the build)
+	cargo bench --locked --quiet -p mailtier-types -p mailtier-smtp -p mailtier-message -p mailtier-schedule -p mailtier-api \
+		--bench '*' -- --min-time 0.05
+
 .PHONY: soak
 soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows the programs' memory
 	@$(MAKE) --no-print-directory build PROFILE=release
