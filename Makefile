@@ -158,6 +158,11 @@ profile: setup ## Where the time goes under load: flame graphs, system calls, st
 	cargo run --locked --quiet --release -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/release" \
 		--report "$(TARGET_DIR)/profile/report"
 
+.PHONY: bench-micro
+bench-micro: ## Single operations: times, rates and allocations of engines, scheduler, headers, frames (a minute after the build)
+	cargo bench --locked --quiet -p mailtier-types -p mailtier-smtp -p mailtier-message -p mailtier-schedule -p mailtier-api \
+		--bench '*' -- --min-time 0.05
+
 .PHONY: soak
 soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows the programs' memory
 	@$(MAKE) --no-print-directory build PROFILE=release

@@ -1,10 +1,13 @@
 //! Dates of RFC 5322 §3.3, and spans of time in words. Reads no clock.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use mailtier_types::Timestamp;
 use time::OffsetDateTime;
 
+/// Of a date, in octets.
+const DATE_OCTETS: usize = 31;
 const DAY_NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTH_NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -19,7 +22,11 @@ pub fn rfc5322(at: Timestamp) -> String {
     let day_name = DAY_NAMES.get(usize::from(instant.weekday().number_days_from_monday())).unwrap_or(&"Mon");
     let month_name = MONTH_NAMES.get(usize::from(u8::from(instant.month())).wrapping_sub(1)).unwrap_or(&"Jan");
     let (hour, minute, second) = instant.to_hms();
-    format!("{day_name}, {:02} {month_name} {} {hour:02}:{minute:02}:{second:02} +0000", instant.day(), instant.year())
+    let (day, year) = (instant.day(), instant.year());
+    let mut date = String::with_capacity(DATE_OCTETS);
+    // Writing to a string cannot fail.
+    let _ = write!(date, "{day_name}, {day:02} {month_name} {year} {hour:02}:{minute:02}:{second:02} +0000");
+    date
 }
 
 /// A span of time as people say it, in its largest unit, rounded to the nearest.

@@ -26,7 +26,7 @@ pub(crate) fn quoted_printable(out: &mut Vec<u8>, content: &[u8]) {
             if is_plain {
                 out.push(octet);
             } else {
-                out.extend_from_slice(format!("={octet:02X}").as_bytes());
+                out.extend_from_slice(&[b'=', digit(octet >> 4), digit(octet & 0xf)]);
             }
             column += width;
         }
@@ -37,12 +37,27 @@ pub(crate) fn quoted_printable(out: &mut Vec<u8>, content: &[u8]) {
     }
 }
 
+/// RFC 2045 §6.7, rule 1: upper case letters must be used.
+const fn digit(value: u8) -> u8 {
+    match value {
+        0..10 => b'0' + value,
+        _ => b'A' + (value - 10),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use mail_parser::decoders::quoted_printable::quoted_printable_decode;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn octets_become_upper_case_digits() {
+        let mut encoded = Vec::new();
+        quoted_printable(&mut encoded, b"\x00\x9f=\xfa\x7f");
+        assert_eq!(encoded, b"=00=9F=3D=FA=7F");
+    }
 
     proptest! {
         #[test]

@@ -1,6 +1,8 @@
 //! The trace field that a server puts before a message it takes (RFC 5321 §4.4). Not responsible for counting those
 //! that are there already (`header`).
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use mailtier_types::{Mailbox, MessageId, Timestamp};
@@ -8,6 +10,8 @@ use mailtier_types::{Mailbox, MessageId, Timestamp};
 use crate::date;
 use crate::text::{self, Charset, GOOD_LINE};
 
+/// What a field takes, unless names are long, in octets.
+const FIELD_OCTETS: usize = 384;
 /// The longest description of TLS that is written out, in octets.
 const MAX_TLS_OCTETS: usize = 120;
 
@@ -77,50 +81,52 @@ pub const fn with_keyword(how: Transmission) -> &'static str {
 /// The whole field, with CRLF at its end, folded at its clauses.
 #[must_use]
 pub fn received_field(facts: &ReceivedFacts<'_>) -> Vec<u8> {
-    let literal = match facts.client_address.to_canonical() {
-        IpAddr::V4(address) => format!("[{address}]"),
-        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    let mut field = String::with_capacity(FIELD_OCTETS);
+    // The first clause stays with the name, however long.
+    push(&mut field, format_args!("Received: from {}", text::host(facts.helo)));
+    let (name, space) = facts.client_name.map_or((Cow::Borrowed(""), ""), |name| (text::host(name), " "));
+    match facts.client_address.to_canonical() {
+        IpAddr::V4(address) => append(&mut field, format_args!("({name}{space}[{address}])")),
+        IpAddr::V6(address) => append(&mut field, format_args!("({name}{space}[IPv6:{address}])")),
+    }
+    field.push_str("\r\n\t");
+    append(&mut field, format_args!("by {} (Mailtier)", text::host(facts.by)));
+    append(&mut field, format_args!("with {}", text::host(facts.with)));
+    // The date stands after a semicolon.
+    let (of_id, of_tls) = match (facts.tls, facts.recipient) {
+        (None, None) => (";", ""),
+        (Some(_), None) => ("", ";"),
+        (_, Some(_)) => ("", ""),
     };
-    let client = match facts.client_name {
-        Some(name) => format!("({} {literal})", text::host(name)),
-        None => format!("({literal})"),
-    };
-    let mut clauses = vec![
-        format!("by {} (Mailtier)", text::host(facts.by)),
-        format!("with {}", text::host(facts.with)),
-        format!("id {}", facts.id),
-    ];
+    append(&mut field, format_args!("id {}{of_id}", facts.id));
     if let Some(tls) = facts.tls {
-        clauses.push(format!("(using {})", comment(tls)));
+        append(&mut field, format_args!("(using {}){of_tls}", comment(tls)));
     }
     if let Some(recipient) = facts.recipient {
-        clauses.push(format!("for <{recipient}>"));
+        append(&mut field, format_args!("for <{recipient}>;"));
     }
-    if let Some(last) = clauses.last_mut() {
-        last.push(';');
-    }
-    clauses.push(date::rfc5322(facts.at));
-    let mut field = String::with_capacity(384);
-    // The first clause stays with the name, however long.
-    field.push_str(&format!("Received: from {}", text::host(facts.helo)));
-    append(&mut field, &[client]);
-    field.push_str("\r\n\t");
-    append(&mut field, &clauses);
+    append(&mut field, format_args!("{}", date::rfc5322(facts.at)));
     field.push_str("\r\n");
     field.into_bytes()
 }
 
-/// Appends clauses with spaces between, and folds where one would not fit.
-fn append(field: &mut String, clauses: &[String]) {
-    for clause in clauses {
-        let column = field.len() - field.rfind('\n').map_or(0, |line_feed| line_feed + 1);
-        if field.ends_with('\t') {
-            field.push_str(clause);
-            continue;
-        }
-        field.push_str(if column + 1 + clause.len() > GOOD_LINE { "\r\n\t" } else { " " });
-        field.push_str(clause);
+/// Appends a clause after a space, and folds before it where it would not fit.
+fn append(field: &mut String, clause: fmt::Arguments<'_>) {
+    let begins_line = field.ends_with('\t');
+    let line = field.rfind('\n').map_or(0, |line_feed| line_feed + 1);
+    let at = field.len();
+    if !begins_line {
+        field.push(' ');
     }
+    push(field, clause);
+    if !begins_line && field.len() - line > GOOD_LINE {
+        field.replace_range(at..=at, "\r\n\t");
+    }
+}
+
+fn push(field: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = field.write_fmt(text);
 }
 
 /// What may stand in a comment: no parentheses and no backslash (RFC 5322 §3.2.2).

@@ -6,6 +6,9 @@ use mailtier_types::{MessageId, Timestamp};
 use crate::header::has_field;
 use crate::{date, text};
 
+/// What both fields take, unless the host's name is long, in octets.
+const FIELDS_OCTETS: usize = 128;
+
 /// What is added before the header section of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
@@ -19,7 +22,7 @@ pub struct Completion {
 #[must_use]
 pub fn complete(section: &[u8], id: MessageId, host: &str, at: Timestamp) -> Completion {
     let mut completion = Completion::default();
-    let mut fields = String::new();
+    let mut fields = String::with_capacity(FIELDS_OCTETS);
     if !has_field(section, "Date") {
         text::field(&mut fields, "Date", &date::rfc5322(at));
     }

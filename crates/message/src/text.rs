@@ -1,5 +1,7 @@
 //! Text from strangers made harmless, and lines of the right length. Not responsible for what the text says.
 
+use std::borrow::Cow;
+
 use mailtier_types::Domain;
 
 /// RFC 5322 §2.1.1: a line SHOULD NOT be longer, in characters without its CRLF.
@@ -45,16 +47,21 @@ const fn is_invisible(character: char) -> bool {
 
 /// The name of a host as it may stand in a field: letters, digits, and what address literals have. An international
 /// name is written with A-labels.
-pub(crate) fn host(name: &str) -> String {
+pub(crate) fn host(name: &str) -> Cow<'_, str> {
     if !name.is_ascii()
         && let Ok(domain) = Domain::parse(name)
     {
-        return domain.as_str().to_owned();
+        return Cow::Owned(domain.as_str().to_owned());
     }
-    let allowed = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
-    let host: String =
-        name.chars().take(MAX_HOST_OCTETS).map(|character| if allowed(character) { character } else { '?' }).collect();
-    if host.is_empty() { "unknown".to_owned() } else { host }
+    let allowed =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | ':' | '[' | ']');
+    if name.is_empty() {
+        return Cow::Borrowed("unknown");
+    }
+    if name.len() <= MAX_HOST_OCTETS && name.chars().all(allowed) {
+        return Cow::Borrowed(name);
+    }
+    name.chars().take(MAX_HOST_OCTETS).map(|character| if allowed(character) { character } else { '?' }).collect()
 }
 
 /// Appends a field: its name, and its value folded at spaces where it is too long (RFC 5322 §2.2.3). Control characters

@@ -1,40 +1,46 @@
-//! How many replies the built-in rules judge in a second, over the documented ones: `cargo bench -p mailtier-schedule`.
+//! What it costs to judge a reply by the built-in rules, over the documented ones, and to read those rules.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a benchmark may fail loudly, and prints what it found"
-)]
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may fail loudly")]
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mailtier_schedule::Classification;
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher, black_box};
+use mailtier_schedule::{Classification, Next, RetryPolicy, Verdict, classify};
 use mailtier_types::{Cause, Outcome, RemoteHost, Reply, Stage, Timestamp};
 
-/// Each measure takes so long.
-const TIME: Duration = Duration::from_secs(2);
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
-    let outcomes = corpus();
-    let began_at = Instant::now();
-    let rules = Classification::new(None).unwrap();
-    println!("reading {} rules: {:?}", rules.rules().count(), began_at.elapsed());
-    let (mut judged, began_at) = (0_u64, Instant::now());
-    while began_at.elapsed() < TIME {
+    divan::main();
+}
+
+/// As a program does once.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn read_rules() -> Classification {
+    Classification::new(None).unwrap()
+}
+
+/// All of the documented replies, one after the other.
+#[divan::bench]
+fn judge(bencher: Bencher<'_, '_>) {
+    let (rules, outcomes) = (Classification::new(None).unwrap(), corpus());
+    bencher.counter(ItemsCount::new(outcomes.len())).bench_local(|| {
         for outcome in &outcomes {
             black_box(rules.judge(black_box(outcome)));
-            judged += 1;
         }
-    }
-    let each = began_at.elapsed().as_nanos() / u128::from(judged);
-    println!(
-        "{} documented replies, again and again: {each} ns each, {} a second",
-        outcomes.len(),
-        1_000_000_000 / each
-    );
+    });
+}
+
+/// When the next attempt is, of one that failed for a time.
+#[divan::bench]
+fn decide_on_retry(bencher: Bencher<'_, '_>) {
+    let (now, policy) = (Timestamp::from_secs(1_800_000_000), RetryPolicy::default());
+    let expires_at = now.after(Duration::from_secs(432_000));
+    let decide = |attempts| classify(Some(Verdict::Temporary), attempts, &policy, expires_at, now, 0.5);
+    assert!(matches!(decide(3), Next::Retry(at) if at > now));
+    bencher.bench_local(|| decide(black_box(3)));
 }
 
 /// The replies of the tests.

@@ -1,6 +1,7 @@
 //! Addresses of RFC 5321 §4.1.2 and RFC 6531 §3.3: domains, address literals, mailboxes and reverse-paths that cannot
 //! hold an illegal value. Not responsible for angle brackets, source routes or parameters: those belong to commands.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -54,24 +55,7 @@ impl Domain {
     /// # Errors
     /// [`AddressError`] names what is wrong.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.is_empty() {
-            return Err(AddressError::Empty);
-        }
-        if let Some(inner) = text.strip_prefix('[') {
-            return parse_literal(inner.strip_suffix(']').ok_or(AddressError::Literal)?);
-        }
-        let ascii = if text.is_ascii() {
-            text.to_ascii_lowercase()
-        } else {
-            idna::domain_to_ascii_strict(text).map_err(|_| AddressError::Domain)?
-        };
-        if ascii.len() > MAX_DOMAIN_OCTETS {
-            return Err(AddressError::DomainTooLong);
-        }
-        if !ascii.split('.').all(is_label) {
-            return Err(AddressError::Domain);
-        }
-        Ok(Self(ascii.into_boxed_str()))
+        canonical_domain(text).map(|ascii| Self(ascii.into()))
     }
 
     /// The ASCII form.
@@ -91,6 +75,30 @@ impl Domain {
     }
 }
 
+/// See [`Domain::parse`]. What is canonical already, as most domains are, is not copied.
+fn canonical_domain(text: &str) -> Result<Cow<'_, str>, AddressError> {
+    if text.is_empty() {
+        return Err(AddressError::Empty);
+    }
+    if let Some(inner) = text.strip_prefix('[') {
+        return parse_literal(inner.strip_suffix(']').ok_or(AddressError::Literal)?).map(Cow::Owned);
+    }
+    let ascii = if !text.is_ascii() {
+        idna::domain_to_ascii_strict(text).map(Cow::Owned).map_err(|_| AddressError::Domain)?
+    } else if text.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    };
+    if ascii.len() > MAX_DOMAIN_OCTETS {
+        return Err(AddressError::DomainTooLong);
+    }
+    if !ascii.split('.').all(is_label) {
+        return Err(AddressError::Domain);
+    }
+    Ok(ascii)
+}
+
 /// A letter-digit-hyphen label (RFC 5321 §4.1.2 `sub-domain`); underscores occur in host names in the wild and are
 /// let through, since refusing them loses mail and nothing is gained.
 fn is_label(label: &str) -> bool {
@@ -103,16 +111,15 @@ fn is_label(label: &str) -> bool {
 }
 
 /// RFC 5321 §4.1.3.
-fn parse_literal(inner: &str) -> Result<Domain, AddressError> {
+fn parse_literal(inner: &str) -> Result<String, AddressError> {
     let has_v6_tag = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
-    let canonical = if has_v6_tag {
+    if has_v6_tag {
         let address: Ipv6Addr = inner.get(5..).unwrap_or_default().parse().map_err(|_| AddressError::Literal)?;
-        format!("[IPv6:{address}]")
+        Ok(format!("[IPv6:{address}]"))
     } else {
         let address: Ipv4Addr = inner.parse().map_err(|_| AddressError::Literal)?;
-        format!("[{address}]")
-    };
-    Ok(Domain(canonical.into_boxed_str()))
+        Ok(format!("[{address}]"))
+    }
 }
 
 impl fmt::Display for Domain {
@@ -158,7 +165,7 @@ impl Mailbox {
         if domain.is_empty() {
             return Err(AddressError::NoDomain);
         }
-        Self::from_parts(local, &Domain::parse(domain)?)
+        Self::assemble(local, &canonical_domain(domain)?)
     }
 
     /// From a local part as it stands in an address (quoted or not) and a domain.
@@ -166,24 +173,29 @@ impl Mailbox {
     /// # Errors
     /// [`AddressError`] names what is wrong with the local part.
     pub fn from_parts(local: &str, domain: &Domain) -> Result<Self, AddressError> {
+        Self::assemble(local, domain.as_str())
+    }
+
+    /// `domain` is in its canonical form.
+    fn assemble(local: &str, domain: &str) -> Result<Self, AddressError> {
         if local.len() > MAX_LOCAL_PART_OCTETS {
             return Err(AddressError::LocalPartTooLong);
         }
-        let text = if is_dot_string(local) {
-            format!("{local}@{domain}")
+        let local = if is_dot_string(local) {
+            Cow::Borrowed(local)
         } else {
             let content = unquote(local).ok_or(AddressError::LocalPart)?;
-            if is_dot_string(&content) {
-                format!("{content}@{domain}")
-            } else {
-                format!("{}@{domain}", quote(&content))
-            }
+            Cow::Owned(if is_dot_string(&content) { content } else { quote(&content) })
         };
-        if text.len() > MAX_ADDRESS_OCTETS {
+        let octets = local.len() + 1 + domain.len();
+        if octets > MAX_ADDRESS_OCTETS {
             return Err(AddressError::TooLong);
         }
-        let at = text.len() - domain.as_str().len() - 1;
-        Ok(Self { text: text.into_boxed_str(), at })
+        let mut text = String::with_capacity(octets);
+        for part in [&*local, "@", domain] {
+            text.push_str(part);
+        }
+        Ok(Self { text: text.into_boxed_str(), at: local.len() })
     }
 
     /// The whole address, as it is sent.
@@ -244,7 +256,10 @@ fn is_dot_string(local: &str) -> bool {
 
 fn is_atext(character: char) -> bool {
     character.is_ascii_alphanumeric()
-        || "!#$%&'*+-/=?^_`{|}~".contains(character)
+        || matches!(
+            character,
+            '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^'..='`' | '{'..='~'
+        )
         || (!character.is_ascii() && !character.is_control())
 }
 
@@ -426,6 +441,14 @@ mod tests {
         assert_eq!(Domain::parse(&format!("{}.example", "a".repeat(64))), Err(AddressError::Domain));
         let long = vec!["a".repeat(60); 5].join(".");
         assert_eq!(Domain::parse(&long), Err(AddressError::DomainTooLong));
+    }
+
+    #[test]
+    fn atoms_have_the_characters_of_rfc_5322() {
+        for octet in 0..=0x7f_u8 {
+            let is_listed = octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet);
+            assert_eq!(is_atext(char::from(octet)), is_listed, "{octet:#x}");
+        }
     }
 
     proptest::proptest! {

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 use std::str::FromStr;
 
 /// An enhanced mail system status code, `class.subject.detail` (RFC 3463 §2).
@@ -154,16 +153,27 @@ impl Reply {
     pub fn write_to(&self, wire: &mut Vec<u8>) {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
-            let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            // Writing to a vector cannot fail.
-            let _ = write!(wire, "{}{separator}", self.code);
-            if let Some(enhanced) = self.enhanced {
-                let _ = write!(wire, "{enhanced} ");
+            let separator = if lines.peek().is_some() { b'-' } else { b' ' };
+            push_number(wire, self.code);
+            wire.push(separator);
+            if let Some(EnhancedCode { class, subject, detail }) = self.enhanced {
+                for (number, after) in [(class.into(), b'.'), (subject, b'.'), (detail, b' ')] {
+                    push_number(wire, number);
+                    wire.push(after);
+                }
             }
             wire.extend(line.bytes().map(|byte| if byte < b' ' || byte == 0x7f { b' ' } else { byte }));
             wire.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// In decimal digits. Every command gets a reply, so this is not left to formatting, which takes longer.
+fn push_number(wire: &mut Vec<u8>, number: u16) {
+    if number > 9 {
+        push_number(wire, number / 10);
+    }
+    wire.extend((b'0'..=b'9').nth(usize::from(number % 10)));
 }
 
 /// As logged: codes and text in one line.

@@ -110,7 +110,7 @@ fn introduction(outcome: &Outcome, is_last: bool) -> String {
     let host = outcome.remote.as_ref().filter(|remote| !remote.is_socket()).map(|remote| {
         let name = text::host(&remote.name);
         match remote.address {
-            Some(address) if !name.contains(&address.to_string()) => format!("{name} [{address}]"),
+            Some(address) if !name.contains(&address.to_string()) => format!("{name} [{address}]").into(),
             _ => name,
         }
     });

@@ -6,6 +6,9 @@ const MAX_NAME_OCTETS: usize = 16;
 /// The longest Message-ID that is kept, in octets.
 const MAX_MESSAGE_ID_OCTETS: usize = 998;
 
+/// What most Message-IDs take, in octets.
+const COMMON_MESSAGE_ID_OCTETS: usize = 96;
+
 /// The header section exceeds its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("header section is larger than {limit_bytes} octets")]
@@ -186,6 +189,7 @@ impl HeaderScan {
             self.received_count += 1;
             Field::Received
         } else if name.eq_ignore_ascii_case(b"message-id") && self.message_id.is_empty() {
+            self.message_id.reserve(COMMON_MESSAGE_ID_OCTETS);
             Field::MessageId
         } else if name.eq_ignore_ascii_case(b"tls-required") && self.tls_required.is_none() {
             self.tls_required = Some(Word::default());

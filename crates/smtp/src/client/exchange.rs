@@ -2,6 +2,8 @@
 //! Not responsible for anything outside MAIL to end of data, nor for time.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io::Write as _;
 
 use mailtier_types::request::{utf8_addr_xtext, xtext};
 use mailtier_types::{ByMode, Cause, Mailbox, Reply, ReversePath, Stage, Trouble, TroubleKind};
@@ -217,7 +219,7 @@ impl Exchange {
             // A probe ends where its transaction would begin to deliver.
             Step::Data if self.transaction.wishes.probe => wire.extend_from_slice(b"RSET"),
             Step::Data if self.carriage != Carriage::Data => {
-                wire.extend_from_slice(format!("BDAT {} LAST", self.transaction.size_bytes).as_bytes());
+                push(wire, format_args!("BDAT {} LAST", self.transaction.size_bytes));
             }
             Step::Data => wire.extend_from_slice(b"DATA"),
         }
@@ -231,36 +233,36 @@ impl Exchange {
         }
         let (offered, transaction) = (&self.offered, &self.transaction);
         let wishes = &transaction.wishes;
-        let mut add = |text: &str| wire.extend_from_slice(text.as_bytes());
+        let mut add = |text: fmt::Arguments<'_>| push(wire, text);
         if offered.size.is_some() {
-            add(&format!(" SIZE={}", transaction.size_bytes));
+            add(format_args!(" SIZE={}", transaction.size_bytes));
         }
         if wishes.binary {
-            add(" BODY=BINARYMIME");
+            add(format_args!(" BODY=BINARYMIME"));
         } else if offered.eight_bit && transaction.eight_bit {
-            add(" BODY=8BITMIME");
+            add(format_args!(" BODY=8BITMIME"));
         }
         if offered.smtputf8 && transaction.needs_smtputf8() {
-            add(" SMTPUTF8");
+            add(format_args!(" SMTPUTF8"));
         }
         if wishes.require_tls {
-            add(" REQUIRETLS");
+            add(format_args!(" REQUIRETLS"));
         }
         if offered.dsn {
             if let Some(ret) = wishes.ret {
-                add(&format!(" RET={}", ret.keyword()));
+                add(format_args!(" RET={}", ret.keyword()));
             }
             if let Some(id) = &wishes.envelope_id {
-                add(&format!(" ENVID={}", xtext(id.as_str())));
+                add(format_args!(" ENVID={}", xtext(id.as_str())));
             }
         }
         if let Some(by) = wishes.deliver_by.filter(|_| offered.deliver_by) {
             let trace = if by.trace { "T" } else { "" };
             // RFC 2852 §4: nine digits.
-            add(&format!(" BY={};{}{trace}", by.seconds.clamp(-999_999_999, 999_999_999), by.mode.letter()));
+            add(format_args!(" BY={};{}{trace}", by.seconds.clamp(-999_999_999, 999_999_999), by.mode.letter()));
         }
         if offered.priority && wishes.priority != 0 {
-            add(&format!(" MT-PRIORITY={}", wishes.priority));
+            add(format_args!(" MT-PRIORITY={}", wishes.priority));
         }
     }
 
@@ -270,7 +272,7 @@ impl Exchange {
         let requests = &self.transaction.wishes.requests;
         let Some(request) = requests.iter().find(|request| request.recipient == *mailbox) else { return };
         if let Some(notify) = request.notify {
-            wire.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
+            push(wire, format_args!(" NOTIFY={notify}"));
         }
         if let Some(original) = &request.original {
             let address = original.address();
@@ -279,7 +281,7 @@ impl Exchange {
                 true => utf8_addr_xtext(address),
                 false => xtext(address),
             };
-            wire.extend_from_slice(format!(" ORCPT={};{encoded}", original.kind()).as_bytes());
+            push(wire, format_args!(" ORCPT={};{encoded}", original.kind()));
         }
     }
 
@@ -402,6 +404,11 @@ impl Exchange {
         });
         TransactionReport { recipients: recipients.collect(), reusable }
     }
+}
+
+fn push(wire: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // Writing to a vector cannot fail.
+    let _ = wire.write_fmt(text);
 }
 
 /// RFC 3030 §2: what is declared binary has to go by BDAT. Other content may where its lines are proper: nothing makes them so

@@ -34,6 +34,9 @@ impl OriginAttributes {
 /// The commands, without their ends; none where the remote asks for nothing of it. As Postfix does it, where the client is stands
 /// in one of its own: a remote that does not like its address still hears the rest. What does not fit in a line is left out.
 pub(super) fn commands(origin: &[ClientAttribute], asked: OriginAttributes) -> Vec<String> {
+    if asked == OriginAttributes::default() {
+        return Vec::new();
+    }
     let (place, rest): (Vec<_>, Vec<_>) = origin.iter().map(said).partition(|(name, _)| PLACE.contains(name));
     [place, rest].into_iter().filter_map(|attributes| command(attributes, asked)).collect()
 }
@@ -91,6 +94,7 @@ mod tests {
             said("name Addr PORT PROTO HELO SOURCE FOO"),
             ["XFORWARD NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1", "XFORWARD PROTO=ESMTP HELO=a+20b SOURCE=REMOTE"]
         );
+        assert_eq!(said(""), Vec::<String>::new());
         assert_eq!(said("ADDR"), ["XFORWARD ADDR=IPV6:2001:db8::1"]);
         assert_eq!(said("PORT IDENT LOGIN"), Vec::<String>::new());
         let long = [ClientAttribute::Hello(Some("ü".repeat(255))), ClientAttribute::Local(true)];

@@ -82,11 +82,11 @@ impl ServerSession {
     fn add_parameter(&self, parsed: &mut Parsed, parameter: parameter::Parameter<'_>) -> Result<(), Reply> {
         let parameter::Parameter { keyword, value } = parameter;
         let (now, config) = (self.wall_clock(), &self.config);
-        let keyword = keyword.to_ascii_uppercase();
-        if !extension_of(&keyword).is_some_and(|extension| self.offers_parameter(extension)) {
+        let known = KEYWORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(keyword));
+        let Some((keyword, _)) = known.filter(|(_, extension)| self.offers_parameter(*extension)) else {
             return Err(reply::UNKNOWN_PARAMETER);
-        }
-        let again = match keyword.as_str() {
+        };
+        let again = match *keyword {
             "SIZE" => parsed.size.replace(size::parse(value, config.max_message_bytes)?).is_some(),
             "BODY" => parsed.body.replace(eight_bit::parse(value, self.offers(Extension::BinaryMime))?).is_some(),
             "SMTPUTF8" => parsed.smtputf8.replace(without_value(value)?).is_some(),
@@ -121,21 +121,20 @@ impl ServerSession {
     }
 }
 
-/// Which extension a parameter of MAIL belongs to.
-fn extension_of(keyword: &str) -> Option<Extension> {
-    Some(match keyword {
-        "SIZE" => Extension::Size,
-        "BODY" => Extension::EightBitMime,
-        "SMTPUTF8" => Extension::SmtpUtf8,
-        "RET" | "ENVID" => Extension::Dsn,
-        "REQUIRETLS" => Extension::RequireTls,
-        "BY" => Extension::DeliverBy,
-        "HOLDFOR" | "HOLDUNTIL" => Extension::FutureRelease,
-        "MT-PRIORITY" => Extension::MtPriority,
-        "AUTH" => Extension::Auth,
-        _ => return None,
-    })
-}
+/// The parameters of MAIL, and which extension each belongs to.
+const KEYWORDS: [(&str, Extension); 11] = [
+    ("SIZE", Extension::Size),
+    ("BODY", Extension::EightBitMime),
+    ("SMTPUTF8", Extension::SmtpUtf8),
+    ("RET", Extension::Dsn),
+    ("ENVID", Extension::Dsn),
+    ("REQUIRETLS", Extension::RequireTls),
+    ("BY", Extension::DeliverBy),
+    ("HOLDFOR", Extension::FutureRelease),
+    ("HOLDUNTIL", Extension::FutureRelease),
+    ("MT-PRIORITY", Extension::MtPriority),
+    ("AUTH", Extension::Auth),
+];
 
 /// What the parameters said so far.
 #[derive(Default)]
