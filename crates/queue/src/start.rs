@@ -15,7 +15,7 @@ use mailtier_store::{Extras, Store, StoreError};
 use mailtier_tls::ServerTls;
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -273,10 +273,11 @@ impl Parts {
         loops.spawn(Arc::clone(&self.meanings).watch());
         let examiners = self.examiners(&jobs, &conductor, &ids, &mut loops);
         let job_queue = Arc::new(Mutex::new(job_queue));
+        let turn = Arc::new(Semaphore::new(1));
         for _ in 0..FLUSHERS {
             let (jobs, store, examiners) = (Arc::clone(&job_queue), self.store.clone(), examiners.clone());
-            let meters = Arc::clone(&meters);
-            loops.spawn(Flusher { jobs, store, examiners, conductor: conductor.clone(), meters }.run());
+            let (turn, meters) = (Arc::clone(&turn), Arc::clone(&meters));
+            loops.spawn(Flusher { jobs, turn, store, examiners, conductor: conductor.clone(), meters }.run());
         }
         if self.suppressing.rules.are_used() {
             loops.spawn(self.list_keeper().run());

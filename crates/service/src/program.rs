@@ -30,9 +30,6 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// The health exporter blocks its thread (see telemetry), so a runtime has at least two.
-const LEAST_THREADS: usize = 2;
-
 /// What a program's function returns.
 pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Running>> + Send>>;
 /// What a subcommand's function returns.
@@ -141,10 +138,7 @@ type Read = (Option<PathBuf>, Reading);
 
 fn in_runtime(program: &Program, (path, reading): Read, subcommand: Option<&str>) -> ExitCode {
     let config = Arc::clone(reading.config());
-    let cores = std::thread::available_parallelism().map_or(LEAST_THREADS, usize::from);
-    let threads = Some((program.threads)(&config)).filter(|threads| *threads > 0).unwrap_or(cores).max(LEAST_THREADS);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = match runtime {
+    let runtime = match runtime((program.threads)(&config)) {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(program, &format!("cannot start: {error}"));
@@ -157,6 +151,16 @@ fn in_runtime(program: &Program, (path, reading): Read, subcommand: Option<&str>
     };
     runtime.shutdown_background();
     code
+}
+
+/// With so many worker threads; 0: one for each core that this process may use, as its cgroup limits it. One thread wakes
+/// no other: what hands work to and fro between threads costs more than it gains where there is no core for them.
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    match if threads == 0 { cores() } else { threads } {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    }
 }
 
 async fn do_subcommand(program: &Program, subcommand: &Subcommand, config: Arc<Config>) -> ExitCode {

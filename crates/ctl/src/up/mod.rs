@@ -7,13 +7,14 @@ mod leftovers;
 mod postgres;
 mod supervisor;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mailtier_config::{ConfigError, InboundConfig};
+use mailtier_config::{Config, ConfigError, InboundConfig};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -60,14 +61,14 @@ fn misconfigured(path: Option<&Path>, error: &ConfigError) -> anyhow::Error {
 
 /// Runs until a signal asks to stop.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let config = mailtier_config::Config::load(options.config.as_deref())
-        .map_err(|error| misconfigured(options.config.as_deref(), &error))?;
+    let config =
+        Config::load(options.config.as_deref()).map_err(|error| misconfigured(options.config.as_deref(), &error))?;
     config.check_one_machine().map_err(|error| misconfigured(options.config.as_deref(), &error))?;
     let layout = Layout::prepare(&options.data.clone().unwrap_or_else(default_data_directory))?;
     let held = Held::take(&layout.root)?;
     let secrets = layout.secrets()?;
     layout.note_queue(config.queue.listen)?;
-    let environment = Environment::new(&options, &layout, &secrets)?;
+    let environment = Environment::new(&options, &config, (&layout, &secrets))?;
     let postgres = Postgres::prepare(&layout, &secrets)?;
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -139,7 +140,7 @@ async fn stop_all(mut running: Vec<Supervised>) {
 /// What starting needs.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
-    config: &'a mailtier_config::Config,
+    config: &'a Config,
     held: &'a Held,
     notices: &'a mpsc::UnboundedSender<Notice>,
     hurry: &'a CancellationToken,
@@ -195,18 +196,33 @@ async fn start_all(
 /// What the programs are given besides the configuration.
 #[derive(Debug, Clone)]
 struct Environment {
-    variables: Vec<(&'static str, PathBuf)>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
+/// Programs that share the machine's cores, beside the database.
+const PROGRAMS: usize = 3;
+
 impl Environment {
-    fn new(options: &Options, layout: &Layout, secrets: &Secrets) -> anyhow::Result<Self> {
+    fn new(options: &Options, config: &Config, (layout, secrets): (&Layout, &Secrets)) -> anyhow::Result<Self> {
         let mut variables = vec![
-            ("MAILTIER__DATABASE__URL_FILE", layout.database_url_file(secrets)?),
-            ("MAILTIER__CLUSTER__SECRET_FILE", secrets.cluster.clone()),
-            ("MAILTIER__CLUSTER__ADMIN_SECRET_FILE", secrets.admin.clone()),
+            ("MAILTIER__DATABASE__URL_FILE", layout.database_url_file(secrets)?.into()),
+            ("MAILTIER__CLUSTER__SECRET_FILE", secrets.cluster.clone().into()),
+            ("MAILTIER__CLUSTER__ADMIN_SECRET_FILE", secrets.admin.clone().into()),
         ];
-        if let Some(config) = &options.config {
-            variables.push(("MAILTIER_CONFIG", config.clone()));
+        if let Some(path) = &options.config {
+            variables.push(("MAILTIER_CONFIG", path.clone().into()));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = OsString::from(cores.div_ceil(PROGRAMS).to_string());
+        let Config { inbound, queue, outbound, .. } = config;
+        for (variable, threads) in [
+            ("MAILTIER__INBOUND__THREADS", inbound.threads),
+            ("MAILTIER__QUEUE__THREADS", queue.threads),
+            ("MAILTIER__OUTBOUND__THREADS", outbound.threads),
+        ] {
+            if threads == 0 {
+                variables.push((variable, share.clone()));
+            }
         }
         Ok(Self { variables })
     }

@@ -1,7 +1,9 @@
 //! Natural group commit: each transaction takes whatever gathered while the one before it was in flight. No timer: no
-//! added latency when idle, full batches when busy.
+//! added latency when idle, full batches when busy. A second transaction goes beside the first only when it is worth its
+//! cost, which is the same for a message and for dozens.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,17 +11,22 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Accepted, NewMessage, Refusal, Store};
 use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{MessageId, reply};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{BATCH_BYTES, BATCH_MESSAGES, Examine, Examiners, Job, Told};
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
+
+/// So many messages go beside a transaction that is in flight; fewer wait for its end.
+const WORTH_ANOTHER: usize = 64;
 
 /// One of a few loops that share the queue of jobs; while one commits, the next gathers.
 #[derive(Debug)]
 pub(crate) struct Flusher {
     /// Jobs, taken by one flusher at a time.
     pub(crate) jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+    /// Who holds it may commit however little has gathered.
+    pub(crate) turn: Arc<Semaphore>,
     /// The database.
     pub(crate) store: Store,
     /// What is to be looked into first.
@@ -35,24 +42,39 @@ impl Flusher {
     pub(crate) async fn run(self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "accept");
         let mut batch = Vec::new();
-        while self.gather(&mut batch).await {
+        while let Some(turn) = self.gather(&mut batch).await {
             self.flush(&mut connector, &mut batch).await;
+            drop(turn);
         }
     }
 
-    /// Waits for a job and takes what else is there, until the batch is full.
-    async fn gather(&self, batch: &mut Vec<Job>) -> bool {
+    /// Waits for a job, and for the turn to commit or for so many jobs that it need not be waited for; takes what else is
+    /// there, until the batch is full. Nothing where there will be no more jobs.
+    async fn gather(&self, batch: &mut Vec<Job>) -> Option<Option<OwnedSemaphorePermit>> {
         let mut jobs = self.jobs.lock().await;
-        let mut bytes = 0;
+        let (mut bytes, mut turn) = (0, None);
         while batch.is_empty() {
-            let Some(first) = jobs.recv().await else { return false };
+            let first = jobs.recv().await?;
             self.sort_in(first, batch, &mut bytes);
         }
-        while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-            let Ok(job) = jobs.try_recv() else { break };
-            self.sort_in(job, batch, &mut bytes);
+        let mut waiting = pin!(Arc::clone(&self.turn).acquire_owned());
+        loop {
+            while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+                let Ok(job) = jobs.try_recv() else { break };
+                self.sort_in(job, batch, &mut bytes);
+            }
+            if turn.is_some() || batch.len() >= WORTH_ANOTHER || bytes >= BATCH_BYTES {
+                return Some(turn);
+            }
+            tokio::select! {
+                biased;
+                permit = &mut waiting => turn = permit.ok(),
+                job = jobs.recv() => match job {
+                    Some(job) => self.sort_in(job, batch, &mut bytes),
+                    None => return Some(None),
+                },
+            }
         }
-        true
     }
 
     fn sort_in(&self, job: Job, batch: &mut Vec<Job>, bytes: &mut usize) {
