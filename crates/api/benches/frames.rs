@@ -92,7 +92,7 @@ fn dispatches(count: i64) -> QueueFrame {
         same_source: None,
         avoided_sources: Vec::new(),
         recipients: vec![recipient()],
-        options: encode_options(&options()),
+        options: encode_options(options()),
         expires_at: Timestamp::from_secs(1_800_432_000),
         body: Some(vec![vec![b'x'; BODY_OCTETS].into()]),
         resolve_first: false,
@@ -180,12 +180,12 @@ frames! {
 #[divan::bench]
 fn encode_stored_options(bencher: Bencher<'_, '_>) {
     let options = options();
-    bencher.bench_local(|| encode_options(black_box(&options)));
+    bencher.bench_local(|| encode_options(black_box(options.clone())));
 }
 
 /// As the queue and outbound read them again.
 #[divan::bench]
 fn decode_stored_options(bencher: Bencher<'_, '_>) {
-    let encoded: Bytes = encode_options(&options());
+    let encoded: Bytes = encode_options(options());
     bencher.bench_local(|| decode_options(black_box(&encoded)).unwrap());
 }

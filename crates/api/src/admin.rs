@@ -265,7 +265,7 @@ impl TryFrom<wire::ListDeliveriesRequest> for ListRequest {
 
 impl From<ListReply> for wire::ListDeliveriesReply {
     fn from(reply: ListReply) -> Self {
-        let deliveries = reply.deliveries.iter().map(Into::into).collect();
+        let deliveries = reply.deliveries.into_iter().map(Into::into).collect();
         Self { deliveries, next: reply.next, looked_at: reply.looked_at }
     }
 }
@@ -273,9 +273,9 @@ impl From<ListReply> for wire::ListDeliveriesReply {
 impl From<ShowReply> for wire::ShowMessageReply {
     fn from(reply: ShowReply) -> Self {
         Self {
-            deliveries: reply.deliveries.iter().map(Into::into).collect(),
-            events: reply.events.iter().map(Into::into).collect(),
-            options: reply.options.as_ref().map(Into::into),
+            deliveries: reply.deliveries.into_iter().map(Into::into).collect(),
+            events: reply.events.into_iter().map(Into::into).collect(),
+            options: reply.options.map(Into::into),
             content: reply.content,
             headers: reply.headers,
         }
@@ -299,37 +299,37 @@ impl TryFrom<wire::TraceRequest> for TraceRequest {
 impl From<TraceReply> for wire::TraceReply {
     fn from(reply: TraceReply) -> Self {
         Self {
-            events: reply.events.iter().map(Into::into).collect(),
+            events: reply.events.into_iter().map(Into::into).collect(),
             looked_back_to_us: reply.looked_back_to.as_micros(),
             next_until_us: reply.next_until.map(Timestamp::as_micros).unwrap_or_default(),
         }
     }
 }
 
-impl From<&DeliveryView> for wire::DeliveryView {
-    fn from(view: &DeliveryView) -> Self {
+impl From<DeliveryView> for wire::DeliveryView {
+    fn from(view: DeliveryView) -> Self {
         Self {
             delivery_id: view.delivery.as_i64(),
             message_id: view.message.as_i64(),
             shard: u32::from(view.shard.number()),
             tenant: view.tenant.0,
             priority: i32::from(view.priority),
-            destination: view.destination.clone(),
-            sender: view.sender.as_str().to_owned(),
-            recipients: strings(&view.recipients),
+            destination: view.destination,
+            sender: view.sender.into_string(),
+            recipients: strings(view.recipients),
             accepted_at_us: view.accepted_at.as_micros(),
             expires_at_us: view.expires_at.as_micros(),
             attempts: u32::from(view.attempts),
             next_attempt_at_us: view.next_attempt_at.map(Timestamp::as_micros).unwrap_or_default(),
-            last_outcome: view.last_outcome.as_ref().map(Into::into),
+            last_outcome: view.last_outcome.map(Into::into),
             size_bytes: view.size_bytes,
-            held: view.held.as_ref().map(|held| wire::Held {
+            held: view.held.map(|held| wire::Held {
                 since_us: held.since.as_micros(),
-                operator: held.operator.clone(),
-                reason: held.reason.clone(),
+                operator: held.operator,
+                reason: held.reason,
             }),
             hosts: view.hosts.iter().map(ToString::to_string).collect(),
-            unreadable: view.unreadable.clone(),
+            unreadable: view.unreadable,
         }
     }
 }

@@ -203,7 +203,7 @@ impl From<ChangeAnswer> for wire::ChangeDeliveriesReply {
             matched: answer.matched,
             changed: answer.changed,
             next: answer.next,
-            first: answer.first.iter().map(Into::into).collect(),
+            first: answer.first.into_iter().map(Into::into).collect(),
         }
     }
 }

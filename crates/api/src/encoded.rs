@@ -11,7 +11,7 @@ macro_rules! encoded {
     ($what:literal, $domain:ty, $wire:ty, $encode:ident, $decode:ident) => {
         #[doc = concat!("Encodes ", $what, " as it is stored.")]
         #[must_use]
-        pub fn $encode(value: &$domain) -> Bytes {
+        pub fn $encode(value: $domain) -> Bytes {
             <$wire>::from(value).encode_to_vec().into()
         }
 

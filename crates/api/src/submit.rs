@@ -171,7 +171,7 @@ impl TryFrom<wire::SubmitFrame> for SubmitFrame {
 
 impl From<Submission> for wire::Submission {
     fn from(submission: Submission) -> Self {
-        let options = wire::Options::from(&submission.envelope.options);
+        let options = wire::Options::from(submission.envelope.options);
         Self {
             message_id: submission.id.as_i64(),
             resubmission: submission.resubmission,
@@ -181,8 +181,8 @@ impl From<Submission> for wire::Submission {
             encoding: options.encoding,
             size_bytes: options.size_bytes,
             envelope: Some(wire::Envelope {
-                sender: submission.envelope.sender.as_str().to_owned(),
-                recipients: strings(&submission.envelope.recipients),
+                sender: submission.envelope.sender.into_string(),
+                recipients: strings(submission.envelope.recipients),
                 tenant: submission.envelope.tenant.0,
                 priority: i32::from(submission.envelope.priority),
                 options: Some(options),

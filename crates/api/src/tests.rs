@@ -393,8 +393,8 @@ proptest! {
         (next, about, operator, reason) in (times(), messages(), "[a-z]{1,8}", "[a-z]{1,8}"),
         tls_report in proptest::option::of(tls_reports().prop_map(Box::new)),
     ) {
-        prop_assert_eq!(crate::decode_options(&crate::encode_options(&options)), Ok(options.clone()));
-        prop_assert_eq!(crate::decode_outcome(&crate::encode_outcome(&outcome)), Ok(outcome.clone()));
+        prop_assert_eq!(crate::decode_options(&crate::encode_options(options.clone())), Ok(options.clone()));
+        prop_assert_eq!(crate::decode_outcome(&crate::encode_outcome(outcome.clone())), Ok(outcome.clone()));
         let detail = EventDetail {
             outcome: Some(outcome),
             next_attempt_at: Some(next),
@@ -409,7 +409,7 @@ proptest! {
             source_avoided_until: Some(next),
             tls_report,
         };
-        prop_assert_eq!(crate::decode_detail(&crate::encode_detail(&detail)), Ok(detail));
+        prop_assert_eq!(crate::decode_detail(&crate::encode_detail(detail.clone())), Ok(detail));
     }
 
     /// Whatever arrives is understood or refused; nothing else happens.

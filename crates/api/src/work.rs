@@ -415,12 +415,12 @@ impl From<Dispatch> for wire::Dispatch {
             priority: i32::from(dispatch.priority),
             pool: dispatch.pool,
             destination: dispatch.destination,
-            sender: dispatch.sender.as_str().to_owned(),
+            sender: dispatch.sender.into_string(),
             same_source: dispatch.same_source.map(|address| address.to_string()).unwrap_or_default(),
             avoided_sources: dispatch.avoided_sources.iter().map(wire_avoided).collect(),
             traceparent: dispatch.traceparent.unwrap_or_default(),
-            return_path: dispatch.return_path.as_ref().map(|path| path.as_str().to_owned()).unwrap_or_default(),
-            recipients: strings(&dispatch.recipients),
+            return_path: dispatch.return_path.map(ReversePath::into_string).unwrap_or_default(),
+            recipients: strings(dispatch.recipients),
             options: dispatch.options,
             expires_at_us: dispatch.expires_at.as_micros(),
             inline_body: dispatch.body.is_some(),
@@ -480,7 +480,7 @@ fn avoided(sources: &[wire::AvoidedSource]) -> Result<Vec<AvoidedSource>, ApiErr
 
 impl From<WorkResult> for wire::Result {
     fn from(result: WorkResult) -> Self {
-        let outcome = |(recipients, outcome): &(Vec<Mailbox>, Outcome)| wire::Outcome {
+        let outcome = |(recipients, outcome): (Vec<Mailbox>, Outcome)| wire::Outcome {
             recipients: strings(recipients),
             ..wire::Outcome::from(outcome)
         };
@@ -489,7 +489,7 @@ impl From<WorkResult> for wire::Result {
             shard: u32::from(result.shard.number()),
             epoch: result.epoch.0,
             attempt: u32::from(result.attempt),
-            outcomes: result.outcomes.iter().map(outcome).collect(),
+            outcomes: result.outcomes.into_iter().map(outcome).collect(),
             not_attempted: result.not_attempted,
             exchanger: result.exchanger.unwrap_or_default(),
             own_way: result.own_way,

@@ -34,7 +34,7 @@ pub(crate) fn example() -> StoredDelivery {
         destination: "b.example".to_owned(),
         sender: String::new(),
         recipients: vec!["x@b.example".to_owned()],
-        options: mailtier_api::encode_options(&Options { size_bytes: 1000, ..Options::default() }),
+        options: mailtier_api::encode_options(Options { size_bytes: 1000, ..Options::default() }),
         attempts: 0,
         next_attempt_at: None,
         last_outcome: bytes::Bytes::new(),

@@ -27,6 +27,7 @@ mod columns;
 mod error;
 mod finish;
 mod history;
+mod idle;
 mod load;
 mod maintenance;
 mod pools;

@@ -46,18 +46,23 @@ pub struct Session {
     state: State,
     deadline: Duration,
     spent: Duration,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Session {
     pub(crate) fn new(connection: PgConnection, statement_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
         let deadline = statement_timeout.saturating_add(GRACE);
-        Self { connection, state: State::Idle, deadline, spent: Duration::ZERO, _permit: permit }
+        Self { connection, state: State::Idle, deadline, spent: Duration::ZERO, permit }
     }
 
     /// Statements may take so long from now on.
     pub(crate) const fn wait_at_most(&mut self, deadline: Duration) {
         self.deadline = deadline;
+    }
+
+    /// Its connection, and its place among all of them, where it can be used again.
+    pub(crate) fn into_usable(self) -> Option<(PgConnection, OwnedSemaphorePermit)> {
+        self.is_usable().then_some((self.connection, self.permit))
     }
 
     /// Whether the session can be used again: false after its connection was lost, a call was cancelled or a settlement

@@ -9,9 +9,10 @@ use mailtier_config::{ConfigError, DatabaseConfig};
 use mailtier_types::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::StoreError;
+use crate::idle::Idle;
 use crate::schema;
 use crate::session::Session;
 
@@ -45,6 +46,8 @@ pub struct Store {
     allow_unsafe_durability: bool,
     limit: u32,
     permits: Arc<Semaphore>,
+    /// Connections that were given back.
+    idle: Arc<Idle>,
     waiting: Arc<AtomicU32>,
 }
 
@@ -108,11 +111,43 @@ impl Store {
     /// # Errors
     /// The database cannot be reached.
     pub async fn session(&self) -> Result<Session, StoreError> {
+        let permit = self.permit().await?;
+        // One of those that wait makes room for it: together they are never more than the limit.
+        drop(self.idle.take());
+        self.connect_with(permit).await
+    }
+
+    /// A connection for a moment, which may have served others before: who has used it returns it by
+    /// [`Self::give_back`]. One that waited may turn out to be broken; [`Self::session`] is always a new one.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn borrow(&self) -> Result<Session, StoreError> {
+        let permit = self.permit().await?;
+        match self.idle.take() {
+            Some(connection) => Ok(Session::new(connection, self.statement_timeout, permit)),
+            None => self.connect_with(permit).await,
+        }
+    }
+
+    /// Keeps a connection for the next that borrows one, unless it cannot be used again.
+    pub fn give_back(&self, session: Session) {
+        if let Some((connection, permit)) = session.into_usable() {
+            self.idle.keep(connection);
+            drop(permit);
+        }
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let _waiting = Waiting::begin(&self.waiting);
+        match tokio::time::timeout(CONNECT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(StoreError::TooManySessions { limit: self.limit }),
+        }
+    }
+
+    async fn connect_with(&self, permit: OwnedSemaphorePermit) -> Result<Session, StoreError> {
         let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer of the database");
-        let waiting = Waiting::begin(&self.waiting);
-        let permit = tokio::time::timeout(CONNECT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
-        drop(waiting);
-        let Ok(Ok(permit)) = permit else { return Err(StoreError::TooManySessions { limit: self.limit }) };
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options))
             .await
             .map_err(timed_out)
@@ -127,7 +162,8 @@ impl Store {
     pub fn usage(&self) -> Usage {
         let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
         let waiting = self.waiting.load(Ordering::Relaxed);
-        Usage { open: self.limit.saturating_sub(free), limit: self.limit, waiting }
+        let idle = u32::try_from(self.idle.close_old()).unwrap_or(u32::MAX);
+        Usage { open: self.limit.saturating_sub(free).saturating_add(idle), limit: self.limit, waiting }
     }
 
     fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
@@ -148,6 +184,7 @@ impl Store {
             statement_timeout: config.statement_timeout,
             allow_unsafe_durability: config.allow_unsafe_durability,
             limit,
+            idle: Arc::default(),
             permits: Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(usize::MAX >> 3))),
             waiting: Arc::default(),
         })

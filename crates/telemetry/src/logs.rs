@@ -8,6 +8,7 @@ use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
+use crate::output::Output;
 use crate::postfix::Postfix;
 use crate::setup::TelemetryError;
 use crate::text::TextFields;
@@ -79,7 +80,7 @@ pub(crate) struct Writer<'a> {
 
 /// The layer that writes lines to standard output, and what changes which.
 pub(crate) fn layer(config: &TelemetryConfig, writer: &Writer<'_>) -> Result<(LogLayer, LogFilter), TelemetryError> {
-    layer_to(config, writer, std::io::stdout)
+    layer_to(config, writer, Output)
 }
 
 /// A layer over the registry.

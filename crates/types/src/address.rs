@@ -204,6 +204,12 @@ impl Mailbox {
         &self.text
     }
 
+    /// The canonical text, without a copy.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.text.into_string()
+    }
+
     /// The local part as it is sent, with quotes where it needs them.
     #[must_use]
     pub fn local_part(&self) -> &str {
@@ -339,6 +345,15 @@ impl ReversePath {
         match self {
             Self::Null => "",
             Self::Mailbox(mailbox) => mailbox.as_str(),
+        }
+    }
+
+    /// The text, empty for the null reverse-path, without a copy.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        match self {
+            Self::Null => String::new(),
+            Self::Mailbox(mailbox) => mailbox.into_string(),
         }
     }
 

@@ -6,17 +6,17 @@ use super::{attempt, delivery_id, mailboxes, message_id, sender, strings};
 use crate::error::ApiError;
 use crate::wire;
 
-impl From<&EventDetail> for wire::EventDetail {
-    fn from(detail: &EventDetail) -> Self {
+impl From<EventDetail> for wire::EventDetail {
+    fn from(detail: EventDetail) -> Self {
         Self {
-            outcome: detail.outcome.as_ref().map(Into::into),
+            outcome: detail.outcome.map(Into::into),
             next_attempt_at_us: detail.next_attempt_at.map(Timestamp::as_micros).unwrap_or_default(),
-            options: detail.options.as_ref().map(Into::into),
+            options: detail.options.map(Into::into),
             dsn_about: detail.dsn_about.map(MessageId::as_i64).unwrap_or_default(),
             dsn_message_id: detail.dsn.map(MessageId::as_i64).unwrap_or_default(),
-            operator: detail.operator.clone().unwrap_or_default(),
-            reason: detail.reason.clone().unwrap_or_default(),
-            hosts: detail.hosts.clone(),
+            operator: detail.operator.unwrap_or_default(),
+            reason: detail.reason.unwrap_or_default(),
+            hosts: detail.hosts,
             bounce_class: detail.class.map_or_else(String::new, |class| class.name().to_owned()),
             source_avoided_until_us: detail.source_avoided_until.map(Timestamp::as_micros).unwrap_or_default(),
             report_message_id: detail.report.map(MessageId::as_i64).unwrap_or_default(),
@@ -52,8 +52,8 @@ fn bounce_class(name: &str) -> Option<BounceClass> {
     (!name.is_empty()).then(|| name.parse().unwrap_or(BounceClass::Other))
 }
 
-impl From<&Event> for wire::Event {
-    fn from(event: &Event) -> Self {
+impl From<Event> for wire::Event {
+    fn from(event: Event) -> Self {
         Self {
             at_us: event.at.as_micros(),
             kind: i32::from(event.kind.number()),
@@ -61,10 +61,10 @@ impl From<&Event> for wire::Event {
             delivery_id: event.delivery.map(|id| id.as_i64()).unwrap_or_default(),
             tenant: event.tenant.0,
             attempt: u32::from(event.attempt),
-            sender: event.sender.as_str().to_owned(),
-            recipients: strings(&event.recipients),
-            detail: Some((&event.detail).into()),
-            unreadable: event.unreadable.clone(),
+            sender: event.sender.into_string(),
+            recipients: strings(event.recipients),
+            detail: Some(event.detail.into()),
+            unreadable: event.unreadable,
         }
     }
 }

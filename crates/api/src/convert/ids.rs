@@ -68,8 +68,8 @@ pub(crate) fn route_hosts(texts: &[String]) -> Result<Vec<RouteHost>, ApiError> 
     texts.iter().map(|text| text.parse().map_err(|error| ApiError::invalid("hosts", error))).collect()
 }
 
-pub(crate) fn strings(mailboxes: &[Mailbox]) -> Vec<String> {
-    mailboxes.iter().map(|mailbox| mailbox.as_str().to_owned()).collect()
+pub(crate) fn strings(mailboxes: Vec<Mailbox>) -> Vec<String> {
+    mailboxes.into_iter().map(Mailbox::into_string).collect()
 }
 
 pub(crate) fn shard_epochs(values: &[wire::ShardEpoch]) -> Result<Vec<(ShardId, Epoch)>, ApiError> {

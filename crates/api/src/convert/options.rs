@@ -8,17 +8,17 @@ use mailtier_types::{
 use crate::error::ApiError;
 use crate::wire;
 
-impl From<&Options> for wire::Options {
-    fn from(options: &Options) -> Self {
+impl From<Options> for wire::Options {
+    fn from(options: Options) -> Self {
         Self {
             eight_bit: options.eight_bit,
             smtputf8: options.smtputf8,
-            traceparent: options.traceparent.clone().unwrap_or_default(),
+            traceparent: options.traceparent.unwrap_or_default(),
             received_at_us: options.received_at.as_micros(),
-            client_address: options.client_address.clone(),
-            client_helo: options.client_helo.clone(),
-            protocol: options.protocol.clone(),
-            header_message_id: options.header_message_id.clone(),
+            client_address: options.client_address,
+            client_helo: options.client_helo,
+            protocol: options.protocol,
+            header_message_id: options.header_message_id,
             size_bytes: options.size_bytes,
             encoding: wire_encoding(options.encoding).into(),
             chunks: options.chunks,
@@ -27,12 +27,12 @@ impl From<&Options> for wire::Options {
             require_tls: options.require_tls,
             tls_optional: options.tls_optional,
             ret: wire_return(options.ret).into(),
-            envelope_id: options.envelope_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
-            requests: options.requests.iter().map(Into::into).collect(),
+            envelope_id: options.envelope_id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            requests: options.requests.into_iter().map(Into::into).collect(),
             deliver_by: options.deliver_by.map(Into::into),
             release_at_us: options.release_at.map_or(0, Timestamp::as_micros),
-            user: options.user.clone(),
-            tls: options.tls.clone(),
+            user: options.user,
+            tls: options.tls,
         }
     }
 }
@@ -70,11 +70,11 @@ impl TryFrom<wire::Options> for Options {
     }
 }
 
-impl From<&RecipientRequest> for wire::RecipientRequest {
-    fn from(request: &RecipientRequest) -> Self {
+impl From<RecipientRequest> for wire::RecipientRequest {
+    fn from(request: RecipientRequest) -> Self {
         let original = request.original.as_ref();
         Self {
-            recipient: request.recipient.as_str().to_owned(),
+            recipient: request.recipient.into_string(),
             notify: request.notify.map(|Notify { success, failure, delay }| wire::Notify { success, failure, delay }),
             original_kind: original.map(|original| original.kind().to_owned()).unwrap_or_default(),
             original_address: original.map(|original| original.address().to_owned()).unwrap_or_default(),

@@ -10,32 +10,32 @@ use mailtier_types::{
 use crate::error::ApiError;
 use crate::wire;
 
-impl From<&Outcome> for wire::Outcome {
-    fn from(outcome: &Outcome) -> Self {
-        let remote = outcome.remote.as_ref();
-        let address = remote.and_then(|remote| remote.address);
+impl From<Outcome> for wire::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        let address = outcome.remote.as_ref().and_then(|remote| remote.address);
         let source = outcome.egress.as_ref().and_then(|egress| egress.source);
+        let source_has_others = outcome.egress.as_ref().is_some_and(|egress| egress.has_others);
         Self {
             recipients: Vec::new(),
             stage: wire_stage(outcome.stage).into(),
-            what: Some(match &outcome.cause {
+            what: Some(match outcome.cause {
                 Cause::Reply(reply) => wire::outcome::What::Reply(reply.into()),
                 Cause::Trouble(trouble) => wire::outcome::What::Trouble(wire::Trouble {
                     kind: wire_trouble(trouble.kind).into(),
-                    text: trouble.text.clone(),
+                    text: trouble.text,
                 }),
             }),
-            remote_host: remote.map(|remote| remote.name.clone()).unwrap_or_default(),
+            remote_host: outcome.remote.map(|remote| remote.name).unwrap_or_default(),
             remote_address: address.map(|address| address.to_string()).unwrap_or_default(),
-            tls: outcome.tls.clone().unwrap_or_default(),
+            tls: outcome.tls.unwrap_or_default(),
             waiting_us: micros(outcome.waiting),
             connecting_us: micros(outcome.connecting),
             sending_us: micros(outcome.sending),
             at_us: outcome.at.as_micros(),
             notifies: outcome.notifies,
-            pool: outcome.egress.as_ref().map(|egress| egress.pool.clone()).unwrap_or_default(),
+            pool: outcome.egress.map(|egress| egress.pool).unwrap_or_default(),
             source_address: source.map(|address| address.to_string()).unwrap_or_default(),
-            source_has_others: outcome.egress.as_ref().is_some_and(|egress| egress.has_others),
+            source_has_others,
             retry_after_s: outcome.retry_after.map_or(0, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
             transcript: outcome.transcript.as_ref().map_or_else(String::new, |said| said.as_str().to_owned()),
         }
@@ -84,12 +84,12 @@ pub(crate) fn address_of(field: &str, text: &str) -> Result<Option<IpAddr>, ApiE
     address.map_err(|error| ApiError::invalid(field, error))
 }
 
-impl From<&Reply> for wire::Reply {
-    fn from(reply: &Reply) -> Self {
+impl From<Reply> for wire::Reply {
+    fn from(reply: Reply) -> Self {
         Self {
             code: u32::from(reply.code),
             enhanced: reply.enhanced.map(|code| code.to_string()).unwrap_or_default(),
-            text: reply.text.clone().into_owned(),
+            text: reply.text.into_owned(),
         }
     }
 }

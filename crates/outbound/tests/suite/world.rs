@@ -123,7 +123,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         sender: ReversePath::parse("sender@from.example").unwrap(),
         return_path: None,
         recipients,
-        options: encode_options(&options),
+        options: encode_options(options),
         expires_at: Timestamp::from_secs(1_900_000_000),
         body: Some(vec![Bytes::copy_from_slice(text.as_bytes())]),
         resolve_first: false,

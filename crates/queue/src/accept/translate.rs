@@ -65,7 +65,7 @@ fn deliveries(
     let warn_at = envelope.options.deliver_by.filter(|by| by.mode == ByMode::Notify).map(|by| by.at);
     let options =
         Options { fanout, chunks: parts + 1, tls: String::new(), requests: Vec::new(), ..envelope.options.clone() };
-    let of_all = mailtier_api::encode_options(&options);
+    let of_all = mailtier_api::encode_options(options.clone());
     // What was asked for a recipient stays with him: were each delivery to carry it for all, many domains would cost the
     // square of their number.
     let options_of = |recipients: &[Mailbox]| {
@@ -75,7 +75,8 @@ fn deliveries(
             return (of_all.clone(), reports_success(&options));
         }
         let options = Options { requests, ..options.clone() };
-        (mailtier_api::encode_options(&options), reports_success(&options))
+        let reports = reports_success(&options);
+        (mailtier_api::encode_options(options), reports)
     };
     let inline = (parts == 0).then(|| vec![body.clone()]);
     groups
@@ -154,7 +155,7 @@ fn reports_success(options: &Options) -> bool {
 /// The detail of an accepted event.
 pub(crate) fn accepted_detail(options: &Options, about: Option<MessageId>) -> Bytes {
     let detail = EventDetail { options: Some(options.clone()), dsn_about: about, ..EventDetail::default() };
-    mailtier_api::encode_detail(&detail)
+    mailtier_api::encode_detail(detail)
 }
 
 /// What a dispatch needs of a stored delivery with these options.

@@ -148,7 +148,7 @@ mod tests {
             sender: "\"s@x\"@a.example".into(),
             recipients: vec!["x@b.example".into(), "y@b.example".into()],
             attempts: u16::from(last.is_some()),
-            last_outcome: last.map(mailtier_api::encode_outcome).unwrap_or_default(),
+            last_outcome: last.cloned().map(mailtier_api::encode_outcome).unwrap_or_default(),
             ..example()
         }
     }

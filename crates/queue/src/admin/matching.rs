@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn outcome(cause: Cause, host: Option<&str>) -> Bytes {
-        mailtier_api::encode_outcome(&Outcome {
+        mailtier_api::encode_outcome(Outcome {
             remote: host.map(|name| RemoteHost { name: name.to_owned(), address: None }),
             ..Outcome::new(Stage::Rcpt, cause, Timestamp::EPOCH)
         })

@@ -94,15 +94,24 @@ async fn send_body(
     chunks: &mpsc::Sender<Result<Bytes, ApiError>>,
 ) -> Result<(), ApiError> {
     let unavailable = |error: StoreError| ApiError::Unavailable(Chain(&error).to_string());
-    let mut session = store.session().await.map_err(unavailable)?;
-    for seq in 0.. {
-        let Some(chunk) = session.body_chunk(message, seq).await.map_err(unavailable)? else {
-            return if seq == 0 { Err(ApiError::NotFound(format!("the body of {message}"))) } else { Ok(()) };
-        };
+    let mut session = store.borrow().await.map_err(unavailable)?;
+    let mut read = session.body_chunk(message, 0).await;
+    if read.as_ref().is_err_and(StoreError::is_transient) {
+        // It may have been broken since its last use; a new one is not.
+        session = store.session().await.map_err(unavailable)?;
+        read = session.body_chunk(message, 0).await;
+    }
+    let mut next =
+        Some(read.map_err(unavailable)?.ok_or_else(|| ApiError::NotFound(format!("the body of {message}")))?);
+    let mut seq = 0;
+    while let Some(chunk) = next {
         if chunks.send(Ok(chunk)).await.is_err() {
             break;
         }
+        seq += 1;
+        next = session.body_chunk(message, seq).await.map_err(unavailable)?;
     }
+    store.give_back(session);
     Ok(())
 }
 

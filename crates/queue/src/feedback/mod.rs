@@ -148,7 +148,7 @@ mod tests {
             fanout: 1,
             sender: ReversePath::parse(sender).unwrap(),
             recipients: vec![Mailbox::parse("x@b.example").unwrap()],
-            options: mailtier_api::encode_options(&options),
+            options: mailtier_api::encode_options(options),
             traceparent: None,
             received_at: NOW,
             reports_success: false,

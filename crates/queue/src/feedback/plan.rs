@@ -111,7 +111,7 @@ fn delivered(message: &NewMessage, now: Timestamp) -> NewEvent {
         kind: EventKind::RecipientDelivered,
         // Of no delivery: the one that there may be goes to somebody else.
         delivery: None,
-        detail: mailtier_api::encode_detail(&EventDetail { reason, ..EventDetail::default() }),
+        detail: mailtier_api::encode_detail(EventDetail { reason, ..EventDetail::default() }),
         ..message.accepted.clone()
     }
 }
@@ -123,7 +123,7 @@ fn unmatched(message: &NewMessage, reading: &Reading, why: &str, now: Timestamp)
         at: now,
         kind: EventKind::AnswerReceived,
         recipients: Vec::new(),
-        detail: mailtier_api::encode_detail(&detail),
+        detail: mailtier_api::encode_detail(detail.clone()),
         ..message.accepted.clone()
     }
 }
@@ -276,7 +276,7 @@ impl Subject<'_> {
             attempt: 0,
             sender: self.original.map(|original| original.sender.clone()).unwrap_or_default(),
             recipients: recipients.iter().map(|recipient| recipient.as_str().to_owned()).collect(),
-            detail: mailtier_api::encode_detail(detail),
+            detail: mailtier_api::encode_detail(detail.clone()),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn events(report: &TlsReport, message: &NewMessage, now: Timestamp) -
             at: now,
             kind: EventKind::TlsReportReceived,
             recipients: Vec::new(),
-            detail: mailtier_api::encode_detail(&detail),
+            detail: mailtier_api::encode_detail(detail),
             ..message.accepted.clone()
         }
     };

@@ -195,7 +195,7 @@ fn record(
         attempt: 0,
         sender: stored.sender.clone(),
         recipients: stored.recipients.clone(),
-        detail: mailtier_api::encode_detail(detail),
+        detail: mailtier_api::encode_detail(detail.clone()),
     });
 }
 

@@ -296,7 +296,7 @@ fn plan_one(mut case: Case<'_>, surroundings: &mut Surroundings<'_>, planned: &m
             attempt: report.attempt,
             sender: stored.sender.clone(),
             recipients,
-            detail: mailtier_api::encode_detail(&detail),
+            detail: mailtier_api::encode_detail(detail),
         });
     }
     if order.is_some() {
@@ -527,7 +527,7 @@ fn after(case: &Case<'_>, remaining: &[String], surroundings: &Surroundings<'_>,
         return routed::hold((stored, report.attempt), (reason, remaining), surroundings.now, planned);
     }
     let (attempts, due, last_outcome) = match &verdicts.deferral {
-        Some((outcome, due)) => (report.attempt, *due, mailtier_api::encode_outcome(outcome)),
+        Some((outcome, due)) => (report.attempt, *due, mailtier_api::encode_outcome(outcome.clone())),
         None => {
             let said_nothing = verdicts.resolved.is_empty() && report.attempt > stored.attempts;
             let rest = if said_nothing { surroundings.policy.retry.standard.first } else { Duration::ZERO };
@@ -627,7 +627,7 @@ mod tests {
             expires_at: NOW.after(Duration::from_secs(3600)),
             sender: sender.to_owned(),
             recipients: recipients.iter().map(|text| (*text).to_owned()).collect(),
-            options: mailtier_api::encode_options(&options),
+            options: mailtier_api::encode_options(options.clone()),
             attempts,
             next_attempt_at: (attempts > 0).then_some(NOW),
             ..example()
@@ -703,7 +703,7 @@ mod tests {
 
     fn stored_with(options: &Options) -> StoredDelivery {
         StoredDelivery {
-            options: mailtier_api::encode_options(options),
+            options: mailtier_api::encode_options(options.clone()),
             ..stored("s@a.example", &["x@b.example", "y@b.example"], 0)
         }
     }
@@ -768,7 +768,7 @@ mod tests {
             stored.expires_at = NOW.after(hour * 24);
             if let Some(at) = attempted_before {
                 stored.attempts = 1;
-                stored.last_outcome = mailtier_api::encode_outcome(&Outcome { at, ..outcome(Stage::Rcpt, 450) });
+                stored.last_outcome = mailtier_api::encode_outcome(Outcome { at, ..outcome(Stage::Rcpt, 450) });
             }
             let deferred = outcomes(&[("x@b.example", 450), ("y@b.example", 450)]);
             told(&planned_at(now, &stored, &report(stored.attempts + 1, deferred)))

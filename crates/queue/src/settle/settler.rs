@@ -4,12 +4,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Finished, NewEvent, Session, SettleTx, Store, StoreError, StoredDelivery};
-use mailtier_telemetry::Meters;
+use mailtier_telemetry::{Meters, together};
 use mailtier_types::text::Chain;
 use mailtier_types::{BodyEncoding, DeliveryId, EventDetail, EventKind, Mailbox, MessageId, Options, Return};
 use tokio::sync::mpsc;
@@ -28,6 +29,10 @@ use crate::ids::Ids;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
+/// From the beginning of a transaction to the next, unless as much as `WORTH_A_TRANSACTION` waits: a transaction costs as much as
+/// dozens of reports, and nobody waits for one but the worker that keeps the result. After a longer pause there is no wait.
+const PACE: Duration = Duration::from_millis(5);
+const WORTH_A_TRANSACTION: usize = 128;
 /// A header section is looked for in so much of a decompressed first chunk.
 const FIRST_CHUNK_BYTES: usize = 1 << 20;
 
@@ -89,6 +94,7 @@ impl Settler {
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_REPORTS);
         let ids = Arc::clone(&self.parts.ids);
+        let mut next = Instant::now();
         loop {
             let next_part = self.aside.next_part();
             tokio::select! {
@@ -96,6 +102,13 @@ impl Settler {
                     if count == 0 {
                         return;
                     }
+                    if batch.len() < WORTH_A_TRANSACTION && Instant::now() < next {
+                        tokio::time::sleep_until(next).await;
+                        while batch.len() < BATCH_REPORTS && let Ok(report) = self.parts.reports.try_recv() {
+                            batch.push(report);
+                        }
+                    }
+                    next = Instant::now() + PACE;
                     self.settle_fresh(std::mem::take(&mut batch)).await;
                 }
                 () = ids.until_held(), if !self.unnumbered.is_empty() => {
@@ -224,7 +237,7 @@ pub(super) fn conclude(
     meters.queue_settle_batch.record(count as f64, &[]);
     meters.queue_notifications.add(planned.plan.dsns.len() as u64, &[]);
     measures::count(&planned.lines, &policy.providers, meters);
-    planned.lines.iter().for_each(Line::log);
+    together(|| planned.lines.iter().for_each(Line::log));
     policy.listed.add(&planned.plan.suppressions);
     conductor.send(Command::Settled(planned.dispositions));
     if !planned.committed.is_empty() {
@@ -287,7 +300,7 @@ async fn settle_plain(session: &mut Session, reports: &[Report]) -> Result<Plann
                 attempt: report.attempt,
                 sender: content.sender.as_str().to_owned(),
                 recipients: recipients.clone(),
-                detail: mailtier_api::encode_detail(&detail),
+                detail: mailtier_api::encode_detail(detail),
             });
             lines.push((report.delivery, line(content, report.attempt, recipients, outcome)));
         }

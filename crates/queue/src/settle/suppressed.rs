@@ -119,7 +119,7 @@ impl Suppressed<'_> {
             kind: EventKind::RecipientFailed,
             delivery: Some(id),
             recipients: vec![recipient],
-            detail: mailtier_api::encode_detail(&detail),
+            detail: mailtier_api::encode_detail(detail),
             ..self.message.accepted.clone()
         }
     }
