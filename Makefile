@@ -125,6 +125,39 @@ bench: ## Throughput beside a tuned Postfix on this machine (Debian's postfix, u
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- relay --programs "$(TARGET_DIR)/release"
 
+.PHONY: bench-accept
+bench-accept: ## How fast mail is accepted while none is delivered, beside Postfix
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- accept --programs "$(TARGET_DIR)/release"
+
+.PHONY: bench-latency
+bench-latency: ## How long single messages take, 20 a second, beside Postfix
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- latency --programs "$(TARGET_DIR)/release"
+
+# The build that `bench-compare` holds this one against.
+COMPARED := $(TARGET_DIR)/bench-compare
+
+.PHONY: bench-compare
+bench-compare: setup ## Throughput of this tree and of another commit in turn: make bench-compare REF=<commit>
+	@git rev-parse --quiet --verify "$(REF)^{commit}" >/dev/null || { echo "make bench-compare REF=<commit>" >&2; exit 64; }
+	@git worktree prune
+	@[ -d "$(COMPARED)/source" ] || git worktree add --detach "$(COMPARED)/source" "$(REF)"
+	git -C "$(COMPARED)/source" checkout --quiet --detach "$$(git rev-parse --verify "$(REF)^{commit}")"
+	CARGO_INCREMENTAL=0 cargo build --locked --release $(PROGRAMS) --manifest-path "$(COMPARED)/source/Cargo.toml" \
+		--target-dir "$(COMPARED)/build"
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- pair --before "$(COMPARED)/build/release" \
+		--programs "$(TARGET_DIR)/release"
+
+.PHONY: profile
+profile: setup ## Where the time goes under load: flame graphs, system calls, statements (target/profile/report; root)
+	@deploy/setup.sh perf:linux-perf
+	CARGO_INCREMENTAL=0 RUSTFLAGS="-C force-frame-pointers=yes" cargo build --locked --release $(PROGRAMS) \
+		--target-dir "$(TARGET_DIR)/profile/build"
+	cargo run --locked --quiet --release -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/release" \
+		--report "$(TARGET_DIR)/profile/report"
+
 .PHONY: soak
 soak: ## Holds 10,000 idle and 2,000 active sessions, a minute each, and shows the programs' memory
 	@$(MAKE) --no-print-directory build PROFILE=release

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{cores, crowd, drain, encrypted, idle, latency, pair, relay, scale, soak};
+use crate::{cores, crowd, drain, encrypted, idle, latency, pair, profile, relay, scale, soak};
 
 /// Measures Mailtier, beside Postfix where that says something.
 #[derive(Debug, Parser)]
@@ -40,6 +40,8 @@ pub(crate) enum Measurement {
     Latency(latency::Pace),
     /// Two builds of Mailtier in turn: what a change has brought.
     Pair(pair::Pair),
+    /// Where the time goes: samples, system calls, statements.
+    Profile(profile::Profile),
     /// Many sessions at a time: idle ones, then active ones.
     Soak(soak::Load),
     /// Idle sessions, in clear and in TLS: what each takes of memory.

@@ -23,6 +23,7 @@ mod mailtier;
 mod pair;
 mod postfix;
 mod processes;
+mod profile;
 mod quota;
 mod raw;
 mod receiver;
@@ -48,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Measurement::Accept(relay) => relay::run(&bench, relay, Until::Accepted),
         Measurement::Latency(pace) => latency::run(&bench, pace),
         Measurement::Pair(pair) => pair::run(&bench, pair),
+        Measurement::Profile(profile) => profile::run(&bench, profile),
         Measurement::Soak(load) => soak::run(&bench, load),
         Measurement::Idle(idle) => idle::run(&bench, idle),
         Measurement::Scale(depth) => scale::run(&bench, depth),

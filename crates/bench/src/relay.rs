@@ -240,7 +240,7 @@ fn measure(bench: &Bench, case: Case, messages: u32, system: Option<&dyn Running
         messages,
         accepted: rate(accepted),
         delivered: delivered.map(rate),
-        cpu_us: cpu_us_by_program.values().sum(),
+        cpu_us: cpu_us_by_program.values().fold(0.0, |sum, each| sum + each),
         cpu_us_by_program,
         peak_mib: peak.load(Ordering::Relaxed) as f64 / 1_048_576.0,
     })
