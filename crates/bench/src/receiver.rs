@@ -35,6 +35,7 @@ pub(crate) struct Manner {
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Receiver {
+    port: u16,
     counts: Arc<Counts>,
     _end: DropGuard,
 }
@@ -47,9 +48,10 @@ struct Counts {
 }
 
 impl Receiver {
-    /// Listens on loopback; needs a runtime.
+    /// Listens on a port of loopback, any free one for 0; needs a runtime.
     pub(crate) fn start(port: u16, manner: Manner) -> anyhow::Result<Self> {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("the receiver cannot listen")?;
+        let port = listener.local_addr()?.port();
         let tls = manner.certificate.iter().map(|files| ServerTls::load(std::slice::from_ref(files), None)).next();
         let tls = tls.transpose()?;
         let mut config = ServerConfig::new("sink.bench.example");
@@ -73,7 +75,12 @@ impl Receiver {
                 tokio::spawn(session(stream, Arc::clone(&config), tls.clone(), taker, end.clone()));
             }
         });
-        Ok(Self { counts, _end: guard })
+        Ok(Self { port, counts, _end: guard })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Messages until now.
@@ -161,5 +168,63 @@ impl Taker {
         }
         self.counts.encrypted.fetch_add(u64::from(self.in_tls), Ordering::Relaxed);
         self.counts.received.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates;
+    use crate::generator::{self, Clients, Encryption, Load};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What a receiver has counted of forty messages over four sessions.
+    async fn counted(encryption: Encryption, reconnect: bool) -> (u64, u64, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = certificates::self_made(folder.path()).unwrap();
+        let receiver = Receiver::start(0, Manner { certificate: Some(certificate), ..Manner::default() }).unwrap();
+        let clients = Arc::new(Clients::of(receiver.port(), encryption).unwrap());
+        let load = Load { sessions: 4, messages: 40, octets: 2048, reconnect };
+        generator::send(&clients, load).await.unwrap();
+        receiver.wait_for(40, PATIENCE).await.unwrap();
+        (receiver.received(), receiver.encrypted(), receiver.connections())
+    }
+
+    #[tokio::test]
+    async fn each_message_arrives_in_the_way_that_was_asked_for() {
+        assert_eq!(counted(Encryption::Off, false).await, (40, 0, 4));
+        assert_eq!(counted(Encryption::Resumed, false).await, (40, 40, 4));
+        assert_eq!(counted(Encryption::Resumed, true).await, (40, 40, 40));
+        assert_eq!(counted(Encryption::Fresh, true).await, (40, 40, 40));
+    }
+
+    #[tokio::test]
+    async fn arrivals_are_told_by_recipient_and_in_order_of_time() {
+        let (arrivals, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let manner = Manner { arrivals: Some(arrivals), slowness: Duration::from_millis(30), ..Manner::default() };
+        let receiver = Receiver::start(0, manner).unwrap();
+        let clients = Clients::of(receiver.port(), Encryption::Off).unwrap();
+        let (mut connection, body) = (clients.open().await.unwrap(), generator::content(1024));
+        let begun = Instant::now();
+        for number in 0..3 {
+            generator::deliver(&mut connection, &format!("m{number}@sink.example"), &body).await.unwrap();
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(90), "each takes its time");
+        let mut before = begun;
+        for number in 0..3 {
+            let (recipient, at) = heard.recv().await.unwrap();
+            assert_eq!(recipient, format!("m{number}"));
+            assert!(at >= before);
+            before = at;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_arrive_is_noticed() {
+        let receiver = Receiver::start(0, Manner::default()).unwrap();
+        let clients = Clients::of(receiver.port(), Encryption::Resumed).unwrap();
+        assert!(clients.open().await.is_err(), "no TLS is offered");
+        assert!(receiver.wait_for(1, Duration::from_millis(20)).await.is_err());
     }
 }
