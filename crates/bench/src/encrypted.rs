@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::certificates;
 use crate::generator::{self, Clients, Encryption};
-use crate::harness::{Bench, Connections, SINK_PORT};
+use crate::harness::{Bench, Connections};
 use crate::mailtier::{Mailtier, Settings};
 use crate::processes::{self, Running as _};
 use crate::receiver::{Manner, Receiver};
@@ -153,16 +153,18 @@ impl Ways<'_> {
     fn once(&self, place: Place, connections: Connections) -> anyhow::Result<Run> {
         let folder = self.bench.folder.join("run");
         let programs = if place.is_inside() { &self.wrapped } else { &self.bench.programs };
-        let system = Mailtier::start(programs, &folder, &self.settings(place))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let run = runtime.block_on(self.measure(&system, place, connections));
+        let certificate = place.is_outside().then(|| self.certificate.clone());
+        let receiver = runtime.block_on(async { Receiver::start(0, Manner { certificate, ..Manner::default() }) })?;
+        let system = Mailtier::start(programs, &folder, &self.settings(place, receiver.port()))?;
+        let run = runtime.block_on(self.measure(&system, &receiver, place, connections));
         drop(system);
         remove(folder)?;
         run
     }
 
-    fn settings(&self, place: Place) -> Settings {
-        let common = Settings { sessions: self.bench.sessions, ..Settings::default() };
+    fn settings(&self, place: Place, sink_port: u16) -> Settings {
+        let common = Settings { sink_port, sessions: self.bench.sessions, ..Settings::default() };
         if !place.is_outside() {
             return common;
         }
@@ -175,9 +177,13 @@ impl Ways<'_> {
         }
     }
 
-    async fn measure(&self, system: &Mailtier, place: Place, connections: Connections) -> anyhow::Result<Run> {
-        let certificate = place.is_outside().then(|| self.certificate.clone());
-        let receiver = Receiver::start(SINK_PORT, Manner { certificate, ..Manner::default() })?;
+    async fn measure(
+        &self,
+        system: &Mailtier,
+        receiver: &Receiver,
+        place: Place,
+        connections: Connections,
+    ) -> anyhow::Result<Run> {
         let encryption = match (place.is_outside(), self.tls.strangers) {
             (false, _) => Encryption::Off,
             (true, false) => Encryption::Resumed,
