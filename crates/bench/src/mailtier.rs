@@ -64,6 +64,11 @@ pub(crate) struct Mailtier {
 impl Mailtier {
     /// Starts the system below `folder` and waits until it is ready.
     pub(crate) fn start(programs: &Path, folder: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        // What answers there would be taken for the system, and measured.
+        let ports = [PORT, QUEUE_PORT, QUEUE_HTTP_PORT, INBOUND_HTTP_PORT, OUTBOUND_HTTP_PORT];
+        if let Some(port) = ports.into_iter().find(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
+            bail!("something listens on port {port} already: another benchmark?");
+        }
         fs::create_dir_all(folder)?;
         let config = folder.join("mailtier.toml");
         fs::write(&config, configuration(settings))?;
