@@ -1,6 +1,7 @@
 //! What measurements have in common: the folder and the tools, smtp-source as the load and smtp-sink as the end of the
 //! way. A run ends when the sink has taken the last message; smtp-sink ends by itself then.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -32,10 +33,12 @@ pub(crate) struct Bench {
     pub(crate) tools: Unpacked,
     /// Where the numbers of each run go.
     pub(crate) raw: Raw,
+    /// Held as long as this measurement lasts.
+    _turn: File,
 }
 
 impl Bench {
-    /// Fetches the tools. Others may enter the folder, since neither system works as root.
+    /// Waits until no other measurement runs, and fetches the tools. Others may enter the folder, since neither system works as root.
     pub(crate) fn prepare(common: Common, folder: &Path) -> anyhow::Result<Self> {
         std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(Self {
@@ -44,8 +47,20 @@ impl Bench {
             folder: folder.to_owned(),
             tools: Unpacked::fetch(folder)?,
             raw: Raw::open(common.raw.as_deref())?,
+            _turn: turn(&std::env::temp_dir().join("mailtier-bench.lock"))?,
         })
     }
+}
+
+/// All measurements use the same ports, and would measure each other: the one that has this file locked is alone.
+fn turn(path: &Path) -> anyhow::Result<File> {
+    let open = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    let file = open.with_context(|| format!("cannot open {}", path.display()))?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        eprintln!("waiting for another measurement on this machine");
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 /// How the source's messages reach the system.
@@ -144,4 +159,19 @@ pub(crate) fn start_sink(tools: &Unpacked, messages: Option<u32>) -> anyhow::Res
         .context("cannot start smtp-sink")?;
     processes::wait_for_port(SINK_PORT, Duration::from_secs(5), || child.try_wait().ok().flatten().is_none())?;
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_measurement_has_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = turn(&path).unwrap();
+        assert!(File::open(&path).unwrap().try_lock().is_err());
+        drop(first);
+        turn(&path).unwrap();
+    }
 }

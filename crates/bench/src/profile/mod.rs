@@ -187,9 +187,15 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// As perf wants them.
+    /// As perf wants them. PostgreSQL's workers come and go, and perf takes none that has gone; those that come are
+    /// counted with the process that has started them.
     fn pids(&self, program: &str) -> anyhow::Result<String> {
-        let pids: Vec<String> = processes::pids_of(self.system.pid(), program).iter().map(u32::to_string).collect();
+        let lasts = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !is_passing(&line));
+        let pids: Vec<String> = processes::pids_of(self.system.pid(), program)
+            .into_iter()
+            .filter(lasts)
+            .map(|pid| pid.to_string())
+            .collect();
         if pids.is_empty() {
             bail!("no process of {program} runs");
         }
@@ -199,5 +205,24 @@ impl Look<'_> {
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.profile.report.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Whether this command line is that of a process that ends by itself before long.
+fn is_passing(command_line: &str) -> bool {
+    command_line.starts_with("postgres:") && command_line.contains(" worker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_workers_of_postgres_pass() {
+        assert!(is_passing("postgres: autovacuum worker postgres"));
+        assert!(is_passing("postgres: parallel worker for PID 17"));
+        assert!(!is_passing("postgres: autovacuum launcher"));
+        assert!(!is_passing("postgres: mailtier postgres [local] idle"));
+        assert!(!is_passing("/opt/mailtier-queue --config a worker"));
     }
 }
