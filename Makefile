@@ -191,7 +191,7 @@ bench-tls: ## What TLS costs, to the outside and between the tiers
 .PHONY: cores
 cores: ## Relaying with so much CPU for each tier, and the model of it (root, for control groups)
 	@$(MAKE) --no-print-directory build PROFILE=release
-	cargo run --locked --quiet --release -p mailtier-bench -- cores --programs "$(TARGET_DIR)/release"
+	cargo run --locked --quiet --release -p mailtier-bench -- cores --sessions 200 --programs "$(TARGET_DIR)/release"
 
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)

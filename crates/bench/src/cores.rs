@@ -25,12 +25,14 @@ const TIERS: [&str; 4] = ["mailtier-inbound", "mailtier-queue", "mailtier-outbou
 const WARM_UP: u32 = 2_000;
 /// How far the model may be from what is measured.
 const GOAL: f64 = 0.2;
+/// What sets the limit where no tier does.
+const MACHINE: &str = "the machine";
 
 /// How much CPU, how much mail.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cores {
     /// Cores of each tier, PostgreSQL among them; what one size shows predicts the next.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.125, 0.25, 0.5, 1.0, 2.0])]
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0])]
     cores: Vec<f64>,
     /// Message size, in KiB.
     #[arg(long, default_value_t = 4)]
@@ -79,7 +81,11 @@ pub(crate) fn run(bench: &Bench, cores: &Cores) -> anyhow::Result<()> {
         let size = once(bench, cores, each)?;
         let predicted = before.as_ref().map(|before| before.predict(each, machine));
         let off = predicted.as_ref().map(|predicted| predicted.rate / size.delivered - 1.0);
-        furthest = off.map_or(furthest, |off| furthest.max(off.abs()));
+        if let (Some(predicted), Some(off)) = (&predicted, off)
+            && predicted.bound_by != MACHINE
+        {
+            furthest = furthest.max(off.abs());
+        }
         println!("{}", row(&size, predicted.as_ref(), off));
         eprintln!("{size:?}, the model of it: {:?}", size.predict(each, machine));
         bench.raw.keep("cores", &size)?;
@@ -87,7 +93,7 @@ pub(crate) fn run(bench: &Bench, cores: &Cores) -> anyhow::Result<()> {
     }
     let is_met = if furthest <= GOAL { "met" } else { "missed" };
     println!(
-        "\nthe furthest prediction is off by {:.0} %; goal, at most {:.0} %: {is_met}",
+        "\nwhere a tier sets the limit, the furthest prediction is off by {:.0} %; goal, at most {:.0} %: {is_met}",
         100.0 * furthest,
         100.0 * GOAL
     );
@@ -106,8 +112,7 @@ impl Size {
             (per_second(cores.min(machine), us), tier)
         });
         let all: f64 = self.cpu_us_by_program.values().sum::<f64>() + self.outside_cpu_us;
-        let least =
-            tiers.into_iter().chain([(per_second(machine, all), "the machine")]).min_by(|a, b| a.0.total_cmp(&b.0));
+        let least = tiers.into_iter().chain([(per_second(machine, all), MACHINE)]).min_by(|a, b| a.0.total_cmp(&b.0));
         let (rate, bound_by) = least.unwrap_or((0.0, "nothing"));
         Prediction { rate, bound_by: bound_by.to_owned() }
     }
