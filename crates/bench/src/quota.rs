@@ -82,11 +82,13 @@ impl Drop for Quota {
 
 /// What is written where.
 fn quota_files(is_second: bool, cores: f64) -> Vec<(&'static str, String)> {
-    let quota = (cores * PERIOD_US).max(LEAST_US);
+    // A share that is less than the kernel takes of one period is that of a longer one.
+    let period = PERIOD_US.max(LEAST_US / cores);
+    let quota = cores * period;
     if is_second {
-        vec![("cpu.max", format!("{quota:.0} {PERIOD_US:.0}"))]
+        vec![("cpu.max", format!("{quota:.0} {period:.0}"))]
     } else {
-        vec![("cpu.cfs_period_us", format!("{PERIOD_US:.0}")), ("cpu.cfs_quota_us", format!("{quota:.0}"))]
+        vec![("cpu.cfs_period_us", format!("{period:.0}")), ("cpu.cfs_quota_us", format!("{quota:.0}"))]
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
         assert_eq!(quota_files(true, 0.5), [("cpu.max", "5000 10000".to_owned())]);
         let first = quota_files(false, 2.0);
         assert_eq!(first, [("cpu.cfs_period_us", "10000".to_owned()), ("cpu.cfs_quota_us", "20000".to_owned())]);
-        assert_eq!(quota_files(true, 0.001), [("cpu.max", "1000 10000".to_owned())], "the kernel takes no less");
+        assert_eq!(quota_files(true, 0.05), [("cpu.max", "1000 20000".to_owned())], "the kernel takes no less");
     }
 
     #[test]
