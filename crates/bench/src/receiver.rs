@@ -173,6 +173,9 @@ impl Taker {
 
 #[cfg(test)]
 mod tests {
+    use mailtier_tls::{ClientTls, KeyExchange};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::certificates;
     use crate::generator::{self, Clients, Encryption, Load};
@@ -218,6 +221,41 @@ mod tests {
             assert!(at >= before);
             before = at;
         }
+    }
+
+    /// Says something and hears a whole reply.
+    async fn say(stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin), words: &str) {
+        stream.write_all(words.as_bytes()).await.unwrap();
+        let (mut heard, mut buffer) = (String::new(), [0; 1024]);
+        while !heard.ends_with("\r\n") || heard.lines().last().unwrap().as_bytes()[3] != b' ' {
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(read, 0, "closed after {heard}");
+            heard.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    }
+
+    /// The kind of handshake that a connection to a server of this name begins with.
+    async fn handshake(port: u16, tls: &ClientTls, name: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        for words in ["", "EHLO client.example\r\n", "STARTTLS\r\n"] {
+            say(&mut stream, words).await;
+        }
+        let name = ClientTls::server_name(name, Ipv4Addr::LOCALHOST.into());
+        let mut stream = tls.connector(KeyExchange::PostQuantum).connect(name, stream).await.unwrap();
+        // What can be resumed comes after the handshake.
+        say(&mut stream, "EHLO client.example\r\n").await;
+        format!("{:?}", stream.get_ref().1.handshake_kind().unwrap())
+    }
+
+    #[tokio::test]
+    async fn sessions_are_resumed_by_clients_that_were_there_and_by_no_strangers() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = certificates::self_made(folder.path()).unwrap();
+        let receiver = Receiver::start(0, Manner { certificate: Some(certificate), ..Manner::default() }).unwrap();
+        let tls = ClientTls::new().unwrap();
+        assert_eq!(handshake(receiver.port(), &tls, "a.example").await, "Full");
+        assert_eq!(handshake(receiver.port(), &tls, "a.example").await, "Resumed");
+        assert_eq!(handshake(receiver.port(), &tls, "b.example").await, "Full");
     }
 
     #[tokio::test]
