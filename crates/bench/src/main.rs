@@ -1,8 +1,5 @@
-//! What Mailtier can do on this machine, measured: `relay` beside a tuned Postfix in the same minutes, driven by Postfix's
-//! own smtp-source and smtp-sink; `accept`: the same while nothing is delivered; `latency`: single messages; `pair`: two builds
-//! of Mailtier in turn; `profile`: where the time goes; `soak` and `idle`: many sessions at a time; `scale`, `drain` and
-//! `crowd`: deep queues; `tls`: what encryption costs; `cores`: what CPU brings. Each is a module with arguments of its own;
-//! what they have in common is in `harness`.
+//! What Mailtier can do on this machine, measured. Each measurement is a subcommand and a module with arguments of its own;
+//! `arguments` says what each is, and what they have in common is in `harness`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod arguments;
