@@ -173,6 +173,31 @@ scale: ## Queues of millions: time to load them, memory, fresh mail beside them,
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- scale --programs "$(TARGET_DIR)/release"
 
+.PHONY: idle
+idle: ## Holds up to 20,000 idle sessions, in clear and in TLS, and shows what each takes of memory
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- idle --programs "$(TARGET_DIR)/release"
+
+.PHONY: drain
+drain: ## A million deferred messages to one destination that comes back, beside Postfix (about 15 minutes)
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- drain --programs "$(TARGET_DIR)/release"
+
+.PHONY: crowd
+crowd: ## Mail to 10,000 destinations while one of them is flooded with 900,000 messages
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- crowd --programs "$(TARGET_DIR)/release"
+
+.PHONY: bench-tls
+bench-tls: ## What TLS costs, to the outside and between the tiers
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- tls --programs "$(TARGET_DIR)/release"
+
+.PHONY: cores
+cores: ## Relaying with so much CPU for each tier, and the model of it (root, for control groups)
+	@$(MAKE) --no-print-directory build PROFILE=release
+	cargo run --locked --quiet --release -p mailtier-bench -- cores --sessions 200 --programs "$(TARGET_DIR)/release"
+
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of dependencies (installs cargo-deny)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{latency, pair, profile, relay, scale, soak};
+use crate::{cores, crowd, drain, encrypted, idle, latency, pair, profile, relay, scale, soak};
 
 /// Measures Mailtier, beside Postfix where that says something.
 #[derive(Debug, Parser)]
@@ -44,6 +44,16 @@ pub(crate) enum Measurement {
     Profile(profile::Profile),
     /// Many sessions at a time: idle ones, then active ones.
     Soak(soak::Load),
+    /// Idle sessions, in clear and in TLS: what each takes of memory.
+    Idle(idle::Idle),
     /// Deep queues: loading, memory, fresh mail beside them, draining.
     Scale(scale::Depth),
+    /// A destination that comes back: how soon and how fast its queue drains, beside Postfix's.
+    Drain(drain::Drain),
+    /// Mail to many destinations while one of them is flooded.
+    Crowd(crowd::Crowd),
+    /// What TLS costs, to the outside and between the tiers.
+    Tls(encrypted::Tls),
+    /// Relaying with so much CPU for each tier, and a model of it.
+    Cores(cores::Cores),
 }

@@ -144,6 +144,10 @@ impl Load {
 /// With `messages`, a sink that ends by itself after so many; the source would take that for a lost connection, so
 /// without a system between them the sink is stopped when the source has ended.
 pub(crate) fn start_sink(tools: &Unpacked, messages: Option<u32>) -> anyhow::Result<Child> {
+    // It would take part of the mail.
+    if std::net::TcpStream::connect(("127.0.0.1", SINK_PORT)).is_ok() {
+        bail!("something listens on port {SINK_PORT} already: another benchmark?");
+    }
     let mut sink = tools.command("smtp-sink");
     if let Some(messages) = messages {
         sink.args(["-M", &messages.to_string()]);

@@ -16,6 +16,8 @@ use crate::processes::{self, Running};
 
 /// Where the system takes mail.
 const PORT: u16 = 2725;
+/// Where the tiers reach the queue.
+pub(crate) const QUEUE_PORT: u16 = 2730;
 /// Where the queue serves its metrics.
 const QUEUE_HTTP_PORT: u16 = 2732;
 /// Where inbound serves its metrics.
@@ -62,6 +64,11 @@ pub(crate) struct Mailtier {
 impl Mailtier {
     /// Starts the system below `folder` and waits until it is ready.
     pub(crate) fn start(programs: &Path, folder: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        // What answers there would be taken for the system, and measured.
+        let ports = [PORT, QUEUE_PORT, QUEUE_HTTP_PORT, INBOUND_HTTP_PORT, OUTBOUND_HTTP_PORT];
+        if let Some(port) = ports.into_iter().find(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
+            bail!("something listens on port {port} already: another benchmark?");
+        }
         fs::create_dir_all(folder)?;
         let config = folder.join("mailtier.toml");
         fs::write(&config, configuration(settings))?;
@@ -127,11 +134,11 @@ fn sum_of(text: &str, name: &str) -> Option<f64> {
 fn configuration(settings: &Settings) -> String {
     let Settings { sink_port, sessions, inbound, queue, outbound, sections } = settings;
     format!(
-        "[inbound]\nlisten = [\"127.0.0.1:{PORT}\"]\nmax_sessions = 12000\nhttp_listen = \"127.0.0.1:{INBOUND_HTTP_PORT}\"\n\
-         hostname = \"mailtier.bench.example\"\nqueue = [\"http://127.0.0.1:2730\"]\n{inbound}\
-         [queue]\nlisten = \"127.0.0.1:2730\"\nhttp_listen = \"127.0.0.1:{QUEUE_HTTP_PORT}\"\nhostname = \"mailtier.bench.example\"\n\
+        "[inbound]\nlisten = [\"127.0.0.1:{PORT}\"]\nmax_sessions = 25000\nhttp_listen = \"127.0.0.1:{INBOUND_HTTP_PORT}\"\n\
+         hostname = \"mailtier.bench.example\"\nqueue = [\"http://127.0.0.1:{QUEUE_PORT}\"]\n{inbound}\
+         [queue]\nlisten = \"127.0.0.1:{QUEUE_PORT}\"\nhttp_listen = \"127.0.0.1:{QUEUE_HTTP_PORT}\"\nhostname = \"mailtier.bench.example\"\n\
          destination_concurrency = {sessions}\n{queue}\
-         [outbound]\nqueue = [\"http://127.0.0.1:2730\"]\nhttp_listen = \"127.0.0.1:{OUTBOUND_HTTP_PORT}\"\n\
+         [outbound]\nqueue = [\"http://127.0.0.1:{QUEUE_PORT}\"]\nhttp_listen = \"127.0.0.1:{OUTBOUND_HTTP_PORT}\"\n\
          ehlo_name = \"mailtier.bench.example\"\n{outbound}\
          [[outbound.routes]]\ndomain = \"*\"\nhosts = [\"127.0.0.1:{sink_port}\"]\n\
          [telemetry]\nlog_format = \"text\"\n{sections}"

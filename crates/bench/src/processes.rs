@@ -21,14 +21,19 @@ pub(crate) trait Running {
 /// CPU time of a tree by the name of the program, ended children included: they count for the program that has waited for
 /// them, as PostgreSQL's first process does for each session.
 pub(crate) fn cpu_by_program(root: u32) -> BTreeMap<String, Duration> {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
     let mut used = BTreeMap::new();
     for pid in tree(root) {
         let Some(stat) = stat(pid) else { continue };
         let program = program(pid).unwrap_or_else(|| "ending".to_owned());
-        *used.entry(program).or_default() += Duration::from_secs_f64(stat.ticks as f64 / ticks_per_second as f64);
+        *used.entry(program).or_default() += Duration::from_secs_f64(stat.ticks as f64 / ticks_per_second());
     }
     used
+}
+
+/// CPU time of this process and of those it has started and waited for; systems that still run are none of these.
+pub(crate) fn own_cpu() -> Duration {
+    let ticks = stat(std::process::id()).map_or(0, |stat| stat.ticks);
+    Duration::from_secs_f64(ticks as f64 / ticks_per_second())
 }
 
 /// The processes of this name within a tree.
@@ -63,6 +68,11 @@ pub(crate) fn resident_kib(root: u32, name: &str) -> u64 {
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     pids_of(root, name).into_iter().filter_map(resident).sum()
+}
+
+/// The unit of the times in `/proc`.
+fn ticks_per_second() -> f64 {
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64
 }
 
 struct Stat {

@@ -1,25 +1,24 @@
 //! `make soak`: many sessions at a time, and the memory of each program while they last. First idle sessions, which say
 //! EHLO and then nothing; then active ones, each of which sends one message after the other. Responsible for the
-//! clients and the figures.
+//! sessions and the figures; what clients say is `generator`'s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use anyhow::bail;
+use mailtier_transport::client::Connection;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::generator::{self, Clients, Encryption};
 use crate::harness::{Bench, start_sink};
 use crate::mailtier::{Mailtier, Settings};
 use crate::processes::{self, Running};
 
 /// Connections that are opened at a time: a burst beyond the backlog would measure the kernel's retries.
 const OPENING: usize = 200;
-/// How long a reply may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Octets of one message's content.
 const CONTENT_OCTETS: usize = 4096;
 /// What memory is measured of.
@@ -41,6 +40,19 @@ pub(crate) struct Load {
     seconds: u64,
 }
 
+/// What idle sessions took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Held {
+    /// Whether they are in TLS.
+    pub(crate) encrypted: bool,
+    /// How many.
+    pub(crate) sessions: usize,
+    /// Seconds until all were there.
+    pub(crate) opened_in: f64,
+    /// Resident memory of inbound for each, at the end, in KiB.
+    pub(crate) kib_per_session: f64,
+}
+
 /// Resident memory of the programs, in KiB.
 type Memory = [u64; PROGRAMS.len()];
 
@@ -54,48 +66,52 @@ pub(crate) fn run(bench: &Bench, load: &Load) -> anyhow::Result<()> {
     let system = Mailtier::start(&bench.programs, &bench.folder.join("soak"), &Settings::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        idle(&system, load).await?;
+        idle(&system, Clients::of(system.port(), Encryption::Off)?, load.idle_sessions, load.seconds).await?;
         active(&system, load).await
     });
     processes::stop(&mut sink, nix::sys::signal::Signal::SIGTERM);
     result
 }
 
-async fn idle(system: &Mailtier, load: &Load) -> anyhow::Result<()> {
+/// Opens so many sessions, which then say nothing for so long, and looks at memory meanwhile.
+pub(crate) async fn idle(system: &Mailtier, clients: Clients, sessions: usize, seconds: u64) -> anyhow::Result<Held> {
     let before = memory(system);
     let started = Instant::now();
-    let sessions = open(system.port(), load.idle_sessions).await?;
-    let opened = started.elapsed();
-    println!("{} idle sessions, opened in {:.1} s:", sessions.len(), opened.as_secs_f64());
-    let looks = watch(system, load.seconds, String::new).await;
+    let sessions = open(clients, sessions).await?;
+    let opened_in = started.elapsed().as_secs_f64();
+    println!("{} idle sessions, opened in {opened_in:.1} s:", sessions.len());
+    let looks = watch(system, seconds, String::new).await;
     let inbound = |memory: &Memory| memory.first().copied().unwrap_or_default();
     let grown = looks.last().map_or(0, inbound).saturating_sub(inbound(&before));
-    println!("{:.1} KiB a session in mailtier-inbound\n", grown as f64 / sessions.len() as f64);
-    let alive = sessions.len();
-    let mut checks = JoinSet::new();
+    let kib_per_session = grown as f64 / sessions.len() as f64;
+    println!("{kib_per_session:.1} KiB a session in mailtier-inbound\n");
+    let encrypted = sessions.iter().all(|session| session.tls().is_some());
+    let held = Held { encrypted, sessions: sessions.len(), opened_in, kib_per_session };
+    let mut lost = 0;
     for mut session in sessions {
-        checks.spawn(async move { session.say("QUIT\r\n", "221").await });
+        lost += usize::from(!session.is_alive());
     }
-    let ended = checks.join_all().await.into_iter().filter(Result::is_ok).count();
-    if ended < alive {
-        bail!("{} of {alive} sessions were lost", alive - ended);
+    if lost > 0 {
+        bail!("{lost} of {} sessions were lost", held.sessions);
     }
-    Ok(())
+    Ok(held)
 }
 
 async fn active(system: &Mailtier, load: &Load) -> anyhow::Result<()> {
-    let sessions = open(system.port(), load.active_sessions).await?;
+    let sessions = open(Clients::of(system.port(), Encryption::Off)?, load.active_sessions).await?;
     println!("{} active sessions, one message after the other:", sessions.len());
     let (accepted, end) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
+    let body = generator::content(CONTENT_OCTETS);
     for mut session in sessions {
-        let (accepted, end) = (Arc::clone(&accepted), Arc::clone(&end));
+        let (accepted, end, body) = (Arc::clone(&accepted), Arc::clone(&end), body.clone());
         clients.spawn(async move {
             while !end.load(Ordering::Relaxed) {
-                session.send_message().await?;
+                generator::deliver(&mut session, "recipient@sink.example", &body).await?;
                 accepted.fetch_add(1, Ordering::Relaxed);
             }
-            session.say("QUIT\r\n", "221").await
+            session.quit().await;
+            anyhow::Ok(())
         });
     }
     watch(system, load.seconds, || format!(", {} accepted", accepted.load(Ordering::Relaxed))).await;
@@ -123,60 +139,18 @@ fn memory(system: &Mailtier) -> Memory {
     PROGRAMS.map(|name| processes::resident_kib(system.pid(), name))
 }
 
-/// Sessions that have been greeted and have said EHLO.
-async fn open(port: u16, count: usize) -> anyhow::Result<Vec<Session>> {
-    let opening = Arc::new(Semaphore::new(OPENING));
+/// Sessions that have been greeted and have said EHLO, in TLS where that is asked for.
+async fn open(clients: Clients, count: usize) -> anyhow::Result<Vec<Connection>> {
+    let (clients, opening) = (Arc::new(clients), Arc::new(Semaphore::new(OPENING)));
     let mut sessions = JoinSet::new();
     for _ in 0..count {
         let permit = Arc::clone(&opening).acquire_owned().await?;
+        let clients = Arc::clone(&clients);
         sessions.spawn(async move {
-            let session = Session::open(port).await;
+            let session = clients.open().await;
             drop(permit);
             session
         });
     }
     sessions.join_all().await.into_iter().collect()
-}
-
-/// A client.
-#[derive(Debug)]
-struct Session {
-    stream: TcpStream,
-}
-
-impl Session {
-    async fn open(port: u16) -> anyhow::Result<Self> {
-        let mut session = Self { stream: TcpStream::connect(("127.0.0.1", port)).await? };
-        session.say("", "220").await?;
-        session.say("EHLO client.bench.example\r\n", "250").await?;
-        Ok(session)
-    }
-
-    /// Says something and hears replies up to the last line of the first, which must begin so.
-    async fn say(&mut self, words: &str, code: &str) -> anyhow::Result<()> {
-        self.stream.write_all(words.as_bytes()).await?;
-        let mut heard = Vec::new();
-        let mut buffer = [0; 1024];
-        loop {
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.context("no reply")??;
-            heard.extend_from_slice(buffer.get(..read).unwrap_or_default());
-            let text = String::from_utf8_lossy(&heard);
-            let is_last = |line: &str| line.as_bytes().get(3) == Some(&b' ');
-            match text.strip_suffix("\r\n").and_then(|text| text.lines().last()).filter(|line| is_last(line)) {
-                Some(line) if line.starts_with(code) => return Ok(()),
-                Some(line) => bail!("{:?} was answered with {line}", words.lines().next()),
-                None if read == 0 => bail!("the server has closed"),
-                None => {}
-            }
-        }
-    }
-
-    async fn send_message(&mut self) -> anyhow::Result<()> {
-        self.say("MAIL FROM:<sender@source.example>\r\n", "250").await?;
-        self.say("RCPT TO:<recipient@sink.example>\r\n", "250").await?;
-        self.say("DATA\r\n", "354").await?;
-        let line = "0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz\r\n";
-        let content = format!("Subject: soak\r\n\r\n{}.\r\n", line.repeat(CONTENT_OCTETS / line.len()));
-        self.say(&content, "250").await
-    }
 }
