@@ -1,6 +1,7 @@
 //! Admin, from an operator to any queue replica: questions, answers and the operator's side. See
 //! `proto/mailtier/v1/admin.proto`.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -189,17 +190,18 @@ impl AdminClient {
         credentials: impl Into<Credentials>,
         patience: Duration,
     ) -> Result<Self, ApiError> {
-        let (channel, _) = within(patience, connect(endpoint, &credentials.into())).await?;
+        let (channel, _) = within(patience, Box::pin(connect(endpoint, &credentials.into()))).await?;
         let inner = wire::admin_client::AdminClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES * 2);
         Ok(Self { inner, patience })
     }
 
-    /// The answer to a call, if it comes in time.
-    pub(crate) async fn asked<T>(
+    /// The answer to a call, if it comes in time. What a call is made of stays out of the futures of those who ask.
+    pub(crate) fn asked<'a, T: 'a>(
         &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, ApiError> {
-        within(self.patience, async { Ok(call.await?.into_inner()) }).await
+        call: impl Future<Output = Result<Response<T>, Status>> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>> {
+        let patience = self.patience;
+        Box::pin(async move { within(patience, async { Ok(call.await?.into_inner()) }).await })
     }
 
     /// A page of deliveries.
