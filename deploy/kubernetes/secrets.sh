@@ -20,4 +20,5 @@ issue() {
   cp ca.crt "$1/ca.crt"
 }
 issue mailtier-smtp DNS:mx.example.com
+issue mailtier-api-tls DNS:mailtier-api.mailtier.svc
 for tier in inbound queue outbound; do issue "mailtier-$tier-tls" "URI:spiffe://mailtier/$tier"; done

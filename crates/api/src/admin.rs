@@ -1,10 +1,14 @@
 //! Admin, from an operator to any queue replica: questions, answers and the operator's side. See
 //! `proto/mailtier/v1/admin.proto`.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use mailtier_types::{
     DeliveryId, Event, Mailbox, MessageId, Options, Outcome, ReversePath, RouteHost, ShardId, TenantId, Timestamp,
 };
+use tonic::{Response, Status};
 
 use crate::channel::{Authenticated, MAX_FRAME_BYTES, connect};
 use crate::convert::{attempt, delivery_id, mailboxes, message_id, priority, route_hosts, sender, shard_id, strings};
@@ -157,9 +161,14 @@ pub struct TraceReply {
 #[derive(Debug, Clone)]
 pub struct AdminClient {
     inner: wire::admin_client::AdminClient<Authenticated>,
+    patience: Duration,
 }
 
 impl AdminClient {
+    /// How long an answer is waited for where nothing else is said: longer than a statement of the database may take, so that
+    /// what is wrong there can be told.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+
     pub(crate) fn wire(&self) -> wire::admin_client::AdminClient<Authenticated> {
         self.inner.clone()
     }
@@ -169,9 +178,30 @@ impl AdminClient {
     /// # Errors
     /// The endpoint is no URL, or nothing answers there.
     pub async fn connect(endpoint: &str, credentials: impl Into<Credentials>) -> Result<Self, ApiError> {
-        let (channel, _) = connect(endpoint, &credentials.into()).await?;
+        Self::connect_within(endpoint, credentials, Self::PATIENCE).await
+    }
+
+    /// Connects, waiting so long for the connection, and as long for the answer to each call.
+    ///
+    /// # Errors
+    /// The endpoint is no URL, or nothing answers there.
+    pub async fn connect_within(
+        endpoint: &str,
+        credentials: impl Into<Credentials>,
+        patience: Duration,
+    ) -> Result<Self, ApiError> {
+        let (channel, _) = within(patience, Box::pin(connect(endpoint, &credentials.into()))).await?;
         let inner = wire::admin_client::AdminClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES * 2);
-        Ok(Self { inner })
+        Ok(Self { inner, patience })
+    }
+
+    /// The answer to a call, if it comes in time. What a call is made of stays out of the futures of those who ask.
+    pub(crate) fn asked<'a, T: 'a>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>> + Send + 'a,
+    ) -> Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>> {
+        let patience = self.patience;
+        Box::pin(async move { within(patience, async { Ok(call.await?.into_inner()) }).await })
     }
 
     /// A page of deliveries.
@@ -181,7 +211,7 @@ impl AdminClient {
     pub async fn list(&self, request: ListRequest) -> Result<ListReply, ApiError> {
         let ListRequest { after, limit, filter } = request;
         let request = wire::ListDeliveriesRequest { after, limit, filter: Some((&filter).into()) };
-        let reply = self.inner.clone().list_deliveries(request).await?.into_inner();
+        let reply = self.asked(self.wire().list_deliveries(request)).await?;
         Ok(ListReply { deliveries: views(reply.deliveries)?, next: reply.next, looked_at: reply.looked_at })
     }
 
@@ -195,7 +225,7 @@ impl AdminClient {
             with_content: shown == Shown::Content,
             with_headers: shown == Shown::Headers,
         };
-        let reply = self.inner.clone().show_message(request).await?.into_inner();
+        let reply = self.asked(self.wire().show_message(request)).await?;
         Ok(ShowReply {
             deliveries: views(reply.deliveries)?,
             events: reply.events.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -218,13 +248,18 @@ impl AdminClient {
         let time = |time: Option<Timestamp>| time.map(Timestamp::as_micros).unwrap_or_default();
         let (since_us, until_us) = (time(request.since), time(request.until));
         let request = wire::TraceRequest { by: Some(by), limit: request.limit, since_us, until_us };
-        let reply = self.inner.clone().trace(request).await?.into_inner();
+        let reply = self.asked(self.wire().trace(request)).await?;
         Ok(TraceReply {
             events: reply.events.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             looked_back_to: Timestamp::from_micros(reply.looked_back_to_us),
             next_until: present_time(reply.next_until_us),
         })
     }
+}
+
+async fn within<T>(patience: Duration, what: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let late = |_| ApiError::Late { waited: patience };
+    tokio::time::timeout(patience, what).await.map_err(late)?
 }
 
 fn views(views: Vec<wire::DeliveryView>) -> Result<Vec<DeliveryView>, ApiError> {

@@ -55,7 +55,7 @@ impl AdminClient {
             until_us: request.until.as_micros(),
             after: request.after.map_or(0, MessageId::as_i64),
         };
-        self.wire().audit(request).await?.into_inner().try_into()
+        self.asked(self.wire().audit(request)).await?.try_into()
     }
 }
 

@@ -122,7 +122,7 @@ impl AdminClient {
     /// [`ApiError::Invalid`] says what cannot be meant. Otherwise some batches may be changed: to order it again changes
     /// what is left.
     pub async fn change(&self, order: ChangeOrder) -> Result<ChangeAnswer, ApiError> {
-        self.wire().change_deliveries(wire::ChangeDeliveriesRequest::from(order)).await?.into_inner().try_into()
+        self.asked(self.wire().change_deliveries(wire::ChangeDeliveriesRequest::from(order))).await?.try_into()
     }
 }
 

@@ -220,7 +220,7 @@ impl AdminClient {
     /// # Errors
     /// See [`ApiError`].
     pub async fn count(&self, request: CountRequest) -> Result<CountReply, ApiError> {
-        self.wire().count_deliveries(wire::CountDeliveriesRequest::from(request)).await?.into_inner().try_into()
+        self.asked(self.wire().count_deliveries(wire::CountDeliveriesRequest::from(request))).await?.try_into()
     }
 }
 

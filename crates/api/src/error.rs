@@ -1,5 +1,7 @@
 //! What can go wrong between the tiers.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 /// A call or a stream failed.
@@ -8,6 +10,12 @@ pub enum ApiError {
     /// The other side cannot be reached, is leaving, or broke the connection off.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The other side has not answered; what was asked of it may be done all the same.
+    #[error("no answer within {waited:?}")]
+    Late {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The token is missing or wrong.
     #[error("not permitted: {0}")]
     Unauthenticated(String),
@@ -61,6 +69,7 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unavailable(text) => Self::unavailable(text),
+            error @ ApiError::Late { .. } => Self::deadline_exceeded(error.to_string()),
             ApiError::Unauthenticated(text) => Self::unauthenticated(text),
             ApiError::Forbidden(text) => Self::permission_denied(text),
             ApiError::Invalid(text) => Self::invalid_argument(text),

@@ -167,7 +167,7 @@ impl AdminClient {
     /// # Errors
     /// See [`ApiError`].
     pub async fn shard_map(&self) -> Result<ShardMap, ApiError> {
-        self.wire().show_shards(wire::ShowShardsRequest {}).await?.into_inner().try_into()
+        self.asked(self.wire().show_shards(wire::ShowShardsRequest {})).await?.try_into()
     }
 
     /// How the replica stands.
@@ -175,7 +175,7 @@ impl AdminClient {
     /// # Errors
     /// See [`ApiError`].
     pub async fn status(&self) -> Result<Status, ApiError> {
-        self.wire().show_status(wire::ShowStatusRequest {}).await?.into_inner().try_into()
+        self.asked(self.wire().show_status(wire::ShowStatusRequest {})).await?.try_into()
     }
 }
 

@@ -131,7 +131,7 @@ impl AdminClient {
     /// # Errors
     /// [`ApiError::Invalid`] says what cannot be, or nothing was changed.
     pub async fn suppress(&self, order: SuppressOrder) -> Result<u64, ApiError> {
-        Ok(self.wire().put_suppressions(wire::PutSuppressionsRequest::from(order)).await?.into_inner().changed)
+        Ok(self.asked(self.wire().put_suppressions(wire::PutSuppressionsRequest::from(order))).await?.changed)
     }
 
     /// Takes a recipient off a list; false where it was not there.
@@ -140,7 +140,7 @@ impl AdminClient {
     /// Nothing was changed.
     pub async fn unsuppress(&self, tenant: TenantId, address: String, operator: String) -> Result<bool, ApiError> {
         let request = wire::DeleteSuppressionRequest { tenant: tenant.0, address, operator };
-        Ok(self.wire().delete_suppression(request).await?.into_inner().changed > 0)
+        Ok(self.asked(self.wire().delete_suppression(request)).await?.changed > 0)
     }
 
     /// A page of who is on lists.
@@ -160,7 +160,7 @@ impl AdminClient {
             after_address,
             limit: MAX_ROWS,
         };
-        let page = self.wire().list_suppressions(request).await?.into_inner().suppressions;
+        let page = self.asked(self.wire().list_suppressions(request)).await?.suppressions;
         page.into_iter().map(TryInto::try_into).collect()
     }
 }

@@ -185,7 +185,7 @@ impl AdminClient {
     /// # Errors
     /// [`ApiError::Invalid`] says what cannot be suspended, or nothing was changed.
     pub async fn suspend(&self, order: SuspendOrder) -> Result<(), ApiError> {
-        self.wire().suspend(wire::SuspendRequest::from(order)).await?;
+        self.asked(self.wire().suspend(wire::SuspendRequest::from(order))).await?;
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl AdminClient {
     /// # Errors
     /// Nothing was changed.
     pub async fn resume(&self, order: ResumeOrder) -> Result<bool, ApiError> {
-        Ok(self.wire().resume(wire::ResumeRequest::from(order)).await?.into_inner().changed > 0)
+        Ok(self.asked(self.wire().resume(wire::ResumeRequest::from(order))).await?.changed > 0)
     }
 
     /// All that is suspended, asked for by pages.
@@ -206,7 +206,7 @@ impl AdminClient {
         loop {
             let after = suspensions.last().map(|last| (&last.scope).into());
             let request = wire::ListSuspensionsRequest { after, limit: MAX_ROWS };
-            let page = self.wire().list_suspensions(request).await?.into_inner().suspensions;
+            let page = self.asked(self.wire().list_suspensions(request)).await?.suspensions;
             let is_last = page.len() < MAX_ROWS as usize;
             for suspension in page {
                 suspensions.push(suspension.try_into()?);

@@ -88,7 +88,7 @@ impl AdminClient {
     /// # Errors
     /// [`ApiError::Invalid`]: it cannot be called so, or there is one of this name. Else nothing usable was made.
     pub async fn create_token(&self, order: TokenOrder) -> Result<NewToken, ApiError> {
-        let reply = self.wire().create_token(wire::CreateTokenRequest::from(order)).await?.into_inner();
+        let reply = self.asked(self.wire().create_token(wire::CreateTokenRequest::from(order))).await?;
         let view = reply.token.ok_or_else(|| ApiError::invalid("token", "is missing"))?.try_into()?;
         Ok(NewToken { secret: Secret::new(reply.secret), view })
     }
@@ -99,7 +99,7 @@ impl AdminClient {
     /// They cannot be read.
     pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<TokenView>, ApiError> {
         let request = wire::ListTokensRequest { after: after.to_owned(), limit };
-        let reply = self.wire().list_tokens(request).await?.into_inner();
+        let reply = self.asked(self.wire().list_tokens(request)).await?;
         reply.tokens.into_iter().map(TryInto::try_into).collect()
     }
 
@@ -109,7 +109,7 @@ impl AdminClient {
     /// Nothing was changed.
     pub async fn revoke_token(&self, name: &str, operator: &str) -> Result<bool, ApiError> {
         let request = wire::RevokeTokenRequest { name: name.to_owned(), operator: operator.to_owned() };
-        Ok(self.wire().revoke_token(request).await?.into_inner().changed > 0)
+        Ok(self.asked(self.wire().revoke_token(request)).await?.changed > 0)
     }
 }
 

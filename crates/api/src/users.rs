@@ -48,7 +48,7 @@ impl AdminClient {
     /// # Errors
     /// A value cannot be used, or nothing was changed.
     pub async fn put_user(&self, change: UserChange) -> Result<(), ApiError> {
-        self.wire().put_user(wire::PutUserRequest::from(change)).await?;
+        self.asked(self.wire().put_user(wire::PutUserRequest::from(change))).await?;
         Ok(())
     }
 
@@ -58,7 +58,7 @@ impl AdminClient {
     /// They cannot be read.
     pub async fn list_users(&self, after: &str, limit: u32) -> Result<Vec<UserView>, ApiError> {
         let request = wire::ListUsersRequest { after: after.to_owned(), limit };
-        let reply = self.wire().list_users(request).await?.into_inner();
+        let reply = self.asked(self.wire().list_users(request)).await?;
         Ok(reply.users.into_iter().map(Into::into).collect())
     }
 
@@ -68,7 +68,7 @@ impl AdminClient {
     /// Nothing was changed.
     pub async fn delete_user(&self, name: &str, operator: &str) -> Result<bool, ApiError> {
         let request = wire::DeleteUserRequest { name: name.to_owned(), operator: operator.to_owned() };
-        Ok(self.wire().delete_user(request).await?.into_inner().changed > 0)
+        Ok(self.asked(self.wire().delete_user(request)).await?.changed > 0)
     }
 
     /// Makes a recipient known, or changes who gets its mail.
@@ -77,7 +77,7 @@ impl AdminClient {
     /// A value cannot be used, or nothing was changed.
     pub async fn put_address(&self, address: Address, operator: &str) -> Result<(), ApiError> {
         let (Address { pattern, targets }, operator) = (address, operator.to_owned());
-        self.wire().put_address(wire::PutAddressRequest { pattern, targets, operator }).await?;
+        self.asked(self.wire().put_address(wire::PutAddressRequest { pattern, targets, operator })).await?;
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl AdminClient {
     /// They cannot be read.
     pub async fn list_addresses(&self, after: &str, limit: u32) -> Result<Vec<Address>, ApiError> {
         let request = wire::ListAddressesRequest { after: after.to_owned(), limit };
-        let reply = self.wire().list_addresses(request).await?.into_inner();
+        let reply = self.asked(self.wire().list_addresses(request)).await?;
         Ok(reply.addresses.into_iter().map(Into::into).collect())
     }
 
@@ -97,7 +97,7 @@ impl AdminClient {
     /// Nothing was changed.
     pub async fn delete_address(&self, pattern: &str, operator: &str) -> Result<bool, ApiError> {
         let request = wire::DeleteAddressRequest { pattern: pattern.to_owned(), operator: operator.to_owned() };
-        Ok(self.wire().delete_address(request).await?.into_inner().changed > 0)
+        Ok(self.asked(self.wire().delete_address(request)).await?.changed > 0)
     }
 }
 

@@ -36,24 +36,24 @@ section! {
     /// mailtier-queue both read this; give both the same. docs/feedback.md shows how.
     FeedbackConfig {
         /// The domain of signed return paths, whose MX is this system: `bounces+<token>@<domain>`. Without it there are none.
-        return_path_domain: Option<String> = None, "domain", restart;
+        return_path_domain: Option<String> = None, "domain";
         /// Keys for them, one a line, each at least 32 characters: the first signs, all are known.
-        return_path_keys: Option<Secret> = None, "text", restart;
-        /// The file with those keys. It is read at the start.
-        return_path_keys_file: Option<PathBuf> = None, "path", restart;
+        return_path_keys: Option<Secret> = None, "text";
+        /// The file with those keys. Read again when it changes.
+        return_path_keys_file: Option<PathBuf> = None, "path";
         /// Tenants whose mail leaves with a signed return path.
-        return_path_tenants: Vec<i32> = Vec::new(), "list of numbers", restart;
+        return_path_tenants: Vec<i32> = Vec::new(), "list of numbers";
         /// Users whose mail does, by the names they log in with; `*`: all who log in.
-        return_path_users: Vec<String> = Vec::new(), "list of texts", restart;
+        return_path_users: Vec<String> = Vec::new(), "list of texts";
         /// How long after a message was accepted its return path takes bounces, 1d to 1y.
         #[serde(with = "humantime_serde")]
-        return_path_lifetime: Duration = Duration::from_secs(30 * 86_400), "duration", restart;
+        return_path_lifetime: Duration = Duration::from_secs(30 * 86_400), "duration";
         /// What comes back there is passed on to whoever sent the message too, as it would have come to him without a signed
         /// return path.
-        return_path_forwards: bool = true, "boolean", restart;
+        return_path_forwards: bool = true, "boolean";
         /// Where providers send complaints (RFC 5965), such as `fbl@example.com`. Mail to these addresses is taken from
         /// anyone and read, not delivered.
-        report_addresses: Vec<String> = Vec::new(), "list of mail addresses", restart;
+        report_addresses: Vec<String> = Vec::new(), "list of mail addresses";
     }
 }
 
@@ -62,20 +62,20 @@ section! {
     /// the same. docs/feedback.md shows how.
     SuppressionConfig {
         /// `off`, `reject` or `fail`, for tenants that have no word of their own.
-        mode: SuppressionMode = SuppressionMode::Off, "word", restart;
+        mode: SuppressionMode = SuppressionMode::Off, "word";
         /// Tenants with a word of their own, see below.
-        tenants: Vec<SuppressionTenantConfig> = Vec::new(), "list of tables", restart;
+        tenants: Vec<SuppressionTenantConfig> = Vec::new(), "list of tables";
         /// Bounce classes that put a recipient on the list, among `invalid_mailbox`, `invalid_domain` and
         /// `inactive_mailbox`: others say nothing against a recipient.
-        bounce_classes: Vec<String> = ["invalid_mailbox", "inactive_mailbox"].map(str::to_owned).to_vec(), "list of words", restart;
+        bounce_classes: Vec<String> = ["invalid_mailbox", "inactive_mailbox"].map(str::to_owned).to_vec(), "list of words";
         /// How long such a recipient stays there, 1s to 1y.
         #[serde(with = "humantime_serde")]
-        bounces_for: Duration = Duration::from_secs(30 * 86_400), "duration", restart;
+        bounces_for: Duration = Duration::from_secs(30 * 86_400), "duration";
         /// Complaints put a recipient on the list.
-        complaints: bool = true, "boolean", restart;
+        complaints: bool = true, "boolean";
         /// How long it stays there for that; until an operator takes it off when not set.
         #[serde(with = "humantime_serde")]
-        complaints_for: Option<Duration> = None, "duration", restart;
+        complaints_for: Option<Duration> = None, "duration";
     }
 }
 
@@ -83,9 +83,9 @@ section! {
     /// What becomes of mail to recipients on one tenant's suppression list.
     SuppressionTenantConfig {
         /// Its number. Required.
-        id: i32 = 0, "number", restart;
+        id: i32 = 0, "number";
         /// `off`, `reject` or `fail`. Required.
-        mode: SuppressionMode = SuppressionMode::Off, "word", restart;
+        mode: SuppressionMode = SuppressionMode::Off, "word";
     }
 }
 

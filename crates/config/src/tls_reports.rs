@@ -17,19 +17,19 @@ section! {
     /// docs/tls.md shows how.
     TlsReportsConfig {
         /// Who sends the reports, such as `tls-reports@example.com`. Setting it turns reports on.
-        sender: Option<String> = None, "mail address", restart;
+        sender: Option<String> = None, "mail address";
         /// The name of your organisation, as reports give it. Required with a sender.
-        organization: Option<String> = None, "text", restart;
+        organization: Option<String> = None, "text";
         /// Whom their readers may ask: a mail address, or whatever else is of use; the sender when not set.
-        contact: Option<String> = None, "text", restart;
+        contact: Option<String> = None, "text";
         /// The domain that signs them with DKIM: the sender's, or one that it is below; the sender's when not set.
-        dkim_domain: Option<String> = None, "domain", restart;
+        dkim_domain: Option<String> = None, "domain";
         /// The name of the key in DNS: its public half stands at `<selector>._domainkey.<domain>`. Required with a sender.
-        dkim_selector: Option<String> = None, "text", restart;
+        dkim_selector: Option<String> = None, "text";
         /// The private key, RSA or Ed25519, in PEM. Read by mailtier-queue alone.
-        dkim_key: Option<Secret> = None, "text", restart;
-        /// The file with it. It is read at the start.
-        dkim_key_file: Option<PathBuf> = None, "path", restart;
+        dkim_key: Option<Secret> = None, "text";
+        /// The file with it. Read again when it changes.
+        dkim_key_file: Option<PathBuf> = None, "path";
     }
 }
 

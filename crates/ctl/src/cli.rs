@@ -92,6 +92,9 @@ pub(crate) struct AdminOptions {
     /// The data directory of `mailtier up`: where its queue answers, and its admin token
     #[arg(long)]
     data: Option<PathBuf>,
+    /// How long to wait for the connection, and for the answer to each question; exits 75 after that
+    #[arg(long, env = "MAILTIER_ADMIN_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
     /// Prints JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -233,7 +236,10 @@ impl std::error::Error for Failure {}
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use clap::CommandFactory as _;
+    use mailtier_api::admin::AdminClient;
 
     use super::*;
 
@@ -257,5 +263,35 @@ mod tests {
         let error = Failure::error(Failure::UNAVAILABLE, "away").context("asking");
         assert_eq!(exit_code(&error), 69);
         assert_eq!(exit_code(&anyhow::anyhow!("other")), EX_SOFTWARE);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_waited_for_so_long_and_named() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "a token that is long enough for everybody").unwrap();
+        let said = |more: &[&str]| {
+            let mut words = vec!["mailtier"];
+            words.extend(more);
+            words.extend(["--server", &url, "--secret-file", secret.path().to_str().unwrap(), "--timeout", "300ms"]);
+            Cli::try_parse_from(words).unwrap().command
+        };
+        for command in [&["queue", "status"][..], &["user", "list"], &["audit"], &["queue", "retry", "--all"]] {
+            let late = run(said(command)).await.unwrap_err();
+            assert_eq!(exit_code(&late), Failure::TRY_AGAIN, "{late:#}");
+            let text = late.to_string();
+            assert!(text.starts_with(&format!("{url}: no answer within 300ms (--timeout")), "{command:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_that_of_the_client_where_nothing_is_said() {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            admin: AdminOptions,
+        }
+        assert_eq!(Only::parse_from(["mailtier"]).admin.timeout, AdminClient::PATIENCE);
     }
 }

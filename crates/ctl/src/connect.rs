@@ -22,7 +22,7 @@ pub(crate) async fn connect(options: &AdminOptions) -> anyhow::Result<AdminClien
     }
     let token = Secret::new(token.trim().to_owned());
     let tls = if server.starts_with("https://") { Some(trust(options)?) } else { None };
-    let connected = AdminClient::connect(&server, Credentials::of_operator(token, tls)).await;
+    let connected = AdminClient::connect_within(&server, Credentials::of_operator(token, tls), options.timeout).await;
     connected.map_err(|error| failure(&server, error))
 }
 
@@ -41,6 +41,10 @@ pub(crate) fn failure(server: &str, error: ApiError) -> anyhow::Error {
     let code = match &error {
         ApiError::Unauthenticated(_) | ApiError::Forbidden(_) => Failure::NO_PERMISSION,
         ApiError::Invalid(_) | ApiError::NotFound(_) => Failure::BAD_DATA,
+        ApiError::Late { .. } => {
+            let hint = "--timeout waits longer; if it was a change, it may have been made";
+            return Failure::error(Failure::TRY_AGAIN, format!("{server}: {error} ({hint})"));
+        }
         ApiError::Unavailable(_) | ApiError::Endpoint { .. } | ApiError::Internal(_) => Failure::UNAVAILABLE,
     };
     Failure::error(code, format!("{server}: {error}"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mailtier_api::Credentials;
-use mailtier_config::{Config, ConfigError, InboundConfig, resolve_host_name};
+use mailtier_config::{Config, ConfigError, InboundConfig, SuppressionConfig, resolve_host_name};
 use mailtier_service::Context;
 use mailtier_telemetry::Meters;
 use mailtier_tls::{CertificateFiles, ServerTls};
@@ -51,14 +51,12 @@ impl Sharing {
         let lasting = Lasting {
             accounts: Arc::new(Accounts::new(Arc::clone(&endpoints), credentials)),
             endpoints,
-            reports: Arc::new(Reports::new(&context.config)?),
-            suppression: Arc::new(Suppression::new(&context.config.suppression)),
             pressure: Arc::new(Pressure::new(memory_octets())),
             budget: Budget::new(context.config.inbound.memory_budget.as_u64()),
             ids: Arc::new(Ids::default()),
             meters: Arc::clone(&context.meters),
         };
-        let shared = share(&context.config.inbound, lasting, listeners, None)?;
+        let shared = share(&context.config, lasting, listeners, None)?;
         let this = Self { current: ArcSwap::from_pointee(shared), tasks, end };
         this.keep_fresh(None);
         Ok(Arc::new(this))
@@ -82,7 +80,7 @@ impl Sharing {
             Arc::clone(same.unwrap_or(bound))
         };
         let listeners = before.listeners.iter().map(renewed).collect();
-        let shared = share(&config.inbound, Lasting::of(&before), listeners, Some(&before))?;
+        let shared = share(config, Lasting::of(&before), listeners, Some(&before))?;
         self.current.store(Arc::new(shared));
         self.keep_fresh(Some(&before));
         Ok(())
@@ -109,9 +107,6 @@ impl Sharing {
 struct Lasting {
     endpoints: Arc<Endpoints>,
     accounts: Arc<Accounts>,
-    /// The queue has to agree with what these say: both take it up at their next start.
-    reports: Arc<Reports>,
-    suppression: Arc<Suppression>,
     pressure: Arc<Pressure>,
     budget: Arc<Budget>,
     ids: Arc<Ids>,
@@ -123,8 +118,6 @@ impl Lasting {
         Self {
             endpoints: Arc::clone(&shared.submitter.endpoints),
             accounts: Arc::clone(&shared.accounts),
-            reports: Arc::clone(&shared.reports),
-            suppression: Arc::clone(&shared.suppression),
             pressure: Arc::clone(&shared.pressure),
             budget: Arc::clone(&shared.budget),
             ids: Arc::clone(&shared.ids),
@@ -134,15 +127,16 @@ impl Lasting {
 }
 
 fn share(
-    config: &InboundConfig,
+    whole: &Config,
     lasting: Lasting,
     listeners: Vec<Arc<Listener>>,
     before: Option<&Shared>,
 ) -> Result<Shared, ConfigError> {
+    let config = &whole.inbound;
     let relay = RelayPolicy::new(&config.relay_domains)
         .map_err(|(name, error)| ConfigError::bad("inbound.relay_domains", format!("holds `{name}`: {error}")))?;
     let hostname = resolve_host_name("inbound.hostname", config.hostname.as_deref())?;
-    let Lasting { endpoints, accounts, reports, suppression, pressure, budget, ids, meters } = lasting;
+    let Lasting { endpoints, accounts, pressure, budget, ids, meters } = lasting;
     Ok(Shared {
         listeners,
         relay: relay.with_postmaster(&hostname, config.postmaster.as_deref()),
@@ -151,8 +145,8 @@ fn share(
         accounts,
         tokens: tokens(config, before.and_then(|before| before.tokens.as_ref()))?,
         recipients: Arc::new(Recipients::new(config, &hostname, before.map(|before| &*before.recipients))?),
-        reports,
-        suppression,
+        reports: Arc::new(Reports::new(whole)?),
+        suppression: Arc::new(suppression(&whole.suppression, before)),
         limits: before.map_or_else(|| Limits::new(config), |before| before.limits.renewed(config)),
         tenants: tenants(config),
         pressure,
@@ -171,6 +165,11 @@ fn share(
         },
         hostname,
     })
+}
+
+/// What lists have answered is remembered on.
+fn suppression(config: &SuppressionConfig, before: Option<&Shared>) -> Suppression {
+    before.map_or_else(|| Suppression::new(config), |before| before.suppression.renewed(config))
 }
 
 /// With the same files it is the same, which keeps sessions resumable; they are read again all the same.

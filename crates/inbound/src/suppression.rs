@@ -47,6 +47,11 @@ impl Suppression {
         }
     }
 
+    /// The same by another configuration.
+    pub(crate) fn renewed(&self, config: &SuppressionConfig) -> Self {
+        Self { config: config.clone(), answers: self.answers.clone(), nobody: self.nobody.clone() }
+    }
+
     /// What becomes of mail of this tenant to recipients on its list.
     pub(crate) fn mode_of(&self, tenant: TenantId) -> SuppressionMode {
         self.config.mode_of(tenant)

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub(crate) transcripts: Transcripts,
     /// Content is converted for remotes that do not take it as it is.
     pub(crate) converts: bool,
+    /// Where sessions are counted for reports of TLS, while there are any; these are posted then.
+    pub(crate) sessions: Option<Arc<SessionCounter>>,
     /// How long what is in hand may take at the end.
     pub(crate) drain_timeout: Duration,
 }
@@ -40,17 +42,18 @@ impl Rules {
     /// A value, or a file that one names, cannot be used.
     pub(crate) fn new(
         config: &Config,
-        sessions: Option<Arc<SessionCounter>>,
+        sessions: &Arc<SessionCounter>,
         meters: Arc<Meters>,
     ) -> Result<Self, StartError> {
+        let sessions = counted(config, sessions);
         let opener = Opener::new(
             config.outbound.connect_timeout,
             ClientTls::new()?,
             verifier(&config.outbound)?,
-            sessions,
+            sessions.clone(),
             meters,
         );
-        Self::with(config, 0, opener)
+        Self::with(config, 0, (opener, sessions))
     }
 
     /// Those of another configuration. The egress pools are the same, for the queue was told which there are: one that the
@@ -58,7 +61,12 @@ impl Rules {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) fn renewed(&self, config: &Config, begun: &Config) -> Result<Self, StartError> {
+    pub(crate) fn renewed(
+        &self,
+        config: &Config,
+        begun: &Config,
+        sessions: &Arc<SessionCounter>,
+    ) -> Result<Self, StartError> {
         let mut config = config.clone();
         if config.outbound.pools != begun.outbound.pools {
             let has = |name: &str| config.outbound.pools.iter().any(|pool| pool.name == name);
@@ -67,11 +75,16 @@ impl Rules {
         }
         // The directory keeps to it, and both must.
         config.outbound.allow_private_addresses = begun.outbound.allow_private_addresses;
-        let opener = self.opener.renewed(config.outbound.connect_timeout);
-        Self::with(&config, self.generation.wrapping_add(1), opener)
+        let sessions = counted(&config, sessions);
+        let opener = self.opener.renewed(config.outbound.connect_timeout, sessions.clone());
+        Self::with(&config, self.generation.wrapping_add(1), (opener, sessions))
     }
 
-    fn with(config: &Config, generation: u64, opener: Opener) -> Result<Self, StartError> {
+    fn with(
+        config: &Config,
+        generation: u64,
+        (opener, sessions): (Opener, Option<Arc<SessionCounter>>),
+    ) -> Result<Self, StartError> {
         let outbound = &config.outbound;
         let ehlo_name = resolve_host_name("outbound.ehlo_name", outbound.ehlo_name.as_deref())?;
         Ok(Self {
@@ -87,9 +100,15 @@ impl Rules {
             },
             transcripts: outbound.transcripts,
             converts: outbound.mime_conversion,
+            sessions,
             drain_timeout: outbound.drain_timeout,
         })
     }
+}
+
+/// Where sessions are counted, if they are.
+fn counted(config: &Config, sessions: &Arc<SessionCounter>) -> Option<Arc<SessionCounter>> {
+    config.tls_reports.is_used().then(|| Arc::clone(sessions))
 }
 
 /// The pools of a configuration: `default` where none is named.

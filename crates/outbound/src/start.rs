@@ -114,7 +114,7 @@ fn credentials(config: &Config) -> Result<Credentials, ConfigError> {
     Credentials::configured(&config.cluster, Tier::Outbound)
 }
 
-async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, replicas: Replicas, shutdown: CancellationToken) {
+async fn run(worker: Arc<Worker>, reporting: Reporting, replicas: Replicas, shutdown: CancellationToken) {
     let end = CancellationToken::new();
     let _end_with_us = end.clone().drop_guard();
     if let Some(tls) = worker.credentials.tls() {
@@ -123,9 +123,7 @@ async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, replicas: Replic
     let links = tokio::spawn(LinkKeeper::new(Arc::clone(&worker), replicas, end.clone()).run());
     let background = async {
         let reporting = async {
-            if let Some(reporting) = &reporting {
-                tokio::join!(reporting.flusher.run(), reporting.posts.run());
-            }
+            tokio::join!(reporting.flusher.run(), reporting.posts.run(|| worker.rules.load().sessions.is_some()));
         };
         tokio::join!(worker.connections.reap(), measure(&worker), reporting);
     };
@@ -135,9 +133,7 @@ async fn run(worker: Arc<Worker>, reporting: Option<Reporting>, replicas: Replic
     }
     let drain_timeout = worker.rules.load().drain_timeout;
     drain(&worker, drain_timeout).await;
-    if let Some(reporting) = &reporting
-        && tokio::time::timeout(LAST_FLUSH, reporting.flusher.flush()).await != Ok(true)
-    {
+    if tokio::time::timeout(LAST_FLUSH, reporting.flusher.flush()).await != Ok(true) {
         tracing::warn!("what was counted for TLS reports in the last minute is lost: no queue replica takes it");
     }
     end.cancel();
@@ -167,15 +163,21 @@ struct Reporting {
     posts: PostRunner,
 }
 
-/// Where reports are configured.
-fn reporting(worker: &Worker, config: &Config) -> Result<Option<Reporting>, StartError> {
-    let Some(counter) = &worker.sessions else { return Ok(None) };
+/// Without reports nothing is counted and nothing posted, until they are configured.
+fn reporting(worker: &Worker, config: &Config) -> Result<Reporting, StartError> {
     let (directory, desk) = (worker.directory.clone(), || Arc::clone(&worker.desk));
-    let poster = directory.report_poster(&config.outbound).map_err(StartError::Post)?;
-    Ok(Some(Reporting {
-        flusher: SessionFlusher::new(worker.id, Arc::clone(counter), directory, desk()),
+    let poster = match directory.report_poster(&config.outbound) {
+        Ok(poster) => Some(poster),
+        Err(problem) if config.tls_reports.is_used() => return Err(StartError::Post(problem)),
+        Err(problem) => {
+            tracing::warn!(problem, "reports of TLS could not be posted");
+            None
+        }
+    };
+    Ok(Reporting {
+        flusher: SessionFlusher::new(worker.id, Arc::clone(&worker.sessions), directory, desk()),
         posts: PostRunner::new(worker.id, poster, desk()),
-    }))
+    })
 }
 
 async fn measure(worker: &Worker) {
@@ -192,8 +194,8 @@ fn worker(context: &Context) -> Result<Worker, StartError> {
     // Half of the time for which the queue waits for a worker it has lost: the other half is for what clocks and
     // connections do not notice at once.
     let patience = config.queue.worker_grace / 2;
-    let sessions = config.tls_reports.is_used().then(|| Arc::new(SessionCounter::new(Arc::clone(&context.meters))));
-    let rules = Rules::new(config, sessions.clone(), Arc::clone(&context.meters))?;
+    let sessions = Arc::new(SessionCounter::new(Arc::clone(&context.meters)));
+    let rules = Rules::new(config, &sessions, Arc::clone(&context.meters))?;
     let desk = Arc::new(Desk::new(outbound.max_in_flight, rules.egress.names(), patience));
     let keeper = Arc::new(QueueKeeper::new(Arc::clone(&desk)));
     Ok(Worker {

@@ -40,8 +40,8 @@ pub(crate) struct Worker {
     /// The configuration that it began with.
     pub(crate) begun: Arc<Config>,
     pub(crate) directory: Directory,
-    /// Where sessions are counted, where they are.
-    pub(crate) sessions: Option<Arc<SessionCounter>>,
+    /// Where sessions are counted, while they are.
+    pub(crate) sessions: Arc<SessionCounter>,
     pub(crate) bodies: BodyBudget,
     pub(crate) meters: Arc<Meters>,
     pub(crate) health: Health,
@@ -55,7 +55,7 @@ impl Worker {
     /// # Errors
     /// A value, or a file that one names, cannot be used, and nothing is changed.
     pub(crate) fn renew(&self, config: &Config) -> Result<(), StartError> {
-        let rules = self.rules.load().renewed(config, &self.begun)?;
+        let rules = self.rules.load().renewed(config, &self.begun, &self.sessions)?;
         let limits = rules.connections;
         self.rules.store(Arc::new(rules));
         self.connections.renew(limits);

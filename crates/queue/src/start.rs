@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use mailtier_api::access::Access;
 use mailtier_api::peer::Hint;
 use mailtier_api::rest::Rest;
@@ -116,8 +117,7 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let hostname = resolve_host_name("queue.hostname", config.hostname.as_deref())?;
     let meanings = Arc::new(meanings(config)?);
     let feedback = Arc::new(Feedback::new(&context.config)?);
-    let rules = Arc::new(suppression::Rules::new(&context.config)?);
-    let reporting = Reporting::new(&context.config)?;
+    let reporting = Arc::new(ArcSwapOption::from(Reporting::new(&context.config)?.map(Arc::new)));
     let credentials = Credentials::configured(&context.config.cluster, Tier::Queue)?;
     let admin_token = context.config.cluster.admin_token()?;
     let api_tls = ServerTls::of_api(config)?;
@@ -132,24 +132,22 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    let suppressing = Suppressing { rules, listed: Listed::default() };
     let me = ReplicaId::random();
     let (conductor, commands) = Conductor::new();
-    let terms = Terms {
-        meanings: Arc::clone(&meanings),
-        hostname,
-        suppression: Arc::clone(&suppressing.rules),
-        listed: suppressing.listed.clone(),
-    };
+    let terms = Terms { meanings: Arc::clone(&meanings), hostname, listed: Listed::default() };
+    let policy = terms.policy(&context.config)?;
+    terms.listed.set_used(policy.suppression.are_used());
     let renewal = Renewal {
         begun: Arc::clone(&context.config),
         conductor,
-        settling: Settling::new(terms.policy(config)),
+        settling: Settling::new(policy),
         known: Known::new(config),
+        feedback,
+        reporting,
         terms,
     };
     let renewed = renewal.clone();
-    let parts = Parts { context: context.clone(), store, renewal, meanings, feedback, suppressing, bound, me };
+    let parts = Parts { context: context.clone(), store, renewal, meanings, bound, me };
     let api = api_listener(config, &parts.store, admin_token.is_some()).await?;
     let api_bound = api.as_ref().and_then(|listener| listener.local_addr().ok());
     let addresses = std::iter::once(bound).chain(api_bound).collect();
@@ -158,13 +156,10 @@ pub async fn start(context: Context) -> Result<Running, StartError> {
     }
     let finished = tokio::spawn(async move {
         let api = api.map(|listener| (listener, api_tls));
-        parts.run((Listeners { grpc: listener, api }, commands), (credentials, admin_token), reporting).await;
+        parts.run((Listeners { grpc: listener, api }, commands), (credentials, admin_token)).await;
         Ok(())
     });
-    let reload: Reload = Box::new(move |config| {
-        renewed.renew(config);
-        Ok(())
-    });
+    let reload: Reload = Box::new(move |config| Ok(renewed.renew(config)?));
     Ok(Running { addresses, finished, reload })
 }
 
@@ -232,16 +227,8 @@ struct Parts {
     store: Store,
     renewal: Renewal,
     meanings: Arc<Meanings>,
-    feedback: Arc<Feedback>,
-    suppressing: Suppressing,
     bound: std::net::SocketAddr,
     me: ReplicaId,
-}
-
-/// Who is put on suppression lists, and which tenants have any.
-struct Suppressing {
-    rules: Arc<suppression::Rules>,
-    listed: Listed,
 }
 
 impl Parts {
@@ -249,7 +236,6 @@ impl Parts {
         self,
         (listeners, commands): (Listeners, mpsc::UnboundedReceiver<Command>),
         (credentials, admin_token): (Credentials, Option<Secret>),
-        reporting: Option<Reporting>,
     ) {
         let (conductor, shutdown) = (self.renewal.conductor.clone(), self.context.shutdown.clone());
         let (jobs, job_queue) = mpsc::channel(JOBS);
@@ -279,9 +265,7 @@ impl Parts {
             let (turn, meters) = (Arc::clone(&turn), Arc::clone(&meters));
             loops.spawn(Flusher { jobs, turn, store, examiners, conductor: conductor.clone(), meters }.run());
         }
-        if self.suppressing.rules.are_used() {
-            loops.spawn(self.list_keeper().run());
-        }
+        loops.spawn(self.list_keeper().run());
         let (store, job_sender) = (self.store.clone(), jobs.clone());
         loops.spawn(Uploader { uploads: upload_queue, jobs: job_sender, store, meters: Arc::clone(&meters) }.run());
         loops.spawn(self.settler(report_queue, &conductor, &ids).run());
@@ -293,10 +277,11 @@ impl Parts {
         let leasing = Arc::new(Leasing::new(self.me, self.context.config.queue.lease));
         loops.spawn(self.courier(slice_reports, &leasing, &conductor, credentials.clone()).run());
         loops.spawn(self.sweeper().run());
-        let tls = self.tls(reporting, &conductor, &ids, &mut loops);
+        let tls = self.tls(&conductor, &ids, &mut loops);
 
         let end = CancellationToken::new();
-        let examining = Examining { feedback: Arc::clone(&self.feedback), listed: self.suppressing.listed.clone() };
+        let examining =
+            Examining { feedback: Arc::clone(&self.renewal.feedback), listed: self.renewal.terms.listed.clone() };
         let submit =
             SubmitService::new(self.store.clone(), jobs, uploads, self.renewal.settling.clone(), examining, shutdown);
         let name = self.context.config.queue.name.clone().unwrap_or_else(system_name);
@@ -339,7 +324,7 @@ impl Parts {
             searching: Searching::new(known()),
             hastening: Hastening::new(),
             tokens: Tokens::new(desk.clone(), token),
-            lists: Lists::new(desk.clone(), self.suppressing.listed.clone()),
+            lists: Lists::new(desk.clone(), self.renewal.terms.listed.clone()),
         }
     }
 
@@ -371,7 +356,7 @@ impl Parts {
             catch_up_every: config.catch_up_every,
             reconcile_every: config.reconcile_every,
             quarantine_after: config.quarantine_after,
-            feedback: Arc::clone(&self.feedback),
+            feedback: Arc::clone(&self.renewal.feedback),
         }
     }
 
@@ -430,14 +415,14 @@ impl Parts {
             conductor: conductor.clone(),
             ids: Arc::clone(ids),
             policy: self.renewal.settling.clone(),
-            feedback: Arc::clone(&self.feedback),
+            feedback: Arc::clone(&self.renewal.feedback),
             meters: Arc::clone(&self.context.meters),
         }
     }
 
     fn list_keeper(&self) -> ListKeeper {
         ListKeeper {
-            listed: self.suppressing.listed.clone(),
+            listed: self.renewal.terms.listed.clone(),
             store: self.store.clone(),
             meters: Arc::clone(&self.context.meters),
             shutdown: self.context.shutdown.clone(),
@@ -504,30 +489,21 @@ impl Parts {
         Courier { reports, me: self.me, leasing: Arc::clone(leasing), conductor: conductor.clone(), credentials }
     }
 
-    /// What answers workers about TLS; reports are made where they are configured.
-    fn tls(
-        &self,
-        reporting: Option<Reporting>,
-        conductor: &Conductor,
-        ids: &Arc<Ids>,
-        loops: &mut JoinSet<()>,
-    ) -> TlsService {
+    /// What answers workers about TLS; reports are made while they are configured.
+    fn tls(&self, conductor: &Conductor, ids: &Arc<Ids>, loops: &mut JoinSet<()>) -> TlsService {
         let meters = || Arc::clone(&self.context.meters);
         let desk = Desk::new(self.store.clone(), meters(), "tls");
-        let service = TlsService::new(desk, reporting.is_some(), meters());
-        if let Some(reporting) = reporting {
-            let reporter = Reporter {
-                reporting,
-                me: self.me,
-                store: self.store.clone(),
-                conductor: conductor.clone(),
-                ids: Arc::clone(ids),
-                meters: meters(),
-                shutdown: self.context.shutdown.clone(),
-            };
-            loops.spawn(reporter.run());
-        }
-        service
+        let reporter = Reporter {
+            reporting: Arc::clone(&self.renewal.reporting),
+            me: self.me,
+            store: self.store.clone(),
+            conductor: conductor.clone(),
+            ids: Arc::clone(ids),
+            meters: meters(),
+            shutdown: self.context.shutdown.clone(),
+        };
+        loops.spawn(reporter.run());
+        TlsService::new(desk, Arc::clone(&self.renewal.reporting), meters())
     }
 
     fn sweeper(&self) -> Sweeper {

@@ -1,5 +1,5 @@
 //! The skeleton of a program: arguments, configuration and its changes, telemetry, health over HTTP, signals, drain,
-//! exit codes.
+//! exit codes, and what the service manager is told.
 //!
 //! Responsible for everything the three programs do alike. Not responsible for what any of them does: a program hands
 //! over a function that starts it and gets a [`Context`].
@@ -11,6 +11,7 @@ mod file_stamp;
 mod health;
 mod http;
 mod json_api;
+mod manager;
 mod program;
 mod reload;
 mod watched_files;

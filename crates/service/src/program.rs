@@ -14,6 +14,7 @@ use crate::arguments::{Task, parse};
 use crate::context::{Context, Running};
 use crate::health::Health;
 use crate::http;
+use crate::manager::Manager;
 use crate::reload::{Parts, Reloader};
 
 /// Exit codes of sysexits.h.
@@ -186,8 +187,11 @@ async fn serve(program: &Program, (path, reading): Read) -> ExitCode {
         meters: Arc::new(telemetry.meters()),
     };
     let end = CancellationToken::new();
+    let manager = Manager::of_environment();
+    manager.live(&end);
     let parts = Parts {
         program: program.clone(),
+        manager,
         path,
         telemetry: Arc::clone(&telemetry),
         meters: Arc::clone(&context.meters),
@@ -229,6 +233,8 @@ async fn serve_until_drained(
         started = (program.start)(context.clone()) => started?,
         () = either(&mut interrupt, &mut terminate) => return Ok(ExitCode::SUCCESS),
     };
+    let manager = parts.manager.clone();
+    manager.follow(context.health.subscribe(), end);
     tracing::info!(program = program.name, addresses = ?running.addresses, http = %bound, "started");
     tokio::select! {
         ended = &mut running.finished => return ended.map_err(anyhow::Error::from)?.map(|()| ExitCode::SUCCESS),
@@ -236,6 +242,7 @@ async fn serve_until_drained(
         () = Reloader::new(parts, running.reload).run(hangup) => {}
     }
     tracing::info!(program = program.name, "draining");
+    manager.drains();
     context.health.set_not_ready("draining");
     context.shutdown.cancel();
     tokio::select! {

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::context::Reload;
 use crate::file_stamp::FileStamp;
+use crate::manager::Manager;
 use crate::program::{Program, problem};
 use crate::watched_files::{WatchedFiles, named, paths};
 
@@ -22,6 +23,7 @@ pub(crate) struct Parts {
     pub(crate) path: Option<PathBuf>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) manager: Manager,
     /// What the program began with.
     pub(crate) reading: Arc<Reading>,
 }
@@ -94,6 +96,7 @@ impl Reloader {
 
     /// Reads, and takes up what can be used.
     fn read_again(&mut self) {
+        self.parts.manager.reads_again();
         let before = self.files.look();
         let read = self.try_read();
         let unusable = read.as_ref().err();
@@ -103,8 +106,12 @@ impl Reloader {
         let missing = unusable.and_then(|unusable| unusable.missing.as_deref());
         self.files.were_read(paths(self.parts.path.as_deref(), &named).chain(missing), &before);
         match read {
-            Ok(read) => self.take_up(read, &named),
+            Ok(read) => {
+                self.take_up(read, &named);
+                self.parts.manager.has_read_again(None);
+            }
             Err(Unusable { text, .. }) => {
+                self.parts.manager.has_read_again(Some(&text));
                 self.parts.meters.config_reload_successful.record(0, &[]);
                 tracing::error!("{text}; the program runs on with the configuration that it has");
             }
@@ -136,9 +143,11 @@ impl Reloader {
     /// From now on this is what the program runs with; says what is another.
     fn take_up(&mut self, read: Arc<Reading>, named: &[NamedFile]) {
         let reads = self.parts.program.reads;
-        let mut changes = read.changes_since(&self.runs, reads);
-        changes.retain(|change| !change.needs_restart);
         let mut waiting = read.changes_since(&self.parts.reading, reads);
+        let mut changes = read.changes_since(&self.runs, reads);
+        // Of a table that was away meanwhile, and that the program has all the same, a value may count at once.
+        let counts = |key: &str| waiting.iter().any(|since| since.key == key && !since.needs_restart);
+        changes.retain(|change| !change.needs_restart || counts(&change.key));
         waiting.retain(|change| change.needs_restart);
         let files = self.files.were_taken_up(named);
         self.runs = read;
@@ -213,6 +222,7 @@ mod tests {
                 path: Some(path),
                 meters: Arc::new(telemetry.meters()),
                 telemetry: Arc::new(telemetry),
+                manager: Manager::default(),
                 reading: Arc::new(reading),
             };
             let lifetimes = Arc::new(Mutex::new(Vec::new()));

@@ -63,6 +63,7 @@ impl From<ApiError> for Problem {
             ApiError::Forbidden(text) => (StatusCode::FORBIDDEN, text),
             ApiError::NotFound(text) => (StatusCode::NOT_FOUND, text),
             ApiError::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+            error @ ApiError::Late { .. } => (StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             ApiError::Internal(text) => (StatusCode::INTERNAL_SERVER_ERROR, text),
             error @ ApiError::Endpoint { .. } => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };

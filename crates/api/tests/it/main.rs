@@ -144,6 +144,9 @@ impl AdminHandler for Replica {
         if said == expected { Ok(()) } else { Err(ApiError::Invalid("something was lost on the way".into())) }
     }
     async fn list_users(&self, after: String, limit: u32) -> Result<Vec<UserView>, ApiError> {
+        if after == "nobody knows" {
+            std::future::pending::<()>().await;
+        }
         let changed_at = Timestamp::from_secs(limit.into());
         Ok(vec![UserView { name: after, tenant: TenantId(3), senders: vec!["*".into()], enabled: true, changed_at }])
     }
@@ -463,6 +466,18 @@ async fn errors_keep_their_meaning_on_their_way() {
     assert!(matches!(nowhere, Err(ApiError::Unavailable(_))), "{nowhere:?}");
     let nothing = SubmitClient::connect("no url at all", None).await;
     assert!(matches!(nothing, Err(ApiError::Endpoint { .. })), "{nothing:?}");
+}
+
+/// The connection lives, and is asked for a sign of life; the call alone stands still.
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_waited_for_so_long() {
+    let running = serve().await;
+    let patience = Duration::from_millis(200);
+    let admin = AdminClient::connect_within(&running.url, Some(&secret("admin")), patience).await.unwrap();
+    let late = admin.list_users("nobody knows", 7).await.unwrap_err();
+    assert_eq!(late, ApiError::Late { waited: patience });
+    assert_eq!(late.to_string(), "no answer within 200ms");
+    assert_eq!(admin.list_users("user", 7).await.unwrap().len(), 1, "the connection is as good as before");
 }
 
 /// One stream ends; the server goes on.

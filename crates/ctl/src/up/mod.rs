@@ -230,6 +230,8 @@ impl Environment {
     fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program(name));
         command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // Whoever has started this program is not told that all of it is ready when one of its programs is.
+        command.env_remove("NOTIFY_SOCKET");
         command
     }
 }

@@ -1,6 +1,6 @@
 //! Another configuration while sessions are open.
 
-use mailtier_config::NetworkConfig;
+use mailtier_config::{NetworkConfig, SuppressionMode};
 
 use crate::client::{Client, queued_as};
 use crate::system::{System, usual};
@@ -90,4 +90,35 @@ async fn a_file_of_aliases_is_read_by_sessions_of_before_too() {
         let recipients = &stored.messages[&id].envelope.recipients;
         assert_eq!(recipients[0].to_string(), "somebody.else@example.org");
     });
+}
+
+#[tokio::test]
+async fn reports_and_suppression_lists_are_those_of_the_moment() {
+    let (_queue, _replica, system) = usual(|config| {
+        let everyone = vec!["127.0.0.0/8".parse().unwrap()];
+        config.inbound.networks =
+            vec![NetworkConfig { networks: everyone, tenant: Some(7), ..NetworkConfig::default() }];
+        config.inbound.relay_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut before = in_transaction(&system).await;
+    assert!(before.say("RCPT TO:<gone@example.net>").await.starts_with("250 "));
+    system.reload(|config| config.suppression.mode = SuppressionMode::Reject).unwrap();
+    let mut after = in_transaction(&system).await;
+    assert!(
+        after.say("RCPT TO:<gone@example.net>").await.starts_with("550 5.1.1 Recipient is on your suppression list")
+    );
+
+    let strangers = |config: &mut mailtier_config::Config| config.inbound.relay_networks.clear();
+    system.reload(strangers).unwrap();
+    let mut before = in_transaction(&system).await;
+    assert!(before.say("RCPT TO:<fbl@example.com>").await.starts_with("550 5.7.1 "));
+    system
+        .reload(|config| {
+            strangers(config);
+            config.feedback.report_addresses = vec!["fbl@example.com".into()];
+        })
+        .unwrap();
+    let mut after = in_transaction(&system).await;
+    assert!(after.say("RCPT TO:<fbl@example.com>").await.starts_with("250 "));
 }

@@ -171,7 +171,7 @@ impl Attempt<'_> {
                 let policy = Arc::clone(&self.egress.policy);
                 let wish = senders_wish(&self.options);
                 let mut plan = Plan::new(policy, domain.clone(), route, wish, rand::random());
-                if self.worker.sessions.as_ref().is_some_and(|sessions| sessions.wants(plan.domain())) {
+                if self.rules.sessions.as_ref().is_some_and(|sessions| sessions.wants(plan.domain())) {
                     plan = plan.reported();
                 }
                 let ended = self.follow(&mut plan).await;
@@ -223,7 +223,7 @@ impl Attempt<'_> {
     /// Hosts with which there was no session for what was wrong before count as well; those that were only looked up for the
     /// queue will be met again.
     fn count_withheld(&self, plan: &mut Plan, ended: Option<&Ended>) {
-        let Some(sessions) = self.worker.sessions.as_ref() else { return };
+        let Some(sessions) = self.rules.sessions.as_ref() else { return };
         if matches!(ended, Some(Ended::Resolved(_))) {
             return;
         }

@@ -83,9 +83,9 @@ impl Opener {
         Self { connect_timeout, tls, verifier, broken, sessions, meters }
     }
 
-    /// The same with another patience; what is known of hosts stays.
-    pub(crate) fn renewed(&self, connect_timeout: Duration) -> Self {
-        Self { connect_timeout, ..self.clone() }
+    /// The same with another patience, counting sessions or not; what is known of hosts stays.
+    pub(crate) fn renewed(&self, connect_timeout: Duration, sessions: Option<Arc<SessionCounter>>) -> Self {
+        Self { connect_timeout, sessions, ..self.clone() }
     }
 
     /// An idle connection, or a new one.

@@ -10,7 +10,7 @@ use crate::dns::{NameServer, addresses};
 use crate::identity::{Certificates, worker};
 use crate::queue::Queue;
 use crate::web;
-use crate::world::with_tls_reports;
+use crate::world::{letter, with_tls_reports};
 
 /// Head and body of each request.
 type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
@@ -79,4 +79,20 @@ async fn a_report_is_not_posted_into_our_own_networks() {
         |problem: &Option<String>| problem.as_ref().is_some_and(|text| text.contains("private or reserved"));
     assert!(posted.iter().all(|(_, problem)| is_refused(problem)), "{posted:?}");
     assert!(requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn reports_are_posted_from_the_moment_on_when_they_are_configured() {
+    let certificates = Certificates::new();
+    let (port, requests) = serve(certificates.issued("reports", vec!["reports.d.test".to_owned()])).await;
+    let names = NameServer::start([("reports.d.test", addresses(&["127.0.0.1"]))]).await;
+    let queue = Queue::start().await;
+    let uri = format!("https://reports.d.test:{port}/r");
+    queue.post(TlsReportPost { id: 1, uri, body: Bytes::from_static(b"packed") });
+    let worker = worker(&queue, (names.address, 25), &certificates, |_| {}).await;
+    queue.deliver(letter(&["a@missing.d.test"])).await;
+    assert_eq!(queue.told().posted, [], "it has been at work for a while");
+    worker.reload(with_tls_reports).unwrap();
+    let posted = queue.until(|told| !told.posted.is_empty()).await.posted;
+    assert_eq!((posted, requests.lock().unwrap().len()), (vec![(1, None)], 1));
 }

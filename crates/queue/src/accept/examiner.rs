@@ -216,7 +216,7 @@ impl Examiner {
         let recipient = job.message.accepted.recipients.first().and_then(|text| Mailbox::parse(text).ok());
         let (about, forwards) = match &recipient {
             None => (About::Nothing("its recipient cannot be read"), false),
-            Some(recipient) => (self.feedback.about(recipient, content, now), self.feedback.forwards(recipient, now)),
+            Some(recipient) => self.feedback.about(recipient, content, now),
         };
         let original = match about {
             About::Delivery(returned) => transaction.original(returned.message).await?,

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::translate::new_message;
 use super::{Answer, Examine, Job, Told, Upload, WAITING_BYTES};
-use crate::clock;
 use crate::feedback::Feedback;
 use crate::ids::NODE_LEASE;
 use crate::settle::Settling;
@@ -62,7 +61,7 @@ pub(crate) struct Examining {
 
 impl Examining {
     fn of(&self, submission: &Submission) -> Option<Examine> {
-        if self.feedback.is_used() && self.feedback.takes(&submission.envelope, clock::now()) {
+        if self.feedback.takes(&submission.envelope) {
             return Some(Examine::Report);
         }
         let is_wanted = submission.screened && self.listed.has_any(submission.envelope.tenant);

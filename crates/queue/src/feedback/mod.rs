@@ -9,6 +9,9 @@
 mod plan;
 mod tls_report;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use mailtier_config::{Config, ConfigError, FeedbackConfig};
 use mailtier_message::feedback::addresses_at;
 use mailtier_message::{Claim, ReturnPaths, Returned};
@@ -16,14 +19,19 @@ use mailtier_types::{DeliveryId, Envelope, Mailbox, ReversePath, TenantId, Times
 
 pub(crate) use plan::{Context, Report, plan};
 
+use crate::clock;
 use crate::conductor::Content;
 
 /// The most addresses at the domain of return paths that are judged in one complaint.
 const MOST_JUDGED: usize = 64;
 
-/// See the module.
+/// See the module. It may be set to something else while the queue runs.
 #[derive(Debug, Default)]
-pub(crate) struct Feedback {
+pub(crate) struct Feedback(ArcSwap<Ways>);
+
+/// What it is set to.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
     paths: Option<ReturnPaths>,
     config: FeedbackConfig,
     report_addresses: Vec<Mailbox>,
@@ -42,6 +50,36 @@ impl Feedback {
     /// # Errors
     /// The keys cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
+        Ways::new(config).map(|ways| Self(ArcSwap::from_pointee(ways)))
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, ways: Ways) {
+        self.0.store(Arc::new(ways));
+    }
+
+    /// The reverse-path that a delivery goes out with, where that is another than its message's.
+    pub(crate) fn return_path(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Option<ReversePath> {
+        self.0.load().return_path(tenant, delivery, content)
+    }
+
+    /// Whether a message is not to be delivered but read. Where nothing can come back that costs nothing.
+    pub(crate) fn takes(&self, envelope: &Envelope) -> bool {
+        let ways = self.0.load();
+        ways.is_used() && ways.takes(envelope, clock::now())
+    }
+
+    /// Which message a report that was sent to this address is about, and whether it is passed on to the sender of that.
+    pub(crate) fn about(&self, recipient: &Mailbox, content: &[u8], now: Timestamp) -> (About, bool) {
+        let ways = self.0.load();
+        (ways.about(recipient, content, now), ways.forwards(recipient, now))
+    }
+}
+
+impl Ways {
+    /// # Errors
+    /// The keys cannot be used.
+    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
         let config = &config.feedback;
         let paths = config.return_paths()?.map(|settings| {
             let paths = ReturnPaths::new(settings.domain, settings.keys.expose(), settings.lifetime);
@@ -52,7 +90,7 @@ impl Feedback {
     }
 
     /// The reverse-path that a delivery goes out with, where that is another than its message's.
-    pub(crate) fn return_path(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Option<ReversePath> {
+    fn return_path(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Option<ReversePath> {
         let paths = self.paths.as_ref()?;
         // A notification has none (RFC 5321 §4.5.5), and nobody wants to hear of it.
         if content.sender.is_null() || !self.signs(tenant, content) {
@@ -70,12 +108,12 @@ impl Feedback {
     }
 
     /// Whether anything can come back.
-    pub(crate) const fn is_used(&self) -> bool {
+    const fn is_used(&self) -> bool {
         self.paths.is_some() || !self.report_addresses.is_empty()
     }
 
     /// Whether a message is not to be delivered but read.
-    pub(crate) fn takes(&self, envelope: &Envelope, now: Timestamp) -> bool {
+    fn takes(&self, envelope: &Envelope, now: Timestamp) -> bool {
         let [recipient] = envelope.recipients.as_slice() else { return false };
         // Forged ones are refused at the door; one that is not known here, for want of a key, is read all the same: delivered,
         // it would come to that door again.
@@ -83,7 +121,7 @@ impl Feedback {
     }
 
     /// Whether what came to this address is passed on to the sender of the message that it is about.
-    pub(crate) fn forwards(&self, recipient: &Mailbox, now: Timestamp) -> bool {
+    fn forwards(&self, recipient: &Mailbox, now: Timestamp) -> bool {
         self.config.return_path_forwards && matches!(self.judge(recipient, now), Claim::Genuine(_))
     }
 
@@ -97,7 +135,7 @@ impl Feedback {
 
     /// Which message a report is about: by the address it was sent to, else by a return path that stands in it. Nothing else
     /// is believed, for anyone can write anything.
-    pub(crate) fn about(&self, recipient: &Mailbox, content: &[u8], now: Timestamp) -> About {
+    fn about(&self, recipient: &Mailbox, content: &[u8], now: Timestamp) -> About {
         match self.judge(recipient, now) {
             Claim::Genuine(returned) => return About::Delivery(returned),
             Claim::Forged => return About::Nothing("its return path was not signed with a key that is known here"),
@@ -129,12 +167,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn feedback(change: impl FnOnce(&mut FeedbackConfig)) -> Feedback {
+    fn feedback(change: impl FnOnce(&mut FeedbackConfig)) -> Ways {
         let mut config = Config::default();
         config.feedback.return_path_domain = Some("bounces.example.com".into());
         config.feedback.return_path_keys = Some(mailtier_config::Secret::new("k".repeat(32)));
         change(&mut config.feedback);
-        Feedback::new(&config).unwrap()
+        Ways::new(&config).unwrap()
     }
 
     fn message() -> MessageId {
@@ -161,7 +199,7 @@ mod tests {
 
     #[test]
     fn mail_of_the_tenants_and_users_that_are_named_has_a_return_path_of_its_own() {
-        let of = |feedback: &Feedback, tenant: i32, sender: &str, user: &str| {
+        let of = |feedback: &Ways, tenant: i32, sender: &str, user: &str| {
             let content = content(sender, user);
             feedback.return_path(TenantId(tenant), content.message.delivery(1), &content).is_some()
         };
@@ -173,7 +211,7 @@ mod tests {
         assert!(!of(&users, 7, "s@x.example", "bob") && !of(&users, 7, "s@x.example", ""));
         let everyone = feedback(|config| config.return_path_users = vec!["*".into()]);
         assert!(of(&everyone, 0, "s@x.example", "bob") && !of(&everyone, 0, "s@x.example", ""), "strangers have none");
-        assert!(!of(&Feedback::default(), 7, "s@x.example", "alice"));
+        assert!(!of(&Ways::default(), 7, "s@x.example", "alice"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use mailtier_store::{NewSuppression, Store};
 use mailtier_telemetry::Meters;
 use mailtier_types::TenantId;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Connector;
@@ -16,14 +17,36 @@ use crate::database::Connector;
 /// How old what is known may be.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// See the module. Nothing is known in the beginning: then anybody may be listed.
+/// See the module. Nothing is known in the beginning, and where no tenant has a list: then anybody may be listed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Listed(Arc<RwLock<Option<HashSet<TenantId>>>>);
+pub(crate) struct Listed(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    tenants: RwLock<Option<HashSet<TenantId>>>,
+    /// Whether any tenant has a list.
+    are_used: watch::Sender<bool>,
+}
 
 impl Listed {
+    /// Whether lists are used from now on.
+    pub(crate) fn set_used(&self, are_used: bool) {
+        self.0.are_used.send_replace(are_used);
+    }
+
+    /// Until lists are used. What is known while they are not would grow old.
+    async fn until_used(&self) {
+        let mut are_used = self.0.are_used.subscribe();
+        if !*are_used.borrow() {
+            *self.0.tenants.write() = None;
+            // Whoever says so is here.
+            let _ = are_used.wait_for(|are_used| *are_used).await;
+        }
+    }
+
     /// Whether anybody may be on this tenant's list.
     pub(crate) fn has_any(&self, tenant: TenantId) -> bool {
-        self.0.read().as_ref().is_none_or(|known| known.contains(&tenant))
+        self.0.tenants.read().as_ref().is_none_or(|known| known.contains(&tenant))
     }
 
     /// Somebody was put on lists here.
@@ -31,7 +54,7 @@ impl Listed {
         if suppressions.is_empty() {
             return;
         }
-        if let Some(known) = self.0.write().as_mut() {
+        if let Some(known) = self.0.tenants.write().as_mut() {
             known.extend(suppressions.iter().map(|one| one.tenant));
         }
     }
@@ -54,7 +77,7 @@ impl ListKeeper {
     /// Reads until the shutdown.
     pub(crate) async fn run(self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "suppression");
-        while !self.shutdown.is_cancelled() {
+        while self.shutdown.run_until_cancelled(self.listed.until_used()).await.is_some() {
             let read = match connector.session().await {
                 Ok(session) => session.suppressing_tenants().await,
                 Err(error) => Err(error),
@@ -62,7 +85,7 @@ impl ListKeeper {
             match read {
                 Ok(tenants) => {
                     connector.recovered();
-                    *self.listed.0.write() = Some(tenants.into_iter().collect());
+                    *self.listed.0.tenants.write() = Some(tenants.into_iter().collect());
                 }
                 Err(error) => {
                     connector.trouble(&error).await;
@@ -96,9 +119,25 @@ mod tests {
         };
         listed.add(std::slice::from_ref(&suppression));
         assert!(listed.has_any(TenantId(0)), "what one replica did says nothing of the others");
-        *listed.0.write() = Some(HashSet::new());
+        *listed.0.tenants.write() = Some(HashSet::new());
         assert!(!listed.has_any(TenantId(7)));
         listed.add(&[suppression]);
         assert!(listed.has_any(TenantId(7)) && !listed.has_any(TenantId(0)));
+    }
+
+    #[tokio::test]
+    async fn what_was_known_is_forgotten_while_no_tenant_has_a_list() {
+        let listed = Listed::default();
+        listed.set_used(true);
+        listed.until_used().await;
+        *listed.0.tenants.write() = Some(HashSet::new());
+        listed.until_used().await;
+        assert!(!listed.has_any(TenantId(7)), "it is used all the time");
+        listed.set_used(false);
+        let (waiting, used) = (listed.until_used(), async {
+            assert!(listed.has_any(TenantId(7)));
+            listed.set_used(true);
+        });
+        tokio::join!(waiting, used);
     }
 }

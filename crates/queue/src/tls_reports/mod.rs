@@ -10,11 +10,17 @@ mod report;
 mod reporter;
 mod service;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use mailtier_config::{Config, ConfigError, TlsReportSettings, TlsReportsConfig};
 use mailtier_mailauth::Signer;
 
 pub(crate) use reporter::Reporter;
 pub(crate) use service::TlsService;
+
+/// What reports are made with now; nothing where there are none.
+pub(crate) type ReportingNow = Arc<ArcSwapOption<Reporting>>;
 
 /// What reports are made and signed with.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use mailtier_telemetry::Meters;
 use mailtier_types::{ReplicaId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::Reporting;
 use super::report::{TRIED_FOR, mailto};
+use super::{Reporting, ReportingNow};
 use crate::clock;
 use crate::conductor::{Command, Committed, Conductor};
 use crate::database::Connector;
@@ -18,7 +18,7 @@ use crate::ids::Ids;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks while there is no number for messages yet, as just after the start.
+/// Between two looks while there is no number for messages yet, as just after the start, or reports are not configured.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Reports that are claimed at a time.
 const CLAIMED: u32 = 10;
@@ -29,7 +29,7 @@ const LEASE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Reporter {
     /// What they are made with.
-    pub(crate) reporting: Reporting,
+    pub(crate) reporting: ReportingNow,
     /// Who makes them.
     pub(crate) me: ReplicaId,
     /// The database.
@@ -80,6 +80,7 @@ impl Reporter {
 
     /// All that is due.
     async fn round(&self, connector: &mut Connector) -> Result<Made, StoreError> {
+        let Some(reporting) = self.reporting.load_full() else { return Ok(Made::NotYet) };
         loop {
             if !self.ids.are_held() {
                 return Ok(Made::NotYet);
@@ -91,17 +92,22 @@ impl Reporter {
                 return Ok(Made::Done);
             }
             for report in claimed {
-                if matches!(self.make(session, &report, now).await?, Made::NotYet) {
+                if matches!(self.make(session, (&reporting, &report), now).await?, Made::NotYet) {
                     return Ok(Made::NotYet);
                 }
             }
         }
     }
 
-    async fn make(&self, session: &mut Session, of: &ClaimedTlsReport, now: Timestamp) -> Result<Made, StoreError> {
+    async fn make(
+        &self,
+        session: &mut Session,
+        (reporting, of): (&Reporting, &ClaimedTlsReport),
+        now: Timestamp,
+    ) -> Result<Made, StoreError> {
         let counted = session.tls_counts(of.day, &of.domain).await?;
-        let report = self.reporting.report(of, counted);
-        let Some(sending) = self.sending(of, &report, now) else { return Ok(Made::NotYet) };
+        let report = reporting.report(of, counted);
+        let Some(sending) = self.sending((reporting, of), &report, now) else { return Ok(Made::NotYet) };
         let mut transaction = session.begin_aside().await?;
         if !transaction.finish_tls_report(of, self.me, now).await? {
             transaction.rollback().await?;
@@ -129,7 +135,7 @@ impl Reporter {
     /// What sends a report to all its destinations; nothing where there is no number for a message.
     fn sending<'a>(
         &self,
-        of: &'a ClaimedTlsReport,
+        (reporting, of): (&Reporting, &'a ClaimedTlsReport),
         report: &mailtier_message::tls_report::TlsReport,
         now: Timestamp,
     ) -> Option<Sending<'a>> {
@@ -152,7 +158,7 @@ impl Reporter {
         for uri in &of.destinations {
             if let Some(to) = mailto(uri) {
                 let about = (domain.as_str(), &sending.packed[..]);
-                match self.reporting.mail(report, about, &to, (self.ids.take(now)?, now)) {
+                match reporting.mail(report, about, &to, (self.ids.take(now)?, now)) {
                     Ok((message, committed)) => {
                         sending.plan.messages.push(message);
                         sending.committed.extend(committed);

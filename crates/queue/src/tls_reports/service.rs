@@ -9,6 +9,7 @@ use mailtier_store::{PostFailed, StoredStsPolicy};
 use mailtier_telemetry::Meters;
 use mailtier_types::{Domain, WorkerId};
 
+use super::ReportingNow;
 use super::report::due_at;
 use crate::accounts::Desk;
 use crate::clock;
@@ -24,14 +25,14 @@ const POST_LEASE: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub(crate) struct TlsService {
     desk: Desk,
-    /// Reports are configured; else what is counted is not kept.
-    reports: bool,
+    /// Where there are no reports, what is counted is not kept.
+    reporting: ReportingNow,
     meters: Arc<Meters>,
 }
 
 impl TlsService {
-    pub(crate) const fn new(desk: Desk, reports: bool, meters: Arc<Meters>) -> Self {
-        Self { desk, reports, meters }
+    pub(crate) const fn new(desk: Desk, reporting: ReportingNow, meters: Arc<Meters>) -> Self {
+        Self { desk, reporting, meters }
     }
 
     fn count(&self, result: &'static str) {
@@ -44,7 +45,7 @@ impl TlsHandler for TlsService {
         if counted.domains.len() > MAX_BATCH_DOMAINS {
             return Err(ApiError::Invalid(format!("domains: more than {MAX_BATCH_DOMAINS} in one batch")));
         }
-        if !self.reports {
+        if self.reporting.load().is_none() {
             return Ok(());
         }
         let counted = Arc::new(counted);

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use mailtier_api::suspensions::{Scope, SuspendOrder};
-use mailtier_config::{DestinationConfig, ProviderConfig};
+use mailtier_config::{DestinationConfig, ProviderConfig, Secret, SuppressionMode};
+use mailtier_types::{Cause, Outcome, Reply, TenantId};
 
-use crate::submitter::Submitter;
-use crate::system::usual;
-use crate::worker::{Worker, all};
+use crate::submitter::{Submitter, submission};
+use crate::system::{until_told, usual};
+use crate::worker::{Worker, all, outcome, result};
 
 #[tokio::test]
 async fn limits_waits_and_names_are_those_of_the_moment() {
@@ -56,4 +57,49 @@ async fn providers_of_the_moment_can_be_suspended() {
         }];
     });
     admin.suspend(order()).await.unwrap();
+}
+
+#[tokio::test]
+async fn return_paths_are_signed_from_the_moment_on() {
+    let (_database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let mut sent = async || {
+        let mut submission = submission("s@a.example", &["x@b.example"]);
+        submission.envelope.tenant = TenantId(7);
+        submitter.submit(submission).await.result.unwrap();
+        let dispatch = worker.dispatch().await;
+        worker.report(all(&dispatch, 250)).await;
+        dispatch.return_path.map(|path| path.as_str().to_owned())
+    };
+    assert_eq!(sent().await, None);
+    replica.reload(|config| {
+        config.feedback.return_path_domain = Some("bounces.example".into());
+        config.feedback.return_path_keys = Some(Secret::new("k".repeat(32)));
+        config.feedback.return_path_tenants = vec![7];
+    });
+    assert!(sent().await.unwrap().ends_with("@bounces.example"));
+    replica.reload(|_| {});
+    assert_eq!(sent().await, None);
+}
+
+#[tokio::test]
+async fn recipients_are_put_on_lists_from_the_moment_on() {
+    let (database, replica) = usual(|_| {}).await;
+    let (mut submitter, mut worker) = (Submitter::connect(&replica).await, Worker::connect(&replica).await);
+    let unknown = Reply::received(550, "5.1.1".parse().ok(), "no such user".into());
+    let mut failing = async |recipient: &str| {
+        let mut submission = submission("s@a.example", &[recipient]);
+        submission.envelope.tenant = TenantId(7);
+        submitter.submit(submission).await.result.unwrap();
+        let dispatch = worker.dispatch().await;
+        let outcome = Outcome { cause: Cause::Reply(unknown.clone()), ..outcome(550) };
+        worker.report(result(&dispatch, vec![(dispatch.recipients.clone(), outcome)])).await;
+        // The notification.
+        let notification = worker.dispatch().await;
+        worker.report(all(&notification, 250)).await;
+    };
+    failing("before@b.example").await;
+    replica.reload(|config| config.suppression.mode = SuppressionMode::Reject);
+    failing("after@b.example").await;
+    until_told(&database, "SELECT string_agg(address, ' ') FROM suppression", "after@b.example").await;
 }

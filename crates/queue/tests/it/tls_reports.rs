@@ -168,3 +168,21 @@ async fn counters_come_in_once_and_only_where_reports_are_sent() {
     tls(&replica).await.count_sessions(&counted).await.unwrap();
     assert_eq!(database.sql("SELECT count(*) FROM tls_session").await.unwrap(), "0");
 }
+
+#[tokio::test]
+async fn reports_are_made_from_the_moment_on_when_they_are_configured() {
+    let (database, counts) = counted(&["mailto:r@d.example"]).await;
+    let replica = another(&database, |_| {}).await;
+    let (mut worker, tls) = (Worker::connect(&replica).await, tls(&replica).await);
+    let more = async |batch| {
+        let domains = vec![DomainCounts { domain: "e.example".into(), ..counts.clone() }];
+        tls.count_sessions(&CountedSessions { worker: WorkerId::random(), batch, domains }).await.unwrap();
+        database.sql("SELECT count(*) FROM tls_session WHERE domain = 'e.example'").await.unwrap() != "0"
+    };
+    worker.is_left_alone().await;
+    assert!(!more(1).await, "nobody would make a report of it");
+    replica.reload(with_reports);
+    let (_, report) = carried(&worker.dispatch().await);
+    assert_eq!(report.policies, doubled(&counts));
+    assert!(more(2).await);
+}

@@ -157,6 +157,7 @@ fn understood(
     if http != pod.port("http") {
         findings.push(format!("health is on port {http:?}, and `http` is {:?}", pod.port("http")));
     }
+    findings.extend(misnamed_api(rendering, pod, section.contains_key("api_tls_certificate")));
     let given = pod.spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30);
     let before = container.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_u64).unwrap_or(0);
     let drain = section.get("drain_timeout").and_then(toml::Value::as_str).unwrap_or("0s");
@@ -182,6 +183,16 @@ fn listening(section: &toml::Table) -> Vec<u64> {
     let mut ports: Vec<u64> = places.filter_map(|place| port_of(&place)).collect();
     ports.sort_unstable();
     ports
+}
+
+/// Why proxies before the HTTP API would speak to it otherwise than it does.
+fn misnamed_api(rendering: &Rendering, pod: &Pod<'_>, has_tls: bool) -> Option<String> {
+    let spoken = if has_tls { "https" } else { "http" };
+    pod.port("api")?;
+    let ports = rendering.of_kind("Service").flat_map(|service| list(service.spec(), "/ports"));
+    let mut said = ports.filter(|port| text(port, "/targetPort") == "api").map(|port| text(port, "/appProtocol"));
+    let wrong = said.find(|said| *said != spoken)?;
+    Some(format!("the HTTP API is served as {spoken}, and its service calls that {wrong}"))
 }
 
 fn port_of(address: &str) -> Option<u64> {
@@ -226,6 +237,30 @@ mod tests {
         assert_eq!(made["SECRET"], "/here/secrets/tls/tls.key");
         assert_eq!(made["MAILTIER_CONFIG"], "", "the pod's word goes before the image's");
         assert_eq!(environment(&json!({}), Path::new("/here"), "")["MAILTIER_CONFIG"], "/here/config/mailtier.toml");
+    }
+
+    #[test]
+    fn what_a_service_says_of_the_api_is_held_against_its_certificate() {
+        let rendering = |spoken: &str| Rendering {
+            name: "helm-x".to_owned(),
+            objects: serde_json::from_value(json!([
+                {"kind": "Deployment", "metadata": {"name": "queue"}, "spec": {"template": {"spec": {"containers": [
+                    {"name": "queue", "ports": [{"name": "api", "containerPort": 8080}]}
+                ]}}}},
+                {"kind": "Service", "metadata": {"name": "api"}, "spec": {"ports": [
+                    {"name": "api", "port": 8080, "targetPort": "api", "appProtocol": spoken}
+                ]}},
+            ]))
+            .unwrap(),
+        };
+        let said = |spoken: &str, has_tls: bool| {
+            let rendering = rendering(spoken);
+            let pod = rendering.objects[0].pod().unwrap();
+            misnamed_api(&rendering, &pod, has_tls)
+        };
+        assert_eq!((said("https", true), said("http", false)), (None, None));
+        assert_eq!(said("http", true).unwrap(), "the HTTP API is served as https, and its service calls that http");
+        assert!(said("https", false).is_some());
     }
 
     #[test]

@@ -118,6 +118,15 @@ affinity: {{- toYaml . | nindent 2 }}
             - {key: tls.key, path: tls/tls.key}
             - {key: ca.crt, path: tls/ca.crt}
       {{- end }}
+      {{- if eq $tier "queue" }}
+      {{- with $root.Values.queue.apiTls.secretName }}
+      - secret:
+          name: {{ . }}
+          items:
+            - {key: tls.crt, path: api/tls.crt}
+            - {key: tls.key, path: api/tls.key}
+      {{- end }}
+      {{- end }}
       {{- if eq $tier "inbound" }}
       {{- with $root.Values.inbound.tls.secretName }}
       - secret:

@@ -7,19 +7,19 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp
 use serde_json::json;
 
 /// Who issues, and for whom.
-pub(super) const ISSUER: &str = "https://id.example";
-pub(super) const AUDIENCE: &str = "mail";
+pub(crate) const ISSUER: &str = "https://id.example";
+pub(crate) const AUDIENCE: &str = "mail";
 const KEY_ID: &str = "one";
 
 /// See the module.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     key: EncodingKey,
     /// The set of keys, as a file has it.
-    pub(super) keys: String,
+    pub(crate) keys: String,
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
         let coordinate = |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets);
@@ -30,7 +30,7 @@ impl Issuer {
     }
 
     /// A token for a user that is good for ten minutes.
-    pub(super) fn token(&self, user: &str) -> String {
+    pub(crate) fn token(&self, user: &str) -> String {
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "exp": get_current_timestamp() + 600, "email": user});
         let header = Header { kid: Some(KEY_ID.into()), ..Header::new(Algorithm::ES256) };
         encode(&header, &claims, &self.key).unwrap()

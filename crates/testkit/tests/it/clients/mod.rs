@@ -5,7 +5,7 @@
 
 mod curl;
 mod gsasl;
-mod issuer;
+pub(crate) mod issuer;
 mod msmtp;
 mod nodemailer;
 mod openssl;
