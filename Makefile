@@ -153,9 +153,9 @@ bench-compare: setup ## Throughput of this tree and of another commit in turn: m
 .PHONY: profile
 profile: setup ## Where the time goes under load: flame graphs, system calls, statements (target/profile/report; root)
 	@deploy/setup.sh perf:linux-perf
-	CARGO_INCREMENTAL=0 RUSTFLAGS="-C force-frame-pointers=yes" cargo build --locked --release $(PROGRAMS) \
-		--target-dir "$(TARGET_DIR)/profile/build"
-	cargo run --locked --quiet --release -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/release" \
+	CARGO_INCREMENTAL=0 RUSTFLAGS="-C force-frame-pointers=yes" cargo build --locked --profile profiling \
+		$(PROGRAMS) --target-dir "$(TARGET_DIR)/profile/build"
+	cargo run --locked --quiet --release -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/profiling" \
 		--report "$(TARGET_DIR)/profile/report"
 
 .PHONY: bench-micro
