@@ -16,11 +16,11 @@ use mailtier_store::{Extras, Store, StoreError};
 use mailtier_tls::ServerTls;
 use mailtier_types::ReplicaId;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Examiner, Examiners, Examining, Flusher, Job, SubmitService, Uploader};
+use crate::accept::{Examiner, Examiners, Examining, Flusher, Gatherer, Job, SubmitService, Uploader};
 use crate::accounts::{AccountsService, Desk, LoginLimits, Managed};
 use crate::admin::{AdminService, Hastening, Known, Searching, Suspending};
 use crate::allowance::{Order, Purser};
@@ -258,12 +258,10 @@ impl Parts {
         loops.spawn(task.run(commands));
         loops.spawn(Arc::clone(&self.meanings).watch());
         let examiners = self.examiners(&jobs, &conductor, &ids, &mut loops);
-        let job_queue = Arc::new(Mutex::new(job_queue));
-        let turn = Arc::new(Semaphore::new(1));
+        let gatherer = Gatherer::new(job_queue, examiners);
         for _ in 0..FLUSHERS {
-            let (jobs, store, examiners) = (Arc::clone(&job_queue), self.store.clone(), examiners.clone());
-            let (turn, meters) = (Arc::clone(&turn), Arc::clone(&meters));
-            loops.spawn(Flusher { jobs, turn, store, examiners, conductor: conductor.clone(), meters }.run());
+            let (gatherer, store, conductor) = (gatherer.clone(), self.store.clone(), conductor.clone());
+            loops.spawn(Flusher { gatherer, store, conductor, meters: Arc::clone(&meters) }.run());
         }
         loops.spawn(self.list_keeper().run());
         let (store, job_sender) = (self.store.clone(), jobs.clone());

@@ -3,7 +3,6 @@
 //! cost, which is the same for a message and for dozens.
 
 use std::collections::HashSet;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,26 +10,19 @@ use mailtier_crashpoint::{Point, reach};
 use mailtier_store::{Accepted, NewMessage, Refusal, Store};
 use mailtier_telemetry::{Meters, spans};
 use mailtier_types::{MessageId, reply};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{BATCH_BYTES, BATCH_MESSAGES, Examine, Examiners, Job, Told};
+use super::gatherer::{Gatherer, Turn};
+use super::{Job, Told};
 use crate::conductor::{Command, Conductor};
 use crate::database::Connector;
-
-/// So many messages go beside a transaction that is in flight; fewer wait for its end.
-const WORTH_ANOTHER: usize = 64;
 
 /// One of a few loops that share the queue of jobs; while one commits, the next gathers.
 #[derive(Debug)]
 pub(crate) struct Flusher {
-    /// Jobs, taken by one flusher at a time.
-    pub(crate) jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-    /// Who holds it may commit however little has gathered.
-    pub(crate) turn: Arc<Semaphore>,
+    /// Where jobs come from.
+    pub(crate) gatherer: Gatherer,
     /// The database.
     pub(crate) store: Store,
-    /// What is to be looked into first.
-    pub(crate) examiners: Examiners,
     /// Told of what was committed.
     pub(crate) conductor: Conductor,
     /// Metrics.
@@ -42,56 +34,14 @@ impl Flusher {
     pub(crate) async fn run(self) {
         let mut connector = Connector::new(self.store.clone(), Arc::clone(&self.meters), "accept");
         let mut batch = Vec::new();
-        while let Some(turn) = self.gather(&mut batch).await {
-            self.flush(&mut connector, &mut batch).await;
-            drop(turn);
+        while let Some(turn) = self.gatherer.gather(&mut batch).await {
+            self.flush(&mut connector, &mut batch, turn).await;
         }
     }
 
-    /// Waits for a job, and for the turn to commit or for so many jobs that it need not be waited for; takes what else is
-    /// there, until the batch is full. Nothing where there will be no more jobs.
-    async fn gather(&self, batch: &mut Vec<Job>) -> Option<Option<OwnedSemaphorePermit>> {
-        let mut jobs = self.jobs.lock().await;
-        let (mut bytes, mut turn) = (0, None);
-        while batch.is_empty() {
-            let first = jobs.recv().await?;
-            self.sort_in(first, batch, &mut bytes);
-        }
-        let mut waiting = pin!(Arc::clone(&self.turn).acquire_owned());
-        loop {
-            while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-                let Ok(job) = jobs.try_recv() else { break };
-                self.sort_in(job, batch, &mut bytes);
-            }
-            if turn.is_some() || batch.len() >= WORTH_ANOTHER || bytes >= BATCH_BYTES {
-                return Some(turn);
-            }
-            tokio::select! {
-                biased;
-                permit = &mut waiting => turn = permit.ok(),
-                job = jobs.recv() => match job {
-                    Some(job) => self.sort_in(job, batch, &mut bytes),
-                    None => return Some(None),
-                },
-            }
-        }
-    }
-
-    fn sort_in(&self, job: Job, batch: &mut Vec<Job>, bytes: &mut usize) {
-        let examiner = match job.examine {
-            Some(Examine::Report) => &self.examiners.reports,
-            Some(Examine::Recipients) => &self.examiners.recipients,
-            None => {
-                *bytes += job.bytes;
-                batch.push(job);
-                return;
-            }
-        };
-        let _ = examiner.send(job);
-    }
-
-    /// Commits a batch, again and again until it is known to be durable or its submitters have stopped waiting.
-    async fn flush(&self, connector: &mut Connector, batch: &mut Vec<Job>) {
+    /// Commits a batch, again and again until it is known to be durable or its submitters have stopped waiting. Whoever
+    /// has trouble keeps nobody else from a try of his own.
+    async fn flush(&self, connector: &mut Connector, batch: &mut Vec<Job>, mut turn: Turn) {
         let mut messages: Vec<NewMessage> = batch.iter_mut().map(take_message).collect();
         give_up_late(batch, &mut messages);
         reach(Point::SubmissionsGathered);
@@ -111,6 +61,7 @@ impl Flusher {
                 Err(error) => {
                     // What may have been committed is given again under the same ids, and accepted once.
                     messages.iter_mut().for_each(|message| message.resubmission |= error.is_unknown());
+                    turn.end();
                     connector.trouble(&error).await;
                     give_up_late(batch, &mut messages);
                 }

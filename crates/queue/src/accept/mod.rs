@@ -4,6 +4,7 @@
 
 mod examiner;
 mod flusher;
+mod gatherer;
 mod service;
 mod translate;
 mod uploader;
@@ -18,6 +19,7 @@ use tracing::Span;
 
 pub(crate) use examiner::Examiner;
 pub(crate) use flusher::Flusher;
+pub(crate) use gatherer::Gatherer;
 pub(crate) use service::{AcceptLimits, Examining, SubmitService};
 pub(crate) use translate::{Lifetimes, accepted_detail, content_of, group, new_message};
 pub(crate) use uploader::{Upload, Uploader};

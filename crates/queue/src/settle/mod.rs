@@ -7,6 +7,7 @@ mod changer;
 mod line;
 mod measures;
 mod orders;
+mod pace;
 mod plan;
 mod routed;
 mod settler;

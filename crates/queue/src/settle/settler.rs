@@ -1,10 +1,9 @@
-//! The settling loop: each transaction takes what gathered while the one before it was in flight. What was delivered to
+//! The settling loop: each transaction takes what gathered while the one before it was in flight, and a moment longer. What was delivered to
 //! all at the first attempt goes a fast way, in one statement; everything else is read, locked, decided and written.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use super::aside::Aside;
 use super::bounce::{RETURNED_HEADER_BYTES, RETURNED_MESSAGE_BYTES};
 use super::line::Line;
 use super::measures;
+use super::pace::Pace;
 use super::plan::{Case, Planned, Policy, Returned, Surroundings, disposition, plan};
 use super::{After, Disposition, Report, What};
 use crate::clock;
@@ -29,10 +29,6 @@ use crate::ids::Ids;
 
 /// Reports of one transaction.
 const BATCH_REPORTS: usize = 500;
-/// From the beginning of a transaction to the next, unless as much as `WORTH_A_TRANSACTION` waits: a transaction costs as much as
-/// dozens of reports, and nobody waits for one but the worker that keeps the result. After a longer pause there is no wait.
-const PACE: Duration = Duration::from_millis(5);
-const WORTH_A_TRANSACTION: usize = 128;
 /// A header section is looked for in so much of a decompressed first chunk.
 const FIRST_CHUNK_BYTES: usize = 1 << 20;
 
@@ -94,7 +90,7 @@ impl Settler {
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_REPORTS);
         let ids = Arc::clone(&self.parts.ids);
-        let mut next = Instant::now();
+        let mut pace = Pace::new(Instant::now());
         loop {
             let next_part = self.aside.next_part();
             tokio::select! {
@@ -102,13 +98,13 @@ impl Settler {
                     if count == 0 {
                         return;
                     }
-                    if batch.len() < WORTH_A_TRANSACTION && Instant::now() < next {
-                        tokio::time::sleep_until(next).await;
+                    if let Some(until) = pace.wait(batch.len(), Instant::now()) {
+                        tokio::time::sleep_until(until).await;
                         while batch.len() < BATCH_REPORTS && let Ok(report) = self.parts.reports.try_recv() {
                             batch.push(report);
                         }
                     }
-                    next = Instant::now() + PACE;
+                    pace.begin(Instant::now());
                     self.settle_fresh(std::mem::take(&mut batch)).await;
                 }
                 () = ids.until_held(), if !self.unnumbered.is_empty() => {

@@ -115,3 +115,38 @@ async fn what_was_accepted_survives_a_crash_of_the_server() {
     let hour = Duration::from_secs(3_600);
     assert!(session.audit(now().before(hour), now().after(hour), 10).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_connection_that_was_given_back_is_lent_again_while_it_can_be_used() {
+    let (database, store, session) = open().await;
+    let backends = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mailtier-queue' \
+                    AND datname = current_database()";
+    let connections = async || database.sql(backends).await.unwrap().trim().to_owned();
+    let body = async |mut session: mailtier_store::Session| {
+        session.body_chunk(message(&["one.example"]).id, 0).await.map(|_| session)
+    };
+    drop(session);
+    let lent = body(store.borrow().await.unwrap()).await.unwrap();
+    assert_eq!(store.usage().open, 1);
+    store.give_back(lent);
+    assert_eq!((store.usage().open, connections().await.as_str()), (1, "1"), "it waits for its next use");
+    // Two at a time are two connections, of which one has served before; a new one takes the place of one that waits.
+    let (first, second) =
+        (body(store.borrow().await.unwrap()).await.unwrap(), body(store.borrow().await.unwrap()).await.unwrap());
+    assert_eq!(store.usage().open, 2);
+    store.give_back(first);
+    let fresh = store.session().await.unwrap();
+    assert_eq!(store.usage().open, 2);
+    drop(fresh);
+    // One that was cut while it waited is found broken by whoever borrows it next, and is not kept again.
+    store.give_back(second);
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.sql(others).await.unwrap();
+    let mut broken = store.borrow().await.unwrap();
+    let error = broken.body_chunk(message(&["one.example"]).id, 0).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    store.give_back(broken);
+    assert_eq!(store.usage().open, 0);
+    body(store.borrow().await.unwrap()).await.unwrap();
+}
