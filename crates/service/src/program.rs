@@ -289,6 +289,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn one_thread_has_a_runtime_that_wakes_no_other() {
+        use tokio::runtime::RuntimeFlavor;
+        let flavor = |threads| runtime(threads).unwrap().handle().runtime_flavor();
+        assert_eq!(flavor(1), RuntimeFlavor::CurrentThread);
+        assert_eq!(flavor(2), RuntimeFlavor::MultiThread);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(runtime(0).unwrap().metrics().num_workers(), cores);
+    }
+
+    #[test]
     fn an_empty_path_is_no_file() {
         let config =
             |path: &str| parse(&PROGRAM, ["test", "--config", path].map(std::ffi::OsString::from)).unwrap().config;

@@ -213,17 +213,7 @@ impl Environment {
             variables.push(("MAILTIER_CONFIG", path.clone().into()));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = OsString::from(cores.div_ceil(PROGRAMS).to_string());
-        let Config { inbound, queue, outbound, .. } = config;
-        for (variable, threads) in [
-            ("MAILTIER__INBOUND__THREADS", inbound.threads),
-            ("MAILTIER__QUEUE__THREADS", queue.threads),
-            ("MAILTIER__OUTBOUND__THREADS", outbound.threads),
-        ] {
-            if threads == 0 {
-                variables.push((variable, share.clone()));
-            }
-        }
+        variables.extend(shares(config, cores).map(|(variable, threads)| (variable, threads.to_string().into())));
         Ok(Self { variables })
     }
 
@@ -234,6 +224,18 @@ impl Environment {
         command.env_remove("NOTIFY_SOCKET");
         command
     }
+}
+
+/// Worker threads of the programs whose configuration leaves them open: their share of the cores.
+fn shares(config: &Config, cores: usize) -> impl Iterator<Item = (&'static str, usize)> {
+    let Config { inbound, queue, outbound, .. } = config;
+    let configured = [
+        ("MAILTIER__INBOUND__THREADS", inbound.threads),
+        ("MAILTIER__QUEUE__THREADS", queue.threads),
+        ("MAILTIER__OUTBOUND__THREADS", outbound.threads),
+    ];
+    let is_open = |(variable, threads)| (threads == 0).then_some((variable, cores.div_ceil(PROGRAMS)));
+    configured.into_iter().filter_map(is_open)
 }
 
 /// Waits until a program is ready, or will never be.
@@ -308,6 +310,18 @@ mod tests {
     use mailtier_config::{ListenerConfig, ListenerProtocol};
 
     use super::*;
+
+    #[test]
+    fn programs_share_the_cores_unless_they_have_threads_of_their_own() {
+        let mut config = Config::default();
+        let threads = |config: &Config, cores| shares(config, cores).map(|(_, threads)| threads).collect::<Vec<_>>();
+        assert_eq!(threads(&config, 2), [1, 1, 1]);
+        assert_eq!(threads(&config, 4), [2, 2, 2]);
+        assert_eq!(threads(&config, 9), [3, 3, 3]);
+        config.queue.threads = 5;
+        let open: Vec<_> = shares(&config, 2).map(|(variable, _)| variable).collect();
+        assert_eq!(open, ["MAILTIER__INBOUND__THREADS", "MAILTIER__OUTBOUND__THREADS"]);
+    }
 
     #[test]
     fn what_is_served_names_every_listener() {

@@ -66,25 +66,13 @@ fn deliveries(
     let options =
         Options { fanout, chunks: parts + 1, tls: String::new(), requests: Vec::new(), ..envelope.options.clone() };
     let of_all = mailtier_api::encode_options(options.clone());
-    // What was asked for a recipient stays with him: were each delivery to carry it for all, many domains would cost the
-    // square of their number.
-    let options_of = |recipients: &[Mailbox]| {
-        let wanted = requests.iter().filter(|request| recipients.contains(&request.recipient));
-        let requests: Vec<RecipientRequest> = wanted.cloned().collect();
-        if requests.is_empty() {
-            return (of_all.clone(), reports_success(&options));
-        }
-        let options = Options { requests, ..options.clone() };
-        let reports = reports_success(&options);
-        (mailtier_api::encode_options(options), reports)
-    };
     let inline = (parts == 0).then(|| vec![body.clone()]);
     groups
         .into_iter()
         .zip(0_u16..)
         .map(|((destination, recipients), ordinal)| {
             let (delivery, shard) = (id.delivery(ordinal), ShardId::of(destination));
-            let (encoded, reports_success) = options_of(&recipients);
+            let (encoded, reports_success) = options_of(&recipients, requests, (&options, &of_all));
             let row = NewDelivery {
                 id: delivery,
                 shard,
@@ -121,6 +109,23 @@ fn deliveries(
             (row, committed)
         })
         .unzip()
+}
+
+/// The options of one delivery as they are stored, and whether its success is reported. What was asked for a recipient stays
+/// with him: were each delivery to carry it for all, many domains would cost the square of their number.
+fn options_of(
+    recipients: &[Mailbox],
+    requests: &[RecipientRequest],
+    (common, encoded): (&Options, &Bytes),
+) -> (Bytes, bool) {
+    let wanted = requests.iter().filter(|request| recipients.contains(&request.recipient));
+    let requests: Vec<RecipientRequest> = wanted.cloned().collect();
+    if requests.is_empty() {
+        return (encoded.clone(), reports_success(common));
+    }
+    let options = Options { requests, ..common.clone() };
+    let reports = reports_success(&options);
+    (mailtier_api::encode_options(options), reports)
 }
 
 /// What the schedule is told of a delivery that is accepted.
