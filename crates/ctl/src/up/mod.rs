@@ -234,7 +234,7 @@ fn shares(config: &Config, cores: usize) -> impl Iterator<Item = (&'static str, 
         ("MAILTIER__QUEUE__THREADS", queue.threads),
         ("MAILTIER__OUTBOUND__THREADS", outbound.threads),
     ];
-    let is_open = |(variable, threads)| (threads == 0).then_some((variable, cores.div_ceil(PROGRAMS)));
+    let is_open = move |(variable, threads)| (threads == 0).then_some((variable, cores.div_ceil(PROGRAMS)));
     configured.into_iter().filter_map(is_open)
 }
 
