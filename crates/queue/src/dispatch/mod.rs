@@ -97,7 +97,8 @@ async fn send_body(
     let mut session = store.borrow().await.map_err(unavailable)?;
     let mut read = session.body_chunk(message, 0).await;
     if read.as_ref().is_err_and(StoreError::is_transient) {
-        // It may have been broken since its last use; a new one is not.
+        // It may have been broken since its last use; a new one is not, and takes its place.
+        drop(session);
         session = store.session().await.map_err(unavailable)?;
         read = session.body_chunk(message, 0).await;
     }
