@@ -123,7 +123,7 @@ fn unmatched(message: &NewMessage, reading: &Reading, why: &str, now: Timestamp)
         at: now,
         kind: EventKind::AnswerReceived,
         recipients: Vec::new(),
-        detail: mailtier_api::encode_detail(detail.clone()),
+        detail: mailtier_api::encode_detail(detail),
         ..message.accepted.clone()
     }
 }

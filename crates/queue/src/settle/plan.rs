@@ -627,7 +627,7 @@ mod tests {
             expires_at: NOW.after(Duration::from_secs(3600)),
             sender: sender.to_owned(),
             recipients: recipients.iter().map(|text| (*text).to_owned()).collect(),
-            options: mailtier_api::encode_options(options.clone()),
+            options: mailtier_api::encode_options(options),
             attempts,
             next_attempt_at: (attempts > 0).then_some(NOW),
             ..example()

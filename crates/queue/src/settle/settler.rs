@@ -1,5 +1,6 @@
-//! The settling loop: each transaction takes what gathered while the one before it was in flight, and a moment longer. What was delivered to
-//! all at the first attempt goes a fast way, in one statement; everything else is read, locked, decided and written.
+//! The settling loop: each transaction takes what gathered while the one before it was in flight, and a moment longer. What
+//! was delivered to all at the first attempt goes a fast way, in one statement; everything else is read, locked, decided and
+//! written.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
