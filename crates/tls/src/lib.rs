@@ -11,6 +11,7 @@ mod cluster;
 mod configured;
 mod describe;
 mod error;
+mod possession;
 mod provider;
 mod server;
 mod verifier;

@@ -165,6 +165,32 @@ fn a_trust_anchor_speaks_for_the_names_of_the_host_and_the_domain() {
     assert_eq!(verifier.prove(&dane(&[record(2, 0, 1, other.root.der())]), &mixed), Err(Unproven::NotTrusted));
 }
 
+/// RFC 7672 section 3.2.3; an authority that this system trusts speaks for DNS-IDs alone (RFC 8461 section 4.1).
+#[test]
+fn a_common_name_counts_under_a_trust_anchor_where_there_is_no_other_name() {
+    let trusted = Authority::new("trusted");
+    let verifier = trusted.verifier();
+    let anchor = dane(&[record(2, 0, 1, trusted.root.der())]);
+    for (common, other, is_for) in [
+        ("mx.example", None, true),
+        ("MX.Example", None, true),
+        ("*.example", None, true),
+        ("*.mx.example", None, false),
+        ("*", None, false),
+        ("elsewhere.example", None, false),
+        ("mx.example", Some("elsewhere.example"), false),
+    ] {
+        let (chain, _) = trusted.issue("elsewhere.example", |params| {
+            params.distinguished_name.push(DnType::CommonName, common);
+            params.subject_alt_names.retain(|_| other.is_some());
+        });
+        let mismatch = |expected: &str| Err(Unproven::HostMismatch { expected: expected.to_owned() });
+        let expected = if is_for { Ok(Proof::DaneTrustAnchor) } else { mismatch("mx.example or d.example") };
+        assert_eq!(verifier.prove(&anchor, &chain), expected, "{common} {other:?}");
+        assert_eq!(verifier.prove(&pkix("mx.example"), &chain), mismatch("mx.example"), "{common} {other:?}");
+    }
+}
+
 #[test]
 fn files_of_authorities_are_read_or_refused() {
     let folder = TempDir::new().unwrap();

@@ -14,6 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use crate::TlsError;
@@ -154,7 +155,27 @@ fn prove_by_dane(
     if anchors.is_empty() {
         return Err(Unproven::NoTlsaFits);
     }
-    issued_for(own, issuers, &anchors, names).map(|()| Proof::DaneTrustAnchor)
+    match issued_for(own, issuers, &anchors, names) {
+        Err(Unproven::HostMismatch { .. }) if names.iter().any(|name| is_common_name(own, name)) => {}
+        issued => issued?,
+    }
+    Ok(Proof::DaneTrustAnchor)
+}
+
+/// §3.2.3: the common name counts where the certificate has no DNS-ID; an asterisk is all of the first label.
+fn is_common_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    let Ok((_, parsed)) = parse_x509_certificate(certificate) else { return false };
+    let is_dns_id = |general: &GeneralName<'_>| matches!(general, GeneralName::DNSName(_));
+    // An extension that cannot be read may hold one.
+    let has_dns_id = parsed
+        .subject_alternative_name()
+        .map_or(true, |names| names.is_some_and(|names| names.value.general_names.iter().any(is_dns_id)));
+    let mut common_names = parsed.subject().iter_common_name().filter_map(|common| common.as_str().ok());
+    let fits = |common: &str| match common.strip_prefix("*.") {
+        Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+        None => name.eq_ignore_ascii_case(common),
+    };
+    !has_dns_id && common_names.any(fits)
 }
 
 /// §3.1.2: the issuers that records speak of, shown by the server or published whole.
