@@ -24,6 +24,8 @@ use crate::way::{Protocol, Route, TlsPolicy, Way};
 pub const MAX_HOSTS: usize = 16;
 /// Addresses of one attempt that are tried: with the time a connection may take, this bounds an attempt.
 pub const MAX_TARGETS: usize = 8;
+/// A host gets so many of them whatever the others get (RFC 5321 §5.1: at least two), one of each family.
+const LEAST_SHARE: usize = 2;
 
 /// What is the same for all plans of a worker.
 #[derive(Clone, Debug)]
@@ -168,6 +170,8 @@ pub struct Plan {
     groups: VecDeque<Vec<Candidate>>,
     /// Targets not tried yet.
     ready: VecDeque<Target>,
+    /// Those beyond a host's share: they come when no other host is left.
+    spare: VecDeque<Target>,
     hosts_left: usize,
     targets_left: usize,
     /// Why something cannot be tried.
@@ -200,6 +204,7 @@ impl Plan {
             asked: Asked::Nothing,
             groups: VecDeque::new(),
             ready: VecDeque::new(),
+            spare: VecDeque::new(),
             hosts_left: MAX_HOSTS,
             targets_left: MAX_TARGETS,
             trouble: None,
@@ -267,26 +272,48 @@ impl Plan {
         }
         loop {
             if self.targets_left == 0 {
+                self.omit_the_rest();
                 return Step::Exhausted(None);
             }
             if let Some(target) = self.ready.pop_front() {
                 self.targets_left -= 1;
                 return Step::Try(target);
             }
-            let Some(mut group) = self.groups.pop_front() else {
-                return Step::Exhausted(self.last_word());
+            let Some(group) = self.next_group() else {
+                if self.spare.is_empty() {
+                    return Step::Exhausted(self.last_word());
+                }
+                self.ready.append(&mut self.spare);
+                continue;
             };
-            for candidate in group.iter().skip(self.hosts_left) {
-                self.omit(&candidate.place, None, Reason::TooMany);
-            }
-            group.truncate(self.hosts_left);
-            self.hosts_left -= group.len();
             if group.iter().any(|candidate| matches!(candidate.place, Place::Name(_))) {
                 let question = self.question(&group);
                 self.asked = Asked::Addresses(group);
                 return question;
             }
             self.prepare(&group, &[]);
+        }
+    }
+
+    /// The hosts that are looked up next, as many as may be.
+    fn next_group(&mut self) -> Option<Vec<Candidate>> {
+        let mut group = self.groups.pop_front()?;
+        for candidate in group.iter().skip(self.hosts_left) {
+            self.omit(&candidate.place, None, Reason::TooMany);
+        }
+        group.truncate(self.hosts_left);
+        self.hosts_left -= group.len();
+        Some(group)
+    }
+
+    /// What would come if more were tried.
+    fn omit_the_rest(&mut self) {
+        let targets = std::mem::take(&mut self.ready).into_iter().chain(std::mem::take(&mut self.spare));
+        for Target { host, address, .. } in targets {
+            self.omit(&host, Some(address), Reason::TooMany);
+        }
+        for candidate in std::mem::take(&mut self.groups).into_iter().flatten() {
+            self.omit(&candidate.place, None, Reason::TooMany);
         }
     }
 
@@ -417,8 +444,10 @@ impl Plan {
             }
             return;
         }
-        for (candidate, answer) in found {
-            self.prepare_host(candidate, &answer);
+        let count = found.len();
+        for ((candidate, answer), place) in found.into_iter().zip(1..) {
+            let is_last = place == count && (self.groups.is_empty() || self.hosts_left == 0);
+            self.prepare_host(candidate, &answer, is_last);
         }
     }
 
@@ -439,7 +468,9 @@ impl Plan {
         }
     }
 
-    fn prepare_host(&mut self, candidate: &Candidate, answer: &HostAnswer) {
+    /// A host that others follow takes half of the tries that are left: one with many addresses, all of them dead, must not
+    /// keep mail from the next for ever.
+    fn prepare_host(&mut self, candidate: &Candidate, answer: &HostAnswer, is_last: bool) {
         let host = candidate.place.to_string();
         let allowed = |address: &IpAddr| self.configured || may_be_mailed_to(*address, self.policy.allow_private);
         let usable: Vec<IpAddr> = answer.addresses.iter().copied().filter(allowed).collect();
@@ -475,9 +506,12 @@ impl Plan {
                 return self.note(kind, text);
             }
         };
-        for address in ordered {
+        let left = self.targets_left.saturating_sub(self.ready.len());
+        let share = if is_last { left } else { (left / 2).max(LEAST_SHARE) };
+        for (address, place) in ordered.into_iter().zip(0..) {
             let (host, port) = (host.clone(), candidate.port);
-            self.ready.push_back(Target { host, address, port, tls: tls.clone(), against: against.clone() });
+            let queue = if place < share { &mut self.ready } else { &mut self.spare };
+            queue.push_back(Target { host, address, port, tls: tls.clone(), against: against.clone() });
         }
     }
 

@@ -202,6 +202,57 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "a host with many addresses leaves tries to the next, and has the rest of its own in the end",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 b.example",
+            "a a.example 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8",
+            "a b.example 192.0.2.21",
+        ],
+        expect: &[
+            "ask a.example",
+            "a.example 192.0.2.1",
+            "a.example 192.0.2.2",
+            "a.example 192.0.2.3",
+            "a.example 192.0.2.4",
+            "ask b.example",
+            "b.example 192.0.2.21",
+            "a.example 192.0.2.5",
+            "a.example 192.0.2.6",
+            "a.example 192.0.2.7",
+            "end",
+        ],
+    },
+    Case {
+        name: "and so does each of several",
+        to: "d.example",
+        world: &[
+            "mx d.example 10 a.example",
+            "mx d.example 20 b.example",
+            "mx d.example 30 c.example",
+            "mx d.example 40 e.example",
+            "a a.example 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5",
+            "a b.example 192.0.2.11 192.0.2.12 192.0.2.13",
+            "a c.example 192.0.2.21 192.0.2.22 192.0.2.23",
+            "a e.example 192.0.2.31",
+        ],
+        expect: &[
+            "ask a.example",
+            "a.example 192.0.2.1",
+            "a.example 192.0.2.2",
+            "a.example 192.0.2.3",
+            "a.example 192.0.2.4",
+            "ask b.example",
+            "b.example 192.0.2.11",
+            "b.example 192.0.2.12",
+            "ask c.example",
+            "c.example 192.0.2.21",
+            "c.example 192.0.2.22",
+            "end",
+        ],
+    },
+    Case {
         name: "without MX records the domain is its own exchanger (RFC 5321 section 5.1)",
         to: "d.example",
         world: &["a d.example 192.0.2.1"],
@@ -614,6 +665,35 @@ fn who_asks_is_told_what_is_left_out_and_why() {
             &["mx d.example 10 a.example", "mx d.example 20 b.example", "a a.example 198.51.100.1 192.0.2.1"]
         ),
         ["a.example 198.51.100.1: OwnAddress", "a.example 192.0.2.1: BesideUs", "b.example: BesideUs"]
+    );
+    assert_eq!(
+        omitted(
+            policy(),
+            &[
+                "mx d.example 10 a.example",
+                "mx d.example 20 b.example",
+                "mx d.example 30 c.example",
+                "a a.example 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5",
+                "a b.example 192.0.2.11 192.0.2.12 192.0.2.13 192.0.2.14 192.0.2.15",
+            ]
+        ),
+        ["b.example 192.0.2.14: TooMany", "b.example 192.0.2.15: TooMany"],
+        "c.example does not exist: what is spare comes instead"
+    );
+    assert_eq!(
+        omitted(
+            policy(),
+            &[
+                "mx d.example 10 a.example",
+                "mx d.example 20 b.example",
+                "mx d.example 30 c.example",
+                "mx d.example 40 e.example",
+                "a a.example 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5",
+                "a b.example 192.0.2.11 192.0.2.12",
+                "a c.example 192.0.2.21 192.0.2.22",
+            ]
+        ),
+        ["a.example 192.0.2.5: TooMany", "e.example: TooMany"]
     );
     assert!(plan_for("d.example", policy(), 1).omitted().is_empty());
 }
