@@ -78,6 +78,11 @@ impl TlsDemand {
         Self { encryption, identity: None, enforced: false, authority }
     }
 
+    /// The same, and whether the server proves to be this one is found out.
+    fn looked_for(encryption: Encryption, identity: ServerIdentity, authority: Authority) -> Self {
+        Self { encryption, identity: Some(Arc::new(identity)), enforced: false, authority }
+    }
+
     fn proof(identity: ServerIdentity, authority: Authority) -> Self {
         Self { encryption: Encryption::Required, identity: Some(Arc::new(identity)), enforced: true, authority }
     }
@@ -168,14 +173,14 @@ impl Demands {
             (TlsPolicy::Verified, ..) => TlsDemand::proof(pkix(), Authority::Operator),
             // RFC 7672 §2.2: records of which none can be used still promise TLS.
             (_, Tlsa::Records { .. }, _) => TlsDemand::anyone(Encryption::Required, Authority::Dane),
+            // RFC 8461 §5: what would have come of it is found out, and reported (RFC 8460 §4.3), whatever the operator asks for.
+            (TlsPolicy::Required, _, Some((StsMode::Testing, _))) => {
+                TlsDemand::looked_for(Encryption::Required, pkix(), Authority::Operator)
+            }
             (TlsPolicy::Required, ..) => TlsDemand::anyone(Encryption::Required, Authority::Operator),
-            // RFC 8461 §5: what would have come of it is found out.
-            (_, _, Some((StsMode::Testing, _))) => TlsDemand {
-                encryption: Encryption::Opportunistic,
-                identity: Some(Arc::new(pkix())),
-                enforced: false,
-                authority: Authority::MtaSts,
-            },
+            (_, _, Some((StsMode::Testing, _))) => {
+                TlsDemand::looked_for(Encryption::Opportunistic, pkix(), Authority::MtaSts)
+            }
             _ => TlsDemand::anyone(Encryption::Opportunistic, Authority::Operator),
         })
     }
@@ -250,7 +255,7 @@ mod tests {
             (Opportunistic, named(), Tlsa::Unknown(String::new()), "DnsTemporary"),
             (Required, None, Tlsa::None, "Required anyone by configuration"),
             (Required, None, tlsa(true), "Required dane by DANE"),
-            (Required, testing(), Tlsa::None, "Required anyone by configuration"),
+            (Required, testing(), Tlsa::None, "Required pkix if possible by configuration"),
             (Verified, None, Tlsa::None, "Required pkix by configuration"),
             (Verified, None, tlsa(true), "Required dane by DANE"),
             (Verified, None, tlsa(false), "Required pkix by configuration"),

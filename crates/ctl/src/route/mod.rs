@@ -20,7 +20,7 @@ use mailtier_types::{Mailbox, ReversePath, TenantId};
 use crate::cli::Failure;
 use crate::output::say;
 use lookup::follow;
-use owner::Owner;
+use owner::Owners;
 use report::Report;
 
 /// What can be said about routes.
@@ -89,7 +89,7 @@ async fn explain(config: &Config, options: &Options) -> anyhow::Result<Report> {
     let table = config.outbound.route_table().map_err(misconfigured)?;
     let route = table.find(&mail).map(Arc::as_ref);
     let mut report = Report::new(&mail, route, config);
-    let owner = Owner::new(&config.queue);
+    let owners = Owners::new(&config.queue);
     if route.is_none_or(is_planned) {
         let ehlo_name = resolve_host_name("outbound.ehlo_name", config.outbound.ehlo_name.as_deref());
         let policy = config.route_policy(&ehlo_name.unwrap_or_else(|_| system_name())).map_err(misconfigured)?;
@@ -101,18 +101,17 @@ async fn explain(config: &Config, options: &Options) -> anyhow::Result<Report> {
         };
         // Which pool it is may follow from the provider, and which addresses are used from the pool.
         let first = follow(plan(policy.clone()), &directory).await;
-        let (provider, pool) = owner.of(&mail, first.exchanger());
-        let families = pool_config(config, &pool).map_or(policy.families, |pool| pool.families(policy.families));
+        let owner = owners.of(&mail, first.exchanger());
+        let families = pool_config(config, &owner.pool).map_or(policy.families, |pool| pool.families(policy.families));
         let found = if families == policy.families {
             first
         } else {
             follow(plan(Policy { families, ..policy }), &directory).await
         };
         report.found(found);
-        report.owner(provider, pool, &config.outbound);
+        report.owner(owner, &config.outbound);
     } else {
-        let (provider, pool) = owner.of(&mail, None);
-        report.owner(provider, pool, &config.outbound);
+        report.owner(owners.of(&mail, None), &config.outbound);
     }
     Ok(report)
 }
@@ -152,9 +151,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_way_of_most_mail_with_all_that_is_left_out() {
-        let providers = "[[queue.providers]]\nname = \"big\"\nexchangers = [\"mx.example\"]\n\
+        let providers = "[[queue.providers]]\nname = \"big\"\nexchangers = [\"mx.example\"]\nconcurrency = 50\n\
                          [[queue.sites]]\nexchangers = [\"own.example\"]\nprovider = \"big\"\n\
-                         [[queue.pools]]\nname = \"warm\"\n[[queue.pool_rules]]\npool = \"warm\"\nprovider = \"big\"";
+                         [[queue.pools]]\nname = \"cold\"\n\
+                         [[queue.pools]]\nname = \"warm\"\nrate = \"1000/h\"\noverflow = \"cold\"\n\
+                         warm_up = { began = \"2026-11-20\", per_day = [50] }\n\
+                         [[queue.destinations]]\ndomain = \"d.example\"\nconcurrency = 8\nrate = \"7/s\"\n\
+                         [[queue.tenants]]\nid = 0\nrate = \"100/m\"\n\
+                         [[queue.pool_rules]]\npool = \"warm\"\nprovider = \"big\"";
         assert_eq!(
             explained(providers, &["a@d.example"]).await,
             [
@@ -163,6 +167,10 @@ mod tests {
                 "tls          opportunistic",
                 "provider     big, by the exchanger one.mx.example",
                 "pool         warm",
+                "limit        destination d.example: 8 at a time, 5 to begin with, 7/s",
+                "limit        provider big: 50 at a time",
+                "limit        tenant 0: 100/m",
+                "limit        pool warm: 1000/h, warming up from 2026-11-20, and what is beyond a day goes through cold",
                 "exchanger    10 one.mx.example: 192.0.2.1 10.0.0.1",
                 "exchanger    20 out.example: not asked",
                 "try 1        one.mx.example [192.0.2.1]:25",
@@ -205,6 +213,7 @@ mod tests {
                 "address      192.0.2.3, drained",
                 "proxy        proxy-v2 at 192.0.2.9:1080",
                 "certificate  /run/pool.pem, to hosts that ask",
+                "limit        destination d.example: 20 at a time, 5 to begin with",
                 "try 1        192.0.2.25 [192.0.2.25]:465, encrypted from the first octet, with a certificate for 192.0.2.25 by a trusted authority (configuration)",
                 "try 2        192.0.2.25 [192.0.2.25]:587, encrypted, with a certificate for 192.0.2.25 by a trusted authority (configuration)",
             ]
@@ -244,6 +253,7 @@ mod tests {
                 "tls          verified",
                 "provider     none",
                 "pool         default",
+                "limit        destination d.example: 20 at a time, 5 to begin with",
                 "try 1        192.0.2.9 [192.0.2.9]:587, encrypted, with a certificate for 192.0.2.9 by a trusted authority (configuration)",
                 "try 2        192.0.2.8 [192.0.2.8]:25, encrypted, with a certificate for 192.0.2.8 by a trusted authority (configuration)",
             ]
@@ -257,7 +267,7 @@ mod tests {
             (
                 &["x@d.example", "--sender", "<>"],
                 "`recipient x@d.example` (outbound.routes[2]): held until an operator releases it",
-                "pool         default",
+                "limit        destination d.example: 20 at a time, 5 to begin with",
             ),
             (
                 &["x@d.example", "--released"],

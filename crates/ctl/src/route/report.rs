@@ -6,6 +6,7 @@ use mailtier_types::ServerIdentity;
 use serde::Serialize;
 
 use super::lookup::Found;
+use super::owner::{Limit, Owner};
 
 /// Everything that is told.
 #[derive(Debug, Default, Serialize)]
@@ -21,6 +22,8 @@ pub(super) struct Report {
     tls: Option<&'static str>,
     provider: Option<String>,
     pool: String,
+    /// What holds, from the destination's own to the pool's; groups without limits are left out.
+    limits: Vec<Limit>,
     /// With which addresses the pool's connections leave, in their shares; none: the system or a proxy chooses.
     addresses: Vec<OwnAddress>,
     /// What they go through.
@@ -165,9 +168,9 @@ impl Report {
     }
 
     /// Whose limits and addresses it takes.
-    pub(super) fn owner(&mut self, provider: Option<String>, pool: String, config: &OutboundConfig) {
-        let configured = config.pools.iter().find(|one| one.name == pool);
-        (self.provider, self.pool) = (provider, pool);
+    pub(super) fn owner(&mut self, owner: Owner, config: &OutboundConfig) {
+        let configured = config.pools.iter().find(|one| one.name == owner.pool);
+        (self.provider, self.pool, self.limits) = (owner.provider, owner.pool, owner.limits);
         // What posts, or speaks over a socket, leaves as the system has it.
         if self.tls.is_none() {
             return;
@@ -206,6 +209,7 @@ impl Report {
         self.addresses.iter().for_each(|own| line("address", own.line()));
         self.proxy.iter().for_each(|proxy| line("proxy", proxy.clone()));
         self.client_certificate.iter().for_each(|path| line("certificate", format!("{path}, to hosts that ask")));
+        self.limits.iter().for_each(|limit| line("limit", limit.to_string()));
         self.mta_sts.iter().for_each(|mode| line("mta-sts", (*mode).to_owned()));
         if self.exchangers_secure {
             line("dnssec", "vouches for the exchangers".to_owned());
@@ -297,6 +301,9 @@ fn tlsa(known: &Tlsa) -> Option<String> {
 /// In words, where it is more than encryption if possible.
 fn demand(tls: &TlsDemand, begins_in_tls: bool) -> Option<String> {
     let identity = match tls.identity.as_deref() {
+        Some(ServerIdentity::Pkix { name }) if !tls.enforced => {
+            format!(", with a certificate for {name} by a trusted authority if possible")
+        }
         Some(ServerIdentity::Pkix { name }) => format!(", with a certificate for {name} by a trusted authority"),
         Some(ServerIdentity::Dane { .. }) => ", with a certificate as its TLSA records say".to_owned(),
         None => String::new(),
@@ -307,7 +314,7 @@ fn demand(tls: &TlsDemand, begins_in_tls: bool) -> Option<String> {
             Some(format!("encrypted from the first octet{identity} ({})", tls.authority))
         }
         Encryption::Opportunistic if tls.identity.is_none() => None,
-        Encryption::Opportunistic => Some(format!("encrypted if possible{identity} if possible ({})", tls.authority)),
+        Encryption::Opportunistic => Some(format!("encrypted if possible{identity} ({})", tls.authority)),
         Encryption::Required => Some(format!("encrypted{identity} ({})", tls.authority)),
     }
 }

@@ -138,7 +138,7 @@ const ROWS: &[Row] = &[
     sts("sts-broken.plain.test", Broken, "enforce", "mx.sts-broken.plain.test", ["Tls"; 4]),
     sts("sts-unnamed.plain.test", Issued, "enforce", "mx.elsewhere.test", ["Tls"; 4]),
     sts("sts-testing.plain.test", SelfMade, "testing", "mx.elsewhere.test", ["tls", "tls", "Tls", "Tls"]),
-    sts("sts-testing-issued.plain.test", Issued, "testing", "mx.elsewhere.test", ["pkix", "tls", "pkix", "Tls"]),
+    sts("sts-testing-issued.plain.test", Issued, "testing", "mx.elsewhere.test", ["pkix", "pkix", "pkix", "Tls"]),
     sts("sts-testing-clear.plain.test", Clear, "testing", "mx.elsewhere.test", ["clear", "Tls", "Tls", "Tls"]),
     sts("sts-none.plain.test", SelfMade, "none", "mx.elsewhere.test", ["tls", "tls", "Tls", "Tls"]),
     sts("sts-garbage.plain.test", SelfMade, "perhaps", "mx.elsewhere.test", ["tls", "tls", "Tls", "Tls"]),
