@@ -13,6 +13,7 @@ pub(crate) mod open;
 mod other;
 pub(crate) mod record;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -198,22 +199,31 @@ impl Attempt<'_> {
         None
     }
 
-    /// Tries what the plan names until every recipient has an outcome or nothing is left.
+    /// Tries what the plan names until every recipient has an outcome or nothing is left. What did not answer a while ago is
+    /// tried when nothing else is left (RFC 5321 §4.5.4.1), so that a dead address, or a family of addresses that leads nowhere
+    /// (RFC 8305 §1), costs one message its time and not each.
     async fn follow(&mut self, plan: &mut Plan) -> Option<Ended> {
+        let mut silent = VecDeque::new();
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
             match lookup::next(plan, &self.worker.directory).await {
                 // The owner of the shard first decides under whose limits this is.
                 Next::Try(target) if self.dispatch.resolve_first && self.record.is_empty() => {
                     return Some(Ended::Resolved(target.host));
                 }
+                Next::Try(target) if self.rules.opener.is_silent(self.egress, &target) => silent.push_back(target),
                 Next::Try(target) => {
                     if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
                         return Some(ended);
                     }
                 }
                 Next::Exhausted(trouble) => {
-                    self.exhausted(trouble);
-                    break;
+                    let Some(target) = silent.pop_front() else {
+                        self.exhausted(trouble);
+                        break;
+                    };
+                    if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
+                        return Some(ended);
+                    }
                 }
             }
         }

@@ -23,6 +23,12 @@ use crate::tls_reports::SessionCounter;
 const MAX_BROKEN: u64 = 10_000;
 /// For so long nothing is tried with their TLS where it is a bonus: each message would wait for it to fail again.
 const BROKEN_FOR: Duration = Duration::from_secs(900);
+/// Addresses remembered that are silent.
+const MAX_SILENT: u64 = 10_000;
+/// For so long others are tried before one that was silent: not longer, since a better exchanger may be back.
+const SILENT_FOR: Duration = Duration::from_secs(300);
+/// What fails sooner costs nothing to try again.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// No connection, and from where there should have been one.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub(crate) struct Opener {
     verifier: Verifier,
     /// Hosts whose TLS failed a while ago, and how.
     broken: Cache<SocketAddr, Fault>,
+    /// Addresses that did not answer a while ago, by the place of the pool that asked: another may reach them.
+    silent: Cache<(usize, SocketAddr), ()>,
     /// Where sessions are counted, where they are.
     sessions: Option<Arc<SessionCounter>>,
     meters: Arc<Meters>,
@@ -80,7 +88,8 @@ impl Opener {
         meters: Arc<Meters>,
     ) -> Self {
         let broken = Cache::builder().max_capacity(MAX_BROKEN).time_to_live(BROKEN_FOR).build();
-        Self { connect_timeout, tls, verifier, broken, sessions, meters }
+        let silent = Cache::builder().max_capacity(MAX_SILENT).time_to_live(SILENT_FOR).build();
+        Self { connect_timeout, tls, verifier, broken, silent, sessions, meters }
     }
 
     /// The same with another patience, counting sessions or not; what is known of hosts stays.
@@ -129,7 +138,9 @@ impl Opener {
         }
         let (source, manners) = egress.source_towards(target.address, wish).map_err(no_source)?;
         let began = Instant::now();
-        match self.connect((egress, source, manners), (target, manner)).await {
+        let opened = self.connect((egress, source, manners), (target, manner)).await;
+        self.note_silence((egress.number, address_of(target)), opened.as_ref().err(), began.elapsed());
+        match opened {
             Ok(connection) => {
                 self.meters.outbound_connect_duration.record(began.elapsed().as_secs_f64(), &[]);
                 Ok(Leased::new(connection, source, slot))
@@ -138,12 +149,26 @@ impl Opener {
         }
     }
 
+    /// Whether a target did not answer a while ago, so that mail waits less where others are tried first.
+    pub(crate) fn is_silent(&self, egress: &EgressPool, target: &Target) -> bool {
+        self.silent.contains_key(&(egress.number, address_of(target)))
+    }
+
+    /// RFC 5321 §4.5.4.1: a list of hosts that cannot be reached. Those that waste nobody's time are not on it.
+    fn note_silence(&self, place: (usize, SocketAddr), failure: Option<&ConnectFailure>, waited: Duration) {
+        match failure {
+            None => self.silent.invalidate(&place),
+            Some(failure) if waited >= SILENCE && is_silence(failure) => self.silent.insert(place, ()),
+            Some(_) => {}
+        }
+    }
+
     async fn connect(
         &self,
         leaving: Leaving<'_>,
         (target, manner): (&Target, &Manner),
     ) -> Result<Connection, ConnectFailure> {
-        let address = SocketAddr::new(target.address, target.port);
+        let address = address_of(target);
         let (_, source, _) = leaving;
         let options = |encryption| self.options(leaving, (target, manner), encryption);
         // Where TLS comes first there is nothing to go on with without it.
@@ -297,6 +322,17 @@ impl Opener {
 
 /// How a connection leaves: through which pool, from which address, and how we speak from it.
 type Leaving<'a> = (&'a EgressPool, Option<IpAddr>, &'a Manners);
+
+const fn address_of(target: &Target) -> SocketAddr {
+    SocketAddr::new(target.address, target.port)
+}
+
+/// Nobody was there, or nobody spoke.
+const fn is_silence(failure: &ConnectFailure) -> bool {
+    let is_early = matches!(failure.stage, Stage::Connect | Stage::Banner);
+    is_early
+        && matches!(&failure.cause, Cause::Trouble(trouble) if matches!(trouble.kind, TroubleKind::Connect | TroubleKind::Timeout))
+}
 
 /// The address that the system sends from to a host; nothing is sent to find it out.
 fn own_address_towards(target: &Target) -> Option<IpAddr> {

@@ -176,6 +176,11 @@ impl Peer {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
     }
 
+    /// At this address.
+    pub(crate) async fn there(address: SocketAddr, script: Script) -> Self {
+        Self::on(TcpListener::bind(address).await.unwrap(), script)
+    }
+
     /// Peers at these addresses, on one port that is the same for all.
     pub(crate) async fn several<const N: usize>(peers: [(&str, Script); N]) -> (u16, [Self; N]) {
         'port: loop {

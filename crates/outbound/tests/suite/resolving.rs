@@ -1,12 +1,17 @@
 //! Where mail goes: MX records, addresses, routes, and what is said when there is nowhere to go.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use mailtier_api::work::Dispatch;
-use mailtier_config::{Config, RouteConfig};
+use mailtier_config::{Config, RouteConfig, Transcripts};
 use mailtier_types::{Cause, Stage, TroubleKind};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::dns::{self, Say, addresses, mx};
 use crate::peer::{Peer, Script};
 use crate::queue::Queue;
+use crate::transcripts::said;
 use crate::world::{Worker, letter, only, smarthost};
 
 #[tokio::test]
@@ -93,6 +98,55 @@ async fn reasons_not_to_try_anyone_are_told_apart() {
         assert_eq!((trouble.kind, outcome.stage), (kind, Stage::Resolve), "{domain}: {outcome}");
         assert!(outcome.remote.is_none());
     }
+}
+
+/// An address that takes no further connection and refuses none: its queue is full, and nobody takes from it.
+async fn silent(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_costs_one_message_its_time_and_not_each() {
+    let (port, [second]) = Peer::several([("127.0.0.13", Script::new())]).await;
+    let queue_of_first = silent(SocketAddr::new([127, 0, 0, 91].into(), port)).await;
+    let names = dns::serve([
+        ("d.example", mx(&[(10, "d1.example"), (20, "d2.example")])),
+        ("e.example", mx(&[(10, "d1.example")])),
+        ("d1.example", addresses(&["127.0.0.91"])),
+        ("d2.example", addresses(&["127.0.0.13"])),
+    ])
+    .await;
+    let queue = Queue::start().await;
+    let _worker = Worker::start(&queue, |config| {
+        by_dns(config, names, port);
+        config.outbound.connect_timeout = Duration::from_secs(1);
+        config.outbound.transcripts = Transcripts::All;
+        config.outbound.idle_timeout = Duration::ZERO;
+    })
+    .await;
+    let first = format!("* connect to 127.0.0.91:{port}: timed out");
+    for (number, waits) in [(1, true), (2, false), (3, false)] {
+        let result = queue.deliver(letter(&["a@d.example"])).await;
+        assert!(only(&result).is_delivered(), "{result:?}");
+        let told = &said(&result)[0];
+        assert_eq!(told.contains(&first), waits, "message {number}: {told:?}");
+    }
+    assert_eq!(second.seen().taken.len(), 3);
+    // Where there is no other it is tried all the same, and has come back.
+    let result = queue.deliver(letter(&["a@e.example"])).await;
+    assert!(only(&result).to_string().contains("timed out"), "{result:?}");
+    drop(queue_of_first);
+    let _first = Peer::there(SocketAddr::new([127, 0, 0, 91].into(), port), Script::new()).await;
+    assert!(only(&queue.deliver(letter(&["a@e.example"])).await).is_delivered());
+    let result = queue.deliver(letter(&["a@d.example"])).await;
+    assert_eq!(only(&result).remote.as_ref().unwrap().name, "d1.example", "the best exchanger, since it answers again");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::tls::server_tls;
 use crate::world::{Worker, letter, smarthost};
 
 /// The lines without their times, of each outcome that has any.
-fn said(result: &WorkResult) -> Vec<Vec<String>> {
+pub(crate) fn said(result: &WorkResult) -> Vec<Vec<String>> {
     let of = |transcript: &Transcript| {
         transcript.lines().map(|line| format!("{} {}", line.by.mark(), line.text)).collect::<Vec<_>>()
     };
