@@ -25,10 +25,14 @@ mod loads;
 mod mail;
 mod metrics;
 mod owners;
+#[path = "../../../dns/tests/suite/programs.rs"]
+mod programs;
 mod reload;
 mod restored;
 mod servers;
 mod service_manager;
 mod session;
 mod shaping;
+#[path = "../../../outbound/tests/suite/signed.rs"]
+mod signed;
 mod telemetry;

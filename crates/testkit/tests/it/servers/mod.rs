@@ -6,6 +6,7 @@
 //! these nothing is tested here.
 
 mod content;
+mod dane;
 mod dovecot;
 mod exim;
 mod maildir;
@@ -16,7 +17,7 @@ mod sandbox;
 mod submission;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -35,6 +36,13 @@ struct Places {
     opensmtpd: SocketAddr,
     dovecot: SocketAddr,
     dovecot_socket: PathBuf,
+}
+
+impl Places {
+    fn free(sockets: &Path) -> Self {
+        let [postfix, bare_postfix, exim, opensmtpd, dovecot] = std::array::from_fn(|_| free_port().unwrap());
+        Self { postfix, bare_postfix, exim, opensmtpd, dovecot, dovecot_socket: sockets.join("lmtp") }
+    }
 }
 
 /// An installation with a way to each of the servers.
@@ -67,9 +75,7 @@ impl World {
 
     fn start() -> Self {
         let sockets = tempfile::tempdir().unwrap();
-        let [postfix, bare_postfix, exim, opensmtpd, dovecot] = std::array::from_fn(|_| free_port().unwrap());
-        let dovecot_socket = sockets.path().join("lmtp");
-        let places = Places { postfix, bare_postfix, exim, opensmtpd, dovecot, dovecot_socket };
+        let places = Places::free(sockets.path());
         let chunking = Installation::start(&plan(&places, true)).unwrap();
         Self { places, _sockets: sockets, chunking, without_chunking: OnceLock::new() }
     }

@@ -42,7 +42,7 @@ fn hears_where_mail_came_from(remote: &Remote<'_>) {
     }
 }
 
-fn start(places: &Places) -> Server {
+pub(super) fn start(places: &Places) -> Server {
     let sandbox = Sandbox::new("postfix");
     sandbox.folder("var/lib/postfix", SERVER, 0, 0o755);
     sandbox.folder("var/spool/postfix", 0, 0, 0o755);
@@ -68,7 +68,7 @@ fn main_cf(sandbox: &Sandbox) -> String {
          maillog_file = /var/log/mail.log\nmyhostname = {DOMAIN}\nmydestination =\nmynetworks =\nlocal_header_rewrite_clients =\n\
          alias_maps =\nalias_database =\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\n\
          smtpd_recipient_restrictions = reject_unauth_destination\n\
-         virtual_mailbox_domains = regexp:{{ {{/^(.*\\.)?postfix\\.test$$/ ours}} }}\n\
+         virtual_mailbox_domains = regexp:{{ {{/^(.*\\.)?(postfix|signed|plain)\\.test$$/ ours}} }}\n\
          virtual_mailbox_maps = regexp:{{ {{!/^unknown@/ all/}} }}\n\
          virtual_mailbox_base = {}\nvirtual_uid_maps = static:{READER}\nvirtual_gid_maps = static:{READER}\n\
          virtual_mailbox_limit = 0\nmessage_size_limit = 52428800\n\

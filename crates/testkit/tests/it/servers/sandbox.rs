@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mailtier_testkit::installation::{children_of, pause};
 use mailtier_testkit::peer::Authority;
 use nix::sys::signal::{Signal, kill};
@@ -34,6 +36,8 @@ pub(super) const SERVER: u32 = 10_001;
 pub(super) const READER: u32 = 10_003;
 /// A group that no user is in, as Postfix wants it.
 pub(super) const DROP: u32 = 10_004;
+/// The host that certificates are for.
+pub(super) const NAME: &str = "mx.ta.signed.test";
 /// What each server has for itself.
 const OWN: [&str; 4] = ["run", "var/spool", "var/lib", "var/log"];
 
@@ -78,11 +82,12 @@ impl Sandbox {
         sandbox
     }
 
-    /// A certificate that nobody trusts.
+    /// A certificate that nobody trusts, followed by that of its authority.
     fn certify(&self) {
         let authority = Authority::new().unwrap();
-        let issued = authority.issue_for_hosts(&["mail.test"]).unwrap();
-        fs::copy(issued.certificate, self.path("etc/certificate.pem")).unwrap();
+        let issued = authority.issue_for_hosts(&[NAME]).unwrap();
+        let chain = [issued.certificate, authority.certificate()].map(|path| fs::read_to_string(path).unwrap());
+        self.write("etc/certificate.pem", &chain.concat());
         fs::copy(issued.key, self.path("etc/key.pem")).unwrap();
         self.own("etc/key.pem", 0, SERVER, 0o640);
     }
@@ -142,6 +147,14 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// The certificates that it shows, its own first (DER).
+    pub(super) fn certificates(&self) -> Vec<Vec<u8>> {
+        let text = fs::read_to_string(self.sandbox.path("etc/certificate.pem")).unwrap();
+        let blocks = text.split("-----END CERTIFICATE-----").filter_map(|block| block.split_once("CERTIFICATE-----"));
+        let decode = |(_, block): (&str, &str)| STANDARD.decode(block.split_whitespace().collect::<String>()).unwrap();
+        blocks.map(decode).collect()
+    }
+
     /// Where its mail is, a maildir.
     pub(super) fn maildir(&self) -> PathBuf {
         self.sandbox.path("mail/all")
