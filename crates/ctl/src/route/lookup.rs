@@ -20,6 +20,8 @@ pub(super) struct Found {
     /// DNSSEC vouches for them.
     pub(super) secure: bool,
     pub(super) sts: Option<Arc<StsPolicy>>,
+    /// Why the policy that the domain has is not known.
+    pub(super) sts_fault: Option<String>,
     pub(super) hosts: Vec<Host>,
     pub(super) targets: Vec<Target>,
     pub(super) omitted: Vec<Omission>,
@@ -47,6 +49,8 @@ pub(super) async fn follow(mut plan: Plan, directory: &Directory) -> Found {
                     found.secure = answer.secure;
                 }
                 found.sts.clone_from(&answer.sts);
+                let fault = answer.sts_fault.as_ref();
+                found.sts_fault = fault.map(|(fault, reason)| format!("{}: {reason}", fault.word()));
                 plan.exchangers(answer);
             }
             Step::AskAddresses { hosts, configured } => {
@@ -84,6 +88,7 @@ pub(super) mod tests {
         {
             names.add_address(name, address.parse().unwrap()).unwrap();
         }
+        names.add_text("_mta-sts.own.example", "v=STSv1; id=1").unwrap();
         names
     }
 }

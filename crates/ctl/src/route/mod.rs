@@ -180,6 +180,9 @@ mod tests {
         );
         let own = explained(providers, &["a@own.example"]).await;
         assert!(own.contains(&"provider     big, by the exchanger own.example".to_owned()), "{own:?}");
+        let policy = "mta-sts      there is a policy that cannot be had: sts-policy-fetch-error: ";
+        let policies = |told: &[String]| told.iter().filter(|line| line.starts_with("mta-sts")).count();
+        assert!(policies(&own) == 1 && own.iter().any(|line| line.starts_with(policy)), "{own:?}");
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ pub(super) struct Report {
     client_certificate: Option<String>,
     /// The mode of the domain's policy of MTA-STS: enforce or testing.
     mta_sts: Option<&'static str>,
+    /// Why the policy that the domain has is not known; mail goes as if there were none.
+    mta_sts_problem: Option<String>,
     /// DNSSEC vouches for the exchangers.
     exchangers_secure: bool,
     exchangers: Vec<Exchanger>,
@@ -122,6 +124,7 @@ impl Report {
     /// What name servers say.
     pub(super) fn found(&mut self, found: Found) {
         self.exchangers_secure = found.secure;
+        self.mta_sts_problem = found.sts_fault;
         self.mta_sts = found.sts.map(|policy| match policy.mode {
             StsMode::Enforce => "enforce",
             StsMode::Testing => "testing",
@@ -211,6 +214,9 @@ impl Report {
         self.client_certificate.iter().for_each(|path| line("certificate", format!("{path}, to hosts that ask")));
         self.limits.iter().for_each(|limit| line("limit", limit.to_string()));
         self.mta_sts.iter().for_each(|mode| line("mta-sts", (*mode).to_owned()));
+        self.mta_sts_problem
+            .iter()
+            .for_each(|why| line("mta-sts", format!("there is a policy that cannot be had: {why}")));
         if self.exchangers_secure {
             line("dnssec", "vouches for the exchangers".to_owned());
         }
