@@ -210,7 +210,12 @@ impl Attempt<'_> {
                 Next::Try(target) if self.dispatch.resolve_first && self.record.is_empty() => {
                     return Some(Ended::Resolved(target.host));
                 }
-                Next::Try(target) if self.rules.opener.is_silent(self.egress, &target) => silent.push_back(target),
+                Next::Try(target) if self.rules.opener.is_silent(self.egress, &target) => {
+                    if self.record.wants_transcript(false) {
+                        self.record.pass_over(&Hop::Host(&target).place());
+                    }
+                    silent.push_back(target);
+                }
                 Next::Try(target) => {
                     if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
                         return Some(ended);

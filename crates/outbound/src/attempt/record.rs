@@ -103,6 +103,14 @@ impl Record {
         self.transcript.append(said);
     }
 
+    /// A place is passed over until nothing else is left.
+    pub(crate) fn pass_over(&mut self, place: &Place) {
+        if let Some(remote) = &place.remote {
+            let text = format_args!("{remote} did not answer a while ago, and comes after all others");
+            self.transcript.add(Duration::ZERO, Speaker::Note, text);
+        }
+    }
+
     /// Adds what happened to one recipient.
     pub(crate) fn add(&mut self, recipient: Mailbox, outcome: Outcome) {
         match self.groups.iter_mut().find(|(_, known)| is_same(known, &outcome)) {

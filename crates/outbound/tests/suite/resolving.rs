@@ -137,6 +137,8 @@ async fn an_address_that_does_not_answer_costs_one_message_its_time_and_not_each
         assert!(only(&result).is_delivered(), "{result:?}");
         let told = &said(&result)[0];
         assert_eq!(told.contains(&first), waits, "message {number}: {told:?}");
+        let passed_over = "* d1.example [127.0.0.91] did not answer a while ago, and comes after all others";
+        assert_eq!(told[0] == passed_over, !waits, "message {number}: {told:?}");
     }
     assert_eq!(second.seen().taken.len(), 3);
     // Where there is no other it is tried all the same, and has come back.
