@@ -89,6 +89,7 @@ fn dispatches(count: i64) -> QueueFrame {
         destination: "example.net".to_owned(),
         sender: ReversePath::parse("alice.sender@example.com").unwrap(),
         return_path: None,
+        return_paths: Vec::new(),
         same_source: None,
         avoided_sources: Vec::new(),
         recipients: vec![recipient()],

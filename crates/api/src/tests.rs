@@ -230,6 +230,10 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 tenant: TenantId(tenant),
                 destination,
                 return_path: (!sender.is_null()).then(|| ReversePath::parse("bounces+abc@back.example").unwrap()),
+                return_paths: match attempt % 7 {
+                    0 => recipients.iter().cloned().map(ReversePath::Mailbox).collect(),
+                    _ => Vec::new(),
+                },
                 sender,
                 recipients,
                 options,

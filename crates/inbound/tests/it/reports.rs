@@ -28,7 +28,7 @@ fn return_path(secret: &str, age: Duration) -> String {
     let paths = ReturnPaths::new(Domain::parse(DOMAIN).unwrap(), secret, Duration::from_secs(1)).unwrap();
     let accepted = Timestamp::from_system(SystemTime::now()).before(age);
     let message: MessageId = IdSource::new(NodeNumber::new(7).unwrap()).take(1, accepted);
-    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7) };
+    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7), recipient: None };
     paths.sign(returned).unwrap().to_string()
 }
 
