@@ -67,6 +67,7 @@ fn submissions(count: i64) -> SubmitFrame {
         body: vec![b'x'; BODY_OCTETS].into(),
         parts: 0,
         screened: false,
+        report: false,
     };
     SubmitFrame { submissions: (0..count).map(submission).collect(), ..SubmitFrame::default() }
 }

@@ -45,9 +45,14 @@ async fn what_comes_back_is_taken_from_anyone_by_its_signature() {
         assert!(client.say("DATA").await.starts_with("354 "));
         client.send(CONTENT).await;
         let id = queued_as(&client.say(".").await);
-        let to = queue.read(|stored| stored.messages[&id].envelope.recipients[0].to_string());
-        assert!(to.eq_ignore_ascii_case(recipient), "{to}");
+        let (to, report) = queue.read(|stored| {
+            let message = &stored.messages[&id];
+            (message.envelope.recipients[0].to_string(), message.report)
+        });
+        assert!(to.eq_ignore_ascii_case(recipient) && report, "{to}");
     }
+    let id = queued_as(&system.client().await.mail(&["a@example.org"], CONTENT).await);
+    assert!(!queue.read(|stored| stored.messages[&id].report), "which goes to whom it is for");
 }
 
 #[tokio::test]

@@ -329,15 +329,22 @@ mod tests {
     /// The rows of a report, as if it were to be delivered.
     fn report() -> NewMessage {
         let envelope = Envelope {
-            sender: ReversePath::Null,
+            sender: ReversePath::parse("robot@b.example").unwrap(),
             recipients: vec![Mailbox::parse("bounces+token@bounces.example.com").unwrap()],
             tenant: TenantId(0),
             priority: 0,
             options: Options { received_at: NOW, ..Options::default() },
         };
         let id = IdSource::new(NodeNumber::new(9).unwrap()).take(1, NOW);
-        let submission =
-            Submission { id, resubmission: false, envelope, body: Bytes::from_static(b"x"), parts: 0, screened: false };
+        let submission = Submission {
+            id,
+            resubmission: false,
+            envelope,
+            body: Bytes::from_static(b"x"),
+            parts: 0,
+            screened: false,
+            report: false,
+        };
         new_message(submission, Lifetimes { ordinary: HOUR, notification: HOUR }).0
     }
 
