@@ -67,6 +67,7 @@ fn submissions(count: i64) -> SubmitFrame {
         body: vec![b'x'; BODY_OCTETS].into(),
         parts: 0,
         screened: false,
+        report: false,
     };
     SubmitFrame { submissions: (0..count).map(submission).collect(), ..SubmitFrame::default() }
 }
@@ -89,6 +90,7 @@ fn dispatches(count: i64) -> QueueFrame {
         destination: "example.net".to_owned(),
         sender: ReversePath::parse("alice.sender@example.com").unwrap(),
         return_path: None,
+        return_paths: Vec::new(),
         same_source: None,
         avoided_sources: Vec::new(),
         recipients: vec![recipient()],

@@ -31,6 +31,8 @@ pub struct Submission {
     pub parts: u32,
     /// Recipients on the tenant's suppression list fail at once.
     pub screened: bool,
+    /// It is a report, which is read and never delivered.
+    pub report: bool,
 }
 
 /// One chunk of a body, ahead of its submission.
@@ -178,6 +180,7 @@ impl From<Submission> for wire::Submission {
             body: submission.body,
             parts: submission.parts,
             screened: submission.screened,
+            report: submission.report,
             encoding: options.encoding,
             size_bytes: options.size_bytes,
             envelope: Some(wire::Envelope {
@@ -215,6 +218,7 @@ impl TryFrom<wire::Submission> for Submission {
             body: submission.body,
             parts: submission.parts,
             screened: submission.screened,
+            report: submission.report,
         })
     }
 }

@@ -230,6 +230,10 @@ fn dispatches() -> impl Strategy<Value = Dispatch> {
                 tenant: TenantId(tenant),
                 destination,
                 return_path: (!sender.is_null()).then(|| ReversePath::parse("bounces+abc@back.example").unwrap()),
+                return_paths: match attempt % 7 {
+                    0 => recipients.iter().cloned().map(ReversePath::Mailbox).collect(),
+                    _ => Vec::new(),
+                },
                 sender,
                 recipients,
                 options,
@@ -351,11 +355,11 @@ proptest! {
         (id, resubmission, parts) in (messages(), any::<bool>(), any::<u32>()),
         (sender, recipients) in (senders(), proptest::collection::vec(mailboxes(), 1..4)),
         (tenant, priority, options) in (any::<i32>(), any::<i16>(), asked()),
-        (body, data, seq, screened) in (bytes(), bytes(), any::<u32>(), any::<bool>()),
+        (body, data, seq, screened, report) in (bytes(), bytes(), any::<u32>(), any::<bool>(), any::<bool>()),
     ) {
         let envelope = Envelope { sender, recipients, tenant: TenantId(tenant), priority, options };
         let frame = SubmitFrame {
-            submissions: vec![Submission { id, resubmission, envelope, body, parts, screened }],
+            submissions: vec![Submission { id, resubmission, envelope, body, parts, screened, report }],
             parts: vec![BodyPart { id, seq, data }],
             aborted: vec![id],
         };

@@ -115,6 +115,8 @@ pub struct Dispatch {
     pub sender: ReversePath,
     /// The one with which it goes out, where that is another.
     pub return_path: Option<ReversePath>,
+    /// One for each recipient, in their order, in a transaction of its own; empty where they all go with the one above.
+    pub return_paths: Vec<ReversePath>,
     /// Our address of the attempt before, where the remote is to know it again.
     pub same_source: Option<IpAddr>,
     /// Addresses that are blocked where it goes.
@@ -420,6 +422,7 @@ impl From<Dispatch> for wire::Dispatch {
             avoided_sources: dispatch.avoided_sources.iter().map(wire_avoided).collect(),
             traceparent: dispatch.traceparent.unwrap_or_default(),
             return_path: dispatch.return_path.map(ReversePath::into_string).unwrap_or_default(),
+            return_paths: dispatch.return_paths.into_iter().map(ReversePath::into_string).collect(),
             recipients: strings(dispatch.recipients),
             options: dispatch.options,
             expires_at_us: dispatch.expires_at.as_micros(),
@@ -451,6 +454,7 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             avoided_sources: avoided(&dispatch.avoided_sources)?,
             traceparent: Some(dispatch.traceparent).filter(|text| !text.is_empty()),
             return_path: Some(sender(&dispatch.return_path)?).filter(|path| !path.is_null()),
+            return_paths: return_paths(&dispatch.return_paths, dispatch.recipients.len())?,
             recipients: mailboxes(&dispatch.recipients)?,
             options: dispatch.options,
             expires_at: Timestamp::from_micros(dispatch.expires_at_us),
@@ -460,6 +464,15 @@ impl TryFrom<wire::Dispatch> for Dispatch {
             was_held: dispatch.was_held,
         })
     }
+}
+
+/// One for each of so many recipients, or none.
+fn return_paths(paths: &[String], recipients: usize) -> Result<Vec<ReversePath>, ApiError> {
+    if !paths.is_empty() && paths.len() != recipients {
+        let problem = format!("has {} entries for {recipients} recipients: one each, or none", paths.len());
+        return Err(ApiError::invalid("return_paths", problem));
+    }
+    paths.iter().map(|path| sender(path)).collect()
 }
 
 fn wire_avoided(source: &AvoidedSource) -> wire::AvoidedSource {

@@ -48,6 +48,9 @@ section! {
         /// How long after a message was accepted its return path takes bounces, 1d to 1y.
         #[serde(with = "humantime_serde")]
         return_path_lifetime: Duration = Duration::from_secs(30 * 86_400), "duration";
+        /// Each recipient has a return path of its own, and so a transaction of its own: what comes back is about that
+        /// recipient, whatever it says. Else the recipients of one domain share one, and the transaction.
+        return_path_per_recipient: bool = true, "boolean";
         /// What comes back there is passed on to whoever sent the message too, as it would have come to him without a signed
         /// return path.
         return_path_forwards: bool = true, "boolean";

@@ -300,7 +300,7 @@ impl Transaction {
             options,
         };
         let screened = peer.is_ours() && shared.suppression.mode_of(peer.tenant()) == SuppressionMode::Fail;
-        let message = Message { id, envelope, parts, unstored, body, screened };
+        let message = Message { id, envelope, parts, unstored, body, screened, report: self.is_report };
         Ok(Ready { message, stored_octets, route, shares: [self.share, content.share] })
     }
 

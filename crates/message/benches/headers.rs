@@ -128,7 +128,7 @@ fn sign_return_path(bencher: Bencher<'_, '_>) {
     let secret = "f2a7c31d95be40688a1cd7f03b62e9541f8e2a6d7c4b9053";
     let paths = ReturnPaths::new(domain, secret, Duration::from_secs(604_800)).unwrap();
     let message = MessageId::from_i64(123_456_789_012_345).unwrap();
-    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7) };
+    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7), recipient: None };
     assert!(paths.sign(returned).is_some());
     bencher.bench_local(|| paths.sign(black_box(returned)));
 }

@@ -23,6 +23,6 @@ pub mod tls_report;
 
 pub use header::{HeaderScan, HeaderTooLarge, original_headers};
 pub use received::{ReceivedFacts, Transmission, received_field, with_keyword};
-pub use return_path::{BadKeys, Claim, MAX_KEYS, MIN_SECRET_OCTETS, ReturnPaths, Returned};
+pub use return_path::{BadKeys, Claim, MAX_KEYS, MIN_SECRET_OCTETS, RecipientMark, ReturnPaths, Returned};
 pub use seven_bit::{NotSevenBit, to_seven_bit};
 pub use submission::{Completion, complete, separator};

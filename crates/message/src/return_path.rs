@@ -1,8 +1,8 @@
-//! Signed return paths: reverse-paths that say, to us alone, which message went where (VERP and BATV in one). A bounce
-//! comes back to one, and is known by it whatever it says; nobody else can make one.
+//! Signed return paths: reverse-paths that say, to us alone, which message went where, and to whom (VERP and BATV in one). A
+//! bounce comes back to one, and is known by it whatever it says; nobody else can make one.
 //!
-//! A return path is `bounces+<token>@<domain>`. The token is 25 octets in base 32, which survives whoever writes a local
-//! part in upper or lower case (RFC 5321 §2.4 has it kept, and not everybody keeps it): 48 octets of the 64 that a local
+//! A return path is `bounces+<token>@<domain>`. The token is 30 octets in base 32, which survives whoever writes a local
+//! part in upper or lower case (RFC 5321 §2.4 has it kept, and not everybody keeps it): 56 octets of the 64 that a local
 //! part may have (§4.5.3.1.1). It is sealed as a synthetic initialization vector does it (RFC 5297, with HMAC-SHA-256 in
 //! place of AES): an authenticator of 80 bits over what it says, which also keys the mask that hides it. So it tells
 //! strangers neither message nor tenant, and whoever guesses has one chance in 2^80 with each attempt, which is an SMTP
@@ -13,20 +13,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use mailtier_types::{DeliveryId, Domain, Mailbox, MessageId, TenantId, Timestamp};
 
 /// What stands before the token.
 const PREFIX: &str = "bounces+";
 /// Octets of the authenticator.
 const TAG_OCTETS: usize = 10;
-/// Octets of what is said: a version, the message, which of its deliveries, the tenant.
-const SAID_OCTETS: usize = 15;
+/// Octets of what is said: a version, the message, which of its deliveries, the tenant, the recipient.
+const SAID_OCTETS: usize = 20;
+/// Octets that tell a recipient from others of its delivery.
+const MARK_OCTETS: usize = 5;
 const TOKEN_OCTETS: usize = TAG_OCTETS + SAID_OCTETS;
 /// Characters of a token: five bits each.
 const TOKEN_CHARACTERS: usize = TOKEN_OCTETS * 8 / 5;
 /// The first octet of what is said.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// RFC 4648 §6, in lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// The shortest secret, in octets: with fewer it could be guessed offline from one return path.
@@ -46,6 +48,25 @@ pub struct Returned {
     pub delivery: DeliveryId,
     /// Whose mail it is.
     pub tenant: TenantId,
+    /// Who of the recipients of that delivery; nothing where all of them share the return path.
+    pub recipient: Option<RecipientMark>,
+}
+
+/// What tells a recipient from the others of a delivery without naming it: 40 bits of a digest of its address. Which
+/// recipients there are says the history; a sender who has two recipients with one mark has spoilt nobody's but its own
+/// reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecipientMark([u8; MARK_OCTETS]);
+
+impl RecipientMark {
+    /// Of a recipient of this message, in whatever case it is written.
+    #[must_use]
+    pub fn of(message: MessageId, recipient: &Mailbox) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&message.as_i64().to_be_bytes());
+        context.update(recipient.as_str().to_lowercase().as_bytes());
+        Self(context.finish().as_ref().first_chunk().copied().unwrap_or_default())
+    }
 }
 
 /// What an address is among return paths.
@@ -126,7 +147,7 @@ impl ReturnPaths {
         &self.domain
     }
 
-    /// The return path of a delivery; nothing where its id is none of its message's.
+    /// The return path of a delivery, or of one of its recipients; nothing where its id is none of its message's.
     #[must_use]
     pub fn sign(&self, returned: Returned) -> Option<Mailbox> {
         let keys = self.keys.first()?;
@@ -206,17 +227,19 @@ fn said(returned: Returned) -> Option<[u8; SAID_OCTETS]> {
     let ordinal = returned.delivery.as_i64().checked_sub(returned.message.as_i64())?;
     let ordinal = u16::try_from(ordinal).ok()?.to_be_bytes();
     let (message, tenant) = (returned.message.as_i64().to_be_bytes(), returned.tenant.0.to_be_bytes());
-    [[VERSION].as_slice(), &message, &ordinal, &tenant].concat().try_into().ok()
+    let mark = returned.recipient.map_or([0; MARK_OCTETS], |mark| mark.0);
+    [[VERSION].as_slice(), &message, &ordinal, &tenant, &mark].concat().try_into().ok()
 }
 
 fn returned(said: [u8; SAID_OCTETS]) -> Option<Returned> {
     let (&[version], rest) = said.split_first_chunk::<1>()?;
     let (message, rest) = rest.split_first_chunk::<8>()?;
     let (ordinal, rest) = rest.split_first_chunk::<2>()?;
-    let (tenant, _) = rest.split_first_chunk::<4>()?;
+    let (tenant, mark) = rest.split_first_chunk::<4>()?;
     let message = MessageId::from_i64(i64::from_be_bytes(*message)).ok().filter(|_| version == VERSION)?;
     let delivery = message.delivery(u16::from_be_bytes(*ordinal));
-    Some(Returned { message, delivery, tenant: TenantId(i32::from_be_bytes(*tenant)) })
+    let recipient = mark.first_chunk().copied().filter(|mark| *mark != [0; MARK_OCTETS]).map(RecipientMark);
+    Some(Returned { message, delivery, tenant: TenantId(i32::from_be_bytes(*tenant)), recipient })
 }
 
 fn encoded(token: &[u8]) -> String {
@@ -271,7 +294,8 @@ mod tests {
 
     fn example() -> Returned {
         let message = IdSource::new(NodeNumber::new(3).unwrap()).take(9, NOW);
-        Returned { message, delivery: message.delivery(7), tenant: TenantId(42) }
+        let recipient = Some(RecipientMark::of(message, &Mailbox::parse("a@b.example").unwrap()));
+        Returned { message, delivery: message.delivery(7), tenant: TenantId(42), recipient }
     }
 
     #[test]
@@ -308,16 +332,30 @@ mod tests {
     }
 
     #[test]
-    fn it_says_nothing_to_strangers_and_is_another_for_each_delivery() {
+    fn it_says_nothing_to_strangers_and_is_another_for_each_delivery_and_each_recipient() {
         let paths = paths(&['a']);
-        let of = |ordinal| {
+        let of = |ordinal, recipient: &str| {
             let example = example();
-            paths.sign(Returned { delivery: example.message.delivery(ordinal), ..example }).unwrap().to_string()
+            let recipient = Mailbox::parse(recipient).ok().map(|one| RecipientMark::of(example.message, &one));
+            let delivery = example.message.delivery(ordinal);
+            paths.sign(Returned { delivery, recipient, ..example }).unwrap().to_string()
         };
-        let (first, second) = (of(0), of(1));
-        let same = first.bytes().zip(second.bytes()).skip(PREFIX.len()).take(TOKEN_CHARACTERS).filter(|(a, b)| a == b);
-        assert!(same.count() < TOKEN_CHARACTERS / 3, "{first} {second}");
-        assert_eq!(first, of(0), "attempts of one delivery have one return path");
+        let first = of(0, "a@b.example");
+        for second in [of(1, "a@b.example"), of(0, "c@b.example"), of(0, "")] {
+            let pairs = first.bytes().zip(second.bytes()).skip(PREFIX.len()).take(TOKEN_CHARACTERS);
+            assert!(pairs.filter(|(a, b)| a == b).count() < TOKEN_CHARACTERS / 3, "{first} {second}");
+        }
+        assert_eq!(first, of(0, "A@B.example"), "attempts of one delivery have one return path");
+    }
+
+    #[test]
+    fn a_recipient_is_told_from_another_and_that_of_another_message() {
+        let mark = |message, recipient: &str| RecipientMark::of(message, &Mailbox::parse(recipient).unwrap());
+        let message = example().message;
+        let other = IdSource::new(NodeNumber::new(4).unwrap()).take(9, NOW);
+        assert_eq!(mark(message, "User@B.example"), mark(message, "user@b.example"));
+        assert_ne!(mark(message, "user@b.example"), mark(message, "user2@b.example"));
+        assert_ne!(mark(message, "user@b.example"), mark(other, "user@b.example"));
     }
 
     #[test]
@@ -352,9 +390,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_signed_reads_back(message in 1_i64..i64::MAX - 4096, ordinal in 0_u16..4096, tenant in 0_i32..) {
+        fn whatever_is_signed_reads_back(
+            message in 1_i64..i64::MAX - 4096,
+            ordinal in 0_u16..4096,
+            tenant in 0_i32..,
+            mark in proptest::option::of(any::<[u8; MARK_OCTETS]>().prop_filter("means nobody", |mark| *mark != [0; MARK_OCTETS])),
+        ) {
             let message = MessageId::from_i64(message).unwrap();
-            let returned = Returned { message, delivery: message.delivery(ordinal), tenant: TenantId(tenant) };
+            let recipient = mark.map(RecipientMark);
+            let returned = Returned { message, delivery: message.delivery(ordinal), tenant: TenantId(tenant), recipient };
             let paths = paths(&['z']);
             prop_assert_eq!(paths.judge(&paths.sign(returned).unwrap(), message.made_at()), Claim::Genuine(returned));
         }

@@ -285,8 +285,9 @@ impl Outcome {
             Cause::Reply(reply) => reply.enhanced.unwrap_or_else(|| {
                 let class = match reply.code / 100 {
                     2 => 2,
-                    4 => 4,
-                    _ => 5,
+                    5 => 5,
+                    // 3yz where it cannot be meant is confusion, which may pass.
+                    _ => 4,
                 };
                 EnhancedCode::new(class, 0, 0)
             }),
@@ -309,6 +310,19 @@ impl fmt::Display for Outcome {
                 write!(f, "{} (host {}, {})", trouble.text, remote.name, self.stage.name())
             }
             (Cause::Trouble(trouble), None) => write!(f, "{} ({})", trouble.text, self.stage.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_without_an_enhanced_code_has_the_status_of_its_class_and_confusion_passes() {
+        for (code, status) in [(250, "2.0.0"), (354, "4.0.0"), (451, "4.0.0"), (554, "5.0.0")] {
+            let cause = Cause::Reply(Reply::received(code, None, "text".to_owned()));
+            assert_eq!(Outcome::new(Stage::Ehlo, cause, Timestamp::from_secs(0)).status().to_string(), status);
         }
     }
 }

@@ -249,6 +249,8 @@ literals! {
     TOO_MANY_ERRORS = Reply::new(421, 4, 7, 0, "Too many errors");
     /// No queue replica committed the message in time.
     QUEUE_UNAVAILABLE = Reply::new(451, 4, 3, 0, "Message not stored, try again");
+    /// What comes back is taken here and read by nobody: inbound and queue do not have the same `[feedback]`.
+    REPORTS_UNREAD = Reply::new(451, 4, 3, 5, "Reports are not read now, try again");
     /// The handshake could not be begun (RFC 3207 §4).
     TLS_UNAVAILABLE = Reply::new(454, 4, 7, 0, "TLS not available");
     /// The login could not be checked just now (RFC 4954 §6).

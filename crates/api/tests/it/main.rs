@@ -367,7 +367,15 @@ fn submission(body: Bytes) -> Submission {
         priority: 0,
         options: Options::default(),
     };
-    Submission { id: MessageId::from_i64(4096).unwrap(), resubmission: false, envelope, body, parts: 0, screened: true }
+    Submission {
+        id: MessageId::from_i64(4096).unwrap(),
+        resubmission: false,
+        envelope,
+        body,
+        parts: 0,
+        screened: true,
+        report: true,
+    }
 }
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {

@@ -72,6 +72,7 @@ impl Frames {
                     body: message.body.clone(),
                     parts: message.parts,
                     screened: message.screened,
+                    report: message.report,
                 };
                 self.steps.push_back(Step::Submission(Box::new(submission), answer));
             }
@@ -136,6 +137,7 @@ mod tests {
             unstored: unstored.iter().map(|seq| part(id, *seq)).collect(),
             body: Bytes::from(vec![b'x'; body]),
             screened: false,
+            report: false,
         })
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
     /// Recipients on the tenant's suppression list fail at once.
     pub(crate) screened: bool,
+    /// It is a report, which is read and never delivered.
+    pub(crate) report: bool,
 }
 
 /// What became of one attempt to submit.

@@ -112,7 +112,7 @@ impl Inbound {
         };
         let id = MessageId::from_i64(i64::try_from(4096 + self.sent).unwrap()).unwrap();
         let (parts, unstored, body) = (0, Vec::new(), Bytes::from_static(b"x"));
-        let message = Message { id, envelope, parts, unstored, body, screened: true };
+        let message = Message { id, envelope, parts, unstored, body, screened: true, report: true };
         self.submitter.submit(message, None).await.unwrap();
     }
 

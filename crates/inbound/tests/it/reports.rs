@@ -28,7 +28,7 @@ fn return_path(secret: &str, age: Duration) -> String {
     let paths = ReturnPaths::new(Domain::parse(DOMAIN).unwrap(), secret, Duration::from_secs(1)).unwrap();
     let accepted = Timestamp::from_system(SystemTime::now()).before(age);
     let message: MessageId = IdSource::new(NodeNumber::new(7).unwrap()).take(1, accepted);
-    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7) };
+    let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7), recipient: None };
     paths.sign(returned).unwrap().to_string()
 }
 
@@ -45,9 +45,14 @@ async fn what_comes_back_is_taken_from_anyone_by_its_signature() {
         assert!(client.say("DATA").await.starts_with("354 "));
         client.send(CONTENT).await;
         let id = queued_as(&client.say(".").await);
-        let to = queue.read(|stored| stored.messages[&id].envelope.recipients[0].to_string());
-        assert!(to.eq_ignore_ascii_case(recipient), "{to}");
+        let (to, report) = queue.read(|stored| {
+            let message = &stored.messages[&id];
+            (message.envelope.recipients[0].to_string(), message.report)
+        });
+        assert!(to.eq_ignore_ascii_case(recipient) && report, "{to}");
     }
+    let id = queued_as(&system.client().await.mail(&["a@example.org"], CONTENT).await);
+    assert!(!queue.read(|stored| stored.messages[&id].report), "which goes to whom it is for");
 }
 
 #[tokio::test]

@@ -1,15 +1,56 @@
 //! The transactions of one delivery on one connection, and what each recipient's report leads to within the attempt.
 //! Not responsible for the connection's beginning or end.
 
+use std::collections::HashMap;
+use std::time::Instant;
+
 use bytes::Bytes;
+use mailtier_api::work::Dispatch;
 use mailtier_smtp::{ClientAttribute, Limits, RecipientReport, RemainingTime, Transaction, TransactionReport, Wishes};
 use mailtier_transport::client::Connection;
 use mailtier_types::{Cause, DeliverBy, Domain, Mailbox, Options, ReversePath, Stage, Timestamp, TroubleKind};
 
+/// MAIL FROM.
+pub(crate) enum Senders<'a> {
+    /// All recipients have the same.
+    Shared(&'a ReversePath),
+    /// Each recipient has its own, and so a transaction of its own.
+    Own(HashMap<&'a Mailbox, &'a ReversePath>, &'a ReversePath),
+}
+
+impl<'a> Senders<'a> {
+    /// As a delivery has them.
+    pub(crate) fn of(dispatch: &'a Dispatch) -> Self {
+        let shared = dispatch.return_path.as_ref().unwrap_or(&dispatch.sender);
+        match dispatch.return_paths.as_slice() {
+            [] => Self::Shared(shared),
+            own => Self::Own(dispatch.recipients.iter().zip(own).collect(), shared),
+        }
+    }
+
+    /// That of a transaction for these.
+    fn towards(&self, recipients: &[Mailbox]) -> &'a ReversePath {
+        match self {
+            Self::Shared(sender) => sender,
+            Self::Own(own, shared) => recipients.first().and_then(|one| own.get(one)).unwrap_or(shared),
+        }
+    }
+
+    /// Takes out the recipients that do not go together with the first.
+    fn apart(&self, recipients: &mut Vec<Mailbox>) -> Vec<Mailbox> {
+        match self {
+            Self::Own(..) if recipients.len() > 1 => recipients.split_off(1),
+            Self::Own(..) | Self::Shared(_) => Vec::new(),
+        }
+    }
+}
+
 /// What is sent.
 pub(crate) struct Letter<'a> {
     /// MAIL FROM.
-    pub(crate) sender: &'a ReversePath,
+    pub(crate) senders: Senders<'a>,
+    /// No transaction begins after this.
+    pub(crate) deadline: Instant,
     /// What came with it.
     pub(crate) options: &'a Options,
     /// MT-PRIORITY.
@@ -32,9 +73,12 @@ pub(crate) struct Conversation {
     pub(crate) left: Vec<Mailbox>,
     /// Whether the connection stands, for another transaction or for QUIT.
     pub(crate) reusable: bool,
+    /// The remote let go of the connection between two transactions, or after the content of one: who is left may have
+    /// another to it.
+    pub(crate) let_go: bool,
 }
 
-/// Carries out transactions until every recipient has a report, or the connection ends. A remote that takes only so many
+/// Carries out transactions until every recipient has a report, or the connection ends, or the time is over. A remote that takes only so many
 /// recipients at a time, and says so before (RFC 9422) or then (RFC 5321 §4.5.3.1.10), gets the rest in further ones; in the
 /// second case as long as each takes some.
 pub(crate) async fn converse(
@@ -45,15 +89,22 @@ pub(crate) async fn converse(
     let mut reports = Vec::with_capacity(recipients.len());
     loop {
         let mut left = beyond(connection.capabilities().limits, &mut recipients);
+        left.splice(..0, letter.senders.apart(&mut recipients));
         let report = one_transaction(connection, letter, &recipients).await;
+        if !reports.is_empty() && has_let_go(&report.recipients) {
+            recipients.extend(left);
+            return Conversation { reports, left: recipients, reusable: false, let_go: true };
+        }
         let progress = report.recipients.iter().any(RecipientReport::is_delivered);
         let again = progress && report.reusable;
         let told = recipients.into_iter().zip(report.recipients);
         let (rest, done): (Vec<_>, Vec<_>) = told.partition(|(_, report)| again && is_one_too_many(report));
         reports.extend(done);
         left.splice(..0, rest.into_iter().map(|(recipient, _)| recipient));
-        if left.is_empty() || !report.reusable || connection.is_spent() {
-            return Conversation { reports, left, reusable: report.reusable };
+        if left.is_empty() || !report.reusable || connection.is_spent() || letter.deadline <= Instant::now() {
+            // What the remote has not answered for, it may have: who is left must not wait until it has answered.
+            let let_go = !report.reusable && reports.last().is_some_and(|(_, report)| is_unanswered(report));
+            return Conversation { reports, left, reusable: report.reusable, let_go };
         }
         recipients = left;
     }
@@ -87,7 +138,7 @@ async fn one_transaction(
     recipients: &[Mailbox],
 ) -> TransactionReport {
     let transaction = Transaction {
-        sender: letter.sender.clone(),
+        sender: letter.senders.towards(recipients).clone(),
         recipients: recipients.to_vec(),
         eight_bit: letter.options.eight_bit,
         smtputf8: letter.options.smtputf8,
@@ -143,17 +194,26 @@ fn is_one_too_many(report: &RecipientReport) -> bool {
     }
 }
 
-/// Whether a connection that was reused had died before: the remote closed it without a word to MAIL, or with a word
-/// about its own end (RFC 5321 §3.8). Nothing was begun, so nothing counts.
-pub(crate) fn was_dead(reports: &[(Mailbox, RecipientReport)]) -> bool {
-    !reports.is_empty()
-        && reports.iter().all(|(_, report)| {
-            report.stage == Stage::Mail
-                && match &report.cause {
-                    Cause::Reply(reply) => reply.code == 421,
-                    Cause::Trouble(trouble) => trouble.kind == TroubleKind::Closed,
-                }
-        })
+/// Whether a connection that was reused had died before: nothing was begun, so nothing counts.
+pub(crate) fn was_dead(told: &Conversation) -> bool {
+    !told.reports.is_empty() && told.reports.iter().all(|(_, report)| is_farewell(report))
+}
+
+fn has_let_go(reports: &[RecipientReport]) -> bool {
+    !reports.is_empty() && reports.iter().all(is_farewell)
+}
+
+fn is_unanswered(report: &RecipientReport) -> bool {
+    matches!(&report.cause, Cause::Trouble(trouble) if trouble.kind == TroubleKind::Unanswered)
+}
+
+/// The remote closed the connection without a word to MAIL, or with a word about its own end (RFC 5321 §3.8).
+fn is_farewell(report: &RecipientReport) -> bool {
+    report.stage == Stage::Mail
+        && match &report.cause {
+            Cause::Reply(reply) => reply.code == 421,
+            Cause::Trouble(trouble) => trouble.kind == TroubleKind::Closed,
+        }
 }
 
 /// Whether a recipient is worth another host within the same attempt: the session ended under it, not by a word about
@@ -237,7 +297,6 @@ mod tests {
 
     #[test]
     fn a_dead_connection_is_one_that_says_nothing_or_only_that_it_ends() {
-        let to = || Mailbox::parse("a@example.com").unwrap();
         for (report, expected) in [
             (trouble(Stage::Mail, TroubleKind::Closed), true),
             (said(Stage::Mail, 421, None), true),
@@ -245,9 +304,9 @@ mod tests {
             (trouble(Stage::Mail, TroubleKind::Timeout), false),
             (trouble(Stage::Rcpt, TroubleKind::Closed), false),
         ] {
-            assert_eq!(was_dead(&[(to(), report.clone())]), expected, "{report:?}");
+            assert_eq!(has_let_go(std::slice::from_ref(&report)), expected, "{report:?}");
         }
-        let mixed = [(to(), trouble(Stage::Mail, TroubleKind::Closed)), (to(), said(Stage::Rcpt, 550, None))];
-        assert!(!was_dead(&mixed) && !was_dead(&[]));
+        let mixed = [trouble(Stage::Mail, TroubleKind::Closed), said(Stage::Rcpt, 550, None)];
+        assert!(!has_let_go(&mixed) && !has_let_go(&[]));
     }
 }

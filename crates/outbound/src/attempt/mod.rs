@@ -36,7 +36,7 @@ use crate::routes::{Manner, Part};
 use crate::rules::Rules;
 use crate::worker::Worker;
 use body::BodyError;
-use conversation::{Conversation, Letter, converse, deserves_another_host, was_dead};
+use conversation::{Conversation, Letter, Senders, converse, deserves_another_host, was_dead};
 use hop::Hop;
 use lookup::Next;
 use open::Unopened;
@@ -102,7 +102,7 @@ enum Transacted {
     Over,
     /// It had died while it idled: its slot is for another.
     Dead(Slot),
-    /// The remote wants who is still open over another connection.
+    /// The remote wants who is still open over another connection, as it says, or lets go of this one.
     Spent,
 }
 
@@ -300,7 +300,8 @@ impl Attempt<'_> {
         place.tls = described(&leased.connection);
         let sent_octets = content.iter().map(|part| part.len() as u64).sum();
         let letter = Letter {
-            sender: self.dispatch.return_path.as_ref().unwrap_or(&self.dispatch.sender),
+            senders: Senders::of(self.dispatch),
+            deadline: self.taken_at + PATIENCE,
             options: &self.options,
             priority: self.dispatch.priority,
             now: now(),
@@ -314,7 +315,7 @@ impl Attempt<'_> {
         }
         reach(Point::TransactionBegins);
         let told = converse(&mut leased.connection, &letter, self.open.clone()).await;
-        if leased.reused && was_dead(&told.reports) {
+        if leased.reused && was_dead(&told) {
             return Transacted::Dead(leased.into_slot());
         }
         if told.reports.iter().any(|(_, report)| report.is_delivered()) {
@@ -323,11 +324,12 @@ impl Attempt<'_> {
         }
         self.keep_transcript(&mut leased.connection, &place, &told.reports);
         delays.sending = began_at.elapsed();
+        let let_go = told.let_go;
         let (left, reusable) = self.take_reports(told, &place, delays);
         if reusable {
             self.worker.connections.park(self.key(hop), leased);
         }
-        let is_spent = reusable && !left.is_empty() && self.taken_at.elapsed() < PATIENCE;
+        let is_spent = (reusable || let_go) && !left.is_empty() && self.taken_at.elapsed() < PATIENCE;
         if !left.is_empty() && !is_spent && self.failures.is_empty() {
             let text = "the session ended before this recipient's turn".to_owned();
             let cause = Cause::Trouble(Trouble { kind: TroubleKind::Closed, text });

@@ -27,6 +27,7 @@ mod programs;
 mod queue;
 mod reload;
 mod resolving;
+mod return_paths;
 mod routes;
 mod sessions;
 mod signed;

@@ -122,6 +122,7 @@ pub(crate) fn with_body(recipients: &[&str], text: &str, change: impl FnOnce(&mu
         destination: recipients[0].domain_str().to_owned(),
         sender: ReversePath::parse("sender@from.example").unwrap(),
         return_path: None,
+        return_paths: Vec::new(),
         recipients,
         options: encode_options(options),
         expires_at: Timestamp::from_secs(1_900_000_000),

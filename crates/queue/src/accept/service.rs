@@ -8,8 +8,8 @@ use mailtier_api::submit::{NodeLease, Submission, SubmitFrame, Verdict, VerdictF
 use mailtier_api::{ApiError, Incoming};
 use mailtier_store::Store;
 use mailtier_telemetry::spans;
-use mailtier_types::ReplicaId;
 use mailtier_types::text::Chain;
+use mailtier_types::{Mailbox, ReplicaId, reply};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -115,10 +115,13 @@ impl SubmitService {
     }
 
     async fn submit(&self, submission: Submission, answer: &Answer) -> Option<()> {
+        let examine = self.examining.of(&submission);
+        if submission.report && examine != Some(Examine::Report) {
+            return self.refuse_report(&submission, answer).await;
+        }
         let bytes = cost(&submission);
         let room = Arc::new(self.reserve(bytes).await?);
         let has_parts = submission.parts > 0;
-        let examine = self.examining.of(&submission);
         let traceparent = submission.envelope.options.traceparent.as_deref();
         let span = spans::commit(traceparent, submission.id);
         let (message, mut committed) = new_message(submission, self.policy.now().bounces.lifetimes());
@@ -130,6 +133,21 @@ impl SubmitService {
         } else {
             self.jobs.send(job).await.ok()
         }
+    }
+
+    /// A report that nobody would read: delivered, it would come to the same door again. Whoever has sent it keeps it meanwhile.
+    async fn refuse_report(&self, submission: &Submission, answer: &Answer) -> Option<()> {
+        let to = submission.envelope.recipients.iter().map(Mailbox::as_str).collect::<Vec<_>>().join(",");
+        tracing::error!(
+            id = %submission.id,
+            to,
+            "a report is refused for now: this queue does not read what inbound takes; give both the same `[feedback]`"
+        );
+        if submission.parts > 0 {
+            self.uploads.send(Upload::Abort(submission.id)).await.ok()?;
+        }
+        let _ = answer.send(Told::Verdict(submission.id, Err(reply::REPORTS_UNREAD)));
+        Some(())
     }
 
     /// Waits until there is room: the stream is not read meanwhile, and HTTP/2 holds the submitter back.

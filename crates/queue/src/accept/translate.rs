@@ -213,6 +213,7 @@ mod tests {
             body: Bytes::from_static(b"Subject: x\r\n\r\ny\r\n"),
             parts: 0,
             screened: false,
+            report: false,
         }
     }
 

@@ -132,7 +132,8 @@ impl ConductorTask {
         let is_rerouted = !content.hosts.is_empty();
         let asks = !is_rerouted && self.scheduler.asks(entry.id);
         let mut dispatch = dispatch_of(entry, epoch, (destination, pool_name), &content);
-        dispatch.return_path = self.settings.feedback.return_path(entry.tenant, entry.id, &content);
+        let signed = self.settings.feedback.return_paths(entry.tenant, entry.id, &content);
+        (dispatch.return_path, dispatch.return_paths) = (signed.shared, signed.own);
         self.choose_source(&mut dispatch, &content, now);
         // A question needs no body. A worker that does not know questions fetches it.
         dispatch.resolve_first = asks;
@@ -354,6 +355,7 @@ fn dispatch_of(entry: Entry, epoch: Epoch, (destination, pool): (String, String)
         pool,
         destination,
         return_path: None,
+        return_paths: Vec::new(),
         sender: content.sender.clone(),
         recipients: content.recipients.clone(),
         options: content.options.clone(),

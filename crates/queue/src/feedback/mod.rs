@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mailtier_config::{Config, ConfigError, FeedbackConfig};
 use mailtier_message::feedback::addresses_at;
-use mailtier_message::{Claim, ReturnPaths, Returned};
+use mailtier_message::{Claim, RecipientMark, ReturnPaths, Returned};
 use mailtier_types::{DeliveryId, Envelope, Mailbox, ReversePath, TenantId, Timestamp};
 
 pub(crate) use plan::{Context, Report, plan};
@@ -35,6 +35,15 @@ pub(crate) struct Ways {
     paths: Option<ReturnPaths>,
     config: FeedbackConfig,
     report_addresses: Vec<Mailbox>,
+}
+
+/// The signed reverse-paths of a delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Signed {
+    /// For all recipients together: for the only one its own, and for workers that have not heard of several.
+    pub(crate) shared: Option<ReversePath>,
+    /// For each recipient, in their order; empty where they share one.
+    pub(crate) own: Vec<ReversePath>,
 }
 
 /// Which message a report is about, as far as that is proved.
@@ -58,9 +67,9 @@ impl Feedback {
         self.0.store(Arc::new(ways));
     }
 
-    /// The reverse-path that a delivery goes out with, where that is another than its message's.
-    pub(crate) fn return_path(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Option<ReversePath> {
-        self.0.load().return_path(tenant, delivery, content)
+    /// The reverse-paths that a delivery goes out with, where those are others than its message's.
+    pub(crate) fn return_paths(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Signed {
+        self.0.load().return_paths(tenant, delivery, content)
     }
 
     /// Whether a message is not to be delivered but read. Where nothing can come back that costs nothing.
@@ -89,14 +98,25 @@ impl Ways {
         Ok(Self { paths: paths.transpose()?, config: config.clone(), report_addresses })
     }
 
-    /// The reverse-path that a delivery goes out with, where that is another than its message's.
-    fn return_path(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Option<ReversePath> {
-        let paths = self.paths.as_ref()?;
+    /// The reverse-paths that a delivery goes out with, where those are others than its message's.
+    fn return_paths(&self, tenant: TenantId, delivery: DeliveryId, content: &Content) -> Signed {
+        let Some(paths) = &self.paths else { return Signed::default() };
         // A notification has none (RFC 5321 §4.5.5), and nobody wants to hear of it.
         if content.sender.is_null() || !self.signs(tenant, content) {
-            return None;
+            return Signed::default();
         }
-        paths.sign(Returned { message: content.message, delivery, tenant }).map(ReversePath::Mailbox)
+        let message = content.message;
+        let sign = |recipient: Option<&Mailbox>| {
+            let recipient = recipient.map(|recipient| RecipientMark::of(message, recipient));
+            paths.sign(Returned { message, delivery, tenant, recipient }).map(ReversePath::Mailbox)
+        };
+        match content.recipients.as_slice() {
+            [only] if self.config.return_path_per_recipient => Signed { shared: sign(Some(only)), own: Vec::new() },
+            all if self.config.return_path_per_recipient => {
+                Signed { shared: sign(None), own: all.iter().filter_map(|one| sign(Some(one))).collect() }
+            }
+            _ => Signed { shared: sign(None), own: Vec::new() },
+        }
     }
 
     /// Who was logged in stands in the options alone, which are read only where that matters.
@@ -201,7 +221,7 @@ mod tests {
     fn mail_of_the_tenants_and_users_that_are_named_has_a_return_path_of_its_own() {
         let of = |feedback: &Ways, tenant: i32, sender: &str, user: &str| {
             let content = content(sender, user);
-            feedback.return_path(TenantId(tenant), content.message.delivery(1), &content).is_some()
+            feedback.return_paths(TenantId(tenant), content.message.delivery(1), &content).shared.is_some()
         };
         let tenants = feedback(|config| config.return_path_tenants = vec![7]);
         assert!(of(&tenants, 7, "s@x.example", "") && !of(&tenants, 8, "s@x.example", "alice"));
@@ -215,6 +235,28 @@ mod tests {
     }
 
     #[test]
+    fn each_recipient_has_its_own_unless_they_are_to_share_one() {
+        let mut content = content("s@x.example", "");
+        content.recipients.push(Mailbox::parse("y@b.example").unwrap());
+        let delivery = content.message.delivery(1);
+        let signed = |per_recipient: bool| {
+            let feedback = feedback(|config| {
+                config.return_path_tenants = vec![7];
+                config.return_path_per_recipient = per_recipient;
+            });
+            let signed = feedback.return_paths(TenantId(7), delivery, &content);
+            let judge = |path: &ReversePath| match feedback.judge(path.mailbox().unwrap(), NOW) {
+                Claim::Genuine(returned) => returned.recipient,
+                claim => panic!("{claim:?}"),
+            };
+            (signed.shared.as_ref().map(judge), signed.own.iter().map(judge).collect::<Vec<_>>())
+        };
+        let own = content.recipients.iter().map(|one| Some(RecipientMark::of(content.message, one)));
+        assert_eq!(signed(true), (Some(None), own.collect()));
+        assert_eq!(signed(false), (Some(None), Vec::new()));
+    }
+
+    #[test]
     fn what_is_sent_to_a_return_path_is_read_and_believed_by_its_signature_alone() {
         let feedback = feedback(|config| {
             config.return_path_tenants = vec![7];
@@ -222,10 +264,11 @@ mod tests {
         });
         let content = content("s@x.example", "");
         let delivery = content.message.delivery(1);
-        let Some(ReversePath::Mailbox(path)) = feedback.return_path(TenantId(7), delivery, &content) else {
+        let Some(ReversePath::Mailbox(path)) = feedback.return_paths(TenantId(7), delivery, &content).shared else {
             panic!("it is signed")
         };
-        let returned = Returned { message: content.message, delivery, tenant: TenantId(7) };
+        let recipient = content.recipients.first().map(|one| RecipientMark::of(content.message, one));
+        let returned = Returned { message: content.message, delivery, tenant: TenantId(7), recipient };
         let takes = |recipients: &[&Mailbox]| {
             let envelope = Envelope {
                 sender: ReversePath::Null,

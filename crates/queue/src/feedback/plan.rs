@@ -7,8 +7,8 @@
 
 use std::collections::HashSet;
 
-use mailtier_message::Returned;
 use mailtier_message::feedback::{Complaint, Fate, Feedback as Reading, Reported, StatusReport};
+use mailtier_message::{RecipientMark, Returned};
 use mailtier_schedule::Classification;
 use mailtier_store::{AsidePlan, NewEvent, NewMessage, Original, SuppressionSource};
 use mailtier_types::{
@@ -145,13 +145,15 @@ fn what(reading: &Reading) -> String {
     }
 }
 
-/// Whom a delivery went to: those of its message whose domain is the so-many-th.
+/// Whom a return path was for: those of its message whose domain is the so-many-th, or of these the one that it is of.
 fn recipients_of(returned: Returned, original: Option<&Original>) -> Vec<Mailbox> {
     let Some(original) = original else { return Vec::new() };
     let all: Vec<Mailbox> = original.recipients.iter().filter_map(|text| Mailbox::parse(text).ok()).collect();
     let ordinal = returned.delivery.as_i64() - returned.message.as_i64();
     let ordinal = usize::try_from(ordinal).unwrap_or(usize::MAX);
-    group(&all).into_iter().nth(ordinal).map(|(_, members)| members).unwrap_or_default()
+    let members = group(&all).into_iter().nth(ordinal).map(|(_, members)| members).unwrap_or_default();
+    let Some(mark) = returned.recipient else { return members };
+    members.into_iter().find(|one| RecipientMark::of(returned.message, one) == mark).into_iter().collect()
 }
 
 /// What a report is about.
@@ -327,15 +329,22 @@ mod tests {
     /// The rows of a report, as if it were to be delivered.
     fn report() -> NewMessage {
         let envelope = Envelope {
-            sender: ReversePath::Null,
+            sender: ReversePath::parse("robot@b.example").unwrap(),
             recipients: vec![Mailbox::parse("bounces+token@bounces.example.com").unwrap()],
             tenant: TenantId(0),
             priority: 0,
             options: Options { received_at: NOW, ..Options::default() },
         };
         let id = IdSource::new(NodeNumber::new(9).unwrap()).take(1, NOW);
-        let submission =
-            Submission { id, resubmission: false, envelope, body: Bytes::from_static(b"x"), parts: 0, screened: false };
+        let submission = Submission {
+            id,
+            resubmission: false,
+            envelope,
+            body: Bytes::from_static(b"x"),
+            parts: 0,
+            screened: false,
+            report: false,
+        };
         new_message(submission, Lifetimes { ordinary: HOUR, notification: HOUR }).0
     }
 
@@ -367,11 +376,17 @@ mod tests {
 
     /// What a report about a delivery of tenant 7 comes to.
     fn told(reading: Reading, original: Option<Original>, ordinal: u16, forwards: bool) -> Told {
+        told_to(None, reading, original, ordinal, forwards)
+    }
+
+    /// What a report comes to that was sent to the return path of one recipient.
+    fn told_to(own: Option<&str>, reading: Reading, original: Option<Original>, ordinal: u16, forwards: bool) -> Told {
         let mut config = Config::default();
         config.suppression.mode = SuppressionMode::Reject;
         let (rules, classification) = (Rules::new(&config).unwrap(), Classification::new(None).unwrap());
         let message = IdSource::new(NodeNumber::new(3).unwrap()).take(9, NOW);
-        let returned = Returned { message, delivery: message.delivery(ordinal), tenant: TenantId(7) };
+        let recipient = own.map(|own| RecipientMark::of(message, &Mailbox::parse(own).unwrap()));
+        let returned = Returned { message, delivery: message.delivery(ordinal), tenant: TenantId(7), recipient };
         let report = Report { message: &report(), reading, about: About::Delivery(returned), original, forwards };
         let plan = plan(report, Context { classification: &classification, rules: &rules, now: NOW });
         let events = plan.events.iter().skip(1).map(|event| {
@@ -451,6 +466,35 @@ mod tests {
         // The history has forgotten the message.
         let forgotten = told(gone("a@b.example"), None, 0, false);
         assert_eq!((forgotten.events[0].1.len(), suppressed(&forgotten).len()), (0, 0));
+    }
+
+    #[test]
+    fn what_comes_to_a_recipients_own_return_path_is_about_that_one_whatever_it_says() {
+        let all = ["a@b.example", "only@c.example", "D@b.example"];
+        let found = |reading: Reading, own: &str| {
+            let told = told_to(Some(own), reading, Some(original(&all)), 0, false);
+            let suppressed: Vec<String> = suppressed(&told).into_iter().map(str::to_owned).collect();
+            (told.events[0].1.clone(), told.events[0].2.reason.clone(), suppressed)
+        };
+        let about = |named: &str| format!("about {named}, whom the delivery did not name");
+        for (named, reason) in [
+            ("d@b.example", None),
+            ("x@elsewhere.example", Some(about("x@elsewhere.example"))),
+            // Nobody can speak for another recipient of the same message.
+            ("a@b.example", Some(about("a@b.example"))),
+        ] {
+            let gone = status(vec![reported(Fate::Failed, named, "5.1.1", "550 5.1.1 no such user")]);
+            let expected = (vec!["D@b.example".to_owned()], reason, vec!["d@b.example".to_owned()]);
+            assert_eq!(found(gone, "d@b.example"), expected);
+        }
+        for named in [vec![], vec!["a@b.example".to_owned()]] {
+            let complaint = Complaint { kind: "abuse".to_owned(), agent: String::new(), recipients: named };
+            let (recipients, _, suppressed) = found(Reading::Complaint(complaint), "d@b.example");
+            assert_eq!((recipients, suppressed), (vec!["D@b.example".to_owned()], vec!["d@b.example".to_owned()]));
+        }
+        // The history knows nobody of that name.
+        let gone = status(vec![reported(Fate::Failed, "a@b.example", "5.1.1", "550 5.1.1 no such user")]);
+        assert_eq!(found(gone, "z@b.example").2.len(), 0);
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl BounceWriter {
             body: dsn.content.into(),
             parts: 0,
             screened: false,
+            report: false,
         };
         let (mut message, committed) = new_message(submission, self.lifetimes);
         message.accepted.detail = detail;

@@ -103,7 +103,8 @@ impl Reporting {
             options,
         };
         let body = signed.into();
-        let submission = Submission { id: message, resubmission: false, envelope, body, parts: 0, screened: false };
+        let submission =
+            Submission { id: message, resubmission: false, envelope, body, parts: 0, screened: false, report: false };
         Ok(new_message(submission, Lifetimes { ordinary: TRIED_FOR, notification: TRIED_FOR }))
     }
 }

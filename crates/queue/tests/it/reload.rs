@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use mailtier_api::submit::Submission;
 use mailtier_api::suspensions::{Scope, SuspendOrder};
 use mailtier_config::{DestinationConfig, ProviderConfig, Secret, SuppressionMode};
-use mailtier_types::{Cause, Outcome, Reply, TenantId};
+use mailtier_types::{Cause, Outcome, Reply, TenantId, reply};
 
 use crate::submitter::{Submitter, submission};
 use crate::system::{until_told, usual};
@@ -80,6 +81,19 @@ async fn return_paths_are_signed_from_the_moment_on() {
     assert!(sent().await.unwrap().ends_with("@bounces.example"));
     replica.reload(|_| {});
     assert_eq!(sent().await, None);
+}
+
+/// Delivered, it would come to inbound again.
+#[tokio::test]
+async fn a_report_that_is_not_read_here_waits_with_whoever_has_sent_it() {
+    let (database, replica) = usual(|_| {}).await;
+    let mut submitter = Submitter::connect(&replica).await;
+    let report = || Submission { report: true, ..submission("", &["fbl@bounces.example"]) };
+    assert_eq!(submitter.submit(report()).await.result, Err(reply::REPORTS_UNREAD));
+    replica.reload(|config| config.feedback.report_addresses = vec!["fbl@bounces.example".into()]);
+    submitter.submit(report()).await.result.unwrap();
+    // The second is accepted, has arrived, and belongs to no message; of the first there is nothing.
+    until_told(&database, "SELECT count(*) FROM event", "3").await;
 }
 
 #[tokio::test]

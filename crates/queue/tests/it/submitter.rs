@@ -42,6 +42,7 @@ pub(crate) fn submission(sender: &str, recipients: &[&str]) -> Submission {
         body: Bytes::from_static(CONTENT),
         parts: 0,
         screened: false,
+        report: false,
     }
 }
 

@@ -17,6 +17,10 @@ const MAX_KEPT_TEXT_OCTETS: usize = 2048;
 
 impl ClientSession {
     pub(super) fn handle_reply(&mut self, reply: Reply, now: Instant) {
+        let reply = match &self.login {
+            Some(login) if reply.code != 334 => login.without_secrets(reply),
+            _ => reply,
+        };
         match self.phase {
             Phase::Login if reply.code == 334 => self.recorder.challenge(),
             _ => self.recorder.reply(&reply),

@@ -9,6 +9,7 @@ use mailtier_types::{Cause, Reply, SaslMechanism, Stage, TroubleKind};
 
 use super::dialogue::bounded;
 use super::exchange::trouble;
+use super::recorder::SECRET;
 use super::session::{ClientAction, ClientSession, Phase};
 
 /// RFC 5321 §4.5.3.1.4: a command line with its end, in octets. RFC 4954 §4: an initial response that does not fit waits
@@ -18,13 +19,59 @@ const MAX_COMMAND_OCTETS: usize = 512;
 const MAX_ANSWER_OCTETS: usize = 12_288;
 /// A mechanism needs a few; a remote that goes on asking gets nowhere.
 const MAX_CHALLENGES: usize = 8;
+/// By so much of its beginning base64 is found again, in octets: whoever repeats it may cut it off.
+const TELLING_OCTETS: usize = 8;
+/// A password that is shorter is not looked for, in octets: it would be found in any text.
+const MIN_PASSWORD_OCTETS: usize = 4;
 
 /// A login under way.
-#[derive(Default)]
 pub(super) struct Login {
+    mechanism: SaslMechanism,
     /// What is said once the remote has asked for it; it did not fit into the command.
     waiting: Option<Vec<u8>>,
     challenges: usize,
+    /// What was said, in base64, and the passwords in it. Some remotes repeat what they do not like.
+    said: Vec<String>,
+    passwords: Vec<String>,
+}
+
+impl Login {
+    /// PLAIN has the password behind the last NUL (RFC 4616 §2); LOGIN says it second, and nothing else then.
+    fn note(&mut self, answer: &[u8]) {
+        let password = match self.mechanism {
+            SaslMechanism::Plain => answer.rsplit(|octet| *octet == 0).next(),
+            SaslMechanism::Login => Some(answer).filter(|_| self.challenges > 1),
+            _ => None,
+        };
+        let password = password.and_then(|password| std::str::from_utf8(password).ok());
+        self.passwords.extend(password.filter(|text| text.len() >= MIN_PASSWORD_OCTETS).map(str::to_owned));
+        self.said.extend(Some(STANDARD.encode(answer)).filter(|text| !text.is_empty()));
+    }
+
+    /// The reply without what was said.
+    pub(super) fn without_secrets(&self, mut reply: Reply) -> Reply {
+        let said = self.said.iter().map(|said| without(said, said.get(..TELLING_OCTETS).unwrap_or(said)));
+        for clean in said.chain(self.passwords.iter().map(|password| without(password, password))) {
+            reply.text = clean(&reply.text).into();
+        }
+        reply
+    }
+}
+
+/// Takes a secret out of texts, wherever this beginning of it stands, as far as it goes on there.
+fn without<'a>(secret: &'a str, beginning: &'a str) -> impl Fn(&str) -> String + 'a {
+    move |text| {
+        let mut parts = text.split(beginning);
+        let mut clean = parts.next().unwrap_or_default().to_owned();
+        let further = secret.get(beginning.len()..).unwrap_or_default();
+        for part in parts {
+            let same = part.chars().zip(further.chars()).take_while(|(one, other)| one == other);
+            let octets: usize = same.map(|(one, _)| one.len_utf8()).sum();
+            clean.push_str(SECRET);
+            clean.push_str(part.get(octets..).unwrap_or_default());
+        }
+        clean
+    }
 }
 
 impl ClientSession {
@@ -41,10 +88,9 @@ impl ClientSession {
         let encoded = initial.map(|octets| if octets.is_empty() { "=".to_owned() } else { STANDARD.encode(octets) });
         let command = format!("AUTH {mechanism}");
         let fits = |text: &String| command.len() + 1 + text.len() + 2 <= MAX_COMMAND_OCTETS;
-        let login = Login {
-            waiting: initial.filter(|_| !encoded.as_ref().is_some_and(fits)).map(<[u8]>::to_vec),
-            challenges: 0,
-        };
+        let waiting = initial.filter(|_| !encoded.as_ref().is_some_and(fits)).map(<[u8]>::to_vec);
+        let mut login = Login { mechanism, waiting, challenges: 0, said: Vec::new(), passwords: Vec::new() };
+        login.note(initial.unwrap_or_default());
         self.login = Some(login);
         self.send_command(&command, encoded.filter(fits).as_deref(), Phase::Login, now);
     }
@@ -53,6 +99,9 @@ impl ClientSession {
     pub fn answer(&mut self, answer: Option<&[u8]>, now: Instant) {
         if self.phase != Phase::Challenged {
             return;
+        }
+        if let Some(login) = self.login.as_mut() {
+            login.note(answer.unwrap_or_default());
         }
         let line = answer.map(|octets| STANDARD.encode(octets)).filter(|line| line.len() <= MAX_ANSWER_OCTETS);
         self.send_answer(line.as_deref().unwrap_or("*"), now);
@@ -111,7 +160,7 @@ impl ClientSession {
     }
 }
 
-/// Our login was refused. The reply is told as it came: what we said is not in it.
+/// Our login was refused. The reply is told, without what we said.
 fn refused(reply: &Reply) -> Cause {
     trouble(TroubleKind::Login, format!("the login was refused: {reply}"))
 }

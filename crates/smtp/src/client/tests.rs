@@ -985,6 +985,50 @@ fn a_login_that_is_refused_is_no_word_about_the_message() {
 }
 
 #[test]
+fn a_remote_that_repeats_what_a_login_says_is_told_of_without_it() {
+    for (said, told) in [
+        ("unknown: AUTH PLAIN AHVzZXIAaGlkZGVuLXdvcmQ=", "unknown: AUTH PLAIN [not shown]"),
+        ("\"AHVzZXIAaGlkZ...\" twice: AHVzZXIAaGlkZGVuLXdvcmQ=!", "\"[not shown]...\" twice: [not shown]!"),
+        ("hidden-word is not the password of user", "[not shown] is not the password of user"),
+        ("AHVzZXI is too short, and hidden-wor no password", "AHVzZXI is too short, and hidden-wor no password"),
+    ] {
+        check_login(&format!(
+            r"> login PLAIN \0user\0hidden-word
+             C: AUTH PLAIN AHVzZXIAaGlkZGVuLXdvcmQ=
+             S: 535 5.7.8 {said}
+             = failed at ehlo: Login 4.7.8 (the login was refused: 535 5.7.8 {told})
+             = closed
+             > transcript
+             T: 0 < 220 mx
+             T: 0 > EHLO client.example
+             T: 0 < 250-mx
+             T: 0 < 250 AUTH PLAIN LOGIN SCRAM-SHA-256
+             T: 0 > AUTH PLAIN [not shown]
+             T: 0 < 535 5.7.8 {told}
+             T: 0 * the login was refused: 535 5.7.8 {told}
+             = closed"
+        ));
+    }
+    check_login(
+        r#"
+        > login LOGIN
+        C: AUTH LOGIN
+        S: 334 VXNlcm5hbWU6
+        = challenge: Username:
+        > answer user
+        C: dXNlcg==
+        S: 334 UGFzc3dvcmQ6
+        = challenge: Password:
+        > answer hidden-word
+        C: aGlkZGVuLXdvcmQ=
+        S: 500 5.5.1 user: "aGlkZGVuLXdvcmQ=", hidden-word
+        = failed at ehlo: Login 4.7.8 (the login was refused: 500 5.5.1 user: "[not shown]", [not shown])
+        = closed
+        "#,
+    );
+}
+
+#[test]
 fn logins_that_go_wrong() {
     for (said, told) in [
         ("S: 250 fine", "Protocol 4.5.0 (the remote answered AUTH with neither 235 nor 334)"),

@@ -252,7 +252,7 @@ fn report(server: SocketAddr) -> JoinHandle<bool> {
         let paths = ReturnPaths::new(Domain::parse(RETURN_PATHS).unwrap(), RETURN_PATH_KEY, lifetime).unwrap();
         let accepted = Timestamp::from_system(SystemTime::now());
         let message = IdSource::new(NodeNumber::new(1023).unwrap()).take(1, accepted);
-        let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7) };
+        let returned = Returned { message, delivery: message.delivery(0), tenant: TenantId(7), recipient: None };
         let path = paths.sign(returned).unwrap().to_string();
         let content = b"Subject: failure notice\r\n\r\nHi. This is the qmail-send program at far.example.\r\n\r\n\
             <gone@far.example>:\r\n550 5.1.1 no such user\r\n";

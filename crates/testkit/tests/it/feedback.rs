@@ -133,6 +133,29 @@ fn a_bounce_that_comes_back_is_an_event_and_the_next_message_is_refused() {
 }
 
 #[test]
+fn of_several_recipients_each_answers_for_itself_alone() {
+    let (installation, counterpart) = start("reject", Behaviour::default());
+    let server = installation.smtp();
+    let recipients = ["one@sink.example", "two@sink.example", "three@sink.example"];
+    assert_eq!(send(server, SENDER, &recipients, CONTENT).unwrap(), 250);
+    let letters = counterpart.wait_for_letters(recipients.len(), LIMIT);
+    let paths = recipients.map(|recipient| return_path(&letters, recipient));
+
+    // Neither a complaint without a name nor a bounce with another's is about anybody else.
+    assert_eq!(send(server, "<staff@provider.example>", &["fbl@system.example"], &complaint(&paths[1])).unwrap(), 250);
+    assert_eq!(send(server, "<>", &[&paths[2]], &bounce(recipients[0])).unwrap(), 250);
+    let complained = installation.mailtier(&["trace", recipients[1], "--wait", "complained"]).unwrap();
+    assert!(complained.contains("to=<two@sink.example>"), "{complained}");
+    let bounced = installation.mailtier(&["trace", recipients[2], "--wait", "bounced"]).unwrap();
+    assert!(bounced.contains("to=<three@sink.example>") && bounced.contains("about one@sink.example"), "{bounced}");
+    let listed = installation.mailtier(&["suppression", "list", "--tenant", "7"]).unwrap();
+    let is_listed = recipients.map(|recipient| listed.contains(recipient));
+    assert_eq!(is_listed, [false, true, true], "{listed}");
+    until("nothing is left to be accounted for", || installation.audit().unwrap().is_empty().then_some(()));
+    installation.stop().unwrap();
+}
+
+#[test]
 fn a_complaint_is_an_event_of_the_message_it_names_and_one_that_names_none_is_kept() {
     let (installation, counterpart) = start("reject", Behaviour::default());
     let server = installation.smtp();
