@@ -135,6 +135,11 @@ bench-latency: ## How long single messages take, 20 a second, beside Postfix
 	@$(MAKE) --no-print-directory build PROFILE=release
 	cargo run --locked --quiet --release -p mailtier-bench -- latency --programs "$(TARGET_DIR)/release"
 
+# `bench-compare` and `profile` build without link-time optimisation, which takes minutes for each program. Commits from before
+# that profile are told what it is.
+PROFILING := --profile profiling --config 'profile.profiling.inherits="release"' --config 'profile.profiling.lto=false' \
+	--config 'profile.profiling.codegen-units=16'
+
 # The build that `bench-compare` holds this one against.
 COMPARED := $(TARGET_DIR)/bench-compare
 
@@ -144,18 +149,18 @@ bench-compare: setup ## Throughput of this tree and of another commit in turn: m
 	@git worktree prune
 	@[ -d "$(COMPARED)/source" ] || git worktree add --detach "$(COMPARED)/source" "$(REF)"
 	git -C "$(COMPARED)/source" checkout --quiet --detach "$$(git rev-parse --verify "$(REF)^{commit}")"
-	CARGO_INCREMENTAL=0 cargo build --locked --release $(PROGRAMS) --manifest-path "$(COMPARED)/source/Cargo.toml" \
+	CARGO_INCREMENTAL=0 cargo build --locked $(PROFILING) $(PROGRAMS) --manifest-path "$(COMPARED)/source/Cargo.toml" \
 		--target-dir "$(COMPARED)/build"
-	@$(MAKE) --no-print-directory build PROFILE=release
-	cargo run --locked --quiet --release -p mailtier-bench -- pair --before "$(COMPARED)/build/release" \
-		--programs "$(TARGET_DIR)/release"
+	CARGO_INCREMENTAL=0 cargo build --locked $(PROFILING) $(PROGRAMS)
+	cargo run --locked --quiet $(PROFILING) -p mailtier-bench -- pair --before "$(COMPARED)/build/profiling" \
+		--programs "$(TARGET_DIR)/profiling"
 
 .PHONY: profile
 profile: setup ## Where the time goes under load: flame graphs, system calls, statements (target/profile/report; root)
 	@deploy/setup.sh perf:linux-perf
-	CARGO_INCREMENTAL=0 RUSTFLAGS="-C force-frame-pointers=yes" cargo build --locked --profile profiling \
+	CARGO_INCREMENTAL=0 RUSTFLAGS="-C force-frame-pointers=yes" cargo build --locked $(PROFILING) \
 		$(PROGRAMS) --target-dir "$(TARGET_DIR)/profile/build"
-	cargo run --locked --quiet --release -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/profiling" \
+	cargo run --locked --quiet $(PROFILING) -p mailtier-bench -- profile --programs "$(TARGET_DIR)/profile/build/profiling" \
 		--report "$(TARGET_DIR)/profile/report"
 
 .PHONY: bench-micro

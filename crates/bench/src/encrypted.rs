@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -189,7 +188,7 @@ impl Ways<'_> {
             (true, false) => Encryption::Resumed,
             (true, true) => Encryption::Fresh,
         };
-        let clients = Arc::new(Clients::of(system.port(), encryption)?);
+        let clients = Clients::of(system.port(), encryption)?;
         let load = generator::Load {
             sessions: self.bench.sessions,
             messages: WARM_UP,

@@ -28,10 +28,19 @@ const LINE: &str = "XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX
 pub(crate) enum Encryption {
     /// Not at all.
     Off,
-    /// With STARTTLS; sessions are resumed.
+    /// With STARTTLS; each client resumes its own sessions.
     Resumed,
     /// With STARTTLS; each connection is that of a client which was never there before.
     Fresh,
+}
+
+impl Encryption {
+    fn mode(self) -> anyhow::Result<TlsMode> {
+        Ok(match self {
+            Self::Off => TlsMode::Off,
+            Self::Resumed | Self::Fresh => TlsMode::Required(TlsUse::with_anyone(ClientTls::new()?)),
+        })
+    }
 }
 
 /// Who connects, where to and how.
@@ -40,7 +49,7 @@ pub(crate) struct Clients {
     address: SocketAddr,
     options: ConnectOptions,
     encryption: Encryption,
-    opened: AtomicU64,
+    opened: Arc<AtomicU64>,
 }
 
 impl Clients {
@@ -48,20 +57,22 @@ impl Clients {
     pub(crate) fn of(port: u16, encryption: Encryption) -> anyhow::Result<Self> {
         // DATA, as most clients have it: BDAT would save a round trip.
         let smtp = ClientConfig { chunking: false, ..ClientConfig::new("client.bench.example") };
-        let tls = match encryption {
-            Encryption::Off => TlsMode::Off,
-            Encryption::Resumed | Encryption::Fresh => TlsMode::Required(TlsUse::with_anyone(ClientTls::new()?)),
-        };
         let options = ConnectOptions {
             smtp: Arc::new(smtp),
             connect_timeout: PATIENCE,
             source: None,
             proxy: None,
-            tls,
+            tls: encryption.mode()?,
             server_name: NAME.to_owned(),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Self { address, options, encryption, opened: AtomicU64::new(0) })
+        Ok(Self { address, options, encryption, opened: Arc::default() })
+    }
+
+    /// The same in TLS sessions of their own: those that many share would run out when many connect at a time.
+    fn on_their_own(&self) -> anyhow::Result<Self> {
+        let options = ConnectOptions { tls: self.encryption.mode()?, ..self.options.clone() };
+        Ok(Self { address: self.address, options, encryption: self.encryption, opened: Arc::clone(&self.opened) })
     }
 
     /// A session that has said EHLO, in TLS where it should be.
@@ -103,13 +114,13 @@ pub(crate) struct Load {
 }
 
 /// Sends as fast as the server takes it, and returns how long that took.
-pub(crate) async fn send(clients: &Arc<Clients>, load: Load) -> anyhow::Result<Duration> {
+pub(crate) async fn send(clients: &Clients, load: Load) -> anyhow::Result<Duration> {
     let begun = Arc::new(AtomicU64::new(0));
     let body = content(load.octets);
     let started = Instant::now();
     let mut sessions = JoinSet::new();
     for _ in 0..load.sessions {
-        let (clients, begun, body) = (Arc::clone(clients), Arc::clone(&begun), body.clone());
+        let (clients, begun, body) = (clients.on_their_own()?, Arc::clone(&begun), body.clone());
         sessions.spawn(async move {
             let mut open = None;
             loop {

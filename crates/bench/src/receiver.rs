@@ -187,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let certificate = certificates::self_made(folder.path()).unwrap();
         let receiver = Receiver::start(0, Manner { certificate: Some(certificate), ..Manner::default() }).unwrap();
-        let clients = Arc::new(Clients::of(receiver.port(), encryption).unwrap());
+        let clients = Clients::of(receiver.port(), encryption).unwrap();
         let load = Load { sessions: 4, messages: 40, octets: 2048, reconnect };
         generator::send(&clients, load).await.unwrap();
         receiver.wait_for(40, PATIENCE).await.unwrap();

@@ -61,7 +61,9 @@ impl BodyChunks {
             Some(BodyEncoding::Identity) => Ok(Bytes::from(raw)),
             Some(BodyEncoding::Zstd) => compress(&raw).ok_or(CompressorFailed),
             None => {
-                let paid = compress(&raw).filter(|chunk| raw.len() >= LEAST_OCTETS && pays(raw.len(), chunk.len()));
+                let is_worth_trying = raw.len() >= LEAST_OCTETS;
+                let compressed = if is_worth_trying { compress(&raw) } else { None };
+                let paid = compressed.filter(|chunk| pays(raw.len(), chunk.len()));
                 self.encoding = Some(if paid.is_some() { BodyEncoding::Zstd } else { BodyEncoding::Identity });
                 Ok(paid.unwrap_or_else(|| Bytes::from(raw)))
             }

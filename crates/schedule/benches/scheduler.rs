@@ -174,3 +174,14 @@ fn first_of_a_million_that_become_due(bencher: Bencher<'_, '_>) {
     };
     bencher.counter(ItemsCount::new(ENTRIES)).with_inputs(due).bench_local_refs(World::next);
 }
+
+/// A million deliveries leave memory, a shard at a time: what happens where another replica takes them over.
+#[divan::bench(sample_count = SAMPLES, sample_size = 1)]
+fn drop_all_shards(bencher: Bencher<'_, '_>) {
+    let operate = |world: &mut World| {
+        for shard in ShardId::all() {
+            black_box(world.scheduler.drop_shard(shard));
+        }
+    };
+    bencher.counter(ItemsCount::new(ENTRIES)).with_inputs(|| World::new(NOW)).bench_local_refs(operate);
+}

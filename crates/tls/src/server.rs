@@ -58,8 +58,11 @@ impl ServerTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::<Current>::clone(&current));
-        // Tickets keep the state of resumable sessions with the clients: no memory is held for them here.
+        config.ignore_client_order = true;
+        // Tickets keep the state of resumable sessions with the clients: no memory is held for them here. A resumed session
+        // gives a new one, so a client that uses each once never runs out of them.
         config.ticketer = Ticketer::new()?;
+        config.send_tls13_tickets = 1;
         Ok(Arc::new(Self { files: files.to_vec(), current, config: Arc::new(config), clients }))
     }
 
@@ -93,8 +96,8 @@ impl ServerTls {
     /// The facts of a connection this accepted, what a login can be bound to and who the client is among them.
     #[must_use]
     pub fn describe(&self, connection: &ServerConnection) -> TlsInfo {
-        let shown = self.current.0.load().certificate_for(connection.server_name());
-        let end_point = shown.and_then(|key| key.cert.first().and_then(end_point));
+        let current = self.current.0.load();
+        let end_point = current.for_name(connection.server_name()).and_then(|shown| shown.end_point.clone());
         // Only there the exported value is bound to the whole handshake by itself (RFC 9266 §4).
         let has_exporter = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let export = || {
@@ -119,27 +122,39 @@ struct Current(ArcSwap<Certificates>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load().certificate_for(client_hello.server_name())
+        self.0.load().for_name(client_hello.server_name()).map(|shown| Arc::clone(&shown.key))
     }
 }
 
-/// Each with the names it is for, lower case.
+/// One of ours, and what each of its connections needs to know of it.
 #[derive(Debug)]
-struct Certificates(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+struct Certificate {
+    /// The host names it is for, lower case.
+    names: Vec<String>,
+    /// What a login over its connections can be bound to (RFC 5929 §4).
+    end_point: Option<Vec<u8>>,
+    key: Arc<CertifiedKey>,
+}
+
+/// In the order of their files.
+#[derive(Debug)]
+struct Certificates(Vec<Certificate>);
 
 impl Certificates {
     fn read(files: &[CertificateFiles]) -> Result<Self, TlsError> {
         let read = |files: &CertificateFiles| {
             let key = read(&files.certificate, &files.key)?;
-            Ok((key.cert.first().map(host_names).unwrap_or_default(), Arc::new(key)))
+            let own = key.cert.first();
+            let names = own.map(host_names).unwrap_or_default();
+            Ok(Certificate { names, end_point: own.and_then(end_point), key: Arc::new(key) })
         };
         files.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    fn certificate_for(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    fn for_name(&self, name: Option<&str>) -> Option<&Certificate> {
         let name = name.map(str::to_ascii_lowercase);
-        let named = self.0.iter().find(|(names, _)| name.as_ref().is_some_and(|name| is_among(name, names)));
-        named.or_else(|| self.0.first()).map(|(_, key)| Arc::clone(key))
+        let named = self.0.iter().find(|known| name.as_ref().is_some_and(|name| is_among(name, &known.names)));
+        named.or_else(|| self.0.first())
     }
 }
 
