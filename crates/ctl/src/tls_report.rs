@@ -5,12 +5,14 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use mailtier_api::json;
 use mailtier_message::feedback::{Feedback, read};
 use mailtier_message::tls_report::TlsReport;
+use mailtier_types::text::Chain;
 use mailtier_types::{ReceivedTlsReport, TlsFailure};
 
+use crate::cli::Failure;
 use crate::output::say;
 
 /// The largest file that is read, in octets.
@@ -48,14 +50,15 @@ fn content(options: &Options) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut take = |from: &mut dyn std::io::Read| from.take(MAX_FILE_OCTETS + 1).read_to_end(&mut content);
     let name = options.file.display();
+    let unreadable = |error| Failure::error(Failure::NO_INPUT, format!("cannot read {name}: {error}"));
     if options.file.as_os_str() == "-" {
         take(&mut std::io::stdin()).context("cannot read standard input")?;
     } else {
-        let mut file = std::fs::File::open(&options.file).with_context(|| format!("cannot open {name}"))?;
-        take(&mut file).with_context(|| format!("cannot read {name}"))?;
+        let mut file = std::fs::File::open(&options.file).map_err(unreadable)?;
+        take(&mut file).map_err(unreadable)?;
     }
     if content.len() as u64 > MAX_FILE_OCTETS {
-        bail!("{name} is larger than {MAX_FILE_OCTETS} octets: no report is");
+        return Err(wrong(format!("{name} is larger than {MAX_FILE_OCTETS} octets: no report is")));
     }
     Ok(content)
 }
@@ -64,13 +67,19 @@ fn content(options: &Options) -> anyhow::Result<Vec<u8>> {
 fn report(content: &[u8]) -> anyhow::Result<TlsReport> {
     let is_bare = content.starts_with(&[0x1f, 0x8b]) || content.trim_ascii_start().starts_with(b"{");
     if is_bare {
-        return TlsReport::read(content).context("this is no report of TLS");
+        return TlsReport::read(content).map_err(|error| wrong(format!("this is no report of TLS: {}", Chain(&error))));
     }
-    match read(content) {
-        Feedback::TlsReport(report) => Ok(report),
-        Feedback::BadTlsReport(why) => bail!("the mail holds a report of TLS that cannot be read: {why}"),
-        _ => bail!("this is neither JSON, packed or not, nor a mail with a report of TLS (application/tlsrpt+gzip)"),
-    }
+    Err(wrong(match read(content) {
+        Feedback::TlsReport(report) => return Ok(report),
+        Feedback::BadTlsReport(why) => format!("the mail holds a report of TLS that cannot be read: {why}"),
+        _ => {
+            "this is neither JSON, packed or not, nor a mail with a report of TLS (application/tlsrpt+gzip)".to_owned()
+        }
+    }))
+}
+
+fn wrong(what: String) -> anyhow::Error {
+    Failure::error(Failure::BAD_DATA, what)
 }
 
 /// What a report says of one policy.
@@ -139,7 +148,9 @@ mod tests {
             ]
         );
         for (wrong, why) in [("From: a\r\n\r\nhello", "neither"), ("{}", "no report of TLS"), ("\u{1f}x", "neither")] {
-            assert!(report(wrong.as_bytes()).unwrap_err().to_string().contains(why), "{wrong}");
+            let error = report(wrong.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(why), "{wrong}");
+            assert_eq!(error.downcast_ref::<Failure>().map(|failure| failure.code), Some(Failure::BAD_DATA), "{wrong}");
         }
     }
 }

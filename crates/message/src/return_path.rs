@@ -1,9 +1,9 @@
 //! Signed return paths: reverse-paths that say, to us alone, which message went where, and to whom (VERP and BATV in one). A
 //! bounce comes back to one, and is known by it whatever it says; nobody else can make one.
 //!
-//! A return path is `bounces+<token>@<domain>`. The token is 30 octets in base 32, which survives whoever writes a local
-//! part in upper or lower case (RFC 5321 §2.4 has it kept, and not everybody keeps it): 56 octets of the 64 that a local
-//! part may have (§4.5.3.1.1). It is sealed as a synthetic initialization vector does it (RFC 5297, with HMAC-SHA-256 in
+//! A return path is `bounces+<token>@<domain>`. The token is 30 octets in base 32, or 25 where recipients share it. Base 32
+//! survives whoever writes a local part in upper or lower case (RFC 5321 §2.4 has it kept, and not everybody keeps it): that
+//! makes 56 octets of the 64 that a local part may have (§4.5.3.1.1). The token is sealed as a synthetic initialization vector does it (RFC 5297, with HMAC-SHA-256 in
 //! place of AES): an authenticator of 80 bits over what it says, which also keys the mask that hides it. So it tells
 //! strangers neither message nor tenant, and whoever guesses has one chance in 2^80 with each attempt, which is an SMTP
 //! transaction.
@@ -20,15 +20,18 @@ use mailtier_types::{DeliveryId, Domain, Mailbox, MessageId, TenantId, Timestamp
 const PREFIX: &str = "bounces+";
 /// Octets of the authenticator.
 const TAG_OCTETS: usize = 10;
-/// Octets of what is said: a version, the message, which of its deliveries, the tenant, the recipient.
-const SAID_OCTETS: usize = 20;
-/// Octets that tell a recipient from others of its delivery.
+/// Octets of what is said of a delivery: a version, the message, which of its deliveries, the tenant.
+const SHARED_OCTETS: usize = 15;
+/// Octets that tell a recipient from others of its delivery, said after that.
 const MARK_OCTETS: usize = 5;
-const TOKEN_OCTETS: usize = TAG_OCTETS + SAID_OCTETS;
-/// Characters of a token: five bits each.
+/// Octets of a token at the most.
+const TOKEN_OCTETS: usize = TAG_OCTETS + SHARED_OCTETS + MARK_OCTETS;
+/// Characters of it: five bits each.
 const TOKEN_CHARACTERS: usize = TOKEN_OCTETS * 8 / 5;
-/// The first octet of what is said.
-const VERSION: u8 = 2;
+/// The first octet of what is said where recipients share the return path.
+const SHARED: u8 = 1;
+/// The first octet of what is said of one recipient.
+const OWN: u8 = 2;
 /// RFC 4648 §6, in lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// The shortest secret, in octets: with fewer it could be guessed offline from one return path.
@@ -37,7 +40,8 @@ pub const MIN_SECRET_OCTETS: usize = 32;
 pub const MAX_KEYS: usize = 8;
 
 const _: () = assert!(PREFIX.len() + TOKEN_CHARACTERS <= 64, "RFC 5321 section 4.5.3.1.1");
-const _: () = assert!((TOKEN_OCTETS * 8).is_multiple_of(5), "no bits are left over");
+const _: () =
+    assert!((TOKEN_OCTETS * 8).is_multiple_of(5) && (MARK_OCTETS * 8).is_multiple_of(5), "no bits are left over");
 
 /// What a return path says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,13 +193,13 @@ impl ReturnPaths {
     }
 
     /// What a token says, by whichever key it was made with.
-    fn open(&self, token: &[u8; TOKEN_OCTETS]) -> Option<Returned> {
+    fn open(&self, token: &[u8]) -> Option<Returned> {
         let (tag, masked) = token.split_first_chunk::<TAG_OCTETS>()?;
         self.keys.iter().find_map(|keys| {
-            let mut said: [u8; SAID_OCTETS] = masked.try_into().ok()?;
+            let mut said = masked.to_vec();
             keys.mask(tag, &mut said);
             constant_time::verify_slices_are_equal(tag, &keys.tag_of(&said)).ok()?;
-            returned(said)
+            returned(&said)
         })
     }
 }
@@ -211,34 +215,41 @@ impl Keys {
         Self { tag: derived("tag"), mask: derived("mask") }
     }
 
-    fn tag_of(&self, said: &[u8; SAID_OCTETS]) -> [u8; TAG_OCTETS] {
+    fn tag_of(&self, said: &[u8]) -> [u8; TAG_OCTETS] {
         let whole = hmac::sign(&self.tag, said);
         whole.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
-    /// Hides what is said, or shows it again.
-    fn mask(&self, tag: &[u8; TAG_OCTETS], said: &mut [u8; SAID_OCTETS]) {
+    /// Hides what is said, or shows it again. The mask is longer than what it is for.
+    fn mask(&self, tag: &[u8; TAG_OCTETS], said: &mut [u8]) {
         let mask = hmac::sign(&self.mask, tag);
         said.iter_mut().zip(mask.as_ref()).for_each(|(octet, mask)| *octet ^= mask);
     }
 }
 
-fn said(returned: Returned) -> Option<[u8; SAID_OCTETS]> {
+fn said(returned: Returned) -> Option<Vec<u8>> {
     let ordinal = returned.delivery.as_i64().checked_sub(returned.message.as_i64())?;
     let ordinal = u16::try_from(ordinal).ok()?.to_be_bytes();
     let (message, tenant) = (returned.message.as_i64().to_be_bytes(), returned.tenant.0.to_be_bytes());
-    let mark = returned.recipient.map_or([0; MARK_OCTETS], |mark| mark.0);
-    [[VERSION].as_slice(), &message, &ordinal, &tenant, &mark].concat().try_into().ok()
+    let (kind, mark) = match &returned.recipient {
+        Some(RecipientMark(mark)) => (OWN, mark.as_slice()),
+        None => (SHARED, [].as_slice()),
+    };
+    Some([[kind].as_slice(), &message, &ordinal, &tenant, mark].concat())
 }
 
-fn returned(said: [u8; SAID_OCTETS]) -> Option<Returned> {
-    let (&[version], rest) = said.split_first_chunk::<1>()?;
+fn returned(said: &[u8]) -> Option<Returned> {
+    let (&[kind], rest) = said.split_first_chunk::<1>()?;
     let (message, rest) = rest.split_first_chunk::<8>()?;
     let (ordinal, rest) = rest.split_first_chunk::<2>()?;
     let (tenant, mark) = rest.split_first_chunk::<4>()?;
-    let message = MessageId::from_i64(i64::from_be_bytes(*message)).ok().filter(|_| version == VERSION)?;
+    let recipient = match kind {
+        SHARED if mark.is_empty() => None,
+        OWN => Some(RecipientMark(mark.try_into().ok()?)),
+        _ => return None,
+    };
+    let message = MessageId::from_i64(i64::from_be_bytes(*message)).ok()?;
     let delivery = message.delivery(u16::from_be_bytes(*ordinal));
-    let recipient = mark.first_chunk().copied().filter(|mark| *mark != [0; MARK_OCTETS]).map(RecipientMark);
     Some(Returned { message, delivery, tenant: TenantId(i32::from_be_bytes(*tenant)), recipient })
 }
 
@@ -256,8 +267,8 @@ fn encoded(token: &[u8]) -> String {
     text
 }
 
-fn decoded(text: &str) -> Option<[u8; TOKEN_OCTETS]> {
-    if text.len() != TOKEN_CHARACTERS {
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    if text.len() > TOKEN_CHARACTERS {
         return None;
     }
     let (mut token, mut bits, mut held) = (Vec::with_capacity(TOKEN_OCTETS), 0_u32, 0_u32);
@@ -270,7 +281,8 @@ fn decoded(text: &str) -> Option<[u8; TOKEN_OCTETS]> {
             bits &= (1 << held) - 1;
         }
     }
-    token.try_into().ok()
+    // Bits of no octet would make several texts of one token.
+    (held == 0).then_some(token)
 }
 
 #[cfg(test)]
@@ -341,6 +353,7 @@ mod tests {
             paths.sign(Returned { delivery, recipient, ..example }).unwrap().to_string()
         };
         let first = of(0, "a@b.example");
+        assert!(of(0, "").len() < first.len(), "which is shared by all recipients");
         for second in [of(1, "a@b.example"), of(0, "c@b.example"), of(0, "")] {
             let pairs = first.bytes().zip(second.bytes()).skip(PREFIX.len()).take(TOKEN_CHARACTERS);
             assert!(pairs.filter(|(a, b)| a == b).count() < TOKEN_CHARACTERS / 3, "{first} {second}");
@@ -356,6 +369,15 @@ mod tests {
         assert_eq!(mark(message, "User@B.example"), mark(message, "user@b.example"));
         assert_ne!(mark(message, "user@b.example"), mark(message, "user2@b.example"));
         assert_ne!(mark(message, "user@b.example"), mark(other, "user@b.example"));
+    }
+
+    /// Mail that went out under these is still bounced.
+    #[test]
+    fn tokens_of_before_there_were_recipients_in_them_are_read() {
+        let shared = Returned { recipient: None, ..example() };
+        let address = paths(&['a']).sign(shared).unwrap();
+        assert_eq!(address.as_str(), "bounces+l362lu2uie4lstcd46lbzksqy2r4k7gh54oc72ns@bounces.example.com");
+        assert_eq!(paths(&['a']).judge(&address, NOW), Claim::Genuine(shared));
     }
 
     #[test]
@@ -394,7 +416,7 @@ mod tests {
             message in 1_i64..i64::MAX - 4096,
             ordinal in 0_u16..4096,
             tenant in 0_i32..,
-            mark in proptest::option::of(any::<[u8; MARK_OCTETS]>().prop_filter("means nobody", |mark| *mark != [0; MARK_OCTETS])),
+            mark in proptest::option::of(any::<[u8; MARK_OCTETS]>()),
         ) {
             let message = MessageId::from_i64(message).unwrap();
             let recipient = mark.map(RecipientMark);

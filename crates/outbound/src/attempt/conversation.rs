@@ -78,9 +78,9 @@ pub(crate) struct Conversation {
     pub(crate) let_go: bool,
 }
 
-/// Carries out transactions until every recipient has a report, or the connection ends, or the time is over. A remote that takes only so many
-/// recipients at a time, and says so before (RFC 9422) or then (RFC 5321 §4.5.3.1.10), gets the rest in further ones; in the
-/// second case as long as each takes some.
+/// Carries out transactions until every recipient has a report, or the connection ends, or the time is over. A remote that
+/// takes only so many recipients at a time, and says so before (RFC 9422) or then (RFC 5321 §4.5.3.1.10), gets the rest in
+/// further ones; in the second case as long as each takes some.
 pub(crate) async fn converse(
     connection: &mut Connection,
     letter: &Letter<'_>,
