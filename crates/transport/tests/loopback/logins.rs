@@ -88,7 +88,7 @@ async fn the_best_mechanism_that_both_sides_have_is_used() {
         let (result, heard) = logged_in(offered, &login("secret", allowed)).await;
         assert_eq!(result, Ok(()), "{offered}");
         assert_eq!(heard[0].split(' ').nth(1), Some(used), "{offered}: {heard:?}");
-        let (result, _) = logged_in(offered, &login("wrong", allowed)).await;
+        let (result, _) = logged_in(offered, &login("mistaken", allowed)).await;
         let failure = result.unwrap_err();
         assert_eq!(failure.stage, Stage::Ehlo);
         assert!(failure.tls_fault.is_none(), "nobody tries it in clear for that");

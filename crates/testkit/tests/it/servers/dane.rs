@@ -25,8 +25,8 @@ const ROWS: [Row; 7] = [
     ("name.signed.test", Some(("2 0 1", 1)), ["deferred", "the certificate is not for mx.name.signed.test"]),
     ("issuer.signed.test", Some(("3 0 1", 1)), ["deferred", "no TLSA record of the host fits the certificate"]),
     ("hidden.signed.test", Some(("3 0 1", 0)), ["deferred", "dsn=4.4.3 (TLSA records of mx.hidden.signed.test: "]),
-    ("none.signed.test", None, ["delivered", "tls=\"TLSv1.3 TLS_AES_256_GCM_SHA384\""]),
-    ("unsigned.plain.test", Some(("3 0 1", 1)), ["delivered", "tls=\"TLSv1.3 TLS_AES_256_GCM_SHA384\""]),
+    ("none.signed.test", None, ["delivered", "tls=\"TLSv1.3 TLS_AES_128_GCM_SHA256\""]),
+    ("unsigned.plain.test", Some(("3 0 1", 1)), ["delivered", "tls=\"TLSv1.3 TLS_AES_128_GCM_SHA256\""]),
 ];
 
 #[test]
