@@ -3,10 +3,10 @@
 //!
 //! A return path is `bounces+<token>@<domain>`. The token is 30 octets in base 32, or 25 where recipients share it. Base 32
 //! survives whoever writes a local part in upper or lower case (RFC 5321 §2.4 has it kept, and not everybody keeps it): that
-//! makes 56 octets of the 64 that a local part may have (§4.5.3.1.1). The token is sealed as a synthetic initialization vector does it (RFC 5297, with HMAC-SHA-256 in
-//! place of AES): an authenticator of 80 bits over what it says, which also keys the mask that hides it. So it tells
-//! strangers neither message nor tenant, and whoever guesses has one chance in 2^80 with each attempt, which is an SMTP
-//! transaction.
+//! makes 56 octets of the 64 that a local part may have (§4.5.3.1.1). The token is sealed as a synthetic initialization
+//! vector does it (RFC 5297, with HMAC-SHA-256 in place of AES): an authenticator of 80 bits over what it says, which also
+//! keys the mask that hides it. So it tells strangers neither message nor tenant, and whoever guesses has one chance in 2^80
+//! with each attempt, which is an SMTP transaction.
 //!
 //! When a token was made is that of its message, so its age needs no room. Not responsible for whose mail has one.
 

@@ -14,6 +14,12 @@ pub(crate) fn host_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     names.into_iter().map(|name: String| name.to_ascii_lowercase()).collect()
 }
 
+/// Whether a name is one of these, or fits a wildcard among them for its first label (RFC 6125 §6.4.3). All are lower case.
+pub(crate) fn is_among(name: &str, names: &[String]) -> bool {
+    let parent = name.split_once('.').map(|(_, parent)| parent);
+    names.iter().any(|known| known == name || (parent.is_some() && known.strip_prefix("*.") == parent))
+}
+
 /// Who it is for.
 pub(crate) fn holder(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

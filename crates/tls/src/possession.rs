@@ -12,6 +12,7 @@ use rustls::crypto::{
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::parse_x509_certificate;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// RFC 5246 §7.4.3.
 ///
@@ -23,19 +24,17 @@ pub(crate) fn in_tls12(
     signature: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let error = match verify_tls12_signature(message, certificate, signature, algorithms) {
-        Err(error) if is_unread(&error) => error,
-        judged => return judged,
-    };
-    let Ok((_, parsed)) = parse_x509_certificate(certificate) else { return Err(error) };
-    let key = &*parsed.tbs_certificate.subject_pki.subject_public_key.data;
-    // TLS 1.2 leaves the curve to the key: which of them it is shows in which of them fits.
-    let mut candidates =
-        algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signature.scheme).flat_map(|(_, those)| *those);
-    if candidates.any(|algorithm| algorithm.verify_signature(key, message, signature.signature()).is_ok()) {
-        return Ok(HandshakeSignatureValid::assertion());
-    }
-    Err(CertificateError::BadSignature.into())
+    let judged = verify_tls12_signature(message, certificate, signature, algorithms);
+    or_by_key(judged, certificate, |key| {
+        let key = &*key.subject_public_key.data;
+        // TLS 1.2 leaves the curve to the key: which of them it is shows in which of them fits.
+        let mut candidates =
+            algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signature.scheme).flat_map(|(_, those)| *those);
+        if candidates.any(|algorithm| algorithm.verify_signature(key, message, signature.signature()).is_ok()) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        Err(CertificateError::BadSignature.into())
+    })
 }
 
 /// RFC 8446 §4.4.3.
@@ -48,13 +47,26 @@ pub(crate) fn in_tls13(
     signature: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let error = match verify_tls13_signature(message, certificate, signature, algorithms) {
-        Err(error) if is_unread(&error) => error,
-        judged => return judged,
-    };
-    let Ok((_, parsed)) = parse_x509_certificate(certificate) else { return Err(error) };
-    let key = SubjectPublicKeyInfoDer::from(parsed.tbs_certificate.subject_pki.raw);
-    verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
+    let judged = verify_tls13_signature(message, certificate, signature, algorithms);
+    or_by_key(judged, certificate, |key| {
+        let key = SubjectPublicKeyInfoDer::from(key.raw);
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
+    })
+}
+
+/// What was judged, or, where that is only that the certificate cannot be read, what its key says.
+fn or_by_key(
+    judged: Result<HandshakeSignatureValid, Error>,
+    certificate: &CertificateDer<'_>,
+    judge: impl FnOnce(&SubjectPublicKeyInfo<'_>) -> Result<HandshakeSignatureValid, Error>,
+) -> Result<HandshakeSignatureValid, Error> {
+    match judged {
+        Err(error) if is_unread(&error) => match parse_x509_certificate(certificate) {
+            Ok((_, parsed)) => judge(&parsed.tbs_certificate.subject_pki),
+            Err(_) => Err(error),
+        },
+        judged => judged,
+    }
 }
 
 /// The certificate was not read, so that nothing is known of the signature.

@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
 
 use crate::TlsError;
-use crate::certificate::{end_point, holder, host_names};
+use crate::certificate::{end_point, holder, host_names, is_among};
 use crate::client_certificate::Lenient;
 use crate::describe::describe;
 use crate::provider::provider;
@@ -156,12 +156,6 @@ impl Certificates {
         let named = self.0.iter().find(|known| name.as_ref().is_some_and(|name| is_among(name, &known.names)));
         named.or_else(|| self.0.first())
     }
-}
-
-/// Exactly, or by a wildcard for one label (RFC 6125 §6.4.3).
-fn is_among(name: &str, names: &[String]) -> bool {
-    let parent = name.split_once('.').map(|(_, parent)| parent);
-    names.iter().any(|known| known == name || (parent.is_some() && known.strip_prefix("*.") == parent))
 }
 
 fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

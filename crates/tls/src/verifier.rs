@@ -18,6 +18,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use crate::TlsError;
+use crate::certificate::is_among;
 use crate::provider::provider;
 
 /// Certificates of one chain that are looked at.
@@ -170,12 +171,9 @@ fn is_common_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
     let has_dns_id = parsed
         .subject_alternative_name()
         .map_or(true, |names| names.is_some_and(|names| names.value.general_names.iter().any(is_dns_id)));
-    let mut common_names = parsed.subject().iter_common_name().filter_map(|common| common.as_str().ok());
-    let fits = |common: &str| match common.strip_prefix("*.") {
-        Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
-        None => name.eq_ignore_ascii_case(common),
-    };
-    !has_dns_id && common_names.any(fits)
+    let common_names = parsed.subject().iter_common_name().filter_map(|common| common.as_str().ok());
+    let common_names: Vec<String> = common_names.map(str::to_ascii_lowercase).collect();
+    !has_dns_id && is_among(&name.to_ascii_lowercase(), &common_names)
 }
 
 /// §3.1.2: the issuers that records speak of, shown by the server or published whole.

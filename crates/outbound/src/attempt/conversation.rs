@@ -196,11 +196,12 @@ fn is_one_too_many(report: &RecipientReport) -> bool {
 
 /// Whether a connection that was reused had died before: nothing was begun, so nothing counts.
 pub(crate) fn was_dead(told: &Conversation) -> bool {
-    !told.reports.is_empty() && told.reports.iter().all(|(_, report)| is_farewell(report))
+    has_let_go(told.reports.iter().map(|(_, report)| report))
 }
 
-fn has_let_go(reports: &[RecipientReport]) -> bool {
-    !reports.is_empty() && reports.iter().all(is_farewell)
+fn has_let_go<'a>(reports: impl IntoIterator<Item = &'a RecipientReport>) -> bool {
+    let mut reports = reports.into_iter().peekable();
+    reports.peek().is_some() && reports.all(is_farewell)
 }
 
 fn is_unanswered(report: &RecipientReport) -> bool {

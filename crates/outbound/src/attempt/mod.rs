@@ -205,7 +205,7 @@ impl Attempt<'_> {
     async fn follow(&mut self, plan: &mut Plan) -> Option<Ended> {
         let mut silent = VecDeque::new();
         while !self.open.is_empty() && (self.failures.is_empty() || self.taken_at.elapsed() < PATIENCE) {
-            match lookup::next(plan, &self.worker.directory).await {
+            let target = match lookup::next(plan, &self.worker.directory).await {
                 // The owner of the shard first decides under whose limits this is.
                 Next::Try(target) if self.dispatch.resolve_first && self.record.is_empty() => {
                     return Some(Ended::Resolved(target.host));
@@ -215,21 +215,19 @@ impl Attempt<'_> {
                         self.record.pass_over(&Hop::Host(&target).place());
                     }
                     silent.push_back(target);
+                    continue;
                 }
-                Next::Try(target) => {
-                    if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
-                        return Some(ended);
-                    }
-                }
-                Next::Exhausted(trouble) => {
-                    let Some(target) = silent.pop_front() else {
+                Next::Try(target) => target,
+                Next::Exhausted(trouble) => match silent.pop_front() {
+                    Some(target) => target,
+                    None => {
                         self.exhausted(trouble);
                         break;
-                    };
-                    if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
-                        return Some(ended);
                     }
-                }
+                },
+            };
+            if let Tried::Stop(ended) = self.try_hop(Hop::Host(&target)).await {
+                return Some(ended);
             }
         }
         None
